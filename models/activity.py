@@ -1,0 +1,306 @@
+"""What a person did, folded event by event: the half of a person's state that does not depend on order.
+
+Shuffled within the lateness, the same events give the same activity up to rounding, because nothing here asks "what
+came last" of anything but time: days live in a ring, counters decay towards the latest moment, and the newest gap
+between active days stays open until a later day closes it. Every part has a cap, every update is O(1).
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from models import events as ev
+
+DAY = 86_400.0
+RING_DAYS = 84
+WEEKS = 52
+MOST_COURSES = 24
+HALF_LIVES = (1.0, 7.0, 28.0)
+GAP_EDGES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 18, 22, 28, 35, 45, 60, 80, 110, 150, 200, 300)
+"""Upper edges, in days, of the gap histogram's bins; one more bin holds all that is longer."""
+
+_SOCIAL = (ev.Question, ev.Answer, ev.Comment, ev.Like, ev.Shared, ev.LiveSession)
+_BIN = tuple(next((i for i, edge in enumerate(GAP_EDGES) if gap <= edge), len(GAP_EDGES)) for gap in range(302))
+
+
+class Course(Struct, frozen=True, array_like=True):
+    """How far a person is in one course."""
+
+    id: str
+    first: float
+    last: float
+    progress: float = 0.0
+    minutes: float = 0.0
+    completed_at: float = 0.0
+
+
+class Gaps(Struct, frozen=True, array_like=True):
+    """The closed gaps between a person's active days, in days."""
+
+    count: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+    longest: float = 0.0
+    smoothed: float = 0.0
+    histogram: bytes = bytes(len(GAP_EDGES) + 1)
+
+
+class Wallet(Struct, frozen=True, array_like=True):
+    """What a person paid: counts, sums and moments."""
+
+    purchases: int = 0
+    spend: float = 0.0
+    spend_squares: float = 0.0
+    first: float = 0.0
+    last: float = 0.0
+    refunds: int = 0
+    refunded: float = 0.0
+    redeemed: int = 0
+    points: float = 0.0
+    member_since: float = 0.0
+    member_until: float = 0.0
+
+
+class Activity(Struct, frozen=True, array_like=True):
+    """A person's activity. Times are seconds since 1970 UTC, days and weeks are counted from there.
+
+    `ring[d % 84]` counts the events of day d for the 84 days up to `day`; `weeks[w % 52]` the active days and
+    `buys[w % 52]` the purchases of week w (from Monday) up to `week`; `decayed` holds event counts with half-lives of
+    1, 7 and 28 days, as of `last`.
+    """
+
+    first: float = 0.0
+    last: float = 0.0
+    events: int = 0
+    day: int = 0
+    day_before: int = 0
+    ring: bytes = bytes(RING_DAYS)
+    week: int = 0
+    weeks: bytes = bytes(WEEKS)
+    buys: bytes = bytes(WEEKS)
+    decayed: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    gaps: Gaps = Gaps()
+    minutes: float = 0.0
+    exercises: int = 0
+    score_sum: float = 0.0
+    social: int = 0
+    ratings: int = 0
+    rating_sum: float = 0.0
+    courses: tuple[Course, ...] = ()
+    wallet: Wallet = Wallet()
+
+
+def fold(activity: Activity, event: ev.Event, active: bool, late: bool = False) -> Activity:
+    """Fold one event of a person into their activity.
+
+    Args:
+        activity: as it stood.
+        event: the event; it must not have been folded before.
+        active: whether the event counts as the person being active (the first setting of the label).
+        late: the event is older than work that was already done as of a later moment: it counts in the totals and,
+            while its day is in the ring, there; rhythm is not repaired.
+
+    Returns:
+        The activity as it stands afterwards; the one given is unchanged.
+    """
+    if active:
+        activity = _seen(activity, event.time, late)
+    if isinstance(event, ev.Learning):
+        return _learned(activity, event)
+    if isinstance(event, ev.MoneyEvent):
+        return _paid(activity, event)
+    return activity
+
+
+def active_days(activity: Activity, today: int, days: int) -> int:
+    """Count the active days among the `days` days (at most 84) that end with `today`, which may not lie before the last."""
+    window = min(days, RING_DAYS) - (today - activity.day)
+    if window <= 0 or not activity.events:
+        return 0
+    end = activity.day % RING_DAYS + RING_DAYS + 1
+    return window - (activity.ring * 2)[end - window : end].count(0)
+
+
+def week_of(day: int) -> int:
+    """Return the number of the week, beginning on Monday, in which a day lies."""
+    return (day + 3) // 7
+
+
+def _seen(activity: Activity, time: float, late: bool) -> Activity:
+    day = int(time // DAY)
+    if not activity.events:
+        return _first_seen(activity, time, day)
+    last, newest = activity.last, activity.day
+    if day > newest:
+        ring, fresh = _advanced(activity.ring, newest, day), True
+    elif day > newest - RING_DAYS:
+        ring, fresh = activity.ring, not activity.ring[day % RING_DAYS]
+    else:
+        return replace(activity, events=activity.events + 1, first=min(activity.first, time))
+    week, weeks, buys = _week(activity, week_of(day), fresh)
+    changes = _gap_closed(activity, day) if fresh and not late else {}
+    return replace(
+        activity,
+        first=min(activity.first, time),
+        last=max(last, time),
+        events=activity.events + 1,
+        day=max(newest, day),
+        ring=_bumped(ring, day % RING_DAYS),
+        week=week,
+        weeks=weeks,
+        buys=buys,
+        decayed=activity.decayed if late else _decayed(activity.decayed, last, time),
+        **changes,
+    )
+
+
+def _first_seen(activity: Activity, time: float, day: int) -> Activity:
+    week, weeks, buys = _week(activity, week_of(day), fresh=True)
+    return replace(
+        activity,
+        first=time,
+        last=time,
+        events=1,
+        day=day,
+        day_before=day,
+        ring=_bumped(bytes(RING_DAYS), day % RING_DAYS),
+        week=week,
+        weeks=weeks,
+        buys=buys,
+        decayed=(1.0, 1.0, 1.0),
+    )
+
+
+def _decayed(counts: tuple[float, float, float], last: float, time: float) -> tuple[float, float, float]:
+    days = (time - last) / DAY
+    if days >= 0:
+        a, b, c = (count * 2.0 ** (-days / life) + 1.0 for count, life in zip(counts, HALF_LIVES, strict=True))
+    else:
+        a, b, c = (count + 2.0 ** (days / life) for count, life in zip(counts, HALF_LIVES, strict=True))
+    return a, b, c
+
+
+def _advanced(ring: bytes, newest: int, day: int) -> bytes:
+    size = len(ring)
+    if day - newest >= size:
+        return bytes(size)
+    cleared = bytearray(ring)
+    for index in range(newest + 1, day + 1):
+        cleared[index % size] = 0
+    return bytes(cleared)
+
+
+def _bumped(ring: bytes, index: int) -> bytes:
+    if ring[index] == 255:
+        return ring
+    return ring[:index] + bytes((ring[index] + 1,)) + ring[index + 1 :]
+
+
+def _week(activity: Activity, week: int, fresh: bool) -> tuple[int, bytes, bytes]:
+    newest, weeks, buys = activity.week, activity.weeks, activity.buys
+    if week > newest:
+        weeks, buys, newest = _advanced(weeks, newest, week), _advanced(buys, newest, week), week
+    if fresh and week > newest - WEEKS:
+        weeks = _bumped(weeks, week % WEEKS)
+    return newest, weeks, buys
+
+
+def _gap_closed(activity: Activity, day: int) -> dict[str, object]:
+    """Close a gap: the newest one when a later day comes, a part of it when a day inside it turns out to be active."""
+    before, newest = activity.day_before, activity.day
+    if day > newest:
+        if newest == before:
+            return {"day_before": newest}
+        return {"day_before": newest, "gaps": _with_gap(activity.gaps, newest - before)}
+    if day > before:
+        return {"day_before": day, "gaps": _with_gap(activity.gaps, day - before)}
+    return {"day_before": day} if newest == before else {}
+
+
+def _with_gap(gaps: Gaps, days: int) -> Gaps:
+    return Gaps(
+        gaps.count + 1,
+        gaps.total + days,
+        gaps.squares + days * days,
+        max(gaps.longest, days),
+        days if not gaps.count else 0.7 * gaps.smoothed + 0.3 * days,
+        _bumped(gaps.histogram, _BIN[min(days, 301)]),
+    )
+
+
+def _learned(activity: Activity, event: ev.Learning) -> Activity:
+    changes: dict[str, object] = {}
+    if event.course_id is not None:
+        changes["courses"] = _in_course(activity.courses, event)
+    if isinstance(event, ev.LessonProgress | ev.LiveSession):
+        changes["minutes"] = activity.minutes + event.minutes
+    elif isinstance(event, ev.Exercise) and event.score is not None:
+        changes["exercises"] = activity.exercises + 1
+        changes["score_sum"] = activity.score_sum + event.score
+    elif isinstance(event, ev.Review) and event.rating is not None:
+        changes["ratings"] = activity.ratings + 1
+        changes["rating_sum"] = activity.rating_sum + event.rating
+    if isinstance(event, _SOCIAL):
+        changes["social"] = activity.social + 1
+    return replace(activity, **changes) if changes else activity
+
+
+def _in_course(courses: tuple[Course, ...], event: ev.Learning) -> tuple[Course, ...]:
+    course_id, time = event.course_id or "", event.time
+    for index, course in enumerate(courses):
+        if course.id == course_id:
+            return (*courses[:index], _progressed(course, event), *courses[index + 1 :])
+    entered = _progressed(Course(course_id, time, time), event)
+    kept = (*courses, entered)
+    if len(kept) > MOST_COURSES:
+        oldest = min(kept, key=lambda course: (course.last, course.id))
+        kept = tuple(course for course in kept if course is not oldest)
+    return tuple(sorted(kept, key=lambda course: course.id))
+
+
+def _progressed(course: Course, event: ev.Learning) -> Course:
+    progress, minutes, completed = course.progress, course.minutes, course.completed_at
+    if isinstance(event, ev.LessonProgress | ev.LessonCompleted) and event.progress is not None:
+        progress = max(progress, event.progress)
+    if isinstance(event, ev.LessonProgress | ev.LiveSession):
+        minutes += event.minutes
+    if isinstance(event, ev.CourseCompleted):
+        progress, completed = 1.0, max(completed, event.time)
+    return Course(course.id, min(course.first, event.time), max(course.last, event.time), progress, minutes, completed)
+
+
+def _paid(activity: Activity, event: ev.MoneyEvent) -> Activity:
+    wallet, time = activity.wallet, event.time
+    if isinstance(event, ev.Purchase):
+        bought_in = week_of(int(time // DAY))
+        week, weeks, buys = _week(activity, bought_in, fresh=False)
+        if bought_in > week - WEEKS:
+            buys = _bumped(buys, bought_in % WEEKS)
+        return replace(activity, week=week, weeks=weeks, buys=buys, wallet=_bought(wallet, event.amount, time))
+    if isinstance(event, ev.Refund):
+        changed = replace(wallet, refunds=wallet.refunds + 1, refunded=wallet.refunded + event.amount)
+    elif isinstance(event, ev.SubscriptionStarted | ev.SubscriptionRenewed):
+        changed = replace(wallet, member_since=max(wallet.member_since, time), spend=wallet.spend + event.amount)
+    elif isinstance(event, ev.SubscriptionCancelled):
+        changed = replace(wallet, member_until=max(wallet.member_until, time))
+    elif isinstance(event, ev.CouponRedeemed):
+        changed = replace(wallet, redeemed=wallet.redeemed + 1)
+    elif isinstance(event, ev.PointsEarned):
+        changed = replace(wallet, points=wallet.points + event.points)
+    elif isinstance(event, ev.PointsSpent):
+        changed = replace(wallet, points=wallet.points - event.points)
+    else:
+        return activity
+    return replace(activity, wallet=changed)
+
+
+def _bought(wallet: Wallet, amount: float, time: float) -> Wallet:
+    return replace(
+        wallet,
+        purchases=wallet.purchases + 1,
+        spend=wallet.spend + amount,
+        spend_squares=wallet.spend_squares + amount * amount,
+        first=min(wallet.first, time) if wallet.purchases else time,
+        last=max(wallet.last, time),
+    )

@@ -1,0 +1,167 @@
+"""Churn: a learner that River drives, and the scorer that every worker has of it.
+
+The learner lives with the trainer and learns from one labelled row at a time; what it knows goes out as a plain-data
+snapshot, from which a `Scorer` is built anywhere. Scorer and learner give the same probabilities.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import orjson
+from msgspec import Struct
+from numpy.typing import NDArray
+from river import base, compose, linear_model, optim, preprocessing, utils
+
+from models import features
+
+SCHEMA = 1
+CLIP = 6.0
+FEATURES = hashlib.sha256("\n".join(features.NAMES).encode()).hexdigest()[:12]
+"""Names the row's columns: rows and snapshots of other columns are refused."""
+
+
+class BadSnapshot(Exception):
+    """A snapshot that must not be used; says why."""
+
+
+class Clip(base.Transformer):
+    """Bound every feature, so that the first rows under a cold scaler cannot explode.
+
+    Parameters
+    ----------
+    bound
+        The largest absolute value let through.
+
+    Examples
+    --------
+    >>> Clip(2.0).transform_one({"a": 3.0, "b": -0.5})
+    {'a': 2.0, 'b': -0.5}
+    """
+
+    def __init__(self, bound: float = CLIP) -> None:
+        self.bound = bound
+
+    def transform_one(self, x: dict[base.typing.FeatureName, Any]) -> dict[base.typing.FeatureName, Any]:
+        """Return the row with every value between -bound and bound."""
+        return {name: max(-self.bound, min(self.bound, value)) for name, value in x.items()}
+
+
+class Scorer(Struct, frozen=True):
+    """A published model: scores rows, learns nothing.
+
+    Attributes:
+        version: names the snapshot; stands on everything that was decided with it.
+        labels: how many labelled rows it has learned from.
+    """
+
+    version: str
+    labels: int
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    bias: float
+
+    def logits(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the churn logit of each row of an (n, features) matrix."""
+        z: NDArray[np.float64] = ((rows - self.mean) * self.scale).clip(-CLIP, CLIP)
+        logits: NDArray[np.float64] = z @ self.weights + self.bias
+        return logits
+
+    def probability(self, row: NDArray[np.float32]) -> float:
+        """Return the churn probability of one row, rounded to 6 decimals."""
+        return round(1.0 / (1.0 + float(np.exp(-self.logits(row[None])[0]))), 6)
+
+
+class Learner:
+    """Learns churn from labelled rows, one at a time: a River pipeline of scaler, clip and logistic regression.
+
+    The caller scores before it learns, and never asks this for the score of a row it has learned.
+    """
+
+    def __init__(self, rate: float = 0.05) -> None:
+        self.labels = 0
+        self._scaler = preprocessing.StandardScaler()
+        self._regression = linear_model.LogisticRegression(optim.AdaGrad(rate), intercept_lr=0.01)
+        self.pipeline = compose.Pipeline(self._scaler, Clip(), self._regression)
+
+    def learn(self, row: NDArray[np.float32], churned: bool) -> None:
+        """Learn from one row and its label."""
+        self.pipeline.learn_one(dict(zip(features.NAMES, row.tolist(), strict=True)), churned)
+        self.labels += 1
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return all that is known as plain data: what `restore` and `scorer` read."""
+        names = features.NAMES
+        optimizer = self._regression.optimizer
+        weights = self._regression.weights
+        return {
+            "schema": SCHEMA,
+            "model": "logistic",
+            "features": FEATURES,
+            "labels": self.labels,
+            "mean": [float(self._scaler.means[name]) for name in names],
+            "variance": [float(self._scaler.vars[name]) for name in names],
+            "weights": [float(weights.get(name, 0.0)) for name in names],
+            "bias": float(self._regression.intercept),
+            "squares": [float(optimizer.g2[name]) for name in names],
+            "steps": int(optimizer.n_iterations),
+        }
+
+    @classmethod
+    def restore(cls, snapshot: dict[str, Any]) -> Learner:
+        """Rebuild a learner so that it goes on as if it had never stopped."""
+        learner = cls()
+        for index, name in enumerate(features.NAMES):
+            learner._scaler.counts[name] = snapshot["labels"]
+            learner._scaler.means[name] = snapshot["mean"][index]
+            learner._scaler.vars[name] = snapshot["variance"][index]
+            learner._regression.optimizer.g2[name] = snapshot["squares"][index]
+        learner._regression._weights = utils.VectorDict(dict(zip(features.NAMES, snapshot["weights"], strict=True)))
+        learner._regression.intercept = snapshot["bias"]
+        learner._regression.optimizer.n_iterations = snapshot["steps"]
+        learner.labels = snapshot["labels"]
+        return learner
+
+
+def sealed(snapshot: dict[str, Any]) -> bytes:
+    """Write a snapshot as JSON with a checksum over its contents."""
+    body = orjson.dumps(snapshot, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps({"checksum": hashlib.sha256(body).hexdigest(), "snapshot": orjson.Fragment(body)})
+
+
+def opened(sealed_snapshot: bytes) -> dict[str, Any]:
+    """Read what `sealed` wrote.
+
+    Raises:
+        BadSnapshot: unreadable, changed on its way, of another schema or of other features.
+    """
+    try:
+        envelope = orjson.loads(sealed_snapshot)
+        checksum, snapshot = envelope["checksum"], envelope["snapshot"]
+        body = orjson.dumps(snapshot, option=orjson.OPT_SORT_KEYS)
+        version = snapshot["schema"], snapshot["features"]
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise BadSnapshot(f"unreadable: {error}") from None
+    if checksum != hashlib.sha256(body).hexdigest():
+        raise BadSnapshot("its checksum does not match its contents")
+    if version != (SCHEMA, FEATURES):
+        raise BadSnapshot(f"schema and features {version}, but this version reads {(SCHEMA, FEATURES)}")
+    return dict(snapshot)
+
+
+def scorer(snapshot: dict[str, Any]) -> Scorer:
+    """Build the scorer of a snapshot that `opened` gave."""
+    variance = np.array(snapshot["variance"], np.float64)
+    scale = np.divide(1.0, np.sqrt(variance), out=np.zeros_like(variance), where=variance > 0)
+    body = orjson.dumps({key: snapshot[key] for key in ("mean", "variance", "weights", "bias")})
+    return Scorer(
+        version=f"{snapshot['model']}-{hashlib.sha256(body).hexdigest()[:8]}",
+        labels=int(snapshot["labels"]),
+        mean=np.array(snapshot["mean"], np.float64),
+        scale=scale,
+        weights=np.array(snapshot["weights"], np.float64),
+        bias=float(snapshot["bias"]),
+    )

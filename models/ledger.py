@@ -1,0 +1,100 @@
+"""What we did for a person and still owe them: tier, pending rows, open offers, what was said. Order matters here."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+from msgspec import Struct
+
+NEVER = float("inf")
+SEEN = 16
+MOST_SENT = 16
+MOST_OFFERS = 4
+MOST_ROWS = 8
+_HASH = 8
+
+
+class Row(Struct, frozen=True, array_like=True):
+    """A row that was scored and waits for its label: features as float16, the score, and what happened since."""
+
+    at: float
+    x: bytes
+    probability: float
+    model: str
+    treated: bool = False
+    returned: float = 0.0
+
+
+class Offer(Struct, frozen=True, array_like=True):
+    """A coupon that was sent and may still be redeemed, with the moment's features and the propensity of sending."""
+
+    id: str
+    campaign: str
+    arm: str
+    amount: float
+    at: float
+    until: float
+    propensity: float
+    x: bytes
+    bought: bool = False
+
+
+class Sent(Struct, frozen=True, array_like=True):
+    """A contact or coupon that counts for caps and cool-downs; in the hold-out as if it had been sent."""
+
+    campaign: str
+    kind: str
+    at: float
+
+
+class Ledger(Struct, frozen=True, array_like=True):
+    """One person's ledger; times are seconds since 1970 UTC, `NEVER` where nothing is due."""
+
+    tier: str = ""
+    tier_since: float = 0.0
+    probability: float = -1.0
+    scored_at: float = -1.0
+    done: float = -1.0
+    grid: float = NEVER
+    retry: float = NEVER
+    retry_about: str = ""
+    rows: tuple[Row, ...] = ()
+    offers: tuple[Offer, ...] = ()
+    sent: tuple[Sent, ...] = ()
+    said: tuple[str, ...] = ()
+    seen: bytes = b""
+    consent: int = 0
+    consent_at: float = 0.0
+    erased_at: float = -1.0
+
+    def has_seen(self, event_id: str) -> bool:
+        """Return whether an event with this id is among the last ones applied."""
+        digest = _digest(event_id)
+        return any(self.seen[i : i + _HASH] == digest for i in range(0, len(self.seen), _HASH))
+
+
+def remember(seen: bytes, event_id: str) -> bytes:
+    """Add an event id to the last 16, dropping the oldest."""
+    return (seen + _digest(event_id))[-SEEN * _HASH :]
+
+
+def name_of(person: str, rule: str, cause: str) -> str:
+    """Return the id of what a rule says of a person for a cause (an event's id, or a due time).
+
+    It depends on nothing else, so a replay, a retry and another worker give the same id.
+    """
+    return blake2b(f"{person}\0{rule}\0{cause}".encode(), digest_size=12).hexdigest()
+
+
+def pseudonym(person: str, key: bytes) -> str:
+    """Return what stands for a person where their id is not needed: a keyed hash of 16 hexadecimal digits."""
+    return blake2b(person.encode(), key=key[:64], digest_size=8).hexdigest()
+
+
+def share_of(person: str, salt: str) -> float:
+    """Return a number in [0, 1) that belongs to a person and a salt, evenly spread over people."""
+    return int.from_bytes(blake2b(f"{salt}\0{person}".encode(), digest_size=8).digest(), "big") / 2.0**64
+
+
+def _digest(event_id: str) -> bytes:
+    return blake2b(event_id.encode(), digest_size=_HASH).digest()

@@ -1,0 +1,56 @@
+"""A person: what they did, what we owe them, and when they are next due."""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+from msgspec import Struct
+
+from models.activity import Activity
+from models.ledger import Ledger
+from models.rules import Rules
+
+
+class Person(Struct, frozen=True, array_like=True):
+    """One person's whole state. It is replaced, never changed."""
+
+    id: str
+    activity: Activity = Activity()
+    ledger: Ledger = Ledger()
+
+
+def next_due(person: Person, rules: Rules) -> float:
+    """Return the earliest moment at which something is to be done for the person, infinity if nothing is."""
+    ledger = person.ledger
+    due = min(ledger.grid, ledger.retry)
+    if ledger.rows:
+        due = min(due, label_due(ledger.rows[0].at, rules))
+    for offer in ledger.offers:
+        due = min(due, offer.until)
+    return due
+
+
+def label_due(at: float, rules: Rules) -> float:
+    """Return when the label of a row scored at `at` may be released."""
+    return at + rules.horizon + rules.lateness
+
+
+def next_wake(person_id: str, after: float, rules: Rules) -> float:
+    """Return the person's first grid time after a moment; people are spread evenly over the interval."""
+    phase = phase_of(person_id, rules)
+    return ((after - phase) // rules.wake_every + 1) * rules.wake_every + phase
+
+
+def keeps_row(person_id: str, wake: float, rules: Rules) -> bool:
+    """Return whether the score taken at this grid time is kept as a training row."""
+    step = round((wake - phase_of(person_id, rules)) / rules.wake_every)
+    return (step + _spread(person_id)) % rules.rows_every == 0
+
+
+def phase_of(person_id: str, rules: Rules) -> float:
+    """Return the person's whole seconds into the interval of wakes."""
+    return float(_spread(person_id) % max(1, int(rules.wake_every)))
+
+
+def _spread(person_id: str) -> int:
+    return crc32(person_id.encode())

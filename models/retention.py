@@ -1,0 +1,195 @@
+"""The whole of the business in two functions: what an event does to a person, and what time does.
+
+`step` folds an event, joins it to what we did before, and scores the person where that is due by the event alone.
+`wake` does what falls due as time passes: labels, expiries, the score of the silent. Both are pure: the person as they
+stood, a cause and the world go in; the person as they stand, what there is to say, and notes to count come out.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from models import actions, activity, features, redemption, risk
+from models import events as ev
+from models.ledger import NEVER, Ledger, name_of, remember
+from models.lifecycle import stage
+from models.outputs import Forgotten, Output, Profile
+from models.person import Person, keeps_row, next_wake
+from models.world import World
+
+
+class Moved(NamedTuple):
+    """What became of a person: their new state, what is to be told, and what is to be counted."""
+
+    person: Person
+    outputs: tuple[Output, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def step(person: Person, event: ev.Event, world: World) -> Moved:
+    """Apply one event to a person.
+
+    Args:
+        person: as they stand; their due work before `event.time` has been done.
+        event: of this person. One whose id is among the last 16 changes nothing; one older than work already done is
+            late: it counts, but is not scored.
+        world: rules, model and campaign of the moment.
+
+    Returns:
+        The person afterwards, outputs in the order in which they are to leave, and notes.
+    """
+    if person.ledger.has_seen(event.id):
+        return Moved(person, notes=("duplicate",))
+    if event.time <= person.ledger.erased_at:
+        return Moved(person, notes=("erased",))
+    if isinstance(event, ev.ErasureRequested):
+        return _erased(person, event)
+    late = event.time < person.ledger.done
+    active = ev.kind_of(event) in world.rules.active_kinds
+    person, said = _applied(person, event, active, late, world)
+    if late:
+        return Moved(person, said, ("late",))
+    if _to_be_scored(person, event, active, world):
+        moved = _assessed(person, event.time, event.id, False, world)
+        person, said = moved.person, said + moved.outputs
+    if isinstance(event, ev.CourseCompleted):
+        person, more = _course_news(person, "finished", event.course_id, event.time, event.id, world)
+        said += more
+    return Moved(person, said, ("applied",))
+
+
+def wake(person: Person, due: float, world: World) -> Moved:
+    """Do what is due for a person at a moment, as of that moment.
+
+    Args:
+        person: as they stand; they hold exactly their events up to `due`.
+        due: the person's `next_due`; afterwards it is a later one.
+        world: rules, model and campaign of the moment.
+
+    Returns:
+        The person afterwards, outputs in the order in which they are to leave, and notes.
+    """
+    person = replace(person, ledger=replace(person.ledger, done=max(person.ledger.done, due)))
+    person, labelled = risk.released(person, due, world)
+    person, outcomes = redemption.expired(person, due, world.rules)
+    said: tuple[Output, ...] = (*labelled, *outcomes)
+    notes = tuple("label churned" if row.churned else "label stayed" for row in labelled)
+    if person.ledger.retry <= due:
+        person, more = actions.retold(person, due, world)
+        said += more
+    if person.ledger.grid <= due:
+        moved = _grid(person, due, world)
+        person, said, notes = moved.person, said + moved.outputs, notes + moved.notes
+    return Moved(person, said, notes)
+
+
+def _applied(
+    person: Person, event: ev.Event, active: bool, late: bool, world: World
+) -> tuple[Person, tuple[Output, ...]]:
+    ledger = person.ledger
+    grid = ledger.grid
+    if active and grid == NEVER:
+        grid = next_wake(person.id, max(event.time, ledger.done), world.rules)
+    rows = risk.returned(ledger.rows, event.time, world.rules.horizon) if active else ledger.rows
+    said_of = ledger.said
+    if said_of and isinstance(event, ev.LessonProgress | ev.LessonCompleted) and event.course_id in said_of:
+        said_of = tuple(course for course in said_of if course != event.course_id)
+    person = Person(
+        person.id,
+        activity.fold(person.activity, event, active, late),
+        replace(_consent(ledger, event), seen=remember(ledger.seen, event.id), grid=grid, rows=rows, said=said_of),
+    )
+    if isinstance(event, ev.MoneyEvent):
+        return redemption.joined(person, event, world.rules)
+    return person, ()
+
+
+def _to_be_scored(person: Person, event: ev.Event, active: bool, world: World) -> bool:
+    if not risk.eligible(person, event.time, world.rules) or event.time < person.activity.last:
+        return False
+    return event.money or (active and event.time - person.ledger.scored_at >= world.rules.rescore_after)
+
+
+def _grid(person: Person, due: float, world: World) -> Moved:
+    if not risk.eligible(person, due, world.rules):
+        ledger = replace(person.ledger, grid=NEVER, tier="", tier_since=due)
+        return Moved(replace(person, ledger=ledger), notes=("not eligible: silent beyond the look-back",))
+    keep = keeps_row(person.id, due, world.rules)
+    moved = _assessed(person, due, repr(due), keep, world)
+    person = replace(moved.person, ledger=replace(moved.person.ledger, grid=next_wake(person.id, due, world.rules)))
+    course = _stalled_course(person, due, world)
+    if course is None:
+        return Moved(person, moved.outputs, moved.notes)
+    said = (*person.ledger.said, course.id)[-activity.MOST_COURSES :]
+    person = replace(person, ledger=replace(person.ledger, said=said))
+    if moved.outputs:  # the risk alert of this moment already says what happened
+        return Moved(person, moved.outputs, moved.notes)
+    person, more = _course_news(person, "stalled", course.id, due, repr(due), world)
+    return Moved(person, moved.outputs + more, moved.notes)
+
+
+def _stalled_course(person: Person, at: float, world: World) -> activity.Course | None:
+    """Return the course the person stopped in the middle of, once a stop: not while it is their usual pace."""
+    course = features.current_course(person.activity)
+    if course is None or course.completed_at or not 0 < course.progress < 1 or course.id in person.ledger.said:
+        return None
+    usual = features.mean_gap(person.activity, world.rules.horizon / activity.DAY) * activity.DAY
+    return course if at - course.last >= max(world.rules.stalled_after, 3 * usual) else None
+
+
+def _assessed(person: Person, at: float, cause: str, keep: bool, world: World) -> Moved:
+    """Score a person as of a moment; where that changes their tier, tell it."""
+    row, probability = risk.score(person, at, world)
+    before = person.ledger.tier
+    tier = risk.tier_of(person.ledger, probability, at, world)
+    ledger = risk.scored(person.ledger, row, probability, at, world, keep)
+    if tier == before:
+        return Moved(replace(person, ledger=ledger), notes=("scored",))
+    person = replace(person, ledger=replace(ledger, tier=tier, tier_since=at))
+    said: tuple[Output, ...] = (_profile(person, at, cause, world),)
+    if before or tier != "low":
+        news = actions.News(about="risk", at=at, cause=cause, row=row, tier_before=before)
+        person, alert = actions.tell(person, news, world)
+        said = (*alert, *said)
+    return Moved(person, said, ("scored",))
+
+
+def _course_news(
+    person: Person, about: actions.About, course_id: str, at: float, cause: str, world: World
+) -> tuple[Person, tuple[Output, ...]]:
+    if world.rules.alerts_wait and not world.ready:
+        return person, ()
+    row = features.row(person.activity, max(at, person.activity.last), world.rules.horizon)
+    news = actions.News(about=about, at=at, cause=cause, row=row, tier_before=person.ledger.tier, course_id=course_id)
+    return actions.tell(person, news, world)
+
+
+def _consent(ledger: Ledger, event: ev.Event) -> Ledger:
+    if event.time < ledger.consent_at or not isinstance(event, ev.ConsentGiven | ev.ConsentWithdrawn):
+        return ledger
+    return replace(ledger, consent=1 if isinstance(event, ev.ConsentGiven) else -1, consent_at=event.time)
+
+
+def _erased(person: Person, event: ev.ErasureRequested) -> Moved:
+    """Forget everything but that it was asked for and when."""
+    tombstone = Person("", ledger=Ledger(erased_at=event.time, done=event.time))
+    return Moved(tombstone, (Forgotten(id=event.id, user_id=person.id),), ("erasure",))
+
+
+def _profile(person: Person, at: float, cause: str, world: World) -> Profile:
+    wallet = person.activity.wallet
+    return Profile(
+        id=name_of(person.id, "profile", cause),
+        user_id=person.id,
+        time=at,
+        tier=person.ledger.tier,
+        probability=person.ledger.probability,
+        stage=stage(person.activity, at, world.rules),
+        retention_rate=round(features.retention_rate(person.activity, at), 4),
+        repurchase_rate=round(features.repurchase_rate(person.activity, at), 4),
+        purchases=wallet.purchases,
+        spend=round(wallet.spend - wallet.refunded, 2),
+        last_active=person.activity.last,
+    )

@@ -1,0 +1,92 @@
+"""Risk: score a person, keep the row until its label comes, and see whether their tier changes."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+from numpy import float32
+from numpy.typing import NDArray
+
+from models import features, outputs
+from models.churn import FEATURES
+from models.ledger import MOST_ROWS, Ledger, Row, name_of, pseudonym
+from models.person import Person, label_due
+from models.rules import Rules
+from models.world import World
+
+
+def eligible(person: Person, at: float, rules: Rules) -> bool:
+    """Return whether churn can be asked of a person: they were active within the look-back."""
+    return person.activity.events > 0 and at - person.activity.last <= rules.lookback
+
+
+def score(person: Person, at: float, world: World) -> tuple[NDArray[float32], float]:
+    """Return the person's row at a moment and their churn probability: the model's, or before one is ready the prior."""
+    row = features.row(person.activity, at, world.rules.horizon)
+    if world.model is None or not world.ready:
+        return row, world.rules.prior_churn
+    return row, world.model.probability(row)
+
+
+def scored(ledger: Ledger, row: NDArray[float32], probability: float, at: float, world: World, keep: bool) -> Ledger:
+    """Note a score; with `keep`, the row waits for its label exactly as it was scored."""
+    rows = ledger.rows
+    if keep and len(rows) < MOST_ROWS:
+        version = world.model.version if world.model else "prior"
+        rows = (*rows, Row(at, features.pack(row), probability, version))
+    return replace(ledger, probability=probability, scored_at=at, rows=rows)
+
+
+def tier_of(ledger: Ledger, probability: float, at: float, world: World) -> str:
+    """Return the person's tier after a score: hysteresis around both thresholds, and a least time in a tier.
+
+    A threshold is crossed upwards at threshold + margin and downwards at threshold - margin; without a tier yet,
+    at the threshold itself.
+    """
+    rules, tier = world.rules, ledger.tier
+    if rules.alerts_wait and not world.ready:
+        return tier
+    if tier and at - ledger.tier_since < rules.dwell:
+        return tier
+    rank = outputs.TIERS.index(tier) if tier in outputs.TIERS else -1
+    thresholds = (rules.medium, rules.high)
+    if rank < 0:
+        return outputs.TIERS[sum(probability >= threshold for threshold in thresholds)]
+    up = sum(probability >= threshold + rules.margin for threshold in thresholds)
+    down = sum(probability >= threshold - rules.margin for threshold in thresholds)
+    return outputs.TIERS[up if up > rank else down if down < rank else rank]
+
+
+def returned(rows: tuple[Row, ...], time: float, horizon: float) -> tuple[Row, ...]:
+    """Note on the waiting rows that the person was active at `time`; the earliest return within the horizon stands."""
+    if not any(row.at < time <= row.at + horizon for row in rows):
+        return rows
+    return tuple(
+        replace(row, returned=min(row.returned or time, time)) if row.at < time <= row.at + horizon else row
+        for row in rows
+    )
+
+
+def released(person: Person, due: float, world: World) -> tuple[Person, tuple[outputs.Example, ...]]:
+    """Label the rows whose horizon has closed by `due`: who was not active within it has churned."""
+    rules, ledger = world.rules, person.ledger
+    closed = [row for row in ledger.rows if label_due(row.at, rules) <= due]
+    if not closed:
+        return person, ()
+    waiting = tuple(row for row in ledger.rows if label_due(row.at, rules) > due)
+    examples = tuple(_example(person, row, rules) for row in closed)
+    return replace(person, ledger=replace(ledger, rows=waiting)), examples
+
+
+def _example(person: Person, row: Row, rules: Rules) -> outputs.Example:
+    return outputs.Example(
+        id=name_of(person.id, "example", repr(row.at)),
+        user=pseudonym(person.id, rules.pseudonym_key),
+        time=row.at,
+        until=row.at + rules.horizon,
+        features=FEATURES,
+        x=tuple(features.unpack(row.x).tolist()),
+        churned=not row.returned,
+        probability=row.probability,
+        model=row.model,
+        treated=row.treated,
+    )

@@ -1,0 +1,23 @@
+"""What is the same for everybody at a moment: the rules, the newest model, the running campaign."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from models.churn import Scorer
+from models.offers import Campaign
+from models.rules import Rules
+
+
+class World(Struct, frozen=True, kw_only=True):
+    """The world as a person's step or wake finds it. A newer model or campaign makes a new world."""
+
+    rules: Rules = Rules()
+    model: Scorer | None = None
+    campaign: Campaign | None = None
+    shadow: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether the model has learned from enough labels to be believed."""
+        return self.model is not None and self.model.labels >= self.rules.labels_needed
