@@ -75,6 +75,12 @@ class Scorer(Struct, frozen=True):
         return round(1.0 / (1.0 + float(np.exp(-self.logits(row[None])[0]))), 6)
 
 
+def pipeline(rate: float = 0.05) -> compose.Pipeline:
+    """Return a fresh River pipeline: scaler, clip, logistic regression with AdaGrad (Duchi et al. 2011)."""
+    regression = linear_model.LogisticRegression(optim.AdaGrad(rate), intercept_lr=0.01)
+    return compose.Pipeline(preprocessing.StandardScaler(), Clip(), regression)
+
+
 class Learner:
     """Learns churn from labelled rows, one at a time: a River pipeline of scaler, clip and logistic regression.
 
@@ -83,9 +89,8 @@ class Learner:
 
     def __init__(self, rate: float = 0.05) -> None:
         self.labels = 0
-        self._scaler = preprocessing.StandardScaler()
-        self._regression = linear_model.LogisticRegression(optim.AdaGrad(rate), intercept_lr=0.01)
-        self.pipeline = compose.Pipeline(self._scaler, Clip(), self._regression)
+        self.pipeline = pipeline(rate)
+        self._scaler, _, self._regression = self.pipeline.steps.values()
 
     def learn(self, row: NDArray[np.float32], churned: bool) -> None:
         """Learn from one row and its label."""

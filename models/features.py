@@ -8,6 +8,7 @@ over the person's own trend, and survival terms of the present silence under a P
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import log, log1p, sqrt
 
 import numpy as np
@@ -57,6 +58,11 @@ def pack(features: NDArray[np.float32]) -> bytes:
 def unpack(packed: bytes) -> NDArray[np.float32]:
     """Read what `pack` wrote; nothing is lost, since rows are rounded before they are scored."""
     return np.frombuffer(packed, np.float16).astype(np.float32)
+
+
+def array(values: Sequence[float]) -> NDArray[np.float32]:
+    """Return a row that was written as plain numbers."""
+    return np.array(values, np.float32)
 
 
 def silence_days(activity: Activity, now: float) -> float:

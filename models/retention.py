@@ -16,7 +16,8 @@ from models import events as ev
 from models.ledger import NEVER, Ledger, name_of, remember
 from models.lifecycle import stage
 from models.outputs import Forgotten, Output, Profile
-from models.person import Person, keeps_row, next_wake
+from models.person import Person, keeps_row, label_due, next_wake
+from models.rules import Rules
 from models.world import World
 
 
@@ -83,6 +84,22 @@ def wake(person: Person, due: float, world: World) -> Moved:
         moved = _grid(person, due, world)
         person, said, notes = moved.person, said + moved.outputs, notes + moved.notes
     return Moved(person, said, notes)
+
+
+def skipped(person: Person, due: float, rules: Rules) -> Person:
+    """Leave out what was due at a moment, so that a defect in it does not stop the person's time."""
+    ledger = person.ledger
+    return replace(
+        person,
+        ledger=replace(
+            ledger,
+            done=max(ledger.done, due),
+            grid=next_wake(person.id, due, rules) if ledger.grid <= due else ledger.grid,
+            retry=NEVER if ledger.retry <= due else ledger.retry,
+            rows=tuple(row for row in ledger.rows if label_due(row.at, rules) > due),
+            offers=tuple(offer for offer in ledger.offers if offer.until > due),
+        ),
+    )
 
 
 def _applied(

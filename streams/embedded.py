@@ -3,18 +3,19 @@
 It comes inside the `confluent-kafka` wheel (extra `demo`), speaks Kafka's protocol on the loopback
 interface only, and runs in a process of its own that ends when its parent does, however that ends.
 
-It is no place for data that matters. What it does otherwise than a real Kafka (librdkafka 2.16):
+It is no place for data that matters. Where it differs from a real Kafka (tried with librdkafka 2.16):
 
-- Everything is in memory. A partition keeps its newest 5 MiB, as sent (so compressed batches count
-  compressed), and its newest 100,000 batches; older ones are dropped. Both numbers are constants
-  in librdkafka: no setting and no call changes them. There is no compaction and no retention time.
-- A fetch returns at most one batch of each partition, so many small batches read slowly: let producers linger.
-  A fetch that finds nothing waits for all of `fetch_max_wait_ms`, also when an event arrives meanwhile.
-- Topics cannot be created by a client; one that is not listed here appears with 4 partitions on first use.
-- A group's first members are awaited for `JOIN_DELAY_MS`. Each later rebalance takes the members' session
-  timeout less 1 s. All members of a group must name the same assignor first, or the broker dies.
+- Everything is in memory. A partition keeps its newest 5 MiB (batches as sent, so compressed ones count
+  compressed) and at most 100,000 batches; older ones are dropped. Both are constants of librdkafka: no
+  setting and no call changes them. Nothing is compacted and nothing expires.
+- A fetch returns one batch of each partition, so small batches read slowly: let producers linger.
+- Clients cannot create topics; one that is not listed here appears with 4 partitions on its first use.
+- A group's first members are awaited for `JOIN_DELAY_MS`; when one joins or leaves later, the others get
+  their partitions back after the session timeout less 1 s. Members that prefer different assignors end
+  the broker. Should the group's leader sync before the others, as it does when they share an event loop,
+  the others get an InvalidRequestError, once, and have to join again.
 - Transactions are accepted, yet their records can be read before the commit and after an abort.
-  Offsets cannot be looked up by time, groups cannot be listed, settings cannot be read.
+  Offsets cannot be looked up by time; groups and settings cannot be listed.
 """
 
 from __future__ import annotations
@@ -28,16 +29,13 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Self
 
 JOIN_DELAY_MS = 200
 START_SECONDS = 30.0
 STOP_SECONDS = 5.0
-
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _PRODUCER = 0
-_REASON_BYTES = 512
 
 
 class EmbeddedBroker:
@@ -59,38 +57,28 @@ class EmbeddedBroker:
 
     @property
     def bootstrap(self) -> str:
-        """The broker's address as "127.0.0.1:PORT"; a RuntimeError while it does not run."""
-        if self._process is None:
-            raise RuntimeError("the embedded broker is not running")
+        """The broker's address as "127.0.0.1:PORT"; empty while it does not run."""
         return self._bootstrap
 
     @property
     def url(self) -> str:
         """The broker's address as "kafka://127.0.0.1:PORT"."""
-        return f"kafka://{self.bootstrap}"
-
-    @property
-    def pid(self) -> int:
-        """The id of the broker's process; a RuntimeError while it does not run."""
-        if self._process is None:
-            raise RuntimeError("the embedded broker is not running")
-        return self._process.pid
+        return f"kafka://{self._bootstrap}"
 
     def start(self) -> None:
-        """Start the process and return once clients can connect."""
-        if self._process is not None:
-            raise RuntimeError("the embedded broker is running already")
+        """Start the process and return once clients can connect; one that runs already is stopped first."""
+        self.close()
         with tempfile.TemporaryFile() as errors:
             process = _spawn(self.topics, errors)
-            self._bootstrap = _first_line(process)
-            if not self._bootstrap:
+            address = _first_line(process)
+            if not address:
                 _stop(process)
                 raise RuntimeError(f"the embedded broker did not start: {_reason(errors, process)}")
-        self._process = process
+        self._process, self._bootstrap = process, address
 
     def close(self) -> None:
         """Stop the process and wait until it is gone; its data is gone, too. May be called again."""
-        process, self._process = self._process, None
+        process, self._process, self._bootstrap = self._process, None, ""
         if process is not None:
             _stop(process)
 
@@ -98,16 +86,14 @@ class EmbeddedBroker:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
 def _spawn(topics: Mapping[str, int], errors: IO[bytes]) -> subprocess.Popen[str]:
     """Start this very file as a program: -P keeps the folder it is in off the import path.
 
-    In a session of its own, so that Ctrl-C at a terminal lets the parent finish its work first.
+    In a process group of its own, so that Ctrl-C at a terminal lets the parent finish its work first.
     """
     return subprocess.Popen(  # noqa: S603 - this interpreter, this file
         [sys.executable, "-P", str(Path(__file__).resolve()), *(f"{name}={n}" for name, n in topics.items())],
@@ -123,7 +109,6 @@ def _first_line(process: subprocess.Popen[str]) -> str:
     """What the process says first, or nothing if it ends or is silent for too long."""
     assert process.stdout is not None
     watchdog = threading.Timer(START_SECONDS, process.kill)
-    watchdog.daemon = True
     watchdog.start()
     try:
         return process.stdout.readline().strip()
@@ -133,12 +118,12 @@ def _first_line(process: subprocess.Popen[str]) -> str:
 
 def _reason(errors: IO[bytes], process: subprocess.Popen[str]) -> str:
     errors.seek(0)
-    lines = errors.read().decode(errors="replace").strip().splitlines()
+    lines = errors.read().decode(errors="replace").splitlines()
     return lines[-1] if lines else f"its process ended with status {process.returncode}"
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
-    """End the process: by the end of its input, as its parent's death would, and by force if it must be."""
+    """End the process: by the end of its input, as its parent's death would, or else by force."""
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             pipe.close()
@@ -156,12 +141,11 @@ def _library() -> ctypes.CDLL:
     except ImportError as error:
         raise RuntimeError(f"it needs the package confluent-kafka (extra: demo): {error}") from error
     library = ctypes.CDLL(cimpl.__file__)
-    pointer, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
+    pointer, text, number, size = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_size_t
     signatures = {
         "rd_kafka_conf_new": (pointer, []),
-        "rd_kafka_conf_set": (number, [pointer, text, text, text, ctypes.c_size_t]),
-        "rd_kafka_new": (pointer, [number, pointer, text, ctypes.c_size_t]),
-        "rd_kafka_err2str": (text, [number]),
+        "rd_kafka_conf_set": (number, [pointer, text, text, text, size]),
+        "rd_kafka_new": (pointer, [number, pointer, text, size]),
         "rd_kafka_mock_cluster_new": (pointer, [pointer, number]),
         "rd_kafka_mock_cluster_bootstraps": (text, [pointer]),
         "rd_kafka_mock_topic_create": (number, [pointer, text, number, number]),
@@ -175,10 +159,10 @@ def _library() -> ctypes.CDLL:
 
 def _cluster(library: ctypes.CDLL) -> int:
     """A mock cluster of one broker. It lives as long as the process: nothing here frees it."""
-    reason = ctypes.create_string_buffer(_REASON_BYTES)
+    reason = ctypes.create_string_buffer(512)
     settings = library.rd_kafka_conf_new()
-    library.rd_kafka_conf_set(settings, b"log_level", b"0", reason, _REASON_BYTES)
-    client = library.rd_kafka_new(_PRODUCER, settings, reason, _REASON_BYTES)
+    library.rd_kafka_conf_set(settings, b"log_level", b"0", reason, len(reason))
+    client = library.rd_kafka_new(_PRODUCER, settings, reason, len(reason))
     if not client:
         raise RuntimeError(reason.value.decode(errors="replace"))
     cluster = library.rd_kafka_mock_cluster_new(client, 1)
@@ -190,12 +174,10 @@ def _cluster(library: ctypes.CDLL) -> int:
 
 def _serve(topics: Mapping[str, int]) -> str:
     """Start the cluster in this process, create its topics and return its address."""
-    library = _library()
-    cluster = _cluster(library)
+    cluster = _cluster(library := _library())
     for name, partitions in topics.items():
-        code = library.rd_kafka_mock_topic_create(cluster, name.encode(), partitions, 1)
-        if code:
-            raise RuntimeError(f"topic {name}: {library.rd_kafka_err2str(code).decode()}")
+        if code := library.rd_kafka_mock_topic_create(cluster, name.encode(), partitions, 1):
+            raise RuntimeError(f"topic {name} could not be created: librdkafka's error {code}")
     return str(library.rd_kafka_mock_cluster_bootstraps(cluster).decode())
 
 
@@ -203,7 +185,7 @@ def main(arguments: list[str]) -> int:
     """Serve topics given as NAME=PARTITIONS, print the address, and end when the input does."""
     try:
         pairs = (argument.split("=", 1) for argument in arguments)
-        address = _serve({name: int(partitions) for name, partitions in pairs})
+        address = _serve({name: int(count) for name, count in pairs})
     except (AttributeError, OSError, RuntimeError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -67,8 +67,11 @@ controller.quorum.voters=1@127.0.0.1:$controller
 controller.listener.names=CONTROLLER
 listeners=CONTROLLER://127.0.0.1:$controller,PLAINTEXT://127.0.0.1:$port$more
 advertised.listeners=PLAINTEXT://127.0.0.1:$port$more
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$dir/data
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 auto.create.topics.enable=false
 num.network.threads=2
 num.io.threads=4
@@ -110,7 +113,7 @@ start() {
     if [ ! -f "$dir/data/meta.properties" ]; then
         "${java[@]}" -XX:TieredStopAtLevel=1 kafka.tools.StorageTool format --ignore-formatted \
             -t "$(cluster_id)" -c "$dir/server.properties" >"$dir/format.log" 2>&1 ||
-            die "could not format $dir: $(tail -n 1 "$dir/format.log")"
+            die "could not format $dir: $(grep -m 1 -E 'Exception|Error' "$dir/format.log")"
     fi
     exec "${java[@]}" "-Xmx${ENCORE_KAFKA_HEAP:-512m}" kafka.Kafka "$dir/server.properties"
 }

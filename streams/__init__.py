@@ -1,0 +1,1 @@
+"""What moves: Kafka in, the state of people in between, Kafka out. Imports `models`, never the reverse."""

@@ -1,0 +1,265 @@
+"""Where things meet: a worker put together from settings, run, and ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Coroutine
+from typing import Any, cast
+
+import aiokafka
+
+from streams import topics
+from streams.broadcast import Broadcast
+from streams.clock import Ticker, monotonic
+from streams.engine.app import App, BeforeCommit, RawChunks, new_app
+from streams.engine.producer import Producer
+from streams.engine.table import WriteBehindTable, changelog
+from streams.envelope import Envelope
+from streams.ingest import Ingest
+from streams.lag import watch_lag
+from streams.metrics import GaugeName, Metrics
+from streams.security import client
+from streams.sender import Sender
+from streams.settings import Settings
+from streams.snapshots import Newest
+from streams.ticks import write_ticks
+from streams.topics import name, partition_of
+from streams.trainer import Trainer
+from streams.users import Users
+from streams.web import Answers, serve
+
+LAST_WORDS = 20.0
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """One process: the agents that were asked for, the web server, and what they share."""
+
+    def __init__(self, settings: Settings, partitions: dict[str, int]) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.failure: BaseException | None = None
+        self._stop = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ticker = Ticker(settings.stall)
+        self._newest = Newest(settings, self.metrics, self._ticker)
+        self._broadcast = Broadcast(settings, self._newest.topics, self._newest.heard)
+        self._partitions = partitions[name(settings, topics.EVENTS)]
+        self._recovering = monotonic()
+        self._recovery_seconds = 0.0
+        self.app: App | None = None
+        self.users: Users | None = None
+        self.ingest: Ingest | None = None
+        if {"users", "trainer"} & set(settings.agents):
+            self.app = self._faust()
+        self.metrics.watch(self._gauges)
+
+    async def run(self) -> int:
+        """Run until a signal or a failure; return the exit code. Everything that was started is ended."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop.set)
+        web = await serve(self.settings, self.metrics, self._answers())
+        try:
+            await self._start()
+            await self._stop.wait()
+        finally:
+            await self._end()
+            await web.cleanup()
+        if self.failure is not None:
+            _log.error("the worker stopped: %r", self.failure)
+        return 1 if self.failure is not None else 0
+
+    async def _start(self) -> None:
+        self._spawn(self._broadcast.run())
+        caught_up = asyncio.ensure_future(self._broadcast.caught_up.wait())
+        await asyncio.wait([caught_up, asyncio.ensure_future(self._stop.wait())], return_when="FIRST_COMPLETED")
+        if "ingest" in self.settings.agents:
+            self._spawn(self._ingest())
+        if self.app is not None:
+            await self.app.start()
+            self._spawn(self._until_crash(self.app))
+        self._spawn(watch_lag(self.settings, self._owned, self.metrics))
+
+    async def _end(self) -> None:
+        """End in order, each with its deadline: what reads first, then what writes."""
+        for task in self._tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*self._tasks, return_exceptions=True), LAST_WORDS)
+        if self.app is not None:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.app.stop(), LAST_WORDS)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something for as long as the worker runs; its failure ends the worker."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and task.exception() is not None:
+                self._fail(task.exception())
+
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(ended)
+        self._tasks.append(task)
+
+    def _fail(self, error: BaseException | None) -> None:
+        self.failure = self.failure or error
+        self._stop.set()
+
+    async def _until_crash(self, app: App) -> None:
+        while not app.crashed:
+            await asyncio.sleep(0.1)
+        sender = cast(Producer, app.producer).sender
+        self._fail(sender.failure or app.crash_reason or RuntimeError("Faust crashed"))
+
+    # -- what runs inside Faust
+
+    def _faust(self) -> App:
+        settings, app = self.settings, new_app(self.settings)
+        flushes = []
+        if "users" in settings.agents:
+            self.users = Users(app, settings, self.metrics, lambda: self._newest.world, self._partitions)
+            table = WriteBehindTable(
+                app,
+                name="people",
+                key_type=bytes,
+                value_type=bytes,
+                partitions=self._partitions,
+                changelog_topic=changelog(app, name(settings, topics.PEOPLE), partitions=self._partitions),
+            )
+            table.keeper = self.users
+            app.tables.add(table)
+            self._agent(app, topics.EVENTS, "users", self.users.take)
+            app.task(self.users.idle)
+            app.task(self._tick)
+            flushes.append(self.users.flush)
+        if "trainer" in settings.agents:
+            self._training(app, flushes)
+        app.sensors.add(BeforeCommit(lambda: [flush() for flush in flushes]))
+        app.on_rebalance_complete.connect(self._given, weak=False)
+        return app
+
+    def _agent(self, app: App, topic: str, agent: str, take: Any) -> None:
+        """Have chunks of a topic delivered, one after the other."""
+        source = app.topic(name(self.settings, topic), schema=RawChunks(), internal=False)
+
+        async def loop(stream: Any) -> None:
+            async for event in stream.events():
+                await take(event.message.partition, event.message.value)
+
+        app.agent(source, name=agent, concurrency=1)(loop)
+
+    def _training(self, app: App, flushes: list[Any]) -> None:
+        trainers: list[Trainer] = []
+
+        def trainer() -> Trainer:
+            if not trainers:
+                trainers.append(Trainer(self.settings, cast(Producer, app.producer).sender, self.metrics))
+            return trainers[0]
+
+        async def take(_: int, records: list[Any]) -> None:
+            await trainer().take(records)
+
+        async def given(*_: Any, **__: Any) -> None:
+            mine = name(self.settings, topics.EXAMPLES) in {tp.topic for tp in app.consumer.assignment()}
+            await trainer().own(mine)
+
+        self._agent(app, topics.EXAMPLES, "trainer", take)
+        app.on_rebalance_complete.connect(given, weak=False)
+        flushes.append(lambda: trainer().flush())
+
+    async def _tick(self) -> None:
+        assert self.users is not None and self.app is not None
+        users, sender = self.users, cast(Producer, self.app.producer).sender
+        await write_ticks(self.settings, sender, self._ticker, lambda: dict(users.folds), self.metrics)
+
+    async def _given(self, *_: Any, **__: Any) -> None:
+        self.metrics.add("encore_rebalances_total")
+
+    # -- what runs beside it
+
+    async def _ingest(self) -> None:
+        sender = Sender(self._fail)
+        producer = aiokafka.AIOKafkaProducer(
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=5,
+            max_batch_size=256 << 10,
+            max_request_size=self.settings.most_bytes + 100_000,
+            request_timeout_ms=120_000,
+            **client(self.settings),
+        )
+        await producer.start()
+        pump = asyncio.ensure_future(sender.run(producer))
+        self.ingest = Ingest(self.settings, sender, self.metrics, self._partitions)
+        try:
+            await self.ingest.run()
+        finally:
+            pump.cancel()
+            await producer.stop()
+
+    # -- what the outside asks
+
+    def _answers(self) -> Answers:
+        answers = Answers()
+        answers.ready = self._not_ready
+        answers.person = self._person
+        answers.holder = self._holder
+        answers.now = lambda key: self.users.now(partition_of(key, self._partitions)) if self.users else 0.0
+        answers.world = lambda: self._newest.world
+        return answers
+
+    def _not_ready(self) -> str:
+        if not self._broadcast.caught_up.is_set():
+            return "the model and campaigns are still being read"
+        if self.app is not None:
+            if self.app.rebalancing or not self.app.tables.recovery.completed.is_set():
+                return "partitions are being given out or recovered"
+            if not self.app.consumer.assignment() and self.users is not None:
+                return "no partition is ours"
+        if "ingest" in self.settings.agents and self.ingest is None:
+            return "ingest has not started"
+        return ""
+
+    def _person(self, key: bytes) -> Envelope | None:
+        return self.users.look_up(partition_of(key, self._partitions), key) if self.users else None
+
+    def _holder(self, key: bytes) -> str | None:
+        if self.app is None or self.users is None:
+            return None
+        holder = str(self.app.router.key_store("people", key))
+        mine = str(self.app.conf.canonical_url)
+        return None if holder.rstrip("/") == mine.rstrip("/") else holder
+
+    def _owned(self) -> dict[str, set[aiokafka.TopicPartition]]:
+        owned: dict[str, set[aiokafka.TopicPartition]] = {}
+        if self.app is not None:
+            tps = self.app.consumer.assignment()
+            log = {name(self.settings, topics.EVENTS), name(self.settings, topics.EXAMPLES)}
+            owned[self.settings.group] = {aiokafka.TopicPartition(*tp) for tp in tps if tp.topic in log}
+        if self.ingest is not None:
+            owned[f"{self.settings.group}-ingest"] = self.ingest.places
+        return owned
+
+    def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
+        return {("encore_ready", ()): float(not self._not_ready())}
+
+
+def run(settings: Settings, partitions: dict[str, int]) -> int:
+    """Run a worker in this process until it is told to stop.
+
+    Returns:
+        The exit code: 0 after a signal, 1 after a failure.
+
+    Raises:
+        OperatorError: it cannot start, and why.
+    """
+
+    async def main() -> int:
+        return await Worker(settings, partitions).run()
+
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    return asyncio.run(main())

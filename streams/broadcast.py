@@ -1,0 +1,84 @@
+"""What every worker reads of the compacted topics: the newest model, the campaigns, what operators said."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+import aiokafka
+from aiokafka.errors import KafkaError
+
+from streams.security import client
+from streams.settings import Settings
+
+Heard = Callable[[str, bytes, bytes | None], None]
+
+
+class Broadcast:
+    """Reads topics from the beginning and goes on reading; `caught_up` once it has reached where they ended at the start.
+
+    It belongs to no consumer group: every worker hears everything.
+    """
+
+    def __init__(self, settings: Settings, topics: list[str], heard: Heard) -> None:
+        self.caught_up = asyncio.Event()
+        self._settings = settings
+        self._topics = topics
+        self._heard = heard
+
+    async def run(self) -> None:
+        """Read until cancelled; a broker that is away for a while is waited for."""
+        while True:
+            consumer = aiokafka.AIOKafkaConsumer(
+                *self._topics,
+                group_id=None,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+                **client(self._settings),
+            )
+            try:
+                await consumer.start()
+                await self._read(consumer)
+            except KafkaError:
+                await asyncio.sleep(1.0)
+            finally:
+                await consumer.stop()
+
+    async def _read(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
+        ends = await consumer.end_offsets(list(consumer.assignment()))
+        while True:
+            for records in (await consumer.getmany(timeout_ms=500)).values():
+                for record in records:
+                    self._heard(record.topic, record.key or b"", record.value)
+            if not self.caught_up.is_set() and await reached(consumer, ends):
+                self.caught_up.set()
+
+
+async def latest(settings: Settings, topic: str) -> dict[bytes, bytes]:
+    """Read a compacted topic as it stands: the newest value of every key."""
+    values: dict[bytes, bytes] = {}
+
+    def heard(_: str, key: bytes, value: bytes | None) -> None:
+        if value is None:
+            values.pop(key, None)
+        else:
+            values[key] = value
+
+    broadcast = Broadcast(settings, [topic], heard)
+    reading = asyncio.ensure_future(broadcast.run())
+    try:
+        await asyncio.wait_for(broadcast.caught_up.wait(), timeout=60.0)
+    finally:
+        reading.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await reading
+    return values
+
+
+async def reached(consumer: aiokafka.AIOKafkaConsumer, ends: dict[aiokafka.TopicPartition, int]) -> bool:
+    """Return whether a consumer stands at or behind these ends."""
+    for place, end in ends.items():
+        if await consumer.position(place) < end:
+            return False
+    return True

@@ -1,0 +1,37 @@
+"""Campaign files: checked before anything is published."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from models.offers import Campaign
+from streams.admin import OperatorError
+
+
+def read(file: Path) -> Campaign:
+    """Read and check a campaign file (TOML); its version comes from its contents.
+
+    Raises:
+        OperatorError: the file cannot be read, or a value in it is wrong; the message names it.
+    """
+    try:
+        campaign = msgspec.convert(tomllib.loads(file.read_text()), Campaign)
+    except OSError as error:
+        raise OperatorError(f"{file}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OperatorError(f"{file}: {error}") from None
+    except msgspec.ValidationError as error:
+        raise OperatorError(f"{file}: {error}") from None
+    if campaign.version:
+        raise OperatorError(f"{file}: version is set when a campaign is published, not in the file")
+    return replace(campaign, version=hashlib.sha256(written(campaign)).hexdigest()[:8])
+
+
+def written(campaign: Campaign) -> bytes:
+    """Return a campaign as it is published."""
+    return msgspec.json.encode(campaign)

@@ -1,0 +1,79 @@
+"""Time: the clock of a partition, which only its log moves, and the ticks that move it while nobody does anything.
+
+This is the only place that reads the machine's clock.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+NOT_YET = float("-inf")
+
+
+class Clock:
+    """One partition's clock: the highest accepted event time or tick so far. It is not stored; the log brings it back."""
+
+    def __init__(self, follows_log: bool = False) -> None:
+        self.now = NOT_YET
+        self._follows_log = follows_log
+
+    def advance(self, moment: float) -> None:
+        """Move to a moment, never back."""
+        if moment > self.now:
+            self.now = moment
+
+    def wall(self) -> float:
+        """Return the machine's time in seconds since 1970 UTC."""
+        return time.time()
+
+    def is_past(self, moment: float) -> bool:
+        """Return whether a moment has passed for somebody who reads what goes out: by the wall, or in a simulation the log."""
+        return moment < (self.now if self._follows_log else time.time())
+
+
+class Slice:
+    """A slice of the machine's time, after which others are to have their turn."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.perf_counter() + seconds
+
+    def over(self) -> bool:
+        """Return whether it has passed."""
+        return time.perf_counter() >= self._end
+
+
+class Pulse(Protocol):
+    """What a tick writer must know of a partition."""
+
+    last_event: float
+    busy: bool
+
+
+class Ticker:
+    """Decides whether a partition gets a tick: a collector that died is not a crowd that fell silent.
+
+    A log is busy when people were active in the day before its last event (`Pulse.busy`). Such a log without an event
+    for `stall` seconds holds its ticks, so that nobody's silence grows, until events come or somebody lets it go on.
+    """
+
+    def __init__(self, stall: float) -> None:
+        self.stall = stall
+        self.released_at = NOT_YET
+
+    def holds(self, pulses: list[Pulse], now: float) -> bool:
+        """Return whether ticks are held for this worker's partitions at a wall time."""
+        last = max((pulse.last_event for pulse in pulses), default=NOT_YET)
+        if not any(pulse.busy for pulse in pulses) or now - last <= self.stall:
+            return False
+        return self.released_at < last + self.stall
+
+
+def monotonic() -> float:
+    """Return seconds that only ever grow, for durations."""
+    return time.monotonic()
+
+
+def wall() -> float:
+    """Return the machine's time in seconds since 1970 UTC."""
+    return time.time()

@@ -1,0 +1,125 @@
+"""Bytes and types: the one place that turns records into events and outputs into records."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from models import events as ev
+from models.errors import BadEvent
+from models.outputs import (
+    Alert,
+    CouponTrigger,
+    Decision,
+    Example,
+    Forgotten,
+    OfferOutcome,
+    Output,
+    Profile,
+    Undelivered,
+)
+from streams import topics
+from streams.topics import partition_of
+
+_encoder = msgspec.json.Encoder()
+_example = msgspec.json.Decoder(Example)
+
+
+class Record(Protocol):
+    """What we read of a Kafka record: aiokafka's `ConsumerRecord` is one."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+
+
+ORIGIN = "origin"
+"""Header of a record that ingest wrote: topic, partition and offset it came from."""
+
+
+def read(value: bytes | None, log_time: float, most_bytes: int, skew: float) -> ev.AnyEvent:
+    """Read one event: within its size, well-formed, possible, and not from the future.
+
+    Args:
+        value: the record's value, as it came (decompressed).
+        log_time: when the log took it, in seconds since 1970 UTC.
+        most_bytes: the largest value taken.
+        skew: seconds that an event may lie beyond the log's time.
+
+    Raises:
+        BadEvent: with the reason and field.
+    """
+    if value is None:
+        raise BadEvent("malformed", None, "the record has no value")
+    if len(value) > most_bytes:
+        raise BadEvent("oversize", None, f"{len(value)} bytes, at most {most_bytes} are taken")
+    event = ev.decode(value)
+    if event.time > log_time + skew:
+        raise BadEvent("far_future", "time", f"{event.time - log_time:.0f} s after the log's own time")
+    return event
+
+
+def of_person(event: ev.AnyEvent, key: bytes | None, partition: int, partitions: int) -> ev.Event | ev.Tick:
+    """Check that a record of `events` stands where its person's records stand.
+
+    Raises:
+        BadEvent: it is about a course, or its key or partition is not the person's.
+    """
+    if isinstance(event, ev.Tick):
+        return event
+    if isinstance(event, ev.CourseEvent):
+        raise BadEvent("not_a_person", "type", "catalogue events come in through an input topic")
+    if key != event.user_id.encode():
+        raise BadEvent("wrong_key", "user_id", "the record's key is not the person's id")
+    if partition_of(key, partitions) != partition:
+        raise BadEvent("wrong_partition", None, f"in {partition}, belongs in {partition_of(key, partitions)}")
+    return event
+
+
+def origin_of(record: Record) -> tuple[str, int] | None:
+    """Return where ingest took a record from (`topic/partition`) and at which offset, if ingest wrote it."""
+    for header, value in record.headers:
+        if header == ORIGIN:
+            source, _, offset = value.decode(errors="replace").rpartition("/")
+            if source and offset.isdigit():
+                return source, int(offset)
+    return None
+
+
+def origin_header(topic: str, partition: int, offset: int) -> list[tuple[str, bytes]]:
+    """Return the header that names where a record came from."""
+    return [(ORIGIN, f"{topic}/{partition}/{offset}".encode())]
+
+
+def address(output: Output) -> tuple[str, bytes]:
+    """Return the topic (without prefix) and key of an output."""
+    if isinstance(output, Alert):
+        return topics.ALERTS, output.user_id.encode()
+    if isinstance(output, CouponTrigger):
+        return topics.TRIGGERS, output.user_id.encode()
+    if isinstance(output, Profile | Forgotten):
+        return topics.PROFILES, output.user_id.encode()
+    if isinstance(output, Example):
+        return topics.EXAMPLES, output.user.encode()
+    if isinstance(output, Decision | OfferOutcome | Undelivered):
+        return topics.DECISIONS, output.user.encode()
+    raise TypeError(f"no topic for {type(output).__name__}")
+
+
+def written(output: Output) -> bytes | None:
+    """Return the bytes of an output; none for one that takes back what was said."""
+    return None if isinstance(output, Forgotten) else _encoder.encode(output)
+
+
+def example(value: bytes) -> Example:
+    """Read a labelled row.
+
+    Raises:
+        msgspec.ValidationError, msgspec.DecodeError: it is none.
+    """
+    return _example.decode(value)

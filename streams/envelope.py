@@ -1,0 +1,102 @@
+"""A person's value in the table: an envelope that delivery needs around a person that the business needs.
+
+The bytes begin with a fixed prefix (version, flags, fence, offset, due time, last activity), so that a million people
+can be scanned after a recovery without decoding one. State, offset and outbox travel in one record: whoever has the
+state knows exactly which records are in it and what is still to be delivered.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from models.outputs import TIERS
+from models.person import Person, next_due
+from models.rules import Rules
+
+VERSION = 1
+_PREFIX = struct.Struct("<BBIqdd")
+_OUTBOX = 1
+
+
+class BadEnvelope(Exception):
+    """A value that this version cannot read; says why."""
+
+
+class Parcel(Struct, frozen=True, array_like=True):
+    """An output in the outbox: it leaves once the state that decided it is safe, and stays until Kafka has it."""
+
+    id: str
+    topic: str
+    key: bytes
+    value: bytes | None
+    expires_at: float
+    urgent: bool
+    user: str = ""
+
+
+class Envelope(Struct, frozen=True, array_like=True):
+    """A person with the offset of the last record applied, the highest offset of every origin, and the outbox."""
+
+    person: Person
+    offset: int = -1
+    origins: dict[str, int] = {}
+    outbox: tuple[Parcel, ...] = ()
+
+
+class Prefix(NamedTuple):
+    """What stands before the body."""
+
+    tier: str
+    has_outbox: bool
+    fence: int
+    offset: int
+    due: float
+    last_active: float
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Envelope)
+
+
+def seal(envelope: Envelope, fence: int, rules: Rules) -> bytes:
+    """Write an envelope."""
+    person = envelope.person
+    tier = TIERS.index(person.ledger.tier) + 1 if person.ledger.tier else 0
+    flags = tier << 1 | (_OUTBOX if envelope.outbox else 0)
+    prefix = _PREFIX.pack(VERSION, flags, fence, envelope.offset, next_due(person, rules), person.activity.last)
+    return prefix + _encoder.encode(envelope)
+
+
+def peek(value: bytes) -> Prefix:
+    """Read the prefix alone.
+
+    Raises:
+        BadEnvelope: the value is of another version, or none of ours.
+    """
+    if len(value) < _PREFIX.size or value[0] != VERSION:
+        found = value[0] if value else "nothing"
+        raise BadEnvelope(f"a person's value of version {found}, but this version of Encore reads {VERSION}")
+    _, flags, fence, offset, due, last = _PREFIX.unpack_from(value)
+    return Prefix(("", *TIERS)[flags >> 1], bool(flags & _OUTBOX), fence, offset, due, last)
+
+
+def fence_of(value: bytes) -> int:
+    """Return the fence under which a value was written; 0 for what is no value of ours."""
+    return int.from_bytes(value[2:6], "little") if len(value) >= _PREFIX.size else 0
+
+
+def unseal(value: bytes) -> Envelope:
+    """Read what `seal` wrote.
+
+    Raises:
+        BadEnvelope: the value is of another version, or broken.
+    """
+    peek(value)
+    try:
+        return _decoder.decode(memoryview(value)[_PREFIX.size :])
+    except msgspec.MsgspecError as error:
+        raise BadEnvelope(f"a person's value is broken: {error}") from None

@@ -1,0 +1,166 @@
+"""Ingest: any topics in, one log out. Checks, keys by person, appends to `events`, and says where each record came from.
+
+It reads with a consumer of its own and not through a Faust stream, because alignment has to choose which partition
+to read next, before anything of it is delivered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, TypeAlias
+
+import aiokafka
+from aiokafka.errors import CommitFailedError, IllegalStateError
+
+from models import events as ev
+from models.errors import BadEvent
+from streams import codec, topics
+from streams.align import Aligner
+from streams.clock import Slice
+from streams.codec import Record
+from streams.deadletters import Cemetery
+from streams.metrics import Metrics
+from streams.security import client
+from streams.sender import Sender
+from streams.settings import Settings
+from streams.topics import name, partition_of
+
+MOST_RECORDS = 2_000
+MOST_UNACKNOWLEDGED = 20_000
+
+Place: TypeAlias = aiokafka.TopicPartition
+Found = tuple[Record, ev.AnyEvent | BadEvent]
+
+
+class Ingest:
+    """Appends what the input topics hold to the log, each record at least once, in each source partition's order.
+
+    The origin stands on every record it writes, so what it repeats after a crash is known as a repeat.
+    """
+
+    def __init__(self, settings: Settings, sender: Sender, metrics: Metrics, partitions: int) -> None:
+        self._settings = settings
+        self._sender = sender
+        self._metrics = metrics
+        self._cemetery = Cemetery(sender, settings.prefix, metrics)
+        self._aligner: Aligner[Place, Found] = Aligner(settings.lateness / 2)
+        self._done: dict[Place, int] = {}
+        self._ends: dict[Place, int] = {}
+        self._partitions = partitions
+        self.places: set[Place] = set()
+
+    async def run(self) -> None:
+        """Read, append and commit until cancelled; what was appended is committed before it ends."""
+        consumer = aiokafka.AIOKafkaConsumer(
+            group_id=f"{self._settings.group}-ingest",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            session_timeout_ms=int(self._settings.session_timeout * 1000),
+            heartbeat_interval_ms=int(min(3.0, self._settings.session_timeout / 3) * 1000),
+            **client(self._settings),
+        )
+        await consumer.start()
+        try:
+            inputs = [name(self._settings, topic) for topic in self._settings.inputs]
+            consumer.subscribe(inputs, listener=_Listener(self, consumer))
+            while True:
+                due = Slice(self._settings.commit_every)
+                while not due.over():
+                    await self._round(consumer)
+                await self.commit(consumer)
+        finally:
+            await self.commit(consumer)
+            await consumer.stop()
+
+    async def commit(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
+        """Commit what the log has acknowledged."""
+        done = dict(self._done)
+        await self._sender.flush()
+        mine = {place: offset for place, offset in done.items() if place in consumer.assignment()}
+        if not mine:
+            return
+        try:
+            await consumer.commit(mine)
+        except (CommitFailedError, IllegalStateError):
+            return  # the partitions have gone; their next owner repeats it, and the origin tells
+        for place, offset in mine.items():
+            if self._done.get(place) == offset:
+                del self._done[place]
+
+    async def assigned(self, consumer: aiokafka.AIOKafkaConsumer, places: set[Place]) -> None:
+        """Learn how far the partitions go that we were given."""
+        self.places = places
+        self._ends = dict(await consumer.end_offsets(list(places))) if places else {}
+
+    def revoked(self, places: set[Place]) -> None:
+        """Forget what is held of partitions that go."""
+        self._aligner.forget(places)
+        for place in places:
+            self._done.pop(place, None)
+
+    async def _round(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
+        places = set(consumer.assignment())
+        wanted = [place for place in places if self._aligner.wants(place)]
+        if not wanted:
+            await asyncio.sleep(0.05)
+            return
+        wait = 0 if len(self._aligner) else 200
+        fetched = await consumer.getmany(*wanted, timeout_ms=wait, max_records=MOST_RECORDS)
+        for place, records in fetched.items():
+            self._metrics.add("encore_records_total", "ingest", by=len(records))
+            for record in records:
+                self._offer(place, record)
+        unread = {place: await self._unread(consumer, place) for place in places}
+        for place, (record, event) in self._aligner.take(unread.__getitem__, places):
+            self._append(record, event)
+            self._done[place] = record.offset + 1
+        await asyncio.sleep(0)
+        while self._sender.backlog > MOST_UNACKNOWLEDGED:
+            await asyncio.sleep(0.01)
+
+    def _offer(self, place: Place, record: Record) -> None:
+        event = self._read(record)
+        moment = event.time if not isinstance(event, BadEvent) else 0.0
+        self._aligner.offer(place, moment, (record, event))
+
+    def _read(self, record: Record) -> ev.AnyEvent | BadEvent:
+        settings = self._settings
+        try:
+            event = codec.read(record.value, record.timestamp / 1000.0, settings.most_bytes, settings.skew)
+        except BadEvent as bad:
+            return bad
+        if isinstance(event, ev.Tick):
+            return BadEvent("unknown_type", "type", "ticks belong to `events` alone")
+        return event
+
+    def _append(self, record: Record, event: ev.AnyEvent | BadEvent) -> None:
+        if isinstance(event, BadEvent):
+            self._cemetery.bury(record, event)
+            return
+        headers = codec.origin_header(record.topic, record.partition, record.offset)
+        if isinstance(event, ev.CourseEvent):
+            self._sender.put(
+                name(self._settings, topics.CATALOG), event.course_id.encode(), record.value, headers=headers
+            )
+        elif isinstance(event, ev.Event):
+            key = event.user_id.encode()
+            place = partition_of(key, self._partitions)
+            self._sender.put(name(self._settings, topics.EVENTS), key, record.value, place, headers, record.timestamp)
+
+    async def _unread(self, consumer: aiokafka.AIOKafkaConsumer, place: Place) -> bool:
+        end = max(self._ends.get(place, 0), consumer.highwater(place) or 0)
+        return bool(await consumer.position(place) < end)
+
+
+class _Listener(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, ingest: Ingest, consumer: aiokafka.AIOKafkaConsumer) -> None:
+        self._ingest = ingest
+        self._consumer = consumer
+
+    async def on_partitions_revoked(self, revoked: Any) -> None:
+        await self._ingest.commit(self._consumer)
+        self._ingest.revoked(set(revoked))
+
+    async def on_partitions_assigned(self, assigned: Any) -> None:
+        await self._ingest.assigned(self._consumer, set(assigned))

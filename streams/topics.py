@@ -1,0 +1,98 @@
+"""The topics: what each is for, how many partitions it has, how it is cleaned; and the one partitioner."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from aiokafka.partitioner import murmur2
+from msgspec import Struct
+
+from streams.settings import Settings
+
+EVENTS = "events"
+ALERTS = "retention-alerts"
+TRIGGERS = "coupon-triggers"
+DECISIONS = "decisions"
+PROFILES = "user-profiles"
+DEAD_LETTERS = "dead-letters"
+EXAMPLES = "examples"
+SNAPSHOTS = "model-snapshots"
+CAMPAIGNS = "campaigns"
+CATALOG = "course-catalog"
+META = "encore-meta"
+PEOPLE = "people-changelog"
+
+COMPACTED_LATER = "3600000"
+
+
+class Topic(Struct, frozen=True, kw_only=True):
+    """A topic as it has to be: `name` with the prefix, `config` as Kafka spells it."""
+
+    name: str
+    about: str
+    partitions: int
+    config: dict[str, str]
+    direction: Literal["in", "log", "out", "own"]
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Return the partition to which a key belongs: murmur2, as Kafka's own Java client spreads keys."""
+    return int(murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def name(settings: Settings, topic: str) -> str:
+    """Return a topic's full name."""
+    return settings.prefix + topic
+
+
+def topics(settings: Settings) -> list[Topic]:
+    """Return every topic that Encore reads or writes, as it has to be."""
+    many = settings.partitions
+    deleted = {"cleanup.policy": "delete"}
+    compact = {"cleanup.policy": "compact"}
+    state = {
+        "cleanup.policy": "compact",
+        "min.compaction.lag.ms": COMPACTED_LATER,
+        "min.cleanable.dirty.ratio": "0.1",
+        "segment.ms": COMPACTED_LATER,
+    }
+    rows: list[tuple[str, str, int, dict[str, str], Literal["in", "log", "out", "own"]]] = [
+        *(
+            (topic, "what a platform sends: any key, any of the event types", many, deleted, "in")
+            for topic in settings.inputs
+        ),
+        (EVENTS, "all that happens to people, in one order per person, ticks included", many, _log(settings), "log"),
+        (ALERTS, "news of people for whoever keeps them", many, deleted, "out"),
+        (TRIGGERS, "coupons to send", many, deleted, "out"),
+        (DECISIONS, "every candidate and what became of it, and what became of every offer", many, deleted, "out"),
+        (PROFILES, "people as they stand, by person", many, compact, "out"),
+        (DEAD_LETTERS, "records that could not be applied, with their bytes and the reason", many, compact, "out"),
+        (CATALOG, "courses as they were announced", many, deleted, "own"),
+        (EXAMPLES, "labelled rows the model learns from", 1, deleted, "own"),
+        (SNAPSHOTS, "the newest model", 1, state, "own"),
+        (CAMPAIGNS, "campaigns as published", 1, compact, "own"),
+        (META, "which topics the state was built on, and what operators said", 1, compact, "own"),
+        (PEOPLE, "the state of people: one record a person and commit", many, state, "own"),
+    ]
+    return [
+        Topic(name=name(settings, topic), about=about, partitions=count, config=config, direction=direction)
+        for topic, about, count, config, direction in rows
+    ]
+
+
+def partitions_of(settings: Settings) -> dict[str, int]:
+    """Return how many partitions each topic has when it is made."""
+    return {topic.name: topic.partitions for topic in topics(settings)}
+
+
+def _log(settings: Settings) -> dict[str, str]:
+    """Stamp records with the broker's time, unless whoever sends history brings their own."""
+    if settings.clock == "wall":
+        return {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
+    return {
+        "cleanup.policy": "delete",
+        "message.timestamp.type": "CreateTime",
+        "message.timestamp.after.max.ms": str(2**63 - 1),
+        "message.timestamp.before.max.ms": str(2**63 - 1),
+        "retention.ms": "-1",
+    }

@@ -1,0 +1,175 @@
+"""The trainer: one, for everybody. It learns from labelled rows and publishes what it knows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from typing import Any
+
+import aiokafka
+import msgspec
+
+from models import churn, features
+from models.churn import BadSnapshot, Learner
+from models.outputs import Example
+from models.quality import Rolling
+from streams import codec, topics
+from streams.broadcast import latest, reached
+from streams.metrics import GaugeName, Metrics
+from streams.security import client
+from streams.sender import Sender
+from streams.settings import Settings
+from streams.topics import name
+
+MODEL = b"churn"
+WINDOW = 50_000
+"""Repeats come from a crash or a rebalance, so an id comes back within the rows of some seconds."""
+
+_log = logging.getLogger(__name__)
+
+
+class Trainer:
+    """Learns each example once, in the log's order, and never scores.
+
+    State and offset travel together in the snapshot: after a crash it stands where the snapshot says, reads the
+    examples behind it again, and skips what it is given a second time.
+    """
+
+    def __init__(self, settings: Settings, sender: Sender, metrics: Metrics) -> None:
+        self.learner = Learner()
+        self.offset = -1
+        self._settings = settings
+        self._sender = sender
+        self._metrics = metrics
+        self._recent: OrderedDict[str, None] = OrderedDict()
+        self._scores = {"model": Rolling(), "recency": Rolling()}
+        self._recency = Recency()
+        self._published = -1
+        self._mine = False
+        metrics.watch(self._gauges)
+
+    async def own(self, mine: bool) -> None:
+        """Be the trainer from now on, or no longer; what stays ours goes on."""
+        if mine and not self._mine:
+            await self.restore()
+        self._mine = mine
+
+    async def restore(self) -> None:
+        """Stand where the newest snapshot says, and go on to the end of the examples.
+
+        A snapshot that cannot be read is refused aloud, and everything learned anew from the examples.
+        """
+        self.learner, self.offset, self._published = Learner(), -1, -1
+        self._recent.clear()
+        found = (await latest(self._settings, name(self._settings, topics.SNAPSHOTS))).get(MODEL)
+        if found is not None:
+            try:
+                snapshot = churn.opened(found)
+                self.learner, self.offset = Learner.restore(snapshot), int(snapshot["offset"])
+                self._published = self.offset
+            except BadSnapshot as bad:
+                self._metrics.add("encore_snapshots_refused_total", "trainer")
+                _log.warning("the newest model snapshot is refused (%s): learning again from the examples", bad)
+        await self._catch_up(max(0, self.offset + 1 - WINDOW))
+
+    async def take(self, records: list[Any]) -> None:
+        """Learn a chunk of examples."""
+        self._metrics.add("encore_records_total", "trainer", by=len(records))
+        for number, record in enumerate(records):
+            self._take(record)
+            if number % 100 == 99:
+                await asyncio.sleep(0)
+
+    def flush(self) -> None:
+        """Publish what was learned since the last time; called before offsets are chosen."""
+        if self._mine and self.offset > self._published and self.learner.labels:
+            self._published = self.offset
+            snapshot = {**self.learner.snapshot(), "offset": self.offset}
+            self._sender.put(name(self._settings, topics.SNAPSHOTS), MODEL, churn.sealed(snapshot), 0)
+
+    async def _catch_up(self, start: int) -> None:
+        topic = name(self._settings, topics.EXAMPLES)
+        place = aiokafka.TopicPartition(topic, 0)
+        consumer = aiokafka.AIOKafkaConsumer(isolation_level="read_committed", **client(self._settings))
+        await consumer.start()
+        try:
+            consumer.assign([place])
+            first = (await consumer.beginning_offsets([place]))[place]
+            ends = await consumer.end_offsets([place])
+            consumer.seek(place, max(first, start))
+            while not await reached(consumer, ends):
+                for records in (await consumer.getmany(timeout_ms=500)).values():
+                    for record in records:
+                        self._take(record)
+                await asyncio.sleep(0)
+        finally:
+            await consumer.stop()
+
+    def _take(self, record: codec.Record) -> None:
+        example = self._read(record)
+        learned = record.offset <= self.offset
+        self.offset = max(self.offset, record.offset)
+        if example is None:
+            return
+        repeat = example.id in self._recent
+        self._remember(example.id)
+        if learned:
+            return
+        if repeat:
+            self._left_out("repeat")
+        else:
+            self._learn(example)
+
+    def _read(self, record: codec.Record) -> Example | None:
+        try:
+            return codec.example(record.value or b"")
+        except msgspec.MsgspecError:
+            self._left_out("unreadable")
+            return None
+
+    def _learn(self, example: Example) -> None:
+        if example.features != churn.FEATURES or len(example.x) != len(features.NAMES):
+            self._left_out("features")
+            return
+        silence = example.x[features.SILENCE]
+        self._scores["model"].add(example.probability, example.churned)
+        self._scores["recency"].add(self._recency.score_then_learn(silence, example.churned), example.churned)
+        if example.treated:
+            self._left_out("treated")
+            return
+        self.learner.learn(features.array(example.x), example.churned)
+        self._metrics.add("encore_learned_total")
+
+    def _remember(self, example_id: str) -> None:
+        self._recent[example_id] = None
+        self._recent.move_to_end(example_id)
+        if len(self._recent) > WINDOW:
+            self._recent.popitem(last=False)
+
+    def _left_out(self, reason: str) -> None:
+        self._metrics.add("encore_examples_left_out_total", reason)
+
+    def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
+        gauges: dict[tuple[GaugeName, tuple[str, ...]], float] = {}
+        for score, rolling in self._scores.items():
+            figures = rolling.figures()
+            if figures is not None:
+                gauges["encore_model_auc", (score,)] = figures.auc
+                gauges["encore_model_log_loss", (score,)] = figures.log_loss
+                gauges["encore_model_calibration_error", (score,)] = figures.calibration_error
+        return gauges
+
+
+class Recency:
+    """The baseline that a churn model has to beat: silence alone, through a logistic curve that learns as labels come."""
+
+    def __init__(self) -> None:
+        self._learner = churn.pipeline()
+
+    def score_then_learn(self, silence: float, churned: bool) -> float:
+        """Return the probability before the label is learned."""
+        row = {"log_silence": silence}
+        probability = float(self._learner.predict_proba_one(row).get(True, 0.5))
+        self._learner.learn_one(row, churned)
+        return probability

@@ -1,0 +1,181 @@
+"""The users agent: a fold over `events`, one per partition, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+from models.outputs import TIERS
+from models.world import World
+from streams import topics
+from streams.clock import Clock, Slice
+from streams.deadletters import Cemetery
+from streams.engine.app import App
+from streams.engine.producer import Producer
+from streams.envelope import Envelope
+from streams.fold import Fold
+from streams.metrics import GaugeName, Metrics
+from streams.outbox import Outbox
+from streams.people import People
+from streams.sender import Sender
+from streams.settings import Settings
+from streams.topics import name
+
+SLICE = 0.02
+IDLE = 0.05
+MOST_DIRTY = 5_000
+MOST_UNACKNOWLEDGED = 50_000
+
+
+class Users:
+    """Keeps the people of the partitions this worker owns, and applies what is delivered to them.
+
+    It is the table's keeper: Faust tells it what recovery read, which partitions it has and which it lost.
+    """
+
+    def __init__(
+        self, app: App, settings: Settings, metrics: Metrics, world: Callable[[], World], partitions: int
+    ) -> None:
+        self.folds: dict[int, Fold] = {}
+        self._app = app
+        self._settings = settings
+        self._metrics = metrics
+        self._world = world
+        self._partitions = partitions
+        self._people: dict[int, People] = {}
+        self._persisted: dict[int, int] = {}
+        self._changelog = name(settings, topics.PEOPLE)
+        metrics.watch(self._gauges)
+
+    @property
+    def _sender(self) -> Sender:
+        return cast(Producer, self._app.producer).sender
+
+    # -- the table's keeper
+
+    def restore(self, partition: int, key: bytes, value: bytes | None, offset: int) -> None:
+        """Take a person from the changelog."""
+        self._of(partition).restore(key, value)
+        self._persisted[partition] = max(offset, self._persisted.get(partition, -1))
+
+    def recovered(self, partitions: set[int]) -> None:
+        """Begin to apply the partitions that came; those that stayed go on."""
+        self.drop(set(self._people) - partitions)
+        for partition in sorted(partitions - set(self.folds)):
+            self._of(partition).raise_fence()
+            self.folds[partition] = self._fold(partition)
+            self.folds[partition].recovered()
+
+    def drop(self, partitions: set[int]) -> None:
+        """Forget partitions that went to another worker."""
+        for partition in partitions:
+            self._people.pop(partition, None)
+            self._persisted.pop(partition, None)
+            fold = self.folds.pop(partition, None)
+            if fold is not None:
+                fold.outbox.close()
+
+    def persisted(self, partition: int) -> int | None:
+        """Return how far the changelog of a partition is in what we hold."""
+        return self._persisted.get(partition)
+
+    # -- the agent
+
+    async def take(self, partition: int, records: list[Any]) -> None:
+        """Apply a chunk. Whatever goes wrong stops the worker, with nothing of the chunk committed."""
+        try:
+            fold = self.folds[partition]
+            self._metrics.add("encore_records_total", "users", by=len(records))
+            fold.apply(records)
+            fold.drain(Slice(SLICE))
+            if len(fold.people.dirty) >= MOST_DIRTY:
+                fold.flush()
+        except Exception as error:  # noqa: BLE001 - Faust would acknowledge the chunk and go on
+            await self._stop(error)
+        await asyncio.sleep(0)
+        while self._sender.backlog > MOST_UNACKNOWLEDGED:
+            await asyncio.sleep(0.01)
+
+    def look_up(self, partition: int, key: bytes) -> Envelope | None:
+        """Return a person held here."""
+        fold = self.folds.get(partition)
+        if fold is None or not (key in fold.people.cold or key in fold.people.hot):
+            return None
+        return fold.people.get(key)
+
+    def now(self, partition: int) -> float:
+        """Return the clock of a partition held here."""
+        return self.folds[partition].clock.now
+
+    def flush(self) -> None:
+        """Write every person that changed; offsets are chosen right after."""
+        for fold in self.folds.values():
+            fold.flush()
+
+    async def idle(self) -> None:
+        """Do due work between chunks, partitions in turn, for ever."""
+        while True:
+            await asyncio.sleep(IDLE)
+            left = list(self.folds.values())
+            try:
+                while left and not self._app.rebalancing:
+                    left = [
+                        fold for fold in left if self.folds.get(fold.partition) is fold and fold.drain(Slice(SLICE))
+                    ]
+                    await asyncio.sleep(0)
+            except Exception as error:  # noqa: BLE001 - as in `take`
+                await self._stop(error)
+
+    async def _stop(self, error: Exception) -> None:
+        self._sender.fail(error)
+        await asyncio.Event().wait()
+
+    # -- one partition
+
+    def _of(self, partition: int) -> People:
+        if partition not in self._people:
+            write = partial(self._write, partition)
+            self._people[partition] = People(self._settings.rules(), self._settings.hot_people, write)
+        return self._people[partition]
+
+    def _fold(self, partition: int) -> Fold:
+        clock = Clock(follows_log=self._settings.expiry == "log")
+        people, prefix = self._of(partition), self._settings.prefix
+        return Fold(
+            partition,
+            self._partitions,
+            self._settings,
+            people,
+            Outbox(people, self._sender, prefix, clock, self._metrics),
+            Cemetery(self._sender, prefix, self._metrics),
+            clock,
+            self._metrics,
+            self._world,
+        )
+
+    def _write(self, partition: int, key: bytes, value: bytes | None) -> asyncio.Future[Any]:
+        written = self._sender.put(self._changelog, key, value, partition)
+        written.add_done_callback(partial(self._written, partition))
+        return written
+
+    def _written(self, partition: int, written: asyncio.Future[Any]) -> None:
+        if partition in self._persisted and not written.cancelled() and written.exception() is None:
+            self._persisted[partition] = max(self._persisted[partition], written.result().offset)
+
+    def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
+        people = list(self._people.values())
+        gauges: dict[tuple[GaugeName, tuple[str, ...]], float] = {
+            ("encore_partitions", ()): len(self.folds),
+            ("encore_hot_people", ()): sum(len(some.hot) for some in people),
+            ("encore_state_bytes", ()): sum(some.bytes for some in people),
+            ("encore_outbox", ()): sum(len(fold.outbox) for fold in self.folds.values()),
+            ("encore_unacknowledged", ()): self._sender.backlog,
+        }
+        for index, tier in enumerate(("none", *TIERS)):
+            gauges["encore_people", (tier,)] = sum(some.tiers[index] for some in people)
+        for fold in self.folds.values():
+            if fold.clock.now > 0:
+                gauges["encore_clock_seconds", (str(fold.partition),)] = fold.clock.now
+        return gauges

@@ -1,0 +1,129 @@
+"""The web server: metrics, health, and what is known of a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import orjson
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
+from prometheus_client.exposition import generate_latest
+
+from models.lifecycle import stage
+from models.person import next_due
+from models.world import World
+from streams.admin import OperatorError
+from streams.envelope import Envelope
+from streams.metrics import Metrics
+from streams.settings import Settings
+
+ASKED = "X-Encore-Asked-By"
+"""Set on a question that was passed on, so that it is passed on once only."""
+
+
+class Answers:
+    """Whatever the server asks the worker."""
+
+    ready: Callable[[], str]
+    """why the worker is not ready, or nothing"""
+    person: Callable[[bytes], Envelope | None]
+    """a person held here"""
+    holder: Callable[[bytes], str | None]
+    """the web address of the worker that holds a person"""
+    now: Callable[[bytes], float]
+    """the clock of a person's partition"""
+    world: Callable[[], World]
+
+
+async def serve(settings: Settings, metrics: Metrics, answers: Answers) -> web.AppRunner:
+    """Start the server; close it with `cleanup`.
+
+    Raises:
+        OperatorError: the address is taken or not ours.
+    """
+    registry = CollectorRegistry()
+    registry.register(metrics)
+
+    async def show_metrics(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.json_response({"alive": True})
+
+    async def readyz(_: web.Request) -> web.Response:
+        why = answers.ready()
+        return web.json_response({"ready": not why, "why": why or None}, status=503 if why else 200)
+
+    async def user(request: web.Request) -> web.Response:
+        return await _user(request, answers)
+
+    app = web.Application()
+    app.add_routes(
+        [
+            web.get("/metrics", show_metrics),
+            web.get("/healthz", healthz),
+            web.get("/readyz", readyz),
+            web.get("/users/{id}", user),
+        ]
+    )
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.web_host, settings.web_port).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise OperatorError(
+            f"the web server cannot have {settings.web_host}:{settings.web_port} ({error.strerror}): set web_port"
+        ) from None
+    return runner
+
+
+async def _user(request: web.Request, answers: Answers) -> web.Response:
+    key = request.match_info["id"].encode()
+    envelope = answers.person(key)
+    if envelope is not None:
+        body = known(envelope, answers.now(key), answers.world())
+        return web.Response(body=orjson.dumps(body, option=orjson.OPT_INDENT_2), content_type="application/json")
+    holder = None if ASKED in request.headers else answers.holder(key)
+    if holder is None:
+        return web.json_response({"error": "nothing is known of this person"}, status=404)
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
+        session.get(f"{holder.rstrip('/')}{request.rel_url}", headers={ASKED: "1"}) as answer,
+    ):
+        return web.Response(body=await answer.read(), status=answer.status, content_type="application/json")
+
+
+def known(envelope: Envelope, now: float, world: World) -> dict[str, Any]:
+    """Return what is known of a person, for people to read. Times are seconds since 1970 UTC."""
+    person, ledger = envelope.person, envelope.person.ledger
+    activity = person.activity
+    due = next_due(person, world.rules)
+    return {
+        "user_id": person.id,
+        "tier": ledger.tier or None,
+        "tier_since": ledger.tier_since or None,
+        "churn_probability": ledger.probability if ledger.scored_at >= 0 else None,
+        "scored_at": ledger.scored_at if ledger.scored_at >= 0 else None,
+        "stage": stage(activity, max(now, activity.last), world.rules) if activity.events else None,
+        "first_active": activity.first or None,
+        "last_active": activity.last or None,
+        "events": activity.events,
+        "minutes": activity.minutes,
+        "courses": [
+            {"id": course.id, "progress": course.progress, "minutes": course.minutes, "last": course.last}
+            for course in activity.courses
+        ],
+        "purchases": activity.wallet.purchases,
+        "spend": activity.wallet.spend - activity.wallet.refunded,
+        "consent": {1: True, -1: False}.get(ledger.consent),
+        "open_offers": [
+            {"id": offer.id, "campaign": offer.campaign, "arm": offer.arm, "amount": offer.amount, "until": offer.until}
+            for offer in ledger.offers
+        ],
+        "labels_pending": len(ledger.rows),
+        "next_due": due if due < float("inf") else None,
+        "undelivered": len(envelope.outbox),
+    }
