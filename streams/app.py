@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from typing import Any, cast
 
 import aiokafka
+from faust.tables.manager import TableManager
 
 from streams import topics
 from streams.broadcast import Broadcast
@@ -216,7 +217,7 @@ class Worker:
         if not self._broadcast.caught_up.is_set():
             return "the model and campaigns are still being read"
         if self.app is not None:
-            if self.app.rebalancing or not self.app.tables.recovery.completed.is_set():
+            if self.app.rebalancing or not cast(TableManager, self.app.tables).recovery.completed.is_set():
                 return "partitions are being given out or recovered"
             if not self.app.consumer.assignment() and self.users is not None:
                 return "no partition is ours"

@@ -35,7 +35,6 @@ JOIN_DELAY_MS = 200
 START_SECONDS = 30.0
 STOP_SECONDS = 5.0
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
-_PRODUCER = 0
 
 
 class EmbeddedBroker:
@@ -162,7 +161,7 @@ def _cluster(library: ctypes.CDLL) -> int:
     reason = ctypes.create_string_buffer(512)
     settings = library.rd_kafka_conf_new()
     library.rd_kafka_conf_set(settings, b"log_level", b"0", reason, len(reason))
-    client = library.rd_kafka_new(_PRODUCER, settings, reason, len(reason))
+    client = library.rd_kafka_new(0, settings, reason, len(reason))
     if not client:
         raise RuntimeError(reason.value.decode(errors="replace"))
     cluster = library.rd_kafka_mock_cluster_new(client, 1)
@@ -183,8 +182,8 @@ def _serve(topics: Mapping[str, int]) -> str:
 
 def main(arguments: list[str]) -> int:
     """Serve topics given as NAME=PARTITIONS, print the address, and end when the input does."""
+    pairs = (argument.split("=", 1) for argument in arguments)
     try:
-        pairs = (argument.split("=", 1) for argument in arguments)
         address = _serve({name: int(count) for name, count in pairs})
     except (AttributeError, OSError, RuntimeError, ValueError) as error:
         sys.stderr.write(f"{error}\n")

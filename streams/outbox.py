@@ -75,8 +75,10 @@ class Outbox:
         return self._outlet.put(self._prefix + topic, key, codec.written(notice))
 
     def _saved(self, key: bytes, parcels: tuple[Parcel, ...], since: float, saved: asyncio.Future[Any]) -> None:
-        if not self._closed and not saved.cancelled() and saved.exception() is None:
-            self.deliver(key, parcels, since)
+        if self._closed or saved.cancelled() or saved.exception() is not None:
+            return
+        waiting = {parcel.id for parcel in self._people.get(key).outbox}
+        self.deliver(key, tuple(parcel for parcel in parcels if parcel.id in waiting), since)
 
     def _sent(self, key: bytes, parcel: Parcel, sent: asyncio.Future[Any]) -> None:
         since = self._under_way.pop(parcel.id, 0.0)

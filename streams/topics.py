@@ -58,7 +58,7 @@ def topics(settings: Settings) -> list[Topic]:
     }
     rows: list[tuple[str, str, int, dict[str, str], Literal["in", "log", "out", "own"]]] = [
         *(
-            (topic, "what a platform sends: any key, any of the event types", many, deleted, "in")
+            (topic, "what a platform sends: any key, any of the event types", many, _input(settings), "in")
             for topic in settings.inputs
         ),
         (EVENTS, "all that happens to people, in one order per person, ticks included", many, _log(settings), "log"),
@@ -89,10 +89,16 @@ def _log(settings: Settings) -> dict[str, str]:
     """Stamp records with the broker's time, unless whoever sends history brings their own."""
     if settings.clock == "wall":
         return {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
+    return {"message.timestamp.type": "CreateTime", **_input(settings)}
+
+
+def _input(settings: Settings) -> dict[str, str]:
+    """Keep history that is stamped with its own time: by that time it is older than any retention."""
+    if settings.clock == "wall":
+        return {"cleanup.policy": "delete"}
     return {
         "cleanup.policy": "delete",
-        "message.timestamp.type": "CreateTime",
+        "retention.ms": "-1",
         "message.timestamp.after.max.ms": str(2**63 - 1),
         "message.timestamp.before.max.ms": str(2**63 - 1),
-        "retention.ms": "-1",
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 import subprocess
 import sys
@@ -33,17 +32,13 @@ def until(condition, what):
     """Wait until the condition holds: the deadline only turns a hang into a failure."""
     deadline = time.monotonic() + DEADLINE
     while not condition():
-        assert time.monotonic() < deadline, f"never happened: {what}"
+        assert time.monotonic() < deadline, what
         time.sleep(0.02)
 
 
 async def send(bootstrap, topic, values, **options):
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=20)
-    await producer.start()
-    try:
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=20) as producer:
         await asyncio.gather(*[await producer.send(topic, value, **options) for value in values])
-    finally:
-        await producer.stop()
 
 
 async def receive(bootstrap, topic, count, **options):
@@ -154,8 +149,7 @@ def test_a_group_shares_its_partitions_and_takes_over_those_of_a_leaver(embedded
     second.leaving = True
     until(lambda: first.held == {0, 1, 2, 3}, "the first member holds all partitions again")
     first.leaving = True
-    for member in (first, second):
-        member.join(DEADLINE)
+    first.join(DEADLINE)
 
 
 def test_close_ends_the_process():
@@ -180,7 +174,7 @@ def test_the_broker_dies_with_a_parent_that_was_killed():
     with subprocess.Popen([sys.executable, "-c", code], **options) as parent:
         address = parent.stdout.readline().strip()
         assert reachable(address)
-        parent.send_signal(signal.SIGKILL)
+        parent.kill()
     until(lambda: not reachable(address), "the broker ends")
 
 

@@ -1,0 +1,142 @@
+"""The demo's wire to the broker: events and ticks in, outputs back, and how far behind the worker is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import operator
+from collections import deque
+from collections.abc import Iterable
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import aiokafka
+import msgspec
+from aiokafka.admin import AIOKafkaAdminClient
+
+from models import events as ev
+from models.outputs import OUTPUTS, Output
+from streams import topics
+from streams.settings import Settings
+
+HEARD = (topics.ALERTS, topics.TRIGGERS, topics.DECISIONS, topics.EXAMPLES, topics.PROFILES)
+WAIT_MS = 50
+"""How long a fetch waits: the embedded broker waits all of it, whatever arrives meanwhile."""
+BATCH_BYTES = 900_000
+
+_decoder: msgspec.json.Decoder[Output] = msgspec.json.Decoder(functools.reduce(operator.or_, OUTPUTS))
+
+
+class Lag(NamedTuple):
+    """How far the worker is behind what was sent: in records, and in seconds of the play."""
+
+    records: int
+    seconds: float
+
+
+class Step(NamedTuple):
+    """A step that was sent: the moment of its ticks, and where each partition ended with it."""
+
+    at: float
+    ends: tuple[int, ...]
+
+
+class Wire:
+    """Speaks to the broker on behalf of a platform that sends its own history: every step ends with its ticks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._partitions = settings.partitions
+        self._events = topics.name(settings, topics.EVENTS)
+        self._places = [aiokafka.TopicPartition(self._events, number) for number in range(self._partitions)]
+        self._sent: deque[Step] = deque()
+        self._ends = (0,) * self._partitions
+        self._applied = 0.0
+        self._outputs: list[Output] = []
+        self._listening: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        servers = self._settings.bootstrap
+        self._producer = aiokafka.AIOKafkaProducer(bootstrap_servers=servers, max_batch_size=BATCH_BYTES)
+        self._admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+        self._consumer = aiokafka.AIOKafkaConsumer(
+            *(topics.name(self._settings, topic) for topic in HEARD),
+            bootstrap_servers=servers,
+            group_id=None,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=WAIT_MS,
+        )
+        for client in (self._producer, self._admin, self._consumer):
+            await client.start()
+        self._listening = asyncio.create_task(self._listen())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._listening
+        for client in (self._consumer, self._producer):
+            await client.stop()
+        await self._admin.close()
+
+    async def publish(self, topic: str, key: str, value: bytes) -> None:
+        """Write one record to a topic and wait until it is there."""
+        await self._producer.send_and_wait(topics.name(self._settings, topic), value, key=key.encode())
+
+    async def send(self, events: Iterable[ev.Event], until: float) -> None:
+        """Write the events up to a moment, each where its person's stand, then a tick of that moment everywhere."""
+        lines: list[list[tuple[bytes | None, bytes, int]]] = [[] for _ in range(self._partitions)]
+        for event in events:
+            key = event.user_id.encode()
+            place = topics.partition_of(key, self._partitions)
+            lines[place].append((key, ev.encode(event), int(event.time * 1_000)))
+        tick = (None, ev.encode(ev.Tick(time=until)), int(until * 1_000))
+        ends = await asyncio.gather(*(self._write(place, [*rows, tick]) for place, rows in enumerate(lines)))
+        self._ends = tuple(ends)
+        self._sent.append(Step(until, self._ends))
+
+    def heard(self) -> list[Output]:
+        """Return what the worker has said since the last call.
+
+        Raises:
+            Exception: the listening failed, for this reason.
+        """
+        if self._listening is not None and self._listening.done():
+            self._listening.result()
+        outputs, self._outputs = self._outputs, []
+        return outputs
+
+    async def lag(self) -> Lag:
+        """Return how far the worker has committed behind what was sent."""
+        found = await self._admin.list_consumer_group_offsets(self._settings.group, partitions=self._places)
+        committed = [max(0, found[place].offset) for place in self._places]
+        while self._sent and all(done >= end for done, end in zip(committed, self._sent[0].ends, strict=True)):
+            self._applied = self._sent.popleft().at
+        records = sum(max(0, end - done) for done, end in zip(committed, self._ends, strict=True))
+        if not self._sent:
+            return Lag(records, 0.0)
+        return Lag(records, self._sent[-1].at - (self._applied or self._sent[0].at))
+
+    async def _write(self, place: int, rows: list[tuple[bytes | None, bytes, int]]) -> int:
+        """Write rows to a partition in order, in as few batches as hold them; return where it ends then."""
+        end = self._ends[place]
+        while rows:
+            batch = self._producer.create_batch()
+            taken = 0
+            for key, value, at in rows:
+                if batch.append(key=key, value=value, timestamp=at) is None:
+                    break
+                taken += 1
+            written = await self._producer.send_batch(batch, self._events, partition=place)
+            end = (await written).offset + taken
+            rows = rows[taken:]
+        return end
+
+    async def _listen(self) -> None:
+        while True:
+            for records in (await self._consumer.getmany(timeout_ms=500)).values():
+                self._outputs += [_decoder.decode(record.value) for record in records if record.value is not None]
