@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+import orjson
 
-from streams import admin, campaigns, topics
+from streams import admin, campaigns, letters, topics
 from streams import settings as settings_
 from streams.admin import OperatorError
 from streams.clock import wall
+from streams.deadletters import DeadLetter
 from streams.settings import Settings, SettingsError
 from streams.snapshots import RELEASE
 
@@ -127,6 +129,106 @@ def release(file: Path | None, **given: Any) -> None:
     admin.check(chosen)
     asyncio.run(admin.publish(chosen, topics.META, RELEASE, repr(wall()).encode()))
     click.echo("ticks go on")
+
+
+@cli.group(name="dead-letters")
+def dead_letters() -> None:
+    """See what could not be applied and why, mend it, and send it back."""
+
+
+@dead_letters.command(name="list")
+@common
+@click.option("--reason", help="Only those buried for this reason.")
+@click.option("--all", "replayed_too", is_flag=True, help="Also those that were replayed.")
+@click.option("--most", default=50, show_default=True, help="How many to list, newest last.")
+def letters_list(file: Path | None, reason: str | None, replayed_too: bool, most: int, **given: Any) -> None:
+    """List dead letters: id, reason, field, and what was wrong."""
+    chosen = _letters(load(file, **given), reason, replayed_too)
+    for letter in list(chosen)[-most:]:
+        mark = " (replayed)" if letter.replayed else ""
+        field = f" {letter.field}:" if letter.field else ""
+        click.echo(f"{letter.id}  {letter.reason}{mark}{field} {letter.detail}")
+    click.echo(f"{len(chosen)} dead letters" + (f", the last {most} shown" if len(chosen) > most else ""), err=True)
+
+
+@dead_letters.command(name="show")
+@common
+@click.argument("letter_id")
+def letters_show(letter_id: str, file: Path | None, **given: Any) -> None:
+    """Show one dead letter whole, with the bytes as they came."""
+    letter = _letter(load(file, **given), letter_id)
+    for header, value in letter.headers():
+        click.echo(f"{header}: {value.decode(errors='backslashreplace')}")
+    click.echo()
+    click.echo(letter.value.decode(errors="backslashreplace"))
+
+
+@dead_letters.command(name="replay")
+@common
+@click.argument("letter_ids", nargs=-1)
+@click.option("--reason", help="All that were buried for this reason.")
+@click.option("--set", "fields", multiple=True, metavar="FIELD=VALUE", help="Set a field first; VALUE is JSON or text.")
+def letters_replay(
+    letter_ids: tuple[str, ...], reason: str | None, fields: tuple[str, ...], file: Path | None, **given: Any
+) -> None:
+    """Append dead letters to the log and mark them; a second time does nothing."""
+    chosen = load(file, **given)
+    if not letter_ids and reason is None:
+        raise click.UsageError("say which: ids, or --reason")
+    wanted = [_letter(chosen, letter_id) for letter_id in letter_ids] or _letters(chosen, reason, False)
+    done, problems = asyncio.run(letters.replay(wanted, dict(map(_field, fields)), chosen))
+    click.echo(f"{done} replayed, {sum(bool(letter.replayed) for letter in wanted)} had been before")
+    if problems:
+        raise OperatorError("; ".join(problems))
+
+
+def _letters(chosen: Settings, reason: str | None, replayed_too: bool) -> list[DeadLetter]:
+    admin.check(chosen)
+    return [
+        letter
+        for letter in asyncio.run(letters.read(chosen)).values()
+        if (reason is None or letter.reason == reason) and (replayed_too or not letter.replayed)
+    ]
+
+
+def _letter(chosen: Settings, letter_id: str) -> DeadLetter:
+    for letter in _letters(chosen, None, True):
+        if letter.id == letter_id:
+            return letter
+    raise OperatorError(f"no dead letter {letter_id}")
+
+
+def _field(text: str) -> tuple[str, Any]:
+    field, equals, value = text.partition("=")
+    if not equals:
+        raise click.UsageError(f"--set {text}: expected FIELD=VALUE")
+    try:
+        return field, orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return field, value
+
+
+@cli.command()
+@click.option("--source", default="simulation", type=click.Choice(["simulation", "sample"]), help="What is played.")
+@click.option("--forever", is_flag=True, help="Go on until interrupted.")
+@click.option("--seed", default=1, show_default=True, help="Seed of the simulated platform.")
+def demo(source: str, forever: bool, seed: int) -> None:
+    """Play three months of a platform in about two minutes, on an embedded broker."""
+    from streams.demo import run
+
+    sys.exit(run(source=source, forever=forever, seed=seed))
+
+
+@cli.command()
+@click.option("--out", type=click.Path(path_type=Path), help="Write it there instead of on the terminal.")
+def contract(out: Path | None) -> None:
+    """Print the contract of all topics, in and out, as AsyncAPI."""
+    from streams.contract import as_yaml
+
+    if out is None:
+        click.echo(as_yaml(), nl=False)
+    else:
+        out.write_text(as_yaml())
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import aiokafka
 from aiokafka.errors import KafkaError
@@ -12,7 +13,8 @@ from aiokafka.errors import KafkaError
 from streams.security import client
 from streams.settings import Settings
 
-Heard = Callable[[str, bytes, bytes | None], None]
+Heard = Callable[[Any], None]
+PATIENCE = 60.0
 
 
 class Broadcast:
@@ -50,29 +52,36 @@ class Broadcast:
         while True:
             for records in (await consumer.getmany(timeout_ms=500)).values():
                 for record in records:
-                    self._heard(record.topic, record.key or b"", record.value)
+                    self._heard(record)
             if not self.caught_up.is_set() and await reached(consumer, ends):
                 self.caught_up.set()
+
+
+async def everything(settings: Settings, topic: str) -> list[Any]:
+    """Read a topic from its beginning to where it ends now."""
+    records: list[Any] = []
+    broadcast = Broadcast(settings, [topic], records.append)
+    reading = asyncio.ensure_future(broadcast.run())
+    caught_up = asyncio.ensure_future(broadcast.caught_up.wait())
+    await asyncio.wait([reading, caught_up], timeout=PATIENCE, return_when="FIRST_COMPLETED")
+    if not reading.done():
+        reading.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await reading
+    if not caught_up.done():
+        caught_up.cancel()
+        raise TimeoutError(f"{topic} could not be read to its end within {PATIENCE:.0f} s")
+    return records
 
 
 async def latest(settings: Settings, topic: str) -> dict[bytes, bytes]:
     """Read a compacted topic as it stands: the newest value of every key."""
     values: dict[bytes, bytes] = {}
-
-    def heard(_: str, key: bytes, value: bytes | None) -> None:
-        if value is None:
-            values.pop(key, None)
+    for record in await everything(settings, topic):
+        if record.value is None:
+            values.pop(record.key, None)
         else:
-            values[key] = value
-
-    broadcast = Broadcast(settings, [topic], heard)
-    reading = asyncio.ensure_future(broadcast.run())
-    try:
-        await asyncio.wait_for(broadcast.caught_up.wait(), timeout=60.0)
-    finally:
-        reading.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await reading
+            values[record.key] = record.value
     return values
 
 

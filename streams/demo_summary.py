@@ -84,7 +84,10 @@ def _kept(effect: Effect, after: str) -> Iterator[tuple[str, str]]:
     yield "", gap
     if effect.difference.can_be_claimed:
         people, (value, low, high) = effect.sent.people, effect.difference
-        yield "", f"which is {people * value:,.0f} people kept who would have left ({people * low:,.0f} to {people * high:,.0f})"
+        yield (
+            "",
+            f"which is {people * value:,.0f} people kept who would have left ({people * low:,.0f} to {people * high:,.0f})",
+        )
     yield "", f"the truth, which only the simulation knows: {_points(effect.truth)}"
 
 

@@ -14,6 +14,7 @@ from models.offers import Campaign
 from models.world import World
 from streams import topics
 from streams.clock import Ticker, monotonic
+from streams.codec import Record
 from streams.metrics import GaugeName, Metrics
 from streams.settings import Settings
 from streams.topics import name
@@ -50,9 +51,9 @@ class Newest:
         """The topics to be read."""
         return list(self._heard_by)
 
-    def heard(self, topic: str, key: bytes, value: bytes | None) -> None:
+    def heard(self, record: Record) -> None:
         """Take a record of one of the topics."""
-        self._heard_by[topic](key, value)
+        self._heard_by[record.topic](record.key or b"", record.value)
 
     def _model(self, key: bytes, value: bytes | None) -> None:
         if value is None:

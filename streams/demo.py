@@ -1,0 +1,113 @@
+"""The demo: a broker, a worker, and a platform whose people live fast and answer; all of it ends with the demo.
+
+The platform's events go straight to the log, as from a platform that speaks Encore's format, and every step ends with
+its ticks, since whoever sends history ticks for it. The platform holds back while the worker lags.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal
+
+import msgspec
+
+from models.activity import DAY
+from streams import settings as settings_
+from streams import topics
+from streams.demo_observer import Observer, replies
+from streams.demo_seen import Seen
+from streams.demo_source import Sample, Simulated, Source
+from streams.demo_summary import summary
+from streams.demo_view import View
+from streams.demo_wire import Wire
+from streams.demo_worker import WorkerEnded, WorkerProcess, free_port
+from streams.embedded import EmbeddedBroker
+from streams.settings import Settings
+
+HOUR = 3_600.0
+PARTITIONS = 4
+STEP_SECONDS = 0.1
+LONGEST_STEP = 6 * HOUR
+MOST_LAG_SECONDS = 1.2
+"""The worker may be as far behind as the play goes in this many seconds; then the platform waits."""
+PATIENCE = 60.0
+"""Seconds without progress after which the worker counts as stuck."""
+QUIET = 1.0
+LOOK_EVERY = 0.05
+SHOW_EVERY = 0.25
+MEASURE_EVERY = 2.0
+
+
+def run(
+    source: Literal["simulation", "sample"] = "simulation",
+    forever: bool = False,
+    seed: int = 1,
+    days: float = 92,
+    learners: int = 2_000,
+    seconds: float = 120,
+) -> int:
+    """Play, show it, sum it up.
+
+    Args:
+        source: the simulated platform, which answers, or the sample of real history.
+        forever: run on at the same speed until Ctrl-C; only the simulation can.
+        seed: of the simulated lives.
+        days: how long the simulation is.
+        learners: how many people it has.
+        seconds: how long it takes, as long as the worker keeps up.
+
+    Returns:
+        The exit code: 0 after the summary, 1 if the worker failed, 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    play: Source = Sample() if source == "sample" else Simulated(seed, days, learners, forever)
+    return asyncio.run(_until_signal(_demo(play, forever and source == "simulation", seconds)))
+
+
+async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
+    """Run to the end, or to a signal: then everything is ended in order."""
+    task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
+    signals: list[int] = []
+
+    def stop(number: int) -> Callable[[], None]:
+        return lambda: (signals.append(number), task.cancel())[0]
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop(number))
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return 128 + signals[0] if signals else 1
+
+
+async def _demo(play: Source, forever: bool, seconds: float) -> int:
+    """Start everything, play, and end everything."""
+    environment = {
+        "ENCORE_PARTITIONS": str(PARTITIONS),
+        "ENCORE_AGENTS": "users,trainer",
+        "ENCORE_CLOCK": "source",
+        "ENCORE_EXPIRY": "log",
+        "ENCORE_COMMIT_EVERY": "0.2",
+        "ENCORE_PSEUDONYM_KEY": "demo",
+        "ENCORE_WEB_PORT": str(free_port()),
+        "ENCORE_EMBEDDED": "1",
+        **play.settings,
+    }
+    with EmbeddedBroker(topics.partitions_of(settings_.load(environment))) as broker:
+        environment["ENCORE_BROKER"] = broker.url
+        chosen = settings_.load(environment)
+        seen = Seen(play.title, play.begins, play.ends, chosen.horizon, forever, play.truth is not None)
+        seen.page = f"http://127.0.0.1:{chosen.web_port}/metrics"
+        try:
+            async with Wire(chosen) as wire, WorkerProcess(environment) as worker:
+                with View(seen) as view:
+                    began = await Player(play, chosen, seen, wire, worker, view, seconds).play()
+        except (WorkerEnded, RuntimeError) as failure:
+            sys.stderr.write(f"encore: {failure}\n")
+            return 1
+        view.say(summary(seen, time.monotonic() - began))
+    return 0

@@ -1,0 +1,98 @@
+"""What the demo plays: the simulated platform, or the sample of real history that the package carries."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from models import events as ev
+from models.activity import DAY
+from models.offers import Arm, Campaign
+from models.outputs import Alert, CouponTrigger
+from streams.simulate import Platform
+from streams.simulation.truth import Truth
+
+SAMPLE = Path(__file__).with_name("sample.jsonl.gz")
+CAMPAIGN = Campaign(
+    id="welcome-back", arm=Arm(name="ten-euros", amount=10.0, valid_days=7.0), hold_out=0.5, version="demo"
+)
+NEWCOMERS_A_DAY = 0.01
+"""With a platform that runs on, newcomers a day for each learner of the first weeks."""
+
+
+class Source(Protocol):
+    """A play: from `begins` to `ends`, with the worker's settings that suit it."""
+
+    title: str
+    begins: float
+    ends: float
+    settings: dict[str, str]
+    campaign: Campaign | None
+    truth: Truth | None
+
+    def advance(self, until: float) -> list[ev.Event]:
+        """Return the events up to a moment that have not been returned yet, in order of time."""
+        ...
+
+    def answer(self, messages: Iterable[Alert | CouponTrigger], now: float) -> None:
+        """Let people have what was decided for them."""
+        ...
+
+
+class Simulated:
+    """Three months, or as many days as wanted, of the simulated platform; they end now."""
+
+    def __init__(self, seed: int, days: float, learners: int, forever: bool) -> None:
+        self.title = f"{learners:,} simulated learners, half of them in the hold-out"
+        self.ends = float(int(time.time()))
+        self.begins = self.ends - days * DAY
+        self.settings = {"ENCORE_HORIZON": "7d", "ENCORE_LOOKBACK": "14d"}
+        self.campaign: Campaign | None = CAMPAIGN
+        newcomers = learners * NEWCOMERS_A_DAY if forever else 0.0
+        self._platform = Platform(seed, self.begins, learners, newcomers_per_day=newcomers)
+        self.truth: Truth | None = self._platform.truth
+
+    def advance(self, until: float) -> list[ev.Event]:
+        """Let time pass on the platform."""
+        return self._platform.advance(until)
+
+    def answer(self, messages: Iterable[Alert | CouponTrigger], now: float) -> None:
+        """Hand coupons and messages to their learners."""
+        for message in messages:
+            if isinstance(message, CouponTrigger):
+                self._platform.react(message, now)
+            else:
+                self._platform.contact(message, now)
+
+
+class Sample:
+    """The sample of OULAD; nobody in it can be written to any more."""
+
+    def __init__(self, file: Path = SAMPLE) -> None:
+        with gzip.open(file) as lines:
+            self._events = [event for event in map(ev.decode, lines) if isinstance(event, ev.Event)]
+        people = len({event.user_id for event in self._events})
+        self.title = f"{people} students of the Open University (OULAD, CC BY 4.0)"
+        self.begins = float(int(self._events[0].time)) - 1.0
+        self.ends = self._events[-1].time + 1.0
+        self.settings = {"ENCORE_HORIZON": "14d", "ENCORE_LOOKBACK": "28d"}
+        self.campaign: Campaign | None = None
+        self.truth: Truth | None = None
+        self._left = iter(self._events)
+
+    def advance(self, until: float) -> list[ev.Event]:
+        """Return the recorded events up to a moment."""
+        taken = []
+        for event in self._left:
+            if event.time > until:
+                self._left = itertools.chain([event], self._left)
+                break
+            taken.append(event)
+        return taken
+
+    def answer(self, messages: Iterable[Alert | CouponTrigger], now: float) -> None:
+        """Do nothing: history cannot answer."""
