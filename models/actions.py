@@ -9,9 +9,9 @@ from msgspec.structs import replace
 from numpy import float32
 from numpy.typing import NDArray
 
-from models import features, outputs
+from models import features, outputs, risk
 from models.activity import DAY
-from models.ledger import MOST_OFFERS, MOST_SENT, NEVER, Ledger, Offer, Sent, name_of, pseudonym
+from models.ledger import MOST_RETRIES, MOST_SENT, Ledger, Offer, Retry, Sent, name_of, pseudonym
 from models.offers import Verdict, decide
 from models.person import Person
 from models.reasons import explain, happened
@@ -48,7 +48,7 @@ def tell(person: Person, news: News, world: World) -> tuple[Person, tuple[output
 
 
 def candidate(about: About, tier: str) -> Kind | None:
-    """Return what could be done: a coupon at high risk, an ordinary contact at medium or about a course, else nothing."""
+    """Return what could be done: a coupon at high risk, a contact at medium or about a course, else nothing."""
     if about != "risk":
         return "contact"
     kinds: dict[str, Kind] = {"high": "coupon", "medium": "contact"}
@@ -56,37 +56,49 @@ def candidate(about: About, tier: str) -> Kind | None:
 
 
 def retold(person: Person, due: float, world: World) -> tuple[Person, tuple[outputs.Output, ...]]:
-    """Ask again what the quiet hours held back, if it still stands."""
-    ledger = replace(person.ledger, retry=NEVER)
-    person = replace(person, ledger=ledger)
-    about: About = ledger.retry_about or "risk"  # type: ignore[assignment]
-    if candidate(about, ledger.tier) is None or not person.activity.events:
-        return person, ()
-    row = features.row(person.activity, due, world.rules.horizon)
-    course = features.current_course(person.activity) if about != "risk" else None
-    news = News(
-        about=about,
-        at=due,
-        cause=f"retry {due!r}",
-        row=row,
-        tier_before=ledger.tier,
-        course_id=course.id if course else None,
-    )
-    return tell(person, news, world)
+    """Ask again what the quiet hours held back, where it still stands."""
+    again = [retry for retry in person.ledger.retries if retry.at <= due]
+    later = tuple(retry for retry in person.ledger.retries if retry.at > due)
+    person = replace(person, ledger=replace(person.ledger, retries=later))
+    said: tuple[outputs.Output, ...] = ()
+    for retry in again:
+        if not _stands(person, retry, due, world):
+            continue
+        row = features.row(person.activity, due, world.rules.horizon)
+        news = News(
+            about=retry.about,
+            at=due,
+            cause=f"retry {due!r} {retry.course_id or ''}",
+            row=row,
+            tier_before=person.ledger.tier,
+            course_id=retry.course_id,
+        )
+        person, more = tell(person, news, world)
+        said += more
+    return person, said
+
+
+def _stands(person: Person, retry: Retry, due: float, world: World) -> bool:
+    if not risk.eligible(person, due, world.rules) or candidate(retry.about, person.ledger.tier) is None:
+        return False
+    return retry.about != "stalled" or retry.course_id in person.ledger.said
 
 
 def _noted(ledger: Ledger, news: News, kind: Kind, verdict: Verdict, decision: outputs.Decision) -> Ledger:
+    """Note a verdict: what has to be asked again, what counts for caps, what is open from now on."""
     campaign = verdict.campaign
     if verdict.retry is not None:
-        return replace(ledger, retry=verdict.retry, retry_about=news.about)
+        return replace(ledger, retries=_with_retry(ledger.retries, Retry(verdict.retry, news.about, news.course_id)))
     if campaign is None or not verdict.counts:
         return ledger
-    sent = (*ledger.sent, Sent(campaign.id, kind, news.at))[-MOST_SENT:]
+    before = ledger.sent_before(campaign.id, kind)
+    others = tuple(sent for sent in ledger.sent if sent is not before)
+    ledger = replace(ledger, sent=(*others, Sent(campaign.id, kind, news.at, before.times + 1))[-MOST_SENT:])
     if not verdict.sent:
-        return replace(ledger, sent=sent)
-    rows = tuple(replace(row, treated=True) for row in ledger.rows)
+        return ledger
+    ledger = replace(ledger, rows=tuple(replace(row, treated=True) for row in ledger.rows))
     if kind == "contact":
-        return replace(ledger, sent=sent, rows=rows)
+        return ledger
     offer = Offer(
         id=name_of_trigger(decision.id),
         campaign=campaign.id,
@@ -97,7 +109,12 @@ def _noted(ledger: Ledger, news: News, kind: Kind, verdict: Verdict, decision: o
         propensity=1.0 - campaign.hold_out,
         x=features.pack(news.row),
     )
-    return replace(ledger, sent=sent, rows=rows, offers=(*ledger.offers, offer)[-MOST_OFFERS:])
+    return replace(ledger, offers=(*ledger.offers, offer))
+
+
+def _with_retry(retries: tuple[Retry, ...], retry: Retry) -> tuple[Retry, ...]:
+    others = tuple(other for other in retries if (other.about, other.course_id) != (retry.about, retry.course_id))
+    return (*others, retry)[-MOST_RETRIES:]
 
 
 def name_of_trigger(decision_id: str) -> str:
@@ -146,7 +163,7 @@ def _alert(person: Person, news: News, action: Literal["coupon", "contact", "non
         tier_before=news.tier_before,
         action=action,
         reasons=reasons,
-        happened=happened(person.activity, news.at, rules.stalled_after),
+        happened=happened(person.activity, news.at, rules.stalled_after, news.course_id),
         course_id=news.course_id,
         model=_model(world),
     )

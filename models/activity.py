@@ -114,7 +114,7 @@ def fold(activity: Activity, event: ev.Event, active: bool, late: bool = False) 
 
 
 def active_days(activity: Activity, today: int, days: int) -> int:
-    """Count the active days among the `days` days (at most 84) that end with `today`, which may not lie before the last."""
+    """Count the active days among the `days` days (at most 84) up to `today`, which is not before the last one."""
     window = min(days, RING_DAYS) - (today - activity.day)
     if window <= 0 or not activity.events:
         return 0
@@ -132,6 +132,7 @@ def _seen(activity: Activity, time: float, late: bool) -> Activity:
     if not activity.events:
         return _first_seen(activity, time, day)
     last, newest = activity.last, activity.day
+    late = late and time <= last
     if day > newest:
         ring, fresh = _advanced(activity.ring, newest, day), True
     elif day > newest - RING_DAYS:

@@ -18,7 +18,9 @@ from river import base, compose, linear_model, optim, preprocessing, utils
 from models import features
 
 SCHEMA = 1
+KIND = "logistic"
 CLIP = 6.0
+RATE = 0.05
 FEATURES = hashlib.sha256("\n".join(features.NAMES).encode()).hexdigest()[:12]
 """Names the row's columns: rows and snapshots of other columns are refused."""
 
@@ -75,9 +77,9 @@ class Scorer(Struct, frozen=True):
         return round(1.0 / (1.0 + float(np.exp(-self.logits(row[None])[0]))), 6)
 
 
-def pipeline(rate: float = 0.05) -> compose.Pipeline:
+def pipeline() -> compose.Pipeline:
     """Return a fresh River pipeline: scaler, clip, logistic regression with AdaGrad (Duchi et al. 2011)."""
-    regression = linear_model.LogisticRegression(optim.AdaGrad(rate), intercept_lr=0.01)
+    regression = linear_model.LogisticRegression(optim.AdaGrad(RATE), intercept_lr=0.01)
     return compose.Pipeline(preprocessing.StandardScaler(), Clip(), regression)
 
 
@@ -87,9 +89,9 @@ class Learner:
     The caller scores before it learns, and never asks this for the score of a row it has learned.
     """
 
-    def __init__(self, rate: float = 0.05) -> None:
+    def __init__(self) -> None:
         self.labels = 0
-        self.pipeline = pipeline(rate)
+        self.pipeline = pipeline()
         self._scaler, _, self._regression = self.pipeline.steps.values()
 
     def learn(self, row: NDArray[np.float32], churned: bool) -> None:
@@ -104,7 +106,7 @@ class Learner:
         weights = self._regression.weights
         return {
             "schema": SCHEMA,
-            "model": "logistic",
+            "model": KIND,
             "features": FEATURES,
             "labels": self.labels,
             "mean": [float(self._scaler.means[name]) for name in names],
@@ -147,13 +149,18 @@ def opened(sealed_snapshot: bytes) -> dict[str, Any]:
         envelope = orjson.loads(sealed_snapshot)
         checksum, snapshot = envelope["checksum"], envelope["snapshot"]
         body = orjson.dumps(snapshot, option=orjson.OPT_SORT_KEYS)
-        version = snapshot["schema"], snapshot["features"]
+        version = snapshot["schema"], snapshot["model"], snapshot["features"]
+        columns = {len(snapshot[column]) for column in ("mean", "variance", "weights", "squares")}
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise BadSnapshot(f"unreadable: {error}") from None
     if checksum != hashlib.sha256(body).hexdigest():
         raise BadSnapshot("its checksum does not match its contents")
-    if version != (SCHEMA, FEATURES):
-        raise BadSnapshot(f"schema and features {version}, but this version reads {(SCHEMA, FEATURES)}")
+    if version != (SCHEMA, KIND, FEATURES):
+        raise BadSnapshot(f"schema, model and features {version}, but this version reads {(SCHEMA, KIND, FEATURES)}")
+    if columns != {len(features.NAMES)}:
+        raise BadSnapshot(
+            f"columns of {sorted(columns)} values, one for each of {len(features.NAMES)} features expected"
+        )
     return dict(snapshot)
 
 

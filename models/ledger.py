@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import Literal
 
 from msgspec import Struct
 
@@ -11,6 +12,7 @@ SEEN = 16
 MOST_SENT = 16
 MOST_OFFERS = 4
 MOST_ROWS = 8
+MOST_RETRIES = 4
 _HASH = 8
 
 
@@ -40,11 +42,20 @@ class Offer(Struct, frozen=True, array_like=True):
 
 
 class Sent(Struct, frozen=True, array_like=True):
-    """A contact or coupon that counts for caps and cool-downs; in the hold-out as if it had been sent."""
+    """How often and when last a kind was sent in a campaign; in the hold-out as if it had been."""
 
     campaign: str
     kind: str
+    at: float = float("-inf")
+    times: int = 0
+
+
+class Retry(Struct, frozen=True, array_like=True):
+    """News that the quiet hours held back: when to ask again, what about, and which course."""
+
     at: float
+    about: Literal["risk", "stalled", "finished"]
+    course_id: str | None = None
 
 
 class Ledger(Struct, frozen=True, array_like=True):
@@ -56,8 +67,7 @@ class Ledger(Struct, frozen=True, array_like=True):
     scored_at: float = -1.0
     done: float = -1.0
     grid: float = NEVER
-    retry: float = NEVER
-    retry_about: str = ""
+    retries: tuple[Retry, ...] = ()
     rows: tuple[Row, ...] = ()
     offers: tuple[Offer, ...] = ()
     sent: tuple[Sent, ...] = ()
@@ -66,6 +76,12 @@ class Ledger(Struct, frozen=True, array_like=True):
     consent: int = 0
     consent_at: float = 0.0
     erased_at: float = -1.0
+
+    def sent_before(self, campaign: str, kind: str) -> Sent:
+        """Return what has been sent of a kind in a campaign so far."""
+        return next(
+            (sent for sent in self.sent if (sent.campaign, sent.kind) == (campaign, kind)), Sent(campaign, kind)
+        )
 
     def has_seen(self, event_id: str) -> bool:
         """Return whether an event with this id is among the last ones applied."""

@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from models.activity import DAY
-from models.ledger import Ledger, share_of
+from models.ledger import MOST_OFFERS, Ledger, share_of
 
 REASONS: dict[str, str] = {
     "sent": "it goes out",
     "no_campaign": "no campaign is running for it",
     "no_consent": "the person has not agreed to marketing, or no longer does",
-    "open_offer": "an offer of the campaign is still open",
+    "open_offer": "an offer of the campaign, or too many of others, are still open",
     "cap": "the person has had as many as the campaign allows",
     "cool_down": "too soon after the last one",
     "quiet_hours": "at night; asked again when it ends",
@@ -21,7 +21,7 @@ REASONS: dict[str, str] = {
     "shadow": "the worker only watches",
 }
 
-Name = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[A-Za-z0-9._-]+$")]
+Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$(?!\n)")]
 Days = Annotated[float, Meta(ge=0, le=3_650)]
 Hour = Annotated[float, Meta(ge=0, le=24)]
 
@@ -31,12 +31,15 @@ class Arm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     name: Name
     amount: Annotated[float, Meta(gt=0, le=1e6)]
-    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")] = "EUR"
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)")] = "EUR"
     valid_days: Annotated[float, Meta(gt=0, le=365)] = 7.0
 
 
 class Campaign(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What people may get and when. `version` is set when it is published, from its contents."""
+    """What people may get and when. `version` is set when it is published, from its contents.
+
+    Quiet hours are local ones, from `quiet_from` to `quiet_until`, past midnight too; equal ones mean none.
+    """
 
     id: Name
     arm: Arm
@@ -112,27 +115,23 @@ def held_out(person_id: str, campaign: Campaign) -> bool:
 
 def quiet_until(campaign: Campaign, now: float) -> float | None:
     """Return when the quiet hours end in which `now` lies, or nothing if it lies in none."""
-    local = now + campaign.utc_offset_hours * 3_600
-    midnight = local // DAY * DAY
-    hour = (local - midnight) / 3_600
-    start, end = campaign.quiet_from, campaign.quiet_until
-    if start == end:
-        return None
-    quiet = start <= hour < end if start < end else hour >= start or hour < end
+    offset = round(campaign.utc_offset_hours * 3_600)
+    start, end = (round(hour * 3_600) % int(DAY) for hour in (campaign.quiet_from, campaign.quiet_until))
+    second = (now + offset) % DAY
+    quiet = start <= second < end if start <= end else second >= start or second < end
     if not quiet:
         return None
-    ends = midnight + end * 3_600 + (DAY if hour >= end else 0.0)
-    return ends - campaign.utc_offset_hours * 3_600
+    midnight = (now + offset) // DAY * DAY
+    return midnight + end + (DAY if second >= end else 0.0) - offset
 
 
 def _blocked(kind: str, ledger: Ledger, campaign: Campaign, now: float) -> str | None:
-    same = [sent for sent in ledger.sent if sent.campaign == campaign.id and sent.kind == kind]
+    before = ledger.sent_before(campaign.id, kind)
     if kind == "coupon":
-        if any(offer.campaign == campaign.id and offer.until > now for offer in ledger.offers):
+        mine = any(offer.campaign == campaign.id and offer.until > now for offer in ledger.offers)
+        if mine or len(ledger.offers) >= MOST_OFFERS:
             return "open_offer"
-        if len(same) >= campaign.cap_per_person:
+        if before.times >= campaign.cap_per_person:
             return "cap"
     cool_down = campaign.cool_down_days if kind == "coupon" else campaign.contact_cool_down_days
-    if any(now - sent.at < cool_down * DAY for sent in same):
-        return "cool_down"
-    return None
+    return "cool_down" if now - before.at < cool_down * DAY else None

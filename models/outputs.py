@@ -101,7 +101,7 @@ class OfferOutcome(Output, frozen=True, kw_only=True, tag_field="type", tag="out
 
 
 class Undelivered(Output, frozen=True, kw_only=True, tag_field="type", tag="undelivered"):
-    """An output that was decided but not sent, because it was old news by the time it could be; `id` is the output's."""
+    """An output that was decided but not sent, since it was old news by the time it could be; `id` is the output's."""
 
     user: str
     time: float

@@ -22,7 +22,9 @@ class Person(Struct, frozen=True, array_like=True):
 def next_due(person: Person, rules: Rules) -> float:
     """Return the earliest moment at which something is to be done for the person, infinity if nothing is."""
     ledger = person.ledger
-    due = min(ledger.grid, ledger.retry)
+    due = ledger.grid
+    for retry in ledger.retries:
+        due = min(due, retry.at)
     if ledger.rows:
         due = min(due, label_due(ledger.rows[0].at, rules))
     for offer in ledger.offers:
@@ -38,7 +40,8 @@ def label_due(at: float, rules: Rules) -> float:
 def next_wake(person_id: str, after: float, rules: Rules) -> float:
     """Return the person's first grid time after a moment; people are spread evenly over the interval."""
     phase = phase_of(person_id, rules)
-    return ((after - phase) // rules.wake_every + 1) * rules.wake_every + phase
+    wake = ((after - phase) // rules.wake_every + 1) * rules.wake_every + phase
+    return wake if wake > after else wake + rules.wake_every
 
 
 def keeps_row(person_id: str, wake: float, rules: Rules) -> bool:

@@ -56,9 +56,10 @@ def words(group: str, activity: Activity, now: float, horizon: float) -> str:
     return _WORDS[group](activity, now, horizon)
 
 
-def happened(activity: Activity, now: float, stalled_after: float) -> str:
-    """Say what happened in the course the person was last in, or nothing if that is unremarkable."""
-    course = current_course(activity)
+def happened(activity: Activity, now: float, stalled_after: float, course_id: str | None = None) -> str:
+    """Say what happened in a course (the one the person was last in), or nothing if that is unremarkable."""
+    named = next((course for course in activity.courses if course.id == course_id), None)
+    course = named or current_course(activity)
     if course is None:
         return ""
     if course.completed_at:
@@ -106,6 +107,8 @@ def _money(activity: Activity, now: float, horizon: float) -> str:
     wallet = activity.wallet
     if wallet.member_until >= wallet.member_since > 0:
         return f"membership cancelled {_days((now - wallet.member_until) / DAY)} ago"
+    if wallet.member_since > 0:
+        return f"a member, last renewed {_days((now - wallet.member_since) / DAY)} ago"
     if not wallet.purchases:
         return "nothing bought yet"
     return f"last purchase {_days((now - wallet.last) / DAY)} ago, {wallet.purchases} in all"

@@ -51,7 +51,8 @@ def _closed(
 
 def _bought(person: Person, event: ev.Purchase, rules: Rules) -> tuple[Person, Outcomes]:
     ledger = person.ledger
-    fresh = [offer for offer in ledger.offers if not offer.bought and offer.at < event.time <= offer.until]
+    open_ones = [offer for offer in ledger.offers if not offer.bought and offer.at < event.time <= offer.until]
+    fresh = [offer for offer in open_ones if event.offer_id in (None, offer.id)]
     outcomes = tuple(_outcome(person, offer, "purchased", event.time, event.amount, rules) for offer in fresh)
     offers = tuple(replace(offer, bought=True) if offer in fresh else offer for offer in ledger.offers)
     return replace(person, ledger=replace(ledger, offers=offers)), outcomes

@@ -15,10 +15,12 @@ from models import actions, activity, features, redemption, risk
 from models import events as ev
 from models.ledger import NEVER, Ledger, name_of, remember
 from models.lifecycle import stage
-from models.outputs import Forgotten, Output, Profile
+from models.outputs import Alert, Forgotten, Output, Profile
 from models.person import Person, keeps_row, label_due, next_wake
 from models.rules import Rules
 from models.world import World
+
+NOT_ELIGIBLE = "not eligible: silent beyond the look-back"
 
 
 class Moved(NamedTuple):
@@ -45,18 +47,21 @@ def step(person: Person, event: ev.Event, world: World) -> Moved:
         return Moved(person, notes=("duplicate",))
     if event.time <= person.ledger.erased_at:
         return Moved(person, notes=("erased",))
+    if not person.id:  # forgotten, and back
+        person = replace(person, id=event.user_id)
     if isinstance(event, ev.ErasureRequested):
         return _erased(person, event)
+    cause = f"event {event.id}"
     late = event.time < person.ledger.done
     active = ev.kind_of(event) in world.rules.active_kinds
     person, said = _applied(person, event, active, late, world)
     if late:
         return Moved(person, said, ("late",))
     if _to_be_scored(person, event, active, world):
-        moved = _assessed(person, event.time, event.id, False, world)
+        moved = _assessed(person, event.time, cause, False, world)
         person, said = moved.person, said + moved.outputs
     if isinstance(event, ev.CourseCompleted):
-        person, more = _course_news(person, "finished", event.course_id, event.time, event.id, world)
+        person, more = _course_news(person, "finished", event.course_id, event.time, cause, world)
         said += more
     return Moved(person, said, ("applied",))
 
@@ -77,9 +82,8 @@ def wake(person: Person, due: float, world: World) -> Moved:
     person, outcomes = redemption.expired(person, due, world.rules)
     said: tuple[Output, ...] = (*labelled, *outcomes)
     notes = tuple("label churned" if row.churned else "label stayed" for row in labelled)
-    if person.ledger.retry <= due:
-        person, more = actions.retold(person, due, world)
-        said += more
+    person, more = actions.retold(person, due, world)
+    said += more
     if person.ledger.grid <= due:
         moved = _grid(person, due, world)
         person, said, notes = moved.person, said + moved.outputs, notes + moved.notes
@@ -95,7 +99,7 @@ def skipped(person: Person, due: float, rules: Rules) -> Person:
             ledger,
             done=max(ledger.done, due),
             grid=next_wake(person.id, due, rules) if ledger.grid <= due else ledger.grid,
-            retry=NEVER if ledger.retry <= due else ledger.retry,
+            retries=tuple(retry for retry in ledger.retries if retry.at > due),
             rows=tuple(row for row in ledger.rows if label_due(row.at, rules) > due),
             offers=tuple(offer for offer in ledger.offers if offer.until > due),
         ),
@@ -111,7 +115,7 @@ def _applied(
         grid = next_wake(person.id, max(event.time, ledger.done), world.rules)
     rows = risk.returned(ledger.rows, event.time, world.rules.horizon) if active else ledger.rows
     said_of = ledger.said
-    if said_of and isinstance(event, ev.LessonProgress | ev.LessonCompleted) and event.course_id in said_of:
+    if said_of and isinstance(event, ev.Learning) and event.course_id in said_of:
         said_of = tuple(course for course in said_of if course != event.course_id)
     person = Person(
         person.id,
@@ -130,21 +134,26 @@ def _to_be_scored(person: Person, event: ev.Event, active: bool, world: World) -
 
 
 def _grid(person: Person, due: float, world: World) -> Moved:
+    """Score a silent person on their grid time, and see whether a course has stalled."""
     if not risk.eligible(person, due, world.rules):
-        ledger = replace(person.ledger, grid=NEVER, tier="", tier_since=due)
-        return Moved(replace(person, ledger=ledger), notes=("not eligible: silent beyond the look-back",))
+        person = replace(person, ledger=replace(person.ledger, grid=NEVER, tier="", tier_since=due))
+        return Moved(person, (_profile(person, due, f"due {due!r}", world),), (NOT_ELIGIBLE,))
     keep = keeps_row(person.id, due, world.rules)
-    moved = _assessed(person, due, repr(due), keep, world)
+    moved = _assessed(person, due, f"due {due!r}", keep, world)
     person = replace(moved.person, ledger=replace(moved.person.ledger, grid=next_wake(person.id, due, world.rules)))
     course = _stalled_course(person, due, world)
-    if course is None:
+    if course is None or not _speaks(world):
         return Moved(person, moved.outputs, moved.notes)
     said = (*person.ledger.said, course.id)[-activity.MOST_COURSES :]
     person = replace(person, ledger=replace(person.ledger, said=said))
-    if moved.outputs:  # the risk alert of this moment already says what happened
+    if any(isinstance(output, Alert) for output in moved.outputs):  # it says what happened in the course
         return Moved(person, moved.outputs, moved.notes)
-    person, more = _course_news(person, "stalled", course.id, due, repr(due), world)
+    person, more = _course_news(person, "stalled", course.id, due, f"due {due!r}", world)
     return Moved(person, moved.outputs + more, moved.notes)
+
+
+def _speaks(world: World) -> bool:
+    return world.ready or not world.rules.alerts_wait
 
 
 def _stalled_course(person: Person, at: float, world: World) -> activity.Course | None:
@@ -176,7 +185,7 @@ def _assessed(person: Person, at: float, cause: str, keep: bool, world: World) -
 def _course_news(
     person: Person, about: actions.About, course_id: str, at: float, cause: str, world: World
 ) -> tuple[Person, tuple[Output, ...]]:
-    if world.rules.alerts_wait and not world.ready:
+    if not _speaks(world):
         return person, ()
     row = features.row(person.activity, max(at, person.activity.last), world.rules.horizon)
     news = actions.News(about=about, at=at, cause=cause, row=row, tier_before=person.ledger.tier, course_id=course_id)
@@ -186,6 +195,8 @@ def _course_news(
 def _consent(ledger: Ledger, event: ev.Event) -> Ledger:
     if event.time < ledger.consent_at or not isinstance(event, ev.ConsentGiven | ev.ConsentWithdrawn):
         return ledger
+    if event.time == ledger.consent_at and ledger.consent < 0:
+        return ledger  # of two words of the same moment, the withdrawal counts
     return replace(ledger, consent=1 if isinstance(event, ev.ConsentGiven) else -1, consent_at=event.time)
 
 

@@ -20,7 +20,7 @@ def eligible(person: Person, at: float, rules: Rules) -> bool:
 
 
 def score(person: Person, at: float, world: World) -> tuple[NDArray[float32], float]:
-    """Return the person's row at a moment and their churn probability: the model's, or before one is ready the prior."""
+    """Return the person's row at a moment and their churn probability: the model's, or the prior before that."""
     row = features.row(person.activity, at, world.rules.horizon)
     if world.model is None or not world.ready:
         return row, world.rules.prior_churn
@@ -32,7 +32,8 @@ def scored(ledger: Ledger, row: NDArray[float32], probability: float, at: float,
     rows = ledger.rows
     if keep and len(rows) < MOST_ROWS:
         version = world.model.version if world.model else "prior"
-        rows = (*rows, Row(at, features.pack(row), probability, version))
+        treated = any(offer.until > at for offer in ledger.offers)
+        rows = (*rows, Row(at, features.pack(row), probability, version, treated))
     return replace(ledger, probability=probability, scored_at=at, rows=rows)
 
 

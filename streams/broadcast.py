@@ -18,7 +18,7 @@ PATIENCE = 60.0
 
 
 class Broadcast:
-    """Reads topics from the beginning and goes on reading; `caught_up` once it has reached where they ended at the start.
+    """Reads topics from the beginning and goes on; `caught_up` once it has reached where they ended at the start.
 
     It belongs to no consumer group: every worker hears everything.
     """

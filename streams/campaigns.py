@@ -27,6 +27,8 @@ def read(file: Path) -> Campaign:
         raise OperatorError(f"{file}: {error}") from None
     except msgspec.ValidationError as error:
         raise OperatorError(f"{file}: {error}") from None
+    if campaign.quiet_from % 24 == campaign.quiet_until % 24 and campaign.quiet_from != campaign.quiet_until:
+        raise OperatorError(f"{file}: quiet hours all day long; say enabled = false to send nothing")
     if campaign.version:
         raise OperatorError(f"{file}: version is set when a campaign is published, not in the file")
     return replace(campaign, version=hashlib.sha256(written(campaign)).hexdigest()[:8])

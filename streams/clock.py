@@ -12,7 +12,7 @@ NOT_YET = float("-inf")
 
 
 class Clock:
-    """One partition's clock: the highest accepted event time or tick so far. It is not stored; the log brings it back."""
+    """One partition's clock: the highest accepted event time or tick so far. Not stored; the log brings it back."""
 
     def __init__(self, follows_log: bool = False) -> None:
         self.now = NOT_YET
@@ -28,7 +28,7 @@ class Clock:
         return time.time()
 
     def is_past(self, moment: float) -> bool:
-        """Return whether a moment has passed for somebody who reads what goes out: by the wall, or in a simulation the log."""
+        """Return whether a moment has passed for whoever reads what goes out: by the wall, or in a simulation the log."""
         return moment < (self.now if self._follows_log else time.time())
 
 

@@ -7,19 +7,15 @@ its ticks, since whoever sends history ticks for it. The platform holds back whi
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, Literal
 
-import msgspec
-
-from models.activity import DAY
 from streams import settings as settings_
 from streams import topics
-from streams.demo_observer import Observer, replies
+from streams.demo_player import Player
 from streams.demo_seen import Seen
 from streams.demo_source import Sample, Simulated, Source
 from streams.demo_summary import summary
@@ -27,20 +23,17 @@ from streams.demo_view import View
 from streams.demo_wire import Wire
 from streams.demo_worker import WorkerEnded, WorkerProcess, free_port
 from streams.embedded import EmbeddedBroker
-from streams.settings import Settings
 
-HOUR = 3_600.0
-PARTITIONS = 4
-STEP_SECONDS = 0.1
-LONGEST_STEP = 6 * HOUR
-MOST_LAG_SECONDS = 1.2
-"""The worker may be as far behind as the play goes in this many seconds; then the platform waits."""
-PATIENCE = 60.0
-"""Seconds without progress after which the worker counts as stuck."""
-QUIET = 1.0
-LOOK_EVERY = 0.05
-SHOW_EVERY = 0.25
-MEASURE_EVERY = 2.0
+WORKER = {
+    "ENCORE_PARTITIONS": "4",
+    "ENCORE_AGENTS": "users,trainer",
+    "ENCORE_CLOCK": "source",
+    "ENCORE_EXPIRY": "log",
+    "ENCORE_COMMIT_EVERY": "0.2",
+    "ENCORE_PSEUDONYM_KEY": "demo",
+    "ENCORE_EMBEDDED": "1",
+}
+"""The settings of the demo's worker, beside those of the play."""
 
 
 def run(
@@ -65,49 +58,49 @@ def run(
         The exit code: 0 after the summary, 1 if the worker failed, 130 after Ctrl-C, 143 after SIGTERM.
     """
     play: Source = Sample() if source == "sample" else Simulated(seed, days, learners, forever)
-    return asyncio.run(_until_signal(_demo(play, forever and source == "simulation", seconds)))
+    seen = Seen(play.title, play.begins, play.ends, forever=forever and source == "simulation")
+    return asyncio.run(_until_signal(_demo(play, seen, seconds)))
 
 
 async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
-    """Run to the end, or to a signal: then everything is ended in order."""
+    """Run to the end, or to a signal: then everything that was started is ended first."""
     task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
     signals: list[int] = []
 
-    def stop(number: int) -> Callable[[], None]:
-        return lambda: (signals.append(number), task.cancel())[0]
+    def stop(number: int) -> None:
+        signals.append(number)
+        task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop(number))
+        loop.add_signal_handler(number, stop, number)
     try:
         return await task
     except asyncio.CancelledError:
         return 128 + signals[0] if signals else 1
 
 
-async def _demo(play: Source, forever: bool, seconds: float) -> int:
-    """Start everything, play, and end everything."""
-    environment = {
-        "ENCORE_PARTITIONS": str(PARTITIONS),
-        "ENCORE_AGENTS": "users,trainer",
-        "ENCORE_CLOCK": "source",
-        "ENCORE_EXPIRY": "log",
-        "ENCORE_COMMIT_EVERY": "0.2",
-        "ENCORE_PSEUDONYM_KEY": "demo",
-        "ENCORE_WEB_PORT": str(free_port()),
-        "ENCORE_EMBEDDED": "1",
-        **play.settings,
-    }
-    with EmbeddedBroker(topics.partitions_of(settings_.load(environment))) as broker:
-        environment["ENCORE_BROKER"] = broker.url
-        chosen = settings_.load(environment)
-        seen = Seen(play.title, play.begins, play.ends, chosen.horizon, forever, play.truth is not None)
-        seen.page = f"http://127.0.0.1:{chosen.web_port}/metrics"
-        try:
-            async with Wire(chosen) as wire, WorkerProcess(environment) as worker:
-                with View(seen) as view:
-                    began = await Player(play, chosen, seen, wire, worker, view, seconds).play()
-        except (WorkerEnded, RuntimeError) as failure:
-            sys.stderr.write(f"encore: {failure}\n")
-            return 1
-        view.say(summary(seen, time.monotonic() - began))
+async def _demo(play: Source, seen: Seen, seconds: float) -> int:
+    """Play with a broker and a worker of its own; whatever happens, both are gone afterwards."""
+    environment = {**WORKER, **play.settings, "ENCORE_WEB_PORT": str(free_port())}
+    view, began = View(seen), time.monotonic()
+    try:
+        with EmbeddedBroker(topics.partitions_of(settings_.load(environment))) as broker:
+            environment["ENCORE_BROKER"] = broker.url
+            await _play(play, seen, view, environment, seconds)
+    except (WorkerEnded, RuntimeError) as failure:
+        sys.stderr.write(f"encore: {failure}\n")
+        return 1
+    finally:
+        if seen.alerts:
+            view.say(summary(seen, time.monotonic() - began))
     return 0
+
+
+async def _play(play: Source, seen: Seen, view: View, environment: dict[str, str], seconds: float) -> None:
+    chosen = settings_.load(environment)
+    seen.horizon = chosen.horizon
+    seen.knows_truth = play.truth is not None
+    seen.page = f"http://127.0.0.1:{chosen.web_port}/metrics"
+    async with Wire(chosen) as wire, WorkerProcess(environment) as worker:
+        with view:
+            await Player(play, chosen.rules(), seen, wire, worker, view, seconds).play()

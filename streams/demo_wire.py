@@ -43,9 +43,14 @@ class Step(NamedTuple):
 
 
 class Wire:
-    """Speaks to the broker on behalf of a platform that sends its own history: every step ends with its ticks."""
+    """Speaks to the broker on behalf of a platform that sends its own history: every step ends with its ticks.
+
+    Attributes:
+        count: how many outputs of the worker were heard so far.
+    """
 
     def __init__(self, settings: Settings) -> None:
+        self.count = 0
         self._settings = settings
         self._partitions = settings.partitions
         self._events = topics.name(settings, topics.EVENTS)
@@ -139,4 +144,6 @@ class Wire:
     async def _listen(self) -> None:
         while True:
             for records in (await self._consumer.getmany(timeout_ms=500)).values():
-                self._outputs += [_decoder.decode(record.value) for record in records if record.value is not None]
+                said = [_decoder.decode(record.value) for record in records if record.value is not None]
+                self._outputs += said
+                self.count += len(said)

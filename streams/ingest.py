@@ -1,4 +1,4 @@
-"""Ingest: any topics in, one log out. Checks, keys by person, appends to `events`, and says where each record came from.
+"""Ingest: any topics in, one log out. Checks, keys by person, appends, and says where each record came from.
 
 It reads with a consumer of its own and not through a Faust stream, because alignment has to choose which partition
 to read next, before anything of it is delivered.

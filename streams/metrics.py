@@ -1,4 +1,4 @@
-"""Every figure Encore exports: one typed table, plain integers bumped as things happen, read by a collector at scrape time."""
+"""Every figure Encore exports: one typed table of plain integers, bumped as things happen, collected at a scrape."""
 
 from __future__ import annotations
 

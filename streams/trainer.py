@@ -162,7 +162,7 @@ class Trainer:
 
 
 class Recency:
-    """The baseline that a churn model has to beat: silence alone, through a logistic curve that learns as labels come."""
+    """The baseline that a churn model has to beat: silence alone, through a logistic curve that learns too."""
 
     def __init__(self) -> None:
         self._learner = churn.pipeline()
