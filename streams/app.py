@@ -14,7 +14,7 @@ from faust.tables.manager import TableManager
 
 from streams import topics
 from streams.broadcast import Broadcast
-from streams.clock import Ticker, monotonic
+from streams.clock import Ticker
 from streams.engine.app import App, BeforeCommit, RawChunks, new_app
 from streams.engine.producer import Producer
 from streams.engine.table import WriteBehindTable, changelog
@@ -49,8 +49,6 @@ class Worker:
         self._newest = Newest(settings, self.metrics, self._ticker)
         self._broadcast = Broadcast(settings, self._newest.topics, self._newest.heard)
         self._partitions = partitions[name(settings, topics.EVENTS)]
-        self._recovering = monotonic()
-        self._recovery_seconds = 0.0
         self.app: App | None = None
         self.users: Users | None = None
         self.ingest: Ingest | None = None
@@ -140,7 +138,6 @@ class Worker:
         if "trainer" in settings.agents:
             self._training(app, flushes)
         app.sensors.add(BeforeCommit(lambda: [flush() for flush in flushes]))
-        app.on_rebalance_complete.connect(self._given, weak=False)
         return app
 
     def _agent(self, app: App, topic: str, agent: str, take: Any) -> None:
@@ -176,9 +173,6 @@ class Worker:
         assert self.users is not None and self.app is not None
         users, sender = self.users, cast(Producer, self.app.producer).sender
         await write_ticks(self.settings, sender, self._ticker, lambda: dict(users.folds), self.metrics)
-
-    async def _given(self, *_: Any, **__: Any) -> None:
-        self.metrics.add("encore_rebalances_total")
 
     # -- what runs beside it
 

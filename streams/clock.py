@@ -28,7 +28,7 @@ class Clock:
         return time.time()
 
     def is_past(self, moment: float) -> bool:
-        """Return whether a moment has passed for whoever reads what goes out: by the wall, or in a simulation the log."""
+        """Return whether a moment has passed for whoever reads what goes out: by the wall, or by a simulation's log."""
         return moment < (self.now if self._follows_log else time.time())
 
 
@@ -46,8 +46,13 @@ class Slice:
 class Pulse(Protocol):
     """What a tick writer must know of a partition."""
 
-    last_event: float
-    busy: bool
+    @property
+    def last_event(self) -> float:
+        """When the latest event happened, in seconds since 1970 UTC."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether silence in it means something."""
 
 
 class Ticker:

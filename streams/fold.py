@@ -6,6 +6,8 @@ it, or once the clock has passed it by the lateness. Doing it earlier in the bac
 
 from __future__ import annotations
 
+import heapq
+from collections import deque
 from collections.abc import Callable, Iterable
 from math import nextafter
 
@@ -13,6 +15,7 @@ from msgspec.structs import replace
 
 from models import events as ev
 from models import retention
+from models.activity import DAY
 from models.errors import BadEvent
 from models.ledger import pseudonym
 from models.outputs import Alert, CouponTrigger, Decision, Forgotten, Output
@@ -29,7 +32,6 @@ from streams.outbox import Outbox
 from streams.people import People
 from streams.settings import Settings
 
-DAY_BEFORE = 86_400.0
 BUSY = 24
 
 
@@ -57,8 +59,7 @@ class Fold:
         self.outbox = outbox
         self.clock = clock
         self.due = DueQueue()
-        self.last_event = 0.0
-        self.busy = False
+        self._latest: deque[float] = deque(maxlen=BUSY)
         self._partitions = partitions
         self._settings = settings
         self._rules = settings.rules()
@@ -68,16 +69,25 @@ class Fold:
         self._failures = 0
         self._since = 0.0
 
+    @property
+    def last_event(self) -> float:
+        """When the partition's latest event happened, as far as is known."""
+        return self._latest[-1] if self._latest else 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether the log is one in which silence means something: many events in the day before the latest."""
+        return len(self._latest) == BUSY and self._latest[-1] - self._latest[0] <= DAY
+
     def recovered(self) -> None:
         """Take up what the changelog gave: who is due when, and outputs that nobody knows to have arrived."""
-        waiting, lasts = [], []
+        waiting, lasts = [], list[float]()
         for key, prefix in self.people.scan():
             self.due.enter(key, prefix.due)
             lasts.append(prefix.last_active)
             if prefix.has_outbox:
                 waiting.append(key)
-        self.last_event = max(lasts, default=0.0)
-        self.busy = sum(last > self.last_event - DAY_BEFORE for last in lasts) >= BUSY
+        self._latest.extend(sorted(heapq.nlargest(BUSY, lasts)))
         for key in waiting:
             self.outbox.deliver(key, self.people.get(key).outbox)
 
@@ -139,7 +149,7 @@ class Fold:
         except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the record: it is buried with it
             self._failed(record, "step", error)
             self.people.put(key, _marked(self.people.get(key), record, origin))
-        self.last_event = max(self.last_event, event.time)
+        self._latest.append(max(self.last_event, event.time))
         self.due.enter(key, next_due(self.people.get(key).person, self._rules))
 
     def _known(self, record: Record, origin: tuple[str, int] | None, envelope: Envelope) -> str | None:

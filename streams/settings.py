@@ -181,6 +181,11 @@ def _from_file(path: Path) -> dict[str, Any]:
 def _known(name: str, said: str) -> str:
     if name in Settings.__struct_fields__:
         return name
+    if name == "processing_guarantee":
+        raise SettingsError(
+            f"{said}: Faust's exactly_once loses and repeats events; here each person's state carries the offsets "
+            "that are in it, so state is exact without it"
+        )
     near = difflib.get_close_matches(name, Settings.__struct_fields__, 1)
     raise SettingsError(f"{said}: no such setting" + (f"; did you mean {near[0]}?" if near else ""))
 

@@ -23,6 +23,7 @@ META = "encore-meta"
 PEOPLE = "people-changelog"
 
 COMPACTED_LATER = "3600000"
+A_YEAR = str(365 * 86_400_000)
 
 
 class Topic(Struct, frozen=True, kw_only=True):
@@ -49,6 +50,7 @@ def topics(settings: Settings) -> list[Topic]:
     """Return every topic that Encore reads or writes, as it has to be."""
     many = settings.partitions
     deleted = {"cleanup.policy": "delete"}
+    kept = {"cleanup.policy": "delete", "retention.ms": A_YEAR}
     compact = {"cleanup.policy": "compact"}
     state = {
         "cleanup.policy": "compact",
@@ -64,11 +66,11 @@ def topics(settings: Settings) -> list[Topic]:
         (EVENTS, "all that happens to people, in one order per person, ticks included", many, _log(settings), "log"),
         (ALERTS, "news of people for whoever keeps them", many, deleted, "out"),
         (TRIGGERS, "coupons to send", many, deleted, "out"),
-        (DECISIONS, "every candidate and what became of it, and what became of every offer", many, deleted, "out"),
+        (DECISIONS, "every candidate and what became of it, and what became of every offer", many, kept, "out"),
         (PROFILES, "people as they stand, by person", many, compact, "out"),
         (DEAD_LETTERS, "records that could not be applied, with their bytes and the reason", many, compact, "out"),
-        (CATALOG, "courses as they were announced", many, deleted, "own"),
-        (EXAMPLES, "labelled rows the model learns from", 1, deleted, "own"),
+        (CATALOG, "courses as they were announced", many, kept, "own"),
+        (EXAMPLES, "labelled rows the model learns from", 1, kept, "own"),
         (SNAPSHOTS, "the newest model", 1, state, "own"),
         (CAMPAIGNS, "campaigns as published", 1, compact, "own"),
         (META, "which topics the state was built on, and what operators said", 1, compact, "own"),

@@ -10,7 +10,7 @@ from typing import Any, cast
 from models.outputs import TIERS
 from models.world import World
 from streams import topics
-from streams.clock import Clock, Slice
+from streams.clock import Clock, Slice, monotonic
 from streams.deadletters import Cemetery
 from streams.engine.app import App
 from streams.engine.producer import Producer
@@ -46,6 +46,9 @@ class Users:
         self._partitions = partitions
         self._people: dict[int, People] = {}
         self._persisted: dict[int, int] = {}
+        self._given_at = monotonic()
+        self.recovery_seconds = 0.0
+        self.brought_back = 0
         self._changelog = name(settings, topics.PEOPLE)
         metrics.watch(self._gauges)
 
@@ -63,10 +66,19 @@ class Users:
     def recovered(self, partitions: set[int]) -> None:
         """Begin to apply the partitions that came; those that stayed go on."""
         self.drop(set(self._people) - partitions)
-        for partition in sorted(partitions - set(self.folds)):
+        came = partitions - set(self.folds)
+        for partition in sorted(came):
+            self._persisted.setdefault(partition, -1)
             self._of(partition).raise_fence()
             self.folds[partition] = self._fold(partition)
             self.folds[partition].recovered()
+        self.brought_back = sum(len(self._people[partition]) for partition in came)
+        self.recovery_seconds = monotonic() - self._given_at
+
+    def given(self) -> None:
+        """Partitions were given out anew: recovery begins."""
+        self._given_at = monotonic()
+        self._metrics.add("encore_rebalances_total")
 
     def drop(self, partitions: set[int]) -> None:
         """Forget partitions that went to another worker."""
@@ -172,6 +184,8 @@ class Users:
             ("encore_state_bytes", ()): sum(some.bytes for some in people),
             ("encore_outbox", ()): sum(len(fold.outbox) for fold in self.folds.values()),
             ("encore_unacknowledged", ()): self._sender.backlog,
+            ("encore_recovery_seconds", ()): self.recovery_seconds,
+            ("encore_recovered_people", ()): self.brought_back,
         }
         for index, tier in enumerate(("none", *TIERS)):
             gauges["encore_people", (tier,)] = sum(some.tiers[index] for some in people)

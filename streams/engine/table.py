@@ -18,6 +18,9 @@ class Keeper(Protocol):
     def recovered(self, partitions: set[int]) -> None:
         """All of these partitions, and no others, are ours and stand as the changelog ends."""
 
+    def given(self) -> None:
+        """Partitions were given out anew; recovery follows."""
+
     def drop(self, partitions: set[int]) -> None:
         """These partitions are no longer ours."""
 
@@ -48,6 +51,7 @@ class WriteBehindTable(faust.Table):  # type: ignore[type-arg]
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
         """Forget the partitions that went, before anything is read for those that came."""
+        self.keeper.given()
         topic = self.changelog_topic.get_topic_name()
         self.keeper.drop({tp.partition for tp in revoked if tp.topic == topic})
 
