@@ -50,6 +50,10 @@ class Aligner(Generic[Place, Item]):
             self._offered.pop(place, None)
             self._last.pop(place, None)
 
+    def places(self) -> set[Place]:
+        """Return the places of which anything is known."""
+        return set(self._offered) | set(self._last)
+
     def __len__(self) -> int:
         return sum(map(len, self._offered.values()))
 

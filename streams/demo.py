@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-import time
 from collections.abc import Coroutine
 from typing import Any, Literal
 
 from streams import settings as settings_
 from streams import topics
+from streams.clock import monotonic
 from streams.demo_player import Player
 from streams.demo_seen import Seen
 from streams.demo_source import Sample, Simulated, Source
@@ -32,6 +32,8 @@ WORKER = {
     "ENCORE_COMMIT_EVERY": "0.2",
     "ENCORE_PSEUDONYM_KEY": "demo",
     "ENCORE_EMBEDDED": "1",
+    # Where everybody is new, the first labels say little of those who will stay.
+    "ENCORE_LABELS_NEEDED": "2000",
 }
 """The settings of the demo's worker, beside those of the play."""
 
@@ -82,18 +84,19 @@ async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
 async def _demo(play: Source, seen: Seen, seconds: float) -> int:
     """Play with a broker and a worker of its own; whatever happens, both are gone afterwards."""
     environment = {**WORKER, **play.settings, "ENCORE_WEB_PORT": str(free_port())}
-    view, began = View(seen), time.monotonic()
+    view, began = View(seen), monotonic()
     try:
         with EmbeddedBroker(topics.partitions_of(settings_.load(environment))) as broker:
             environment["ENCORE_BROKER"] = broker.url
             await _play(play, seen, view, environment, seconds)
+        return 0
     except (WorkerEnded, RuntimeError) as failure:
         sys.stderr.write(f"encore: {failure}\n")
         return 1
     finally:
-        if seen.alerts:
-            view.say(summary(seen, time.monotonic() - began))
-    return 0
+        # Also of what was seen until Ctrl-C, which is the only end that a demo which runs on has.
+        if seen.now:
+            view.say(summary(seen, monotonic() - began))
 
 
 async def _play(play: Source, seen: Seen, view: View, environment: dict[str, str], seconds: float) -> None:

@@ -1,12 +1,9 @@
-"""The demo's arithmetic: AUC, and an honest interval for the difference of two shares."""
+"""The demo's arithmetic: an honest interval for the difference of two shares."""
 
 from __future__ import annotations
 
 from math import sqrt
 from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 Z95 = 1.959964
 
@@ -22,24 +19,6 @@ class Difference(NamedTuple):
     def can_be_claimed(self) -> bool:
         """Whether the interval leaves zero out."""
         return self.low > 0 or self.high < 0
-
-
-def auc(scores: ArrayLike, labels: ArrayLike) -> float:
-    """Return the chance that a positive has the higher score, ties counting half.
-
-    It is NaN without both classes, and where a score is.
-
-    Examples:
-        >>> auc([0.1, 0.4, 0.35, 0.8], [False, False, True, True])
-        0.75
-    """
-    values, positive = np.asarray(scores, np.float64), np.asarray(labels, np.bool_)
-    negatives: NDArray[np.float64] = np.sort(values[~positive])
-    if not negatives.size or not positive.any() or np.isnan(values).any():
-        return float("nan")
-    below = np.searchsorted(negatives, values[positive], "left")
-    upto = np.searchsorted(negatives, values[positive], "right")
-    return float((below + upto).mean() / 2 / negatives.size)
 
 
 def wilson(hits: int, number: int) -> tuple[float, float]:

@@ -7,18 +7,20 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from models import events as ev
 from models.activity import DAY
 from models.features import SILENCE
 from models.ledger import pseudonym
 from models.outputs import TIERS, Alert, CouponTrigger, Decision, Example, OfferOutcome, Output, Profile, Undelivered
+from models.quality import auc
 from models.rules import Rules
-from streams.demo_numbers import auc
 from streams.demo_seen import Arm, Effect, Quality, Seen
 
 KEPT_AFTER = 14 * DAY
 LATELY = 28 * DAY
-FORGOTTEN_AFTER = 120 * DAY
+FORGOTTEN_AFTER = 60 * DAY
 MOST_ROWS = 60_000
 MOST_IDS = 200_000
 CALM = 1.2
@@ -211,11 +213,10 @@ def _interest(alert: Alert) -> int:
 def _quality(rows: list[Judged]) -> Quality:
     if not rows:
         return Quality()
-    churned = [row.churned for row in rows]
-    return Quality(
-        labels=len(rows),
-        churned=sum(churned) / len(rows),
-        model=auc([row.model for row in rows], churned),
-        recency=auc([row.recency for row in rows], churned),
-        truth=auc([row.truth for row in rows], churned),
-    )
+    table = np.array(rows, np.float64)
+    churned = table[:, 1]
+    if churned.min() == churned.max():
+        return Quality(labels=len(rows), churned=float(churned.mean()))
+    model, recency, truth = (auc(table[:, column], churned) for column in (2, 3, 4))
+    known = not np.isnan(table[:, 4]).any()
+    return Quality(len(rows), float(churned.mean()), model, recency, truth if known else float("nan"))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 
 from models.rules import Rules
 from streams import topics
 from streams.campaigns import written
+from streams.clock import monotonic
 from streams.demo_observer import Observer, replies
 from streams.demo_seen import Seen
 from streams.demo_source import Source
@@ -67,14 +67,14 @@ class Player:
         self._seen.doing = "waiting for the worker"
         await self._advance()
         await self._keep_up(0.0)
-        due = time.monotonic()
+        due = monotonic()
         while self._seen.forever or self._now < self._play.ends:
             self._seen.doing = "playing"
             await self._advance()
-            due = max(due + self._step_seconds, time.monotonic() - self._step_seconds)
+            due = max(due + self._step_seconds, monotonic() - self._step_seconds)
             await self._look()
             await self._keep_up(self._most_lag)
-            while (left := due - time.monotonic()) > 0:
+            while (left := due - monotonic()) > 0:
                 await asyncio.sleep(min(left, LOOK_EVERY))
                 await self._look()
         await self._settle()
@@ -90,11 +90,11 @@ class Player:
 
     async def _keep_up(self, most: float) -> None:
         """Wait until the worker is at most so many seconds of the play behind."""
-        moved, before = time.monotonic(), self._lag
+        moved, before = monotonic(), self._lag
         while self._lag.seconds > most:
             if self._lag.records < before.records:
-                moved, before = time.monotonic(), self._lag
-            if time.monotonic() - moved > PATIENCE:
+                moved, before = monotonic(), self._lag
+            if monotonic() - moved > PATIENCE:
                 raise WorkerEnded(self._worker.told(f"the worker has not moved for {PATIENCE:.0f} s"))
             if most:
                 self._seen.doing = "waiting: the worker lags"
@@ -107,13 +107,13 @@ class Player:
         await self._wire.send([], self._now + self._lateness + 1.0)
         await self._look()
         await self._keep_up(0.0)
-        silent, heard = time.monotonic(), self._wire.count
-        while time.monotonic() - silent < QUIET:
+        silent, heard = monotonic(), self._wire.count
+        while monotonic() - silent < QUIET:
             await asyncio.sleep(LOOK_EVERY)
             await self._look()
             if self._wire.count != heard:
-                silent, heard = time.monotonic(), self._wire.count
-        self._observer.refresh(self._now, time.monotonic())
+                silent, heard = monotonic(), self._wire.count
+        self._observer.refresh(self._now, monotonic())
         self._observer.measure()
 
     async def _look(self) -> None:
@@ -124,7 +124,7 @@ class Player:
             self._observer.heard(output)
         self._play.answer(replies(outputs), self._now)
         self._lag = await self._wire.lag()
-        clock = time.monotonic()
+        clock = monotonic()
         if clock - self._measured >= MEASURE_EVERY:
             self._observer.measure()
             self._measured = clock

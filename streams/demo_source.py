@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import itertools
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +12,7 @@ from models import events as ev
 from models.activity import DAY
 from models.offers import Arm, Campaign
 from models.outputs import Alert, CouponTrigger
+from streams.clock import wall
 from streams.simulate import Platform
 from streams.simulation.truth import Truth
 
@@ -48,7 +48,7 @@ class Simulated:
 
     def __init__(self, seed: int, days: float, learners: int, forever: bool) -> None:
         self.title = f"{learners:,} simulated learners, half of them in the hold-out"
-        self.ends = float(int(time.time()))
+        self.ends = float(int(wall()))
         self.begins = self.ends - days * DAY
         self.settings = {"ENCORE_HORIZON": "7d", "ENCORE_LOOKBACK": "14d"}
         self.campaign: Campaign | None = CAMPAIGN

@@ -20,8 +20,11 @@ def progress(seen: Seen) -> str:
         f"lag {seen.lag_seconds / 3_600:.0f} h",
         f"high {tiers['high']} medium {tiers['medium']} low {tiers['low']}",
         f"{seen.alerts.total():,} alerts",
-        f"{coupons.sent} coupons sent, {coupons.held_back.total()} held back, {coupons.redeemed} redeemed",
     ]
+    if seen.knows_truth:
+        parts.append(
+            f"coupons: {coupons.sent} sent, {coupons.held_back.total()} held back, {coupons.redeemed} redeemed"
+        )
     if not isnan(seen.quality.model):
         parts.append(f"AUC {number(seen.quality.model)} (recency {number(seen.quality.recency)})")
     return ", ".join(parts)
@@ -83,11 +86,8 @@ def _kept(effect: Effect, after: str) -> Iterator[tuple[str, str]]:
     yield "Kept", f"14 days after {after}: {shares}"
     yield "", gap
     if effect.difference.can_be_claimed:
-        people, (value, low, high) = effect.sent.people, effect.difference
-        yield (
-            "",
-            f"which is {people * value:,.0f} people kept who would have left ({people * low:,.0f} to {people * high:,.0f})",
-        )
+        value, low, high = (effect.sent.people * share for share in effect.difference)
+        yield "", f"which is {value:,.0f} people kept who would have left ({low:,.0f} to {high:,.0f})"
     yield "", f"the truth, which only the simulation knows: {_points(effect.truth)}"
 
 

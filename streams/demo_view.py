@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from math import isnan
 from types import TracebackType
@@ -17,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.outputs import Alert
+from streams.clock import monotonic
 from streams.demo_seen import Quality, Seen
 from streams.demo_summary import day_of, number, progress
 
@@ -62,8 +62,8 @@ class View:
         """Show things as they stand; without a terminal, a line every few seconds."""
         if self._live is not None:
             self._live.update(page(self._seen), refresh=True)
-        elif time.monotonic() >= self._next_line:
-            self._next_line = time.monotonic() + LINES_EVERY
+        elif monotonic() >= self._next_line:
+            self._next_line = monotonic() + LINES_EVERY
             self.say(progress(self._seen) if self._seen.events else f"{self._seen.doing} ...")
 
     def say(self, text: str) -> None:
@@ -134,7 +134,7 @@ def _model(seen: Seen) -> RenderableType:
     for name, value, colour in _scores(quality):
         table.add_row(name, Bar(0.5, 0, max(0.0, value - 0.5), width=BAR, color=colour), number(value))
     labels = f"{quality.labels:,} labels, {quality.churned:.0%} churned"
-    lately = f"last four weeks: model {number(seen.lately.model)}, recency {number(seen.lately.recency)}"
+    lately = f"last 4 weeks {number(seen.lately.model)}, recency {number(seen.lately.recency)}"
     return Group(table, Text(labels, style="dim"), Text(lately, style="dim"))
 
 

@@ -10,7 +10,7 @@ import asyncio
 from typing import Any, TypeAlias
 
 import aiokafka
-from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.errors import IllegalStateError, KafkaError
 
 from models import events as ev
 from models.errors import BadEvent
@@ -82,14 +82,15 @@ class Ingest:
             return
         try:
             await consumer.commit(mine)
-        except (CommitFailedError, IllegalStateError):
-            return  # the partitions have gone; their next owner repeats it, and the origin tells
+        except KafkaError:
+            return  # the partitions went, or the broker is away: it is repeated, and the origin tells
         for place, offset in mine.items():
             if self._done.get(place) == offset:
                 del self._done[place]
 
     async def assigned(self, consumer: aiokafka.AIOKafkaConsumer, places: set[Place]) -> None:
-        """Learn how far the partitions go that we were given."""
+        """Learn how far the partitions go that we were given, and forget all others."""
+        self.revoked(self._aligner.places() - places)
         self.places = places
         self._ends = dict(await consumer.end_offsets(list(places))) if places else {}
 
@@ -100,17 +101,9 @@ class Ingest:
             self._done.pop(place, None)
 
     async def _round(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
+        """Read the partitions of which nothing is held, and append what may go."""
+        await self._fetch(consumer)
         places = set(consumer.assignment())
-        wanted = [place for place in places if self._aligner.wants(place)]
-        if not wanted:
-            await asyncio.sleep(0.05)
-            return
-        wait = 0 if len(self._aligner) else 200
-        fetched = await consumer.getmany(*wanted, timeout_ms=wait, max_records=MOST_RECORDS)
-        for place, records in fetched.items():
-            self._metrics.add("encore_records_total", "ingest", by=len(records))
-            for record in records:
-                self._offer(place, record)
         unread = {place: await self._unread(consumer, place) for place in places}
         for place, (record, event) in self._aligner.take(unread.__getitem__, places):
             self._append(record, event)
@@ -118,6 +111,20 @@ class Ingest:
         await asyncio.sleep(0)
         while self._sender.backlog > MOST_UNACKNOWLEDGED:
             await asyncio.sleep(0.01)
+
+    async def _fetch(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
+        assigned = consumer.assignment()
+        wanted = [place for place in assigned if self._aligner.wants(place)]
+        if not wanted:
+            await asyncio.sleep(0 if assigned else 0.05)
+            return
+        wait = 0 if len(self._aligner) else 200
+        fetched = await consumer.getmany(*wanted, timeout_ms=wait, max_records=MOST_RECORDS)
+        for place, records in fetched.items():
+            if place in consumer.assignment():  # else a rebalance came between
+                self._metrics.add("encore_records_total", "ingest", by=len(records))
+                for record in records:
+                    self._offer(place, record)
 
     def _offer(self, place: Place, record: Record) -> None:
         event = self._read(record)
@@ -149,8 +156,12 @@ class Ingest:
             self._sender.put(name(self._settings, topics.EVENTS), key, record.value, place, headers, record.timestamp)
 
     async def _unread(self, consumer: aiokafka.AIOKafkaConsumer, place: Place) -> bool:
-        end = max(self._ends.get(place, 0), consumer.highwater(place) or 0)
-        return bool(await consumer.position(place) < end)
+        try:
+            position = await consumer.position(place)
+        except IllegalStateError:
+            return False  # it has just gone to another worker
+        known = consumer.highwater(place) if place in consumer.assignment() else 0
+        return bool(position < max(self._ends.get(place, 0), known or 0))
 
 
 class _Listener(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]

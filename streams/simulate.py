@@ -20,6 +20,8 @@ from streams.simulation.truth import Truth
 
 CONTACT_WORKS = 0.15
 """The chance that an ordinary message brings back a learner who has just begun to slip or has just left."""
+FORGOTTEN_AFTER = 90 * DAY
+"""How long after their leaving a platform that has newcomers for ever remembers its learners."""
 
 Happens = Callable[[float], list[ev.Event]]
 
@@ -49,18 +51,19 @@ class Platform:
             start: when the first learners may join, in seconds since 1970 UTC.
             learners: how many join over the first weeks.
             joining_days: how long these weeks are; more join early than late.
-            newcomers_per_day: how many join besides, evenly and for ever.
+            newcomers_per_day: how many join besides, evenly and for ever; then those who left are forgotten in time.
         """
         self.now = start
         self._seed = seed
         self._start = start
         self._newcomers_every = DAY / newcomers_per_day if newcomers_per_day > 0 else 0.0
         self._learners: dict[str, Learner] = {}
+        self._admitted = 0
         self._due: list[tuple[float, str, int, ev.Event | Happens]] = []
         self._planned = 0
         self.truth = Truth(self._learners)
         for _ in range(learners):
-            self._admit(start + joining_days * DAY * self._rng(f"joins {len(self._learners)}").betavariate(0.8, 2.0))
+            self._admit(start + joining_days * DAY * self._rng(f"joins {self._admitted}").betavariate(0.8, 2.0))
         if self._newcomers_every:
             self._plan(start + self._newcomers_every, "", self._newcomer)
 
@@ -83,8 +86,8 @@ class Platform:
         The same coupon reaches a learner once. Returns whether it was taken up for delivery: one that is old news
         by `now` is not.
         """
-        learner = self._learners[trigger.user_id]
-        if trigger.id in learner.answered or now > trigger.expires_at:
+        learner = self._learners.get(trigger.user_id)
+        if learner is None or trigger.id in learner.answered or now > trigger.expires_at:
             return False
         learner.answered.add(trigger.id)
         rng = self._rng(trigger.id)
@@ -93,8 +96,8 @@ class Platform:
 
     def contact(self, alert: Alert, now: float) -> bool:
         """Let a learner have an ordinary message, under the same conditions as a coupon; its effect is small."""
-        learner = self._learners[alert.user_id]
-        if alert.id in learner.answered or now > alert.expires_at:
+        learner = self._learners.get(alert.user_id)
+        if learner is None or alert.id in learner.answered or now > alert.expires_at:
             return False
         learner.answered.add(alert.id)
         rng = self._rng(alert.id)
@@ -148,10 +151,16 @@ class Platform:
             self._plan_visit(learner, at)
         return []
 
+    def _forgets(self, learner: Learner, plan: int, at: float) -> list[ev.Event]:
+        if plan == learner.visits_planned:
+            del self._learners[learner.user]
+        return []
+
     # -- the plan -------------------------------------------------------------------------------------------------
 
     def _admit(self, joined: float) -> None:
-        number = len(self._learners)
+        number = self._admitted
+        self._admitted += 1
         user = f"learner-{number:05d}"
         learner = Learner(user, f"{self._seed} life {number}", joined)
         self._learners[user] = learner
@@ -162,6 +171,9 @@ class Platform:
         at = learner.next_visit(after)
         if at is not None:
             self._plan(at, learner.user, partial(self._visits, learner, learner.visits_planned))
+        elif self._newcomers_every:
+            forgotten = learner.life.phases[-1].since + FORGOTTEN_AFTER
+            self._plan(max(after, forgotten), learner.user, partial(self._forgets, learner, learner.visits_planned))
 
     def _plan(self, at: float, user: str, what: ev.Event | Happens) -> None:
         self._planned += 1

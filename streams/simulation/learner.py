@@ -11,6 +11,8 @@ from streams.simulation.traits import DAY, HOURS_OF_WEEK
 from streams.simulation.visits import Study
 
 HOUR = 3_600.0
+REST = 0.6
+"""The share of the usual gap for which a visit satisfies: it makes rhythms more regular than chance."""
 BUSY = (2.2, 2.0)
 _MOODS = ((1.0, 7.0), BUSY, (0.0, 3.0))
 """How much more often a learner comes, and for how many days on average: as usual, in a burst, or on a break."""
@@ -55,7 +57,8 @@ class Learner:
                 at = changes
                 continue
             weight = self.traits.week[int(at // HOUR) % HOURS_OF_WEEK]
-            if self._rng.random() * most < self._rate(at) * weight:
+            longing = 1.0 - exp(-(at - after) * self.traits.pace / DAY / REST)
+            if self._rng.random() * most < self._rate(at) * weight * longing:
                 return at
 
     def revive(self, at: float, rng: Random) -> None:
@@ -67,7 +70,7 @@ class Learner:
     def expected_visits(self, at: float, within: float) -> float:
         """Return how many visits the hidden state at a moment makes us expect within some seconds after it."""
         name, _ = self.life.phase(at)
-        daily = self.traits.pace * MEAN_MOOD / DAY
+        daily = self.traits.pace * MEAN_MOOD / (1.0 + REST / 2) / DAY
         if name == "gone":
             return 0.0
         if name == "settled":

@@ -21,7 +21,7 @@ class Traits(NamedTuple):
     """A learner's nature. Times are in seconds, rates per day.
 
     Attributes:
-        pace: visits a day while settled and in an ordinary mood.
+        pace: visits a day while settled, in an ordinary mood and not just back from one.
         week: relative weight of each hour of the week (from Thursday 00:00 UTC, as 1970 began); their mean is 1.
         steadiness: seconds after which a settled learner starts to slip, on average: the hazard is one over it.
         fading: seconds in which a slipping learner's engagement falls to 1/e.
@@ -48,7 +48,7 @@ class Traits(NamedTuple):
 def drawn(rng: Random) -> Traits:
     """Draw a learner's traits."""
     return Traits(
-        pace=min(2.5, max(0.2, rng.lognormvariate(-0.45, 0.75))),
+        pace=min(2.5, max(0.2, rng.lognormvariate(-0.05, 0.75))),
         week=_week(rng),
         steadiness=rng.lognormvariate(3.6, 0.8) * DAY,
         fading=rng.uniform(5.0, 12.0) * DAY,

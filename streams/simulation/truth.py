@@ -28,7 +28,7 @@ class Truth:
         return phase.since if phase.name == "gone" else None
 
     def risk(self, user: str, at: float, horizon: float) -> float:
-        """Return the chance of no visit within `horizon` seconds, for whoever sees the hidden state but no future."""
+        """Return about the chance of no visit within `horizon` seconds, for whoever sees the hidden state of `at`."""
         return exp(-self._learners[user].expected_visits(at, horizon))
 
     def joined(self, user: str) -> float:

@@ -57,7 +57,7 @@ def test_an_offer_that_was_sent_is_kept_open_with_its_moment() -> None:
     (trigger,), (offer,) = of(CouponTrigger, said), person.ledger.offers
     assert (offer.id, offer.arm, offer.amount, offer.at, offer.until) == (trigger.id, "x", 3.0, NOON, NOON + 2 * DAY)
     assert (offer.propensity, offer.bought) == (1.0, False)
-    assert person.ledger.sent == (Sent("back", "coupon", NOON),)
+    assert person.ledger.sent == (Sent("back", "coupon", NOON, 1),)
 
 
 def test_the_hold_out_is_decided_and_counted_but_gets_nothing() -> None:
@@ -102,13 +102,28 @@ def test_an_alert_about_risk_says_why() -> None:
     assert reasons[0].words.startswith("no activity for")
 
 
-def test_what_was_sent_is_remembered_within_its_cap() -> None:
-    """The list of what was sent does not grow for ever."""
-    person, state = Person("u"), world(campaign=campaign(contact_cool_down_days=0.0), model=model(0.0))
-    for n in range(40):
+def contacted(person: Person, hours: range, **changes: object) -> Person:
+    """A person to whom a contact went out every one of these hours."""
+    state = world(campaign=campaign(contact_cool_down_days=0.0, **changes), model=model(0.0))
+    for n in hours:
         event = ev.CourseCompleted(id=str(n), user_id="u", time=NOON + n * HOUR, course_id="c")
-        person, _ = at_noon(state, person, event)
-    assert len(person.ledger.sent) <= max(MOST_SENT, 100)
+        person, said = at_noon(state, person, event)
+        assert "sent" in [decision.reason for decision in of(Decision, said)]
+    return person
+
+
+def test_what_was_sent_is_counted_once_a_campaign_and_kind() -> None:
+    """However often a kind was sent, the ledger holds one number and the last time."""
+    times = sum(row.times for row in contacted(Person("u"), range(1)).ledger.sent)
+    assert contacted(Person("u"), range(40)).ledger.sent == (Sent("back", "contact", NOON + 39 * HOUR, times + 39),)
+
+
+def test_the_newest_campaigns_are_remembered() -> None:
+    """The list of what was sent does not grow for ever: of many campaigns, the last ones count."""
+    person = Person("u")
+    for n in range(40):
+        person = contacted(person, range(n, n + 1), id=f"campaign-{n}")
+    assert [sent.campaign for sent in person.ledger.sent] == [f"campaign-{n}" for n in range(40 - MOST_SENT, 40)]
 
 
 FINISHED = ev.CourseCompleted(id="f", user_id="u", time=START + 23 * HOUR, course_id="go")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from river import base, checks
 
 from models import features
-from models.churn import CLIP, FEATURES, SCHEMA, BadSnapshot, Clip, Learner, opened, scorer, sealed
+from models.churn import CLIP, FEATURES, KIND, SCHEMA, BadSnapshot, Clip, Learner, opened, scorer, sealed
 
 SIZE = len(features.NAMES)
 
@@ -75,10 +75,9 @@ def test_it_learns_what_can_be_learned() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 37])
-@pytest.mark.parametrize("rate", [0.05, 0.2])
-def test_a_restored_learner_goes_on_as_if_it_had_never_stopped(count: int, rate: float) -> None:
+def test_a_restored_learner_goes_on_as_if_it_had_never_stopped(count: int) -> None:
     """Snapshot, restore, learn: the same, to the last bit, as learning on."""
-    learner = learned(rows(count), Learner(rate))
+    learner = learned(rows(count))
     restored = Learner.restore(opened(sealed(learner.snapshot())))
     assert restored.snapshot() == learner.snapshot()
     more = rows(30, seed=5)
@@ -110,10 +109,20 @@ def resealed(**changes: Any) -> bytes:
     return sealed({**learned(rows(3)).snapshot(), **changes})
 
 
-def test_a_snapshot_of_another_schema_or_other_features_is_refused() -> None:
+@pytest.mark.parametrize("changes", [{"schema": SCHEMA + 1}, {"model": "net"}, {"features": "0123456789ab"}])
+def test_a_snapshot_of_another_schema_model_or_other_features_is_refused(changes: dict[str, Any]) -> None:
     """The reason names both versions."""
-    assert refused(resealed(schema=SCHEMA + 1)).startswith("schema and features")
-    assert refused(resealed(features="0123456789ab")).startswith("schema and features")
+    reason = refused(resealed(**changes))
+    assert reason.startswith("schema, model and features")
+    assert str(next(iter(changes.values()))) in reason
+    assert f"reads ({SCHEMA}, '{KIND}', '{FEATURES}')" in reason
+
+
+@pytest.mark.parametrize("column", ["mean", "variance", "weights", "squares"])
+@pytest.mark.parametrize("size", [0, SIZE - 1, SIZE + 1])
+def test_a_snapshot_of_another_shape_is_refused(column: str, size: int) -> None:
+    """Each column has one value a feature, though the checksum is right."""
+    assert refused(resealed(**{column: [0.5] * size})).startswith("columns of ")
 
 
 def test_a_changed_snapshot_is_refused() -> None:

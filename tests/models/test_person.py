@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from models import events as ev
 from models import retention
 from models.activity import DAY
-from models.ledger import NEVER, Ledger, Offer, Row
+from models.ledger import NEVER, Ledger, Offer, Retry, Row
 from models.person import Person, keeps_row, label_due, next_due, next_wake, phase_of
 from models.rules import Rules
 from tests.models.people import HOUR, NOON, START, campaign, histories, model, world
@@ -37,14 +37,15 @@ def test_a_person_without_anything_is_never_due() -> None:
 
 
 def test_the_earliest_of_all_is_due() -> None:
-    """Grid, retry, the oldest row's label and every offer's end are compared."""
+    """Grid, every retry, the oldest row's label and every offer's end are compared."""
     rows = (Row(NOON, b"", 0.5, "m"), Row(NOON + DAY, b"", 0.5, "m"))
     label = NOON + 14 * DAY + HOUR
     assert next_due(Person("u", ledger=Ledger(rows=rows)), RULES) == label == label_due(NOON, RULES)
     offers = (offer(label - 1), offer(label - 2))
     assert next_due(Person("u", ledger=Ledger(rows=rows, offers=offers)), RULES) == label - 2
-    assert next_due(Person("u", ledger=Ledger(rows=rows, offers=offers, retry=NOON + 5)), RULES) == NOON + 5
-    assert next_due(Person("u", ledger=Ledger(rows=rows, retry=NOON + 5, grid=NOON + 4)), RULES) == NOON + 4
+    retries = (Retry(NOON + 6, "risk"), Retry(NOON + 5, "finished", "c"))
+    assert next_due(Person("u", ledger=Ledger(rows=rows, offers=offers, retries=retries)), RULES) == NOON + 5
+    assert next_due(Person("u", ledger=Ledger(rows=rows, retries=retries, grid=NOON + 4)), RULES) == NOON + 4
 
 
 @given(st.text(min_size=1, max_size=9), st.floats(0, 4e9), st.floats(60, 30 * DAY))

@@ -166,6 +166,28 @@ def test_silence_alone_raises_the_alarm() -> None:
     assert told[:5] == [Profile, Alert, Profile, Alert, Profile]
 
 
+def test_beyond_the_look_back_the_profile_says_that_nobody_is_there() -> None:
+    """The last profile has no tier and the stage of those who left; it is said once, and there is no alert of it."""
+    person, said = live(Person("u"), [login(0)], world(), NOON + 90 * DAY)
+    profiles = [(profile.tier, profile.stage) for profile in said if isinstance(profile, Profile)]
+    assert profiles[-1] == ("", "churned")
+    assert [tier for tier, _ in profiles].count("") == 1
+    assert (person.ledger.tier, {alert.tier for alert in said if isinstance(alert, Alert)}) == ("", {"medium", "high"})
+
+
+def test_an_event_and_a_due_time_never_have_the_same_cause() -> None:
+    """A platform may give an event the very name that a due time has: what is said for it has other ids."""
+    person, _ = live(Person("u"), [login(0)], world(), NOON + HOUR)
+    due = next_due(person, RULES)
+    steep = world(model=model(0.0, 3.0), rules=Rules(dwell=0.0))
+    by_time = {output.id for output in retention.wake(person, due, steep).outputs}
+    assert len(by_time) >= 4  # decision, alert, trigger, profile
+    for name in (repr(due), f"due {due!r}"):
+        by_event = retention.step(person, ev.Login(id=name, user_id="u", time=due), steep).outputs
+        assert len(by_event) == 4
+        assert {output.id for output in by_event} & by_time == set()
+
+
 @given(histories(longest_gap_days=30))
 @settings(max_examples=60, deadline=None)
 def test_alerts_say_what_changed_and_decisions_why(events: list[ev.Event]) -> None:

@@ -212,7 +212,18 @@ def test_newcomers_keep_the_platform_alive():
     assert 70 <= late(opened) <= 80
 
 
-def rows(events: list[ev.Event], learners: int) -> tuple[np.ndarray, np.ndarray, list[tuple[str, float]]]:
+def test_a_platform_that_runs_on_forgets_who_left_long_ago():
+    """What it holds does not grow for ever; a coupon for somebody forgotten reaches nobody."""
+    platform = Platform(seed=1, start=START, learners=50, joining_days=5, newcomers_per_day=1)
+    for _ in range(20):
+        platform.advance(platform.now + 50 * DAY)
+
+    assert len(platform._learners) < 300
+    assert not platform.react(coupon("learner-00001", platform.now), platform.now)
+    assert not platform.contact(message("learner-00001", platform.now, "a1"), platform.now)
+
+
+def rows(events: list[ev.Event]) -> tuple[np.ndarray, np.ndarray, list[tuple[str, float]]]:
     """Simple features every third day of those active within 14 days, and whether they are silent for the next 7."""
     times: dict[str, list[float]] = defaultdict(list)
     for event in events:
@@ -243,7 +254,7 @@ def auc(scores: np.ndarray, labels: np.ndarray) -> float:
 def test_churn_can_be_learned_from_behaviour_but_not_perfectly(quarter):
     """A regression on a few simple features reaches what such models reach, more than recency, less than the truth."""
     platform, events = quarter
-    x, y, at = rows(events, 800)
+    x, y, at = rows(events)
     z = (x - x.mean(0)) / x.std(0)
     z = np.hstack([z, z[:, :1] * z[:, 1:], np.ones((len(z), 1))])
     train = np.array([int(user[-5:]) % 2 == 0 for user, _ in at])

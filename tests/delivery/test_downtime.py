@@ -1,0 +1,1 @@
+"""Days of backlog after an outage, on a real Kafka."""

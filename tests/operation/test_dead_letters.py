@@ -1,0 +1,42 @@
+"""Dead letters on a real Kafka: listed, shown byte for byte, mended, sent back once."""
+
+from __future__ import annotations
+
+import pytest
+
+from models import events as ev
+from tests.operation.encore import Encore
+
+START = 1_750_000_000.0
+BAD = b'{"type":"purchase","id":"p1","user_id":"u1","time":1750000000,"amount":-5}'
+
+
+@pytest.fixture
+def encore(kafka, prefix):
+    encore = Encore(kafka.bootstrap, prefix)
+    encore.done("topics", "create")
+    return encore
+
+
+def test_a_dead_letter_is_mended_and_sent_back_once(encore):
+    """A purchase with an impossible amount is kept, gets its amount, is applied; a second replay does nothing."""
+    with encore.worker() as worker:
+        worker.ready()
+        encore.send("purchase-events", BAD, b"\xff\x00 no event", ev.Login(id="l1", user_id="u1", time=START))
+        encore.send("events", ev.Tick(time=START), b'{"type":"login"}', partition=0)
+        encore.until("dead-letters", lambda records: len(records) == 3)
+        listed = encore.done("dead-letters", "list").splitlines()
+        assert sorted(line.split()[1] for line in listed) == ["impossible_value", "malformed", "missing_field"]
+        letter = next(line.split()[0] for line in listed if "impossible_value" in line)
+        assert encore.done("dead-letters", "show", letter).endswith(BAD.decode() + "\n")
+        run = encore.run("dead-letters", "replay", letter)
+        assert (run.returncode, "still impossible_value (amount)" in run.stderr) == (2, True)
+        done = encore.done("dead-letters", "replay", letter, "--set", "amount=5")
+        assert done == "1 replayed, 0 had been before\n"
+        worker.until(lambda: worker.user("u1").get("spend") == 5.0)
+        assert encore.done("dead-letters", "replay", letter) == "0 replayed, 1 had been before\n"
+        assert "impossible_value" not in encore.done("dead-letters", "list")
+        assert "impossible_value (replayed)" in encore.done("dead-letters", "list", "--all")
+        encore.send("learning-events", ev.Login(id="l2", user_id="u1", time=START + 60))
+        worker.until(lambda: worker.user("u1").get("events") == 3)
+        assert worker.user("u1")["purchases"] == 1

@@ -1,0 +1,54 @@
+"""Every client speaks TLS and logs in where Kafka asks for it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from models import events as ev
+from tests.brokers import RealKafka, free_port
+from tests.operation.encore import Encore
+
+LOGIN = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_ada="secret";'
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A self-signed certificate for 127.0.0.1 and its key, and both in one file for the broker."""
+    key, cert, both = (tmp_path / name for name in ("key.pem", "cert.pem", "both.pem"))
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+        + ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert],
+        check=True,
+        capture_output=True,
+    )
+    both.write_text(key.read_text() + cert.read_text())
+    return cert, both
+
+
+@pytest.mark.kafka(own=True)
+def test_a_worker_lives_on_a_broker_with_tls_and_passwords(certificate, prefix):
+    """Topics, campaign, ingest, users, trainer, lag and dead letters all pass over SASL_SSL; a wrong password is one line."""
+    cert, both = certificate
+    secured = f"127.0.0.1:{free_port()}"
+    extra = (
+        f"encore.listeners=SASL_SSL://{secured}\n"
+        "sasl.enabled.mechanisms=PLAIN\n"
+        f"listener.name.sasl_ssl.plain.sasl.jaas.config={LOGIN}\n"
+        f"ssl.keystore.type=PEM\nssl.keystore.location={both}\n"
+    )
+    login = {"security_protocol": "SASL_SSL", "sasl_username": "ada", "sasl_password": "secret", "ssl_cafile": cert}
+    with RealKafka(extra):
+        encore = Encore(secured, prefix, **login)
+        encore.done("topics", "create")
+        with encore.worker() as worker:
+            worker.ready()
+            encore.send("learning-events", ev.Login(id="l1", user_id="u1", time=1_750_000_000.0), b"no event")
+            worker.until(lambda: worker.user("u1").get("events") == 1)
+            worker.until(lambda: '"events"' in worker.get("/metrics")[1] or worker.metric("encore_lag_records") == 0)
+            encore.until("dead-letters", lambda records: len(records) == 1)
+            assert json.loads(worker.get("/readyz")[1])["ready"]
+        run = Encore(secured, prefix, **{**login, "sasl_password": "wrong"}).run("topics", "check")
+        assert (run.returncode, run.stderr.count("\n")) == (2, 1), run.stderr

@@ -1,0 +1,162 @@
+"""A worker as an operator and a platform see it: events in, news out, questions answered, an end within seconds."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+
+import pytest
+
+from models import events as ev
+from models.activity import DAY
+from tests.operation.encore import Encore
+
+START = 1_750_000_000.0
+CAMPAIGN = """
+id = "win-back"
+hold_out = 0.0
+needs_consent = false
+quiet_from = 0
+quiet_until = 0
+arm = { name = "ten", amount = 10.0 }
+"""
+
+
+@pytest.fixture
+def encore(kafka, prefix):
+    encore = Encore(
+        kafka.bootstrap, prefix, horizon="2d", lookback="4d", labels_needed=20, stalled_after="2d", alert_lasts="3650d"
+    )
+    encore.done("topics", "create")
+    return encore
+
+
+def lives(people, days, start=START):
+    """People of whom every second learns daily, and the others for the first four days only."""
+    return [
+        ev.LessonProgress(
+            id=f"{person}-{day}",
+            user_id=f"u{person}",
+            time=start + day * DAY + person * 60,
+            course_id="c1",
+            progress=min(1.0, (day + 1) / 40),
+            minutes=20.0,
+        )
+        for day in range(days)
+        for person in range(people)
+        if day < 4 or person % 2
+    ]
+
+
+def test_events_become_alerts_and_coupons(encore, tmp_path):
+    """Learning goes in through the input topics; labels mature, the model is published, and the silent are told of."""
+    (tmp_path / "campaign.toml").write_text(CAMPAIGN)
+    assert "is running" in encore.done("campaign", "apply", str(tmp_path / "campaign.toml"))
+    with encore.worker() as worker:
+        worker.ready()
+        encore.send("learning-events", *lives(60, 12))
+        worker.until(lambda: worker.metric("encore_records_total", agent="users") == len(lives(60, 12)))
+        encore.tick(START + 20 * DAY)
+        worker.until(lambda: worker.metric("encore_model_labels") >= 20)
+        later = lives(60, 9, START + 21 * DAY)
+        encore.send(
+            "learning-events", *[ev.LessonProgress(**{**fields(event), "id": "b" + event.id}) for event in later]
+        )
+        worker.until(lambda: worker.metric("encore_records_total", agent="users") >= len(lives(60, 12)) + len(later))
+        encore.tick(START + 40 * DAY)
+        triggers = encore.until("coupon-triggers", lambda records: len(records) > 5)
+        alerts = [json.loads(record.value) for record in encore.read("retention-alerts")]
+        assert worker.user("u1")["events"] == 21
+        assert min(worker.metric("encore_model_auc", score=score) for score in ("model", "recency")) > 0
+    assert {json.loads(record.value)["arm"] for record in triggers} == {"ten"}
+    high = [alert for alert in alerts if alert["about"] == "risk" and alert["tier"] == "high"]
+    assert high
+    assert all(alert["reasons"] and alert["action"] in ("coupon", "none") for alert in high)
+
+
+def fields(event):
+    return {name: getattr(event, name) for name in event.__struct_fields__}
+
+
+def test_a_new_worker_starts_from_the_last_snapshot(encore):
+    """The model outlives its workers; a snapshot that was tampered with is refused, and the examples learned again."""
+    with encore.worker() as worker:
+        worker.ready()
+        encore.send("learning-events", *lives(60, 12))
+        worker.until(lambda: worker.metric("encore_records_total", agent="users") == len(lives(60, 12)))
+        encore.tick(START + 30 * DAY)
+        worker.until(lambda: worker.metric("encore_people", tier="none") == 60 and worker.metric("encore_outbox") == 0)
+        worker.until(lambda: worker.metric("encore_learned_total") == worker.metric("encore_labels_total") > 100)
+        learned = worker.metric("encore_learned_total")
+        worker.until(lambda: worker.metric("encore_model_labels") == learned)
+    with encore.worker() as worker:
+        worker.ready()
+        assert (worker.metric("encore_model_labels"), worker.metric("encore_learned_total")) == (learned, 0)
+    encore.send("model-snapshots", b"{}", partition=0)
+    forge(encore)
+    with encore.worker() as worker:
+        worker.ready()
+        worker.until(lambda: worker.metric("encore_learned_total") == learned)
+        assert worker.metric("encore_snapshots_refused_total") > 0
+
+
+def forge(encore):
+    """Publish the newest snapshot with one weight changed and the checksum left as it was."""
+    import asyncio
+
+    from streams.admin import publish
+
+    newest = [record for record in encore.read("model-snapshots") if record.key == b"churn"][-1]
+    sealed = json.loads(newest.value)
+    sealed["snapshot"]["weights"][0] += 1.0
+    asyncio.run(publish(encore.settings, "model-snapshots", b"churn", json.dumps(sealed).encode()))
+
+
+def test_a_person_is_shown_by_whichever_worker_is_asked(encore):
+    """Two workers share the partitions; both answer for everybody, and a stranger is a 404."""
+    with encore.worker() as one, encore.worker() as other:
+        one.ready(), other.ready()
+        one.until(lambda: one.metric("encore_partitions") == other.metric("encore_partitions") == 2)
+        encore.send("learning-events", *lives(8, 2))
+        one.until(lambda: all(one.user(f"u{person}").get("events") == 2 for person in range(8)))
+        assert [other.user(f"u{person}").get("events") for person in range(8)] == [2] * 8
+        assert (one.get("/users/stranger")[0], other.get("/users/stranger")[0]) == (404, 404)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_worker_with_its_state_committed(encore, number):
+    """After Ctrl-C the exit code is 0, and the next worker has nothing to repeat."""
+    with encore.worker() as worker:
+        worker.ready()
+        encore.send("learning-events", *lives(20, 3))
+        worker.until(lambda: worker.metric("encore_records_total", agent="users") == 60)
+        assert worker.stop(number) == 0
+    with encore.worker() as worker:
+        worker.ready()
+        worker.until(lambda: worker.user("u1").get("events") == 3)
+        assert worker.metric("encore_records_total", agent="users") == 0
+
+
+def test_what_keeps_a_worker_from_starting_is_one_line(encore):
+    """A port that is taken and a broker that does not answer: a line, exit code 2, no traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        run = encore.run("worker", "--web-port", port)
+    assert (run.returncode, run.stderr.count("\n")) == (2, 1), run.stderr
+    assert f"cannot have 127.0.0.1:{port}" in run.stderr
+    run = encore.run("worker", "--broker", "kafka://127.0.0.1:1")
+    assert (run.returncode, run.stderr.count("\n")) == (2, 1), run.stderr
+    assert "no Kafka answers at kafka://127.0.0.1:1" in run.stderr
+
+
+def test_shadow_decides_and_sends_nothing(encore, tmp_path):
+    """In shadow mode every decision is recorded, and neither alerts nor triggers leave."""
+    (tmp_path / "campaign.toml").write_text(CAMPAIGN)
+    encore.done("campaign", "apply", str(tmp_path / "campaign.toml"))
+    with encore.worker(mode="shadow", labels_needed=0, alerts_wait="no", prior_churn=0.9) as worker:
+        worker.ready()
+        encore.send("learning-events", *lives(20, 3))
+        decisions = encore.until("decisions", lambda records: len(records) >= 20)
+    assert {json.loads(record.value)["reason"] for record in decisions} == {"shadow"}
+    assert (encore.read("retention-alerts"), encore.read("coupon-triggers")) == ([], [])

@@ -1,0 +1,149 @@
+"""Settings: one object out of a file and the environment, and every wrong value refused by its name."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.activity import DAY
+from models.rules import Rules
+from streams.settings import Settings, SettingsError, load
+
+WRONG = [
+    ("group", "a b"), ("group", ""), ("prefix", "ü"), ("agents", "ingest,cook"), ("mode", "dry"),
+    ("partitions", "0"), ("partitions", "1001"), ("partitions", "1.5"), ("partitions", "many"), ("replication", "-2"),
+    ("replication", "11"), ("clock", "sun"), ("expiry", "never"), ("active_kinds", "login,loggin"), ("horizon", "0"),
+    ("horizon", "-1d"), ("horizon", "2w"), ("horizon", "4000d"), ("horizon", "1..2"), ("horizon", ""),
+    ("lookback", "0"), ("lateness", "13h"), ("lateness", "-1"), ("skew", "-1s"), ("skew", "soon"), ("wake_every", "0"),
+    ("rescore_after", "-1"), ("tick_every", "0"), ("stall", "0"), ("prior_churn", "1.1"), ("prior_churn", "nan"),
+    ("labels_needed", "-1"), ("labels_needed", "2d"), ("alerts_wait", "maybe"), ("high", "2"), ("high", "0.5d"),
+    ("medium", "-0.1"), ("medium", "0.7"), ("medium", "0.9"), ("margin", "0.6"), ("dwell", "-1"),
+    ("stalled_after", "0"), ("alert_lasts", "0"), ("pseudonym_key", "k" * 65), ("chunk", "0"), ("chunk", "10001"),
+    ("chunk", ""), ("commit_every", "0"), ("hot_people", "0"), ("most_bytes", "9999"), ("most_bytes", "100000001"),
+    ("most_failures", "0"), ("session_timeout", "0"), ("web_port", "65536"), ("web_port", "-1"),
+    ("security_protocol", "TLS"), ("sasl_mechanism", "GSSAPI"), ("ssl_check_hostname", "2"), ("log_level", "loud"),
+    ("embedded", "perhaps"), ("inputs", "learning-events,events"),
+]  # fmt: skip
+CHANGED = {
+    "active_kinds": ("login", "purchase"), "horizon": 5 * DAY, "lookback": 6 * DAY, "lateness": 60.0,
+    "wake_every": 3_600.0, "rescore_after": 7.0, "prior_churn": 0.2, "labels_needed": 9, "alerts_wait": False,
+    "high": 0.9, "medium": 0.2, "margin": 0.01, "dwell": 8.0, "stalled_after": 9.0, "alert_lasts": 10.0,
+    "pseudonym_key": "key",
+}  # fmt: skip
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "encore.toml"
+
+
+def refused(environment: dict[str, str], file: Path | None = None, given: dict[str, object] | None = None) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load(environment, file, given)
+    return str(caught.value)
+
+
+def test_nothing_has_to_be_set() -> None:
+    """Every setting has a default, and the defaults are allowed values."""
+    assert load({}) == load({"HOME": "/root", "ENCORE_TEST_BROKER": "b", "ENCORE_SETTINGS": ""}) == Settings()
+    assert len(Settings.__struct_defaults__) == len(Settings.__struct_fields__)
+
+
+@pytest.mark.parametrize(("name", "text"), WRONG)
+def test_a_wrong_value_is_refused_by_name(name: str, text: str) -> None:
+    """The message begins with the setting that has to be put right, in one line."""
+    message = refused({f"ENCORE_{name.upper()}": text})
+    assert message.startswith(name)
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["skew = nan", "high = nan", "horizon = inf", "partitions = true", "chunk = 5.0", "web_port = 1979-05-27",
+     "active_kinds = [1]", "alerts_wait = 1", "broker = 9092", "inputs = [['a']]"],
+)  # fmt: skip
+def test_a_wrong_type_in_a_file_is_refused_by_name(line: str, file: Path) -> None:
+    """TOML has types of its own; what is not a number is none here either."""
+    file.write_text(line)
+    assert refused({}, file).startswith(line.partition(" ")[0])
+
+
+def test_an_unknown_setting_is_refused_with_the_nearest_one(file: Path) -> None:
+    """In the environment and in a file, with where it stands."""
+    assert refused({"ENCORE_HORIZN": "1d"}) == "ENCORE_HORIZN: no such setting; did you mean horizon?"
+    file.write_text("quux = 1")
+    assert refused({}, file) == f"{file}: quux: no such setting"
+
+
+def test_exactly_once_of_faust_is_refused_with_the_reason() -> None:
+    """Who looks for it is told why it is not there."""
+    assert "loses and repeats events" in refused({"ENCORE_PROCESSING_GUARANTEE": "exactly_once"})
+
+
+def test_logging_in_takes_a_name() -> None:
+    """A protocol with a login is refused without a user name."""
+    assert refused({"ENCORE_SECURITY_PROTOCOL": "SASL_SSL"}).startswith("sasl_username")
+    assert load({"ENCORE_SECURITY_PROTOCOL": "SASL_SSL", "ENCORE_SASL_USERNAME": "me"}).sasl_username == "me"
+
+
+def test_what_is_given_beats_the_environment_which_beats_the_file(file: Path) -> None:
+    """Three sources, in that order; an option that was not given does not count."""
+    file.write_text('group = "file"\nprefix = "file"\nmode = "shadow"\nweb_port = 1')
+    environment = {"ENCORE_GROUP": "environment", "ENCORE_PREFIX": "environment", "ENCORE_SETTINGS": str(file)}
+    settings = load(environment, None, {"group": "given", "prefix": None, "web_port": "2"})
+    assert (settings.group, settings.prefix, settings.mode) == ("given", "environment", "shadow")
+    assert settings.web_port == 2
+
+
+def test_a_file_that_is_named_beats_that_of_the_environment(file: Path, tmp_path: Path) -> None:
+    """The one in ENCORE_SETTINGS is not even opened."""
+    file.write_text('group = "named"')
+    assert load({"ENCORE_SETTINGS": str(tmp_path / "absent.toml")}, file).group == "named"
+
+
+@pytest.mark.parametrize("contents", [b"a = [", b"\xff\xfe", b"= 1", None])
+def test_a_file_that_cannot_be_read_is_named(contents: bytes | None, file: Path) -> None:
+    """Missing, no TOML, no text: one line with its path."""
+    if contents is not None:
+        file.write_bytes(contents)
+    assert refused({"ENCORE_SETTINGS": str(file)}).startswith(f"{file}: ")
+
+
+@given(st.integers(1, 3_000), st.sampled_from(["s", "m", "h", "d", ""]), st.sampled_from(["", " "]), st.booleans())
+def test_durations_have_units(number: int, unit: str, space: str, half: bool) -> None:
+    """Seconds, minutes, hours and days; a bare number is seconds; parts and blanks are fine."""
+    said = f"{number}.5" if half else str(number)
+    seconds = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "": 1}[unit] * float(said)
+    assert load({"ENCORE_DWELL": f" {said}{space}{unit}"}).dwell == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"), [("true", True), ("YES", True), ("1", True), ("false", False), ("no", False), ("0", False)]
+)
+def test_flags_are_said_in_several_ways(text: str, meant: bool) -> None:
+    """Yes, true and 1; no, false and 0."""
+    assert load({"ENCORE_ALERTS_WAIT": text}).alerts_wait is meant
+
+
+def test_lists_are_separated_by_commas(file: Path) -> None:
+    """In the environment; a file may also use its own lists."""
+    assert load({"ENCORE_INPUTS": " a, b,,c "}).inputs == ("a", "b", "c")
+    file.write_text('inputs = ["a", "b,c"]')
+    assert load({}, file).inputs == ("a", "b,c")
+
+
+def test_rules_carry_every_setting_of_the_business() -> None:
+    """No rule is without its setting, and each value arrives."""
+    assert set(Rules.__struct_fields__) == set(CHANGED)
+    assert Settings().rules() == Rules()
+    rules = Settings(**CHANGED).rules()
+    expected = CHANGED | {"active_kinds": frozenset({"login", "purchase"}), "pseudonym_key": b"key"}
+    assert {name: getattr(rules, name) for name in CHANGED} == expected
+    assert all(getattr(rules, name) != getattr(Rules(), name) for name in CHANGED)
+
+
+def test_bootstrap_servers_are_hosts_and_ports() -> None:
+    """Without the scheme, one or several."""
+    assert Settings(broker="kafka://a:1").bootstrap == ["a:1"]
+    assert Settings(broker="kafka://a:1;kafka://b:2;c:3;").bootstrap == ["a:1", "b:2", "c:3"]
