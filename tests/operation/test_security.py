@@ -18,19 +18,16 @@ LOGIN = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_a
 def certificate(tmp_path):
     """A self-signed certificate for 127.0.0.1 and its key, and both in one file for the broker."""
     key, cert, both = (tmp_path / name for name in ("key.pem", "cert.pem", "both.pem"))
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-        + ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert],
-        check=True,
-        capture_output=True,
-    )
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
+    subprocess.run([*command, "-keyout", key, "-out", cert], check=True, capture_output=True)
     both.write_text(key.read_text() + cert.read_text())
     return cert, both
 
 
 @pytest.mark.kafka(own=True)
 def test_a_worker_lives_on_a_broker_with_tls_and_passwords(certificate, prefix):
-    """Topics, campaign, ingest, users, trainer, lag and dead letters all pass over SASL_SSL; a wrong password is one line."""
+    """Topics, ingest, users, lag and dead letters all pass over SASL_SSL; a wrong password is one line."""
     cert, both = certificate
     secured = f"127.0.0.1:{free_port()}"
     extra = (

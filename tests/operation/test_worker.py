@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import time
 
 import pytest
+from msgspec.structs import replace
 
 from models import events as ev
 from models.activity import DAY
@@ -60,9 +62,7 @@ def test_events_become_alerts_and_coupons(encore, tmp_path):
         encore.tick(START + 20 * DAY)
         worker.until(lambda: worker.metric("encore_model_labels") >= 20)
         later = lives(60, 9, START + 21 * DAY)
-        encore.send(
-            "learning-events", *[ev.LessonProgress(**{**fields(event), "id": "b" + event.id}) for event in later]
-        )
+        encore.send("learning-events", *[replace(event, id="b" + event.id) for event in later])
         worker.until(lambda: worker.metric("encore_records_total", agent="users") >= len(lives(60, 12)) + len(later))
         encore.tick(START + 40 * DAY)
         triggers = encore.until("coupon-triggers", lambda records: len(records) > 5)
@@ -73,10 +73,6 @@ def test_events_become_alerts_and_coupons(encore, tmp_path):
     high = [alert for alert in alerts if alert["about"] == "risk" and alert["tier"] == "high"]
     assert high
     assert all(alert["reasons"] and alert["action"] in ("coupon", "none") for alert in high)
-
-
-def fields(event):
-    return {name: getattr(event, name) for name in event.__struct_fields__}
 
 
 def test_a_new_worker_starts_from_the_last_snapshot(encore):
@@ -160,3 +156,22 @@ def test_shadow_decides_and_sends_nothing(encore, tmp_path):
         decisions = encore.until("decisions", lambda records: len(records) >= 20)
     assert {json.loads(record.value)["reason"] for record in decisions} == {"shadow"}
     assert (encore.read("retention-alerts"), encore.read("coupon-triggers")) == ([], [])
+
+
+def test_the_silent_are_reached_by_time(kafka, prefix):
+    """On the wall's clock the worker writes ticks: whoever falls silent is told of, and labelled, without any event."""
+    encore = Encore(
+        kafka.bootstrap, prefix, clock="wall", expiry="wall", tick_every=0.5, lateness=0.5, wake_every=2, horizon=4,
+        lookback=30, stalled_after=2, labels_needed=0, alerts_wait="no", prior_churn=0.9, dwell=0, rescore_after=3600,
+    )  # fmt: skip
+    encore.done("topics", "create")
+    with encore.worker() as worker:
+        worker.ready()
+        now = time.time()
+        encore.send("learning-events", *[replace(event, time=now) for event in lives(4, 1)])
+        alerts = encore.until("retention-alerts", lambda records: len(records) >= 8)
+        examples = encore.until("examples", lambda records: len(records) >= 4)
+    told = [json.loads(record.value) for record in alerts]
+    assert {alert["user_id"] for alert in told if alert["about"] == "stalled"} == {"u0", "u1", "u2", "u3"}
+    assert all(alert["time"] > now for alert in told if alert["about"] == "stalled")
+    assert {json.loads(record.value)["churned"] for record in examples} == {True}
