@@ -7,10 +7,10 @@ snapshot, from which a `Scorer` is built anywhere. Scorer and learner give the s
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
-import orjson
 from msgspec import Struct
 from numpy.typing import NDArray
 from river import base, compose, linear_model, optim, preprocessing, utils
@@ -27,6 +27,32 @@ FEATURES = hashlib.sha256("\n".join(features.NAMES).encode()).hexdigest()[:12]
 
 class BadSnapshot(Exception):
     """A snapshot that must not be used; says why."""
+
+
+class Snapshot(Struct, frozen=True, kw_only=True):
+    """Everything a learner knows, as plain data: statistics and weights by feature, and the optimizer's state.
+
+    `offset` is that of the last example in it, so that learning goes on right behind.
+    """
+
+    schema: int = SCHEMA
+    model: str = KIND
+    features: str = FEATURES
+    labels: Annotated[int, msgspec.Meta(ge=0)]
+    offset: int
+    mean: list[float]
+    variance: list[float]
+    weights: list[float]
+    bias: float
+    squares: list[float]
+    steps: int
+
+
+class Sealed(Struct, frozen=True):
+    """A snapshot's bytes and their SHA-256."""
+
+    checksum: str
+    snapshot: msgspec.Raw
 
 
 class Clip(base.Transformer):
@@ -99,81 +125,78 @@ class Learner:
         self.pipeline.learn_one(dict(zip(features.NAMES, row.tolist(), strict=True)), churned)
         self.labels += 1
 
-    def snapshot(self) -> dict[str, Any]:
-        """Return all that is known as plain data: what `restore` and `scorer` read."""
-        names = features.NAMES
-        optimizer = self._regression.optimizer
-        weights = self._regression.weights
-        return {
-            "schema": SCHEMA,
-            "model": KIND,
-            "features": FEATURES,
-            "labels": self.labels,
-            "mean": [float(self._scaler.means[name]) for name in names],
-            "variance": [float(self._scaler.vars[name]) for name in names],
-            "weights": [float(weights.get(name, 0.0)) for name in names],
-            "bias": float(self._regression.intercept),
-            "squares": [float(optimizer.g2[name]) for name in names],
-            "steps": int(optimizer.n_iterations),
-        }
+    def snapshot(self, offset: int = -1) -> Snapshot:
+        """Return all that is known as plain data: what `restore` and `scorer` read.
+
+        Args:
+            offset: of the last example learned, in the log they come from.
+        """
+        optimizer, weights = self._regression.optimizer, self._regression.weights
+        return Snapshot(
+            labels=self.labels,
+            offset=offset,
+            mean=[float(self._scaler.means[name]) for name in features.NAMES],
+            variance=[float(self._scaler.vars[name]) for name in features.NAMES],
+            weights=[float(weights.get(name, 0.0)) for name in features.NAMES],
+            bias=float(self._regression.intercept),
+            squares=[float(optimizer.g2[name]) for name in features.NAMES],
+            steps=int(optimizer.n_iterations),
+        )
 
     @classmethod
-    def restore(cls, snapshot: dict[str, Any]) -> Learner:
+    def restore(cls, snapshot: Snapshot) -> Learner:
         """Rebuild a learner so that it goes on as if it had never stopped."""
         learner = cls()
         for index, name in enumerate(features.NAMES):
-            learner._scaler.counts[name] = snapshot["labels"]
-            learner._scaler.means[name] = snapshot["mean"][index]
-            learner._scaler.vars[name] = snapshot["variance"][index]
-            learner._regression.optimizer.g2[name] = snapshot["squares"][index]
-        learner._regression._weights = utils.VectorDict(dict(zip(features.NAMES, snapshot["weights"], strict=True)))
-        learner._regression.intercept = snapshot["bias"]
-        learner._regression.optimizer.n_iterations = snapshot["steps"]
-        learner.labels = snapshot["labels"]
+            learner._scaler.counts[name] = snapshot.labels
+            learner._scaler.means[name] = snapshot.mean[index]
+            learner._scaler.vars[name] = snapshot.variance[index]
+            learner._regression.optimizer.g2[name] = snapshot.squares[index]
+        learner._regression._weights = utils.VectorDict(dict(zip(features.NAMES, snapshot.weights, strict=True)))
+        learner._regression.intercept = snapshot.bias
+        learner._regression.optimizer.n_iterations = snapshot.steps
+        learner.labels = snapshot.labels
         return learner
 
 
-def sealed(snapshot: dict[str, Any]) -> bytes:
+def sealed(snapshot: Snapshot) -> bytes:
     """Write a snapshot as JSON with a checksum over its contents."""
-    body = orjson.dumps(snapshot, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
-    return orjson.dumps({"checksum": hashlib.sha256(body).hexdigest(), "snapshot": orjson.Fragment(body)})
+    body = msgspec.json.encode(snapshot)
+    return msgspec.json.encode(Sealed(hashlib.sha256(body).hexdigest(), msgspec.Raw(body)))
 
 
-def opened(sealed_snapshot: bytes) -> dict[str, Any]:
+def opened(sealed_snapshot: bytes) -> Snapshot:
     """Read what `sealed` wrote.
 
     Raises:
         BadSnapshot: unreadable, changed on its way, of another schema or of other features.
     """
     try:
-        envelope = orjson.loads(sealed_snapshot)
-        checksum, snapshot = envelope["checksum"], envelope["snapshot"]
-        body = orjson.dumps(snapshot, option=orjson.OPT_SORT_KEYS)
-        version = snapshot["schema"], snapshot["model"], snapshot["features"]
-        columns = {len(snapshot[column]) for column in ("mean", "variance", "weights", "squares")}
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        envelope = msgspec.json.decode(sealed_snapshot, type=Sealed)
+        snapshot = msgspec.json.decode(envelope.snapshot, type=Snapshot)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadSnapshot(f"unreadable: {error}") from None
-    if checksum != hashlib.sha256(body).hexdigest():
+    if envelope.checksum != hashlib.sha256(envelope.snapshot).hexdigest():
         raise BadSnapshot("its checksum does not match its contents")
+    version = snapshot.schema, snapshot.model, snapshot.features
     if version != (SCHEMA, KIND, FEATURES):
         raise BadSnapshot(f"schema, model and features {version}, but this version reads {(SCHEMA, KIND, FEATURES)}")
+    columns = {len(column) for column in (snapshot.mean, snapshot.variance, snapshot.weights, snapshot.squares)}
     if columns != {len(features.NAMES)}:
-        raise BadSnapshot(
-            f"columns of {sorted(columns)} values, one for each of {len(features.NAMES)} features expected"
-        )
-    return dict(snapshot)
+        raise BadSnapshot(f"columns of {sorted(columns)} values, not of one for each of {len(features.NAMES)} features")
+    return snapshot
 
 
-def scorer(snapshot: dict[str, Any]) -> Scorer:
-    """Build the scorer of a snapshot that `opened` gave."""
-    variance = np.array(snapshot["variance"], np.float64)
+def scorer(snapshot: Snapshot) -> Scorer:
+    """Build the scorer of a snapshot."""
+    variance = np.array(snapshot.variance, np.float64)
     scale = np.divide(1.0, np.sqrt(variance), out=np.zeros_like(variance), where=variance > 0)
-    body = orjson.dumps({key: snapshot[key] for key in ("mean", "variance", "weights", "bias")})
+    body = msgspec.json.encode((snapshot.mean, snapshot.variance, snapshot.weights, snapshot.bias))
     return Scorer(
-        version=f"{snapshot['model']}-{hashlib.sha256(body).hexdigest()[:8]}",
-        labels=int(snapshot["labels"]),
-        mean=np.array(snapshot["mean"], np.float64),
+        version=f"{snapshot.model}-{hashlib.sha256(body).hexdigest()[:8]}",
+        labels=snapshot.labels,
+        mean=np.array(snapshot.mean, np.float64),
         scale=scale,
-        weights=np.array(snapshot["weights"], np.float64),
-        bias=float(snapshot["bias"]),
+        weights=np.array(snapshot.weights, np.float64),
+        bias=snapshot.bias,
     )

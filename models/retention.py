@@ -136,8 +136,10 @@ def _to_be_scored(person: Person, event: ev.Event, active: bool, world: World) -
 def _grid(person: Person, due: float, world: World) -> Moved:
     """Score a silent person on their grid time, and see whether a course has stalled."""
     if not risk.eligible(person, due, world.rules):
+        had_tier = bool(person.ledger.tier)
         person = replace(person, ledger=replace(person.ledger, grid=NEVER, tier="", tier_since=due))
-        return Moved(person, (_profile(person, due, f"due {due!r}", world),), (NOT_ELIGIBLE,))
+        gone = (_profile(person, due, f"due {due!r}", world),) if had_tier else ()
+        return Moved(person, gone, (NOT_ELIGIBLE,))
     keep = keeps_row(person.id, due, world.rules)
     moved = _assessed(person, due, f"due {due!r}", keep, world)
     person = replace(moved.person, ledger=replace(moved.person.ledger, grid=next_wake(person.id, due, world.rules)))
@@ -203,7 +205,7 @@ def _consent(ledger: Ledger, event: ev.Event) -> Ledger:
 def _erased(person: Person, event: ev.ErasureRequested) -> Moved:
     """Forget everything but that it was asked for and when."""
     tombstone = Person("", ledger=Ledger(erased_at=event.time, done=event.time))
-    return Moved(tombstone, (Forgotten(id=event.id, user_id=person.id),), ("erasure",))
+    return Moved(tombstone, (Forgotten(id=name_of(person.id, "forgotten", event.id), user_id=person.id),), ("erasure",))
 
 
 def _profile(person: Person, at: float, cause: str, world: World) -> Profile:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 import orjson
@@ -212,7 +212,7 @@ def _field(text: str) -> tuple[str, Any]:
 @click.option("--source", default="simulation", type=click.Choice(["simulation", "sample"]), help="What is played.")
 @click.option("--forever", is_flag=True, help="Go on until interrupted.")
 @click.option("--seed", default=1, show_default=True, help="Seed of the simulated platform.")
-def demo(source: str, forever: bool, seed: int) -> None:
+def demo(source: Literal["simulation", "sample"], forever: bool, seed: int) -> None:
     """Play three months of a platform in about two minutes, on an embedded broker."""
     from streams.demo import run
 

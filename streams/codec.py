@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 
 import msgspec
@@ -39,6 +40,7 @@ class Record(Protocol):
 
 
 ORIGIN = "origin"
+_ORIGIN = re.compile(rb"(.{1,300})/([0-9]{1,19})", re.DOTALL)
 """Header of a record that ingest wrote: topic, partition and offset it came from."""
 
 
@@ -74,6 +76,8 @@ def of_person(event: ev.AnyEvent, key: bytes | None, partition: int, partitions:
         return event
     if isinstance(event, ev.CourseEvent):
         raise BadEvent("not_a_person", "type", "catalogue events come in through an input topic")
+    if event.user_id.startswith("\0"):
+        raise BadEvent("impossible_value", "user_id", "an id cannot begin with a NUL: such keys are ours")
     if key != event.user_id.encode():
         raise BadEvent("wrong_key", "user_id", "the record's key is not the person's id")
     if partition_of(key, partitions) != partition:
@@ -85,9 +89,8 @@ def origin_of(record: Record) -> tuple[str, int] | None:
     """Return where ingest took a record from (`topic/partition`) and at which offset, if ingest wrote it."""
     for header, value in record.headers:
         if header == ORIGIN:
-            source, _, offset = value.decode(errors="replace").rpartition("/")
-            if source and offset.isdigit():
-                return source, int(offset)
+            found = _ORIGIN.fullmatch(value or b"")
+            return (found.group(1).decode(errors="replace"), int(found.group(2))) if found else None
     return None
 
 

@@ -10,7 +10,9 @@ import asyncio
 import signal
 import sys
 from collections.abc import Coroutine
-from typing import Any, Literal
+from typing import Any
+
+from aiokafka.errors import KafkaError
 
 from streams import settings as settings_
 from streams import topics
@@ -39,7 +41,7 @@ WORKER = {
 
 
 def run(
-    source: Literal["simulation", "sample"] = "simulation",
+    source: str = "simulation",
     forever: bool = False,
     seed: int = 1,
     days: float = 92,
@@ -49,7 +51,7 @@ def run(
     """Play, show it, sum it up.
 
     Args:
-        source: the simulated platform, which answers, or the sample of real history.
+        source: `simulation`, the platform that answers, or `sample`, of real history.
         forever: run on at the same speed until Ctrl-C; only the simulation can.
         seed: of the simulated lives.
         days: how long the simulation is.
@@ -71,7 +73,8 @@ async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
 
     def stop(number: int) -> None:
         signals.append(number)
-        task.cancel()
+        if len(signals) == 1:  # a second one must not cut the ending short: it has its deadlines
+            task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
@@ -84,19 +87,27 @@ async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
 async def _demo(play: Source, seen: Seen, seconds: float) -> int:
     """Play with a broker and a worker of its own; whatever happens, both are gone afterwards."""
     environment = {**WORKER, **play.settings, "ENCORE_WEB_PORT": str(free_port())}
+    broker = EmbeddedBroker(topics.partitions_of(settings_.load(environment)))
     view, began = View(seen), monotonic()
     try:
-        with EmbeddedBroker(topics.partitions_of(settings_.load(environment))) as broker:
-            environment["ENCORE_BROKER"] = broker.url
-            await _play(play, seen, view, environment, seconds)
-        return 0
-    except (WorkerEnded, RuntimeError) as failure:
-        sys.stderr.write(f"encore: {failure}\n")
-        return 1
+        broker.start()
+    except RuntimeError as failure:
+        return _failed(failure)
+    try:
+        await _play(play, seen, view, {**environment, "ENCORE_BROKER": broker.url}, seconds)
+    except (WorkerEnded, KafkaError) as failure:
+        return _failed(failure)
     finally:
+        broker.close()
         # Also of what was seen until Ctrl-C, which is the only end that a demo which runs on has.
         if seen.now:
             view.say(summary(seen, monotonic() - began))
+    return 0
+
+
+def _failed(failure: Exception) -> int:
+    sys.stderr.write(f"encore: {failure}\n")
+    return 1
 
 
 async def _play(play: Source, seen: Seen, view: View, environment: dict[str, str], seconds: float) -> None:

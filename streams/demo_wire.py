@@ -72,9 +72,16 @@ class Wire:
             auto_offset_reset="earliest",
             fetch_max_wait_ms=WAIT_MS,
         )
-        for client in (self._producer, self._admin, self._consumer):
-            await client.start()
-        self._listening = asyncio.create_task(self._listen())
+        async with contextlib.AsyncExitStack() as opened:
+            for client, end in (
+                (self._producer, self._producer.stop),
+                (self._admin, self._admin.close),
+                (self._consumer, self._consumer.stop),
+            ):
+                opened.push_async_callback(end)
+                await client.start()
+            self._listening = asyncio.create_task(self._listen())
+            self._opened = opened.pop_all()
         return self
 
     async def __aexit__(
@@ -82,11 +89,8 @@ class Wire:
     ) -> None:
         if self._listening is not None:
             self._listening.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._listening
-        for client in (self._consumer, self._producer):
-            await client.stop()
-        await self._admin.close()
+            await asyncio.gather(self._listening, return_exceptions=True)  # `heard` tells of a failure
+        await self._opened.aclose()
 
     async def publish(self, topic: str, key: str, value: bytes) -> None:
         """Write one record to a topic and wait until it is there."""

@@ -81,6 +81,8 @@ def peek(value: bytes) -> Prefix:
         found = value[0] if value else "nothing"
         raise BadEnvelope(f"a person's value of version {found}, but this version of Encore reads {VERSION}")
     _, flags, fence, offset, due, last = _PREFIX.unpack_from(value)
+    if flags >> 1 > len(TIERS):
+        raise BadEnvelope(f"a person's value with flags {flags}, which mean nothing")
     return Prefix(("", *TIERS)[flags >> 1], bool(flags & _OUTBOX), fence, offset, due, last)
 
 
@@ -98,5 +100,5 @@ def unseal(value: bytes) -> Envelope:
     peek(value)
     try:
         return _decoder.decode(memoryview(value)[_PREFIX.size :])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadEnvelope(f"a person's value is broken: {error}") from None

@@ -18,7 +18,7 @@ from models import retention
 from models.activity import DAY
 from models.errors import BadEvent
 from models.ledger import pseudonym
-from models.outputs import Alert, CouponTrigger, Decision, Forgotten, Output
+from models.outputs import Alert, CouponTrigger, Decision, Forgotten, OfferOutcome, Output
 from models.person import next_due
 from models.world import World
 from streams import codec
@@ -120,8 +120,8 @@ class Fold:
         self._since = 0.0
         until = self.clock.now - self._rules.lateness
         while (key := self.due.take(until)) is not None:
-            envelope = self._woken(key, self.people.get(key), until, world)
-            self.due.enter(key, next_due(envelope.person, self._rules))
+            envelope = self.people.get(key)
+            self._hold(key, envelope, self._woken(key, envelope, until, world))
             if slice_.over():
                 return True
         return False
@@ -141,16 +141,10 @@ class Fold:
             self._again(key, envelope, record, origin)
             return
         self._since = record.timestamp / 1000.0 if self._settings.clock == "wall" else self.clock.wall()
-        try:
-            envelope = self._before(key, envelope, event, world)
-            moved = retention.step(envelope.person, event, world)
-            self._moved(key, _marked(envelope, record, origin), moved)
-            self._failures = 0
-        except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the record: it is buried with it
-            self._failed(record, "step", error)
-            self.people.put(key, _marked(self.people.get(key), record, origin))
+        until = max(self.clock.now - self._rules.lateness, nextafter(event.time, 0.0))
+        woken = self._woken(key, envelope, until, world)
+        self._hold(key, envelope, _marked(self._stepped(woken, record, event, world), record, origin))
         self._latest.append(max(self.last_event, event.time))
-        self.due.enter(key, next_due(self.people.get(key).person, self._rules))
 
     def _known(self, record: Record, origin: tuple[str, int] | None, envelope: Envelope) -> str | None:
         if record.offset <= envelope.offset:
@@ -168,30 +162,36 @@ class Fold:
         if envelope.outbox:
             self.outbox.save(key)
 
-    def _before(self, key: bytes, envelope: Envelope, event: ev.Event, world: World) -> Envelope:
-        """Do what is due before an event: as of earlier moments, or as of moments long enough past by the clock."""
-        until = max(self.clock.now - self._rules.lateness, _just_before(event.time))
-        return self._woken(key, envelope, until, world)
-
     def _woken(self, key: bytes, envelope: Envelope, until: float, world: World) -> Envelope:
+        """Do a person's due work up to a moment, each as of its own time."""
         while (due := next_due(envelope.person, self._rules)) <= until:
             try:
-                moved = retention.wake(envelope.person, due, world)
+                envelope = self._moved(envelope, retention.wake(envelope.person, due, world))
             except Exception as error:  # noqa: BLE001 - a defect of ours must not stop everybody else's time
                 envelope = self._postponed(key, envelope, due, error)
-                continue
-            envelope = self._moved(key, envelope, moved)
         return envelope
 
-    def _moved(self, key: bytes, envelope: Envelope, moved: retention.Moved) -> Envelope:
-        """Hold a person's new state with what it says in the outbox; urgent words are written through at once."""
-        parcels = tuple(self._parcel(output, envelope) for output in moved.outputs if self._goes_out(output))
-        envelope = replace(envelope, person=moved.person, outbox=envelope.outbox + parcels)
-        self.people.put(key, envelope)
-        self._count(moved)
-        if any(parcel.urgent for parcel in parcels):
-            self.outbox.save(key, self._since)
+    def _stepped(self, envelope: Envelope, record: Record, event: ev.Event, world: World) -> Envelope:
+        try:
+            envelope = self._moved(envelope, retention.step(envelope.person, event, world))
+            self._failures = 0
+        except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the record: it is buried with it
+            self._failed("step", error)
+            self._cemetery.bury(record, BadEvent("failed", None, repr(error)))
         return envelope
+
+    def _moved(self, envelope: Envelope, moved: retention.Moved) -> Envelope:
+        """Put a person's new state and what it says into their envelope."""
+        self._count(moved)
+        parcels = tuple(self._parcel(output, envelope) for output in moved.outputs if self._goes_out(output))
+        return replace(envelope, person=moved.person, outbox=envelope.outbox + parcels)
+
+    def _hold(self, key: bytes, before: Envelope, after: Envelope) -> None:
+        """Hold a person's new envelope; with urgent words in it, it is written through at once."""
+        self.people.put(key, after)
+        self.due.enter(key, next_due(after.person, self._rules))
+        if any(parcel.urgent for parcel in after.outbox[len(before.outbox) :]):
+            self.outbox.save(key, self._since)
 
     def _goes_out(self, output: Output) -> bool:
         return self._settings.mode == "live" or not isinstance(output, Alert | CouponTrigger)
@@ -200,7 +200,7 @@ class Fold:
         topic, key = codec.address(output)
         news = isinstance(output, Alert | CouponTrigger)
         return Parcel(
-            id=f"{topic}/{output.id}",
+            id=output.id,
             topic=topic,
             key=key,
             value=codec.written(output),
@@ -219,25 +219,22 @@ class Fold:
         for output in moved.outputs:
             if isinstance(output, Decision):
                 self._metrics.add("encore_decisions_total", output.candidate, output.reason)
+            elif isinstance(output, OfferOutcome):
+                self._metrics.add("encore_outcomes_total", output.outcome)
             elif isinstance(output, Forgotten):
                 self._metrics.add("encore_erasures_total")
 
-    def _failed(self, record: Record | None, where: str, error: Exception) -> None:
+    def _failed(self, where: str, error: Exception) -> None:
         self._metrics.add("encore_failures_total", where)
         self._failures += 1
-        if record is not None:
-            self._cemetery.bury(record, BadEvent("failed", None, repr(error)))
         if self._failures >= self._settings.most_failures:
             raise TooManyFailures(f"{self._failures} defects in a row, the last: {error!r}") from error
 
     def _postponed(self, key: bytes, envelope: Envelope, due: float, error: Exception) -> Envelope:
         """Due work that failed: bury its notice, and let the person's time go on behind it."""
-        self._failed(None, "wake", error)
+        self._failed("wake", error)
         self._cemetery.mourn(self._pseudonym(key.decode()), key, self.partition, due, repr(error))
-        person = retention.skipped(envelope.person, due, self._rules)
-        envelope = replace(envelope, person=person)
-        self.people.put(key, envelope)
-        return envelope
+        return replace(envelope, person=retention.skipped(envelope.person, due, self._rules))
 
 
 _NOTES: dict[str, tuple[CounterName, str]] = {
@@ -259,7 +256,3 @@ def _marked(envelope: Envelope, record: Record, origin: tuple[str, int] | None) 
         return replace(envelope, offset=max(envelope.offset, record.offset))
     origins = {**envelope.origins, origin[0]: max(origin[1], envelope.origins.get(origin[0], -1))}
     return replace(envelope, offset=max(envelope.offset, record.offset), origins=origins)
-
-
-def _just_before(moment: float) -> float:
-    return nextafter(moment, 0.0)

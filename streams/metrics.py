@@ -21,6 +21,7 @@ CounterName = Literal[
     "encore_labels_total",  # labels that matured, by what they say: churned, stayed
     "encore_outputs_total",  # outputs that Kafka has, by topic
     "encore_decisions_total",  # decisions taken, by candidate and reason
+    "encore_outcomes_total",  # what became of offers that were sent: redeemed, purchased, expired
     "encore_undelivered_total",  # outputs not sent because they were old news
     "encore_erasures_total",  # people forgotten
     "encore_learned_total",  # labelled rows learned
@@ -63,6 +64,7 @@ LABELS: dict[str, tuple[str, ...]] = {
     "encore_labels_total": ("label",),
     "encore_outputs_total": ("topic",),
     "encore_decisions_total": ("candidate", "reason"),
+    "encore_outcomes_total": ("outcome",),
     "encore_examples_left_out_total": ("reason",),
     "encore_snapshots_refused_total": ("reason",),
     "encore_failures_total": ("where",),

@@ -31,7 +31,7 @@ class Outbox:
         self._prefix = prefix
         self._clock = clock
         self._metrics = metrics
-        self._under_way: dict[str, float] = {}
+        self._under_way: dict[str, tuple[str, float]] = {}
         self._closed = False
 
     def save(self, key: bytes, since: float = 0.0) -> None:
@@ -50,8 +50,9 @@ class Outbox:
         """Send parcels whose state is safe, unless they are under way already."""
         for parcel in parcels:
             if parcel.id not in self._under_way:
-                self._under_way[parcel.id] = since
-                self._send(parcel).add_done_callback(partial(self._sent, key, parcel))
+                topic, sending = self._send(parcel)
+                self._under_way[parcel.id] = topic, since
+                sending.add_done_callback(partial(self._sent, key, parcel))
 
     def close(self) -> None:
         """Let go: the partition is another worker's now, which delivers what we did not."""
@@ -60,9 +61,9 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._under_way)
 
-    def _send(self, parcel: Parcel) -> asyncio.Future[Any]:
+    def _send(self, parcel: Parcel) -> tuple[str, asyncio.Future[Any]]:
         if not self._clock.is_past(parcel.expires_at):
-            return self._outlet.put(self._prefix + parcel.topic, parcel.key, parcel.value)
+            return parcel.topic, self._outlet.put(self._prefix + parcel.topic, parcel.key, parcel.value)
         self._metrics.add("encore_undelivered_total")
         notice = Undelivered(
             id=parcel.id,
@@ -72,7 +73,7 @@ class Outbox:
             topic=parcel.topic,
         )
         topic, key = codec.address(notice)
-        return self._outlet.put(self._prefix + topic, key, codec.written(notice))
+        return topic, self._outlet.put(self._prefix + topic, key, codec.written(notice))
 
     def _saved(self, key: bytes, parcels: tuple[Parcel, ...], since: float, saved: asyncio.Future[Any]) -> None:
         if self._closed or saved.cancelled() or saved.exception() is not None:
@@ -81,10 +82,10 @@ class Outbox:
         self.deliver(key, tuple(parcel for parcel in parcels if parcel.id in waiting), since)
 
     def _sent(self, key: bytes, parcel: Parcel, sent: asyncio.Future[Any]) -> None:
-        since = self._under_way.pop(parcel.id, 0.0)
+        topic, since = self._under_way.pop(parcel.id)
         if self._closed or sent.cancelled() or sent.exception() is not None:
             return
-        self._metrics.add("encore_outputs_total", parcel.topic)
+        self._metrics.add("encore_outputs_total", topic)
         if since:
             self._metrics.observe("encore_decision_seconds", max(0.0, self._clock.wall() - since))
         envelope = self._people.get(key)

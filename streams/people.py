@@ -42,17 +42,14 @@ class People:
         self._write = write
 
     def restore(self, key: bytes, value: bytes | None) -> None:
-        """Take a value from the changelog: it stands unless one of a higher fence does."""
-        self.hot.pop(key, None)
-        if key == FENCE:
-            self.fence = max(self.fence, env.fence_of(value or b""))
-            return
-        standing = self.cold.get(key)
-        if value is None:
-            self._kept(key, None)
-        elif standing is None or env.fence_of(value) >= env.fence_of(standing):
+        """Take a value from the changelog: it stands unless an owner with a higher fence has written before."""
+        fence = env.fence_of(value) if value is not None else self.fence
+        if fence < self.fence:
+            return  # whoever wrote this had lost the partition
+        self.fence = fence
+        if key != FENCE:
+            self.hot.pop(key, None)
             self._kept(key, value)
-            self.fence = max(self.fence, env.fence_of(value))
 
     def raise_fence(self) -> None:
         """Begin a reign: what is written from now on stands above whatever an owner before us may still write."""
@@ -74,7 +71,7 @@ class People:
         if value is None:
             return Envelope(Person(key.decode()))
         envelope = env.unseal(value)
-        if not envelope.person.id:
+        if not envelope.person.id and not key.startswith(TOMBSTONE):
             envelope = replace(envelope, person=replace(envelope.person, id=key.decode()))
         self.hot[key] = envelope
         return envelope
@@ -135,10 +132,12 @@ class People:
 
     def _bury(self, key: bytes, envelope: Envelope) -> asyncio.Future[Any]:
         """Keep offsets and the time of erasure under a hash, then delete what stands under the key."""
-        stone = self._tombstone(key)
+        stone = key if key.startswith(TOMBSTONE) else self._tombstone(key)
         value = env.seal(replace(envelope, person=replace(envelope.person, id="")), self.fence, self._rules)
         self._kept(stone, value)
-        self._write(stone, value)
+        written = self._write(stone, value)
+        if stone == key:
+            return written
         self._kept(key, None)
         self.hot.pop(key, None)
         return self._write(key, None)

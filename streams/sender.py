@@ -126,7 +126,7 @@ def _settle(done: asyncio.Future[Any], ack: asyncio.Future[Any]) -> None:
     if done.done():
         return
     if ack.cancelled():
-        done.cancel()
+        done.set_exception(ConnectionAbortedError("the producer gave a record up"))
     elif (error := ack.exception()) is not None:
         done.set_exception(error)
     else:

@@ -27,6 +27,11 @@ Port = Annotated[int, Meta(ge=0, le=65_535)]
 Names = tuple[str, ...]
 
 _PREFIX = "ENCORE_"
+OURS = frozenset(
+    "events retention-alerts coupon-triggers decisions user-profiles dead-letters course-catalog examples "
+    "model-snapshots campaigns encore-meta people-changelog".split()
+)
+"""Names that no input may have."""
 _OTHERS = ("ENCORE_SETTINGS", "ENCORE_TEST_")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": DAY}
 
@@ -227,6 +232,8 @@ def _checked(values: dict[str, Any]) -> Settings:
     unknown = [kind for kind in settings.active_kinds if kind not in KINDS]
     if unknown:
         raise SettingsError(f"active_kinds: no such event type: {', '.join(unknown)}")
+    if len(set(settings.inputs) - OURS) < len(settings.inputs):
+        raise SettingsError(f"inputs: {', '.join(settings.inputs)}: a topic twice, or one that Encore writes itself")
     if settings.medium >= settings.high:
         raise SettingsError(f"medium: {settings.medium} is not below high ({settings.high})")
     if settings.security_protocol.startswith("SASL") and not settings.sasl_username:

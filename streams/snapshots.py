@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
-
 import msgspec
 from msgspec.structs import replace
 
@@ -59,15 +57,15 @@ class Newest:
         if value is None:
             return
         try:
-            snapshot: dict[str, Any] = churn.opened(value)
+            snapshot = churn.opened(value)
         except BadSnapshot as bad:
             self._metrics.add("encore_snapshots_refused_total", "unreadable")
             _log.warning("a model snapshot is refused: %s", bad)
             return
-        if int(snapshot.get("offset", 0)) < self._model_offset:
+        if snapshot.offset < self._model_offset:
             self._metrics.add("encore_snapshots_refused_total", "older")
             return
-        self._model_offset = int(snapshot.get("offset", 0))
+        self._model_offset = snapshot.offset
         self._model_since = monotonic()
         self.world = replace(self.world, model=churn.scorer(snapshot))
 
@@ -78,15 +76,19 @@ class Newest:
         else:
             try:
                 self._campaigns[campaign_id] = msgspec.json.decode(value, type=Campaign)
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 _log.warning("campaign %s is refused: %s", campaign_id, error)
                 return
         running = [campaign for _, campaign in sorted(self._campaigns.items()) if campaign.enabled]
         self.world = replace(self.world, campaign=running[0] if running else None)
 
     def _word(self, key: bytes, value: bytes | None) -> None:
-        if key == RELEASE and value is not None:
+        if key != RELEASE or value is None:
+            return
+        try:
             self._ticker.released_at = max(self._ticker.released_at, float(value))
+        except ValueError:
+            _log.warning("a word to let the clock go on is no time and is passed over")
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
         if self.world.model is None:

@@ -66,7 +66,7 @@ class Trainer:
         if found is not None:
             try:
                 snapshot = churn.opened(found)
-                self.learner, self.offset = Learner.restore(snapshot), int(snapshot["offset"])
+                self.learner, self.offset = Learner.restore(snapshot), snapshot.offset
                 self._published = self.offset
             except BadSnapshot as bad:
                 self._metrics.add("encore_snapshots_refused_total", "trainer")
@@ -85,8 +85,8 @@ class Trainer:
         """Publish what was learned since the last time; called before offsets are chosen."""
         if self._mine and self.offset > self._published and self.learner.labels:
             self._published = self.offset
-            snapshot = {**self.learner.snapshot(), "offset": self.offset}
-            self._sender.put(name(self._settings, topics.SNAPSHOTS), MODEL, churn.sealed(snapshot), 0)
+            snapshot = churn.sealed(self.learner.snapshot(self.offset))
+            self._sender.put(name(self._settings, topics.SNAPSHOTS), MODEL, snapshot, 0)
 
     async def _catch_up(self, start: int) -> None:
         topic = name(self._settings, topics.EXAMPLES)
@@ -124,7 +124,7 @@ class Trainer:
     def _read(self, record: codec.Record) -> Example | None:
         try:
             return codec.example(record.value or b"")
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             self._left_out("unreadable")
             return None
 

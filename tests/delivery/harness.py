@@ -502,11 +502,17 @@ class Stage:
         deadline = time.monotonic() + PATIENCE / 2
         while differences(self.scribe, reference) and time.monotonic() < deadline:
             time.sleep(0.3)
-        assert not differences(self.scribe, reference)
+        agree(self.scribe, reference)
         for worker in self.workers:
             if worker.running:
                 assert worker.stop() == 0
-        assert not differences(self.scribe, reference)
+        agree(self.scribe, reference)
+
+
+def agree(scribe: Scribe, reference: Reference) -> None:
+    """Assert that people and outputs are those of an undisturbed run."""
+    wrong = differences(scribe, reference)
+    assert not wrong, f"{len(wrong)} differences, the first:\n" + "\n".join(line[:600] for line in wrong[:12])
 
 
 def differences(scribe: Scribe, reference: Reference) -> list[str]:
@@ -523,6 +529,14 @@ def differences(scribe: Scribe, reference: Reference) -> list[str]:
     return wrong
 
 
+def _changed(name: str, found: object, expected: object) -> list[str]:
+    """Return the innermost fields in which two structs differ."""
+    if not isinstance(found, msgspec.Struct):
+        return [] if found == expected else [f"{name[1:]} is {found!r}, not {expected!r}"]
+    fields = found.__struct_fields__
+    return [one for field in fields for one in _changed(f"{name}.{field}", getattr(found, field), getattr(expected, field))]
+
+
 def _unlike(people: Mapping[str, Person], found: Mapping[bytes, env.Envelope]) -> list[str]:
     wrong = []
     for user, person in people.items():
@@ -531,5 +545,5 @@ def _unlike(people: Mapping[str, Person], found: Mapping[bytes, env.Envelope]) -
         if forgotten != (envelope is None):
             wrong.append(f"{user}: " + ("was not forgotten" if forgotten else "is missing"))
         elif envelope is not None and envelope.person != person:
-            wrong.append(f"{user}: is {envelope.person}, not {person}")
+            wrong.append(f"{user}: " + "; ".join(_changed("", envelope.person, person)))
     return wrong + [f"{key.decode()}: nobody" for key in found if key.decode() not in people]

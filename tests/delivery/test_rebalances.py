@@ -59,5 +59,6 @@ def test_a_frozen_worker_comes_back_and_spoils_nothing(kafka: Kafka, prefix: str
         def thaw() -> None:
             frozen.send(signal.SIGCONT)
 
-        stage.play(sent, HOUR, {20: freeze, 40: thaw, 45: lambda: held(stage, frozen, PARTITIONS // 2)})
+        held(stage, frozen, PARTITIONS)
+        stage.play(sent, HOUR, {6: freeze, 40: thaw, 45: lambda: held(stage, frozen, PARTITIONS // 2)})
         stage.finish(sent, END)

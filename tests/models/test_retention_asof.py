@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from models import events as ev
 from models import retention
 from models.activity import DAY, Activity
-from models.ledger import NEVER, Ledger
+from models.ledger import NEVER, Ledger, name_of
 from models.outputs import Alert, Forgotten, Output
 from models.person import Person, next_due
 from models.rules import Rules
@@ -140,7 +140,7 @@ def forgotten() -> retention.Moved:
 def test_an_erasure_leaves_nothing_but_its_time(forgotten: retention.Moved) -> None:
     """Neither id nor activity; the profile is taken back; nothing is due."""
     person, outputs, _ = forgotten
-    assert outputs == (Forgotten(id="e", user_id="u"),)
+    assert outputs == (Forgotten(id=name_of("u", "forgotten", "e"), user_id="u"),)
     assert (person.id, person.activity, next_due(person, RULES)) == ("", Activity(), NEVER)
     assert person.ledger == Ledger(erased_at=NOON + 6 * DAY, done=NOON + 6 * DAY)
 

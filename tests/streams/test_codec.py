@@ -129,7 +129,7 @@ def filled(kind: type[Output]) -> Output:
     values = {
         field.name: plain.get(field.type, ())
         for field in msgspec.structs.fields(kind)
-        if field.required and field.type in plain or field.name == "x"
+        if (field.required and field.type in plain) or field.name == "x"
     }
     chosen = {"about": "risk", "action": "none", "candidate": "coupon", "outcome": "expired"}
     return kind(**values, **{name: text for name, text in chosen.items() if name in kind.__struct_fields__})

@@ -36,12 +36,15 @@ class Known:
     """A truth in which ann was kept by what she was sent, and ben is gone."""
 
     def kept(self, user: str, at: float) -> bool:
+        """Ann."""
         return user == "ann"
 
     def kept_untouched(self, user: str, at: float) -> bool:
+        """Nobody."""
         return False
 
     def risk(self, user: str, at: float, horizon: float) -> float:
+        """Ben's is great."""
         return 0.9 if user == "ben" else 0.1
 
 

@@ -106,7 +106,7 @@ def test_a_broken_value_is_an_envelope_or_refused(changes: list[tuple[int, int]]
     read_or_refuse(bytes(broken))
 
 
-@pytest.mark.parametrize("flags", range(256))
-def test_any_flags_are_a_tier_or_refused(flags: int) -> None:
+def test_any_flags_are_a_tier_or_refused() -> None:
     """A byte that names no tier is no prefix of ours."""
-    read_or_refuse(SEALED[:1] + bytes((flags,)) + SEALED[2:])
+    for flags in range(256):
+        read_or_refuse(SEALED[:1] + bytes((flags,)) + SEALED[2:])

@@ -1,0 +1,32 @@
+"""People over a changelog that is a list."""
+
+from __future__ import annotations
+
+from models.rules import Rules
+from streams.people import People
+from tests.streams.doubles import Outlet
+
+RULES = Rules(pseudonym_key=b"key")
+
+
+class Partition(People):
+    """People whose changelog is a list."""
+
+    def __init__(self, most_hot: int = 100) -> None:
+        self.outlet = Outlet()
+        super().__init__(RULES, most_hot, lambda key, value: self.outlet.put("changelog", key, value))
+
+    @property
+    def written(self) -> list[tuple[bytes, bytes | None]]:
+        return [(put.key or b"", put.value) for put in self.outlet.all]
+
+    def again(self) -> Partition:
+        """The partition at the worker that takes it over."""
+        return recovered(self.written)
+
+
+def recovered(changelog: list[tuple[bytes, bytes | None]]) -> Partition:
+    people = Partition()
+    for key, value in changelog:
+        people.restore(key, value)
+    return people

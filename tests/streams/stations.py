@@ -1,0 +1,183 @@
+"""One partition at one worker, with real people, outbox and cemetery, over an outlet that a test acknowledges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from random import Random
+from typing import Any, NamedTuple
+
+import orjson
+from msgspec.structs import replace
+
+from models import events as ev
+from models.world import World
+from streams import codec, topics
+from streams.deadletters import Cemetery
+from streams.envelope import Envelope, unseal
+from streams.fold import Fold
+from streams.metrics import Metrics
+from streams.outbox import Outbox
+from streams.people import FENCE, TOMBSTONE, People
+from streams.settings import Settings
+from tests.models.people import campaign, model, world
+from tests.streams.doubles import Outlet, Put, Record, Still, Times
+
+PEOPLE = "people-changelog"
+NIGHTS = world(campaign=campaign(quiet_from=22.0, quiet_until=7.5, hold_out=0.3, cool_down_days=2.0), model=model())
+Changelog = list[tuple[bytes, bytes | None]]
+
+
+def record(event: ev.AnyEvent, offset: int, origin: tuple[str, int, int] | None = None, **changes: Any) -> Record:
+    """A record of the log, as ingest or a platform writes it; the log's time is the event's."""
+    key = event.user_id.encode() if isinstance(event, ev.Event) else None
+    headers = tuple(codec.origin_header(*origin)) if origin else ()
+    return Record("events", 0, offset, int(event.time * 1_000), key, ev.encode(event), headers)._replace(**changes)
+
+
+class Said(NamedTuple):
+    """An output as it stands on a topic: its id (a dead letter's is its key) and its bytes."""
+
+    topic: str
+    id: str
+    value: bytes | None
+
+
+class Station:
+    """A partition, recovered from a changelog. Its wall clock stands at the beginning, so nothing is old news."""
+
+    def __init__(
+        self, changelog: Iterable[tuple[bytes, bytes | None]] = (), partition: int = 0, of: int = 1, **changes: Any
+    ) -> None:
+        self.world: World = changes.pop("world", NIGHTS)
+        self.settings = replace(Settings(), **{"clock": "source", **changes})
+        self.outlet, self.metrics, self.clock = Outlet(), Metrics(), Still(0.0)
+        rules, hot = self.settings.rules(), self.settings.hot_people
+        self.people = People(rules, hot, lambda key, value: self.outlet.put(PEOPLE, key, value, partition))
+        for key, value in changelog:
+            self.people.restore(key, value)
+        self.people.raise_fence()
+        self.fold = Fold(
+            partition,
+            of,
+            self.settings,
+            self.people,
+            Outbox(self.people, self.outlet, "", self.clock, self.metrics),
+            Cemetery(self.outlet, "", self.metrics),
+            self.clock,
+            self.metrics,
+            lambda: self.world,
+        )
+        self.fold.recovered()
+
+    def apply(self, *records: Record) -> None:
+        self.fold.apply(records)
+
+    def drain(self) -> None:
+        """Do all due work there is."""
+        while self.fold.drain(Times(1_000)):
+            pass
+
+    def rest(self) -> None:
+        """Commit until everything is written and has left."""
+        self.outlet.settle()
+        while self.people.dirty:
+            self.fold.flush()
+            self.outlet.settle()
+
+    def count(self, counter: Any, *labels: str) -> int:
+        return self.metrics.value(counter, *labels)
+
+    def counted(self) -> int:
+        """How many records are accounted for, by what became of them."""
+        counters = ("encore_events_total", "encore_duplicates_total", "encore_ticks_total", "encore_dead_letters_total")
+        mourned = self.count("encore_dead_letters_total", "due_failed")
+        return sum(self.count(counter) for counter in counters) - mourned
+
+    @property
+    def changelog(self) -> Changelog:
+        return changelog(self.outlet.all)
+
+    @property
+    def said(self) -> list[Said]:
+        return said(self.outlet.all)
+
+    @property
+    def known(self) -> dict[bytes, Envelope]:
+        return known(self.people.cold)
+
+
+def changelog(puts: Iterable[Put]) -> Changelog:
+    return [(put.key or b"", put.value) for put in puts if put.topic == PEOPLE]
+
+
+def known(values: dict[bytes, bytes]) -> dict[bytes, Envelope]:
+    """Everybody by key, as last written."""
+    return {key: unseal(value) for key, value in values.items() if key != FENCE}
+
+
+def named(values: dict[bytes, bytes]) -> list[bytes]:
+    """Who stands under a name, and not under a stone."""
+    return [key for key in values if not key.startswith(TOMBSTONE)]
+
+
+def said(puts: Iterable[Put]) -> list[Said]:
+    """Everything that went to the world, in order."""
+    heard = []
+    for put in puts:
+        if put.topic == topics.DEAD_LETTERS or put.value is None:
+            heard.append(Said(put.topic, (put.key or b"").decode(), put.value))
+        elif put.topic != PEOPLE:
+            heard.append(Said(put.topic, orjson.loads(put.value)["id"], put.value))
+    return [each for each in heard if each.topic != PEOPLE]
+
+
+def lived(log: list[Record], crashes: list[int], seed: int, **changes: Any) -> tuple[Station, list[Put]]:
+    """A log applied by workers that follow one another, and everything that reached Kafka meanwhile.
+
+    Each worker but the last crashes when so many of its records have reached Kafka; what it had put beyond is lost.
+    The next one recovers what the changelog holds and reads the log from the offset committed last. Chunks,
+    acknowledgements, due work and commits come as the dice fall. The log ends with a tick.
+    """
+    dice, durable, committed = Random(seed), list[Put](), 0
+    for budget in [*crashes, 1_000_000]:
+        station = Station(changelog(durable), **changes)
+        committed, ended = _life(station, log, committed, budget, dice)
+        durable += station.outlet.all[:budget]
+        if ended:
+            return station, durable
+    raise AssertionError("the last worker reaches the end")
+
+
+def _life(station: Station, log: list[Record], committed: int, budget: int, dice: Random) -> tuple[int, bool]:
+    """Apply the log from the committed offset on; return the offset committed last, and whether all is done."""
+    position, outlet = committed, station.outlet
+    if position == len(log):  # the next tick comes, and with it the time
+        station.apply(log[-1])
+    while position < len(log):
+        step = dice.randint(1, 6)
+        station.apply(*log[position : position + step])
+        position = min(position + step, len(log))
+        if dice.random() < 0.4:
+            station.fold.drain(Times(dice.randint(1, 3)))
+        if dice.random() < 0.4:
+            outlet.acknowledge([put for put in outlet.all[:budget] if not put.done.done()][: dice.randint(1, 9)])
+        if dice.random() < 0.3 and _committed(station, budget):
+            committed = position
+        if len(outlet.all) > budget:
+            return committed, False
+    station.drain()
+    while station.people.dirty or outlet.open():
+        if not _committed(station, budget):
+            return committed, False
+        committed = position
+    return committed, True
+
+
+def _committed(station: Station, budget: int) -> bool:
+    """Write everybody and wait for all that was put; a worker that crashes meanwhile has committed nothing."""
+    station.fold.flush()
+    while station.outlet.open():
+        if len(station.outlet.all) > budget:
+            return False
+        station.outlet.acknowledge()
+    return len(station.outlet.all) <= budget

@@ -1,0 +1,109 @@
+"""The whole demo as a process, small: it plays, sums up and ends, and leaves nothing behind however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROC = Path("/proc")
+
+
+@pytest.fixture
+def mark() -> str:
+    """A variable of the environment that the demo hands on to whatever it starts."""
+    return f"DEMO_MARK_{os.getpid()}_{time.monotonic_ns()}"
+
+
+def start(mark: str, arguments: str) -> subprocess.Popen[str]:
+    program = f"import sys; from streams.demo import run; sys.exit(run({arguments}))"
+    environment = {**os.environ, mark: "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def marked(mark: str) -> dict[int, str]:
+    """The command lines of the processes with a mark in their environment, by process id."""
+    found = {}
+    for process in PROC.glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in (process / "environ").read_bytes():
+                found[int(process.name)] = (process / "cmdline").read_text().replace("\0", " ")
+    return found
+
+
+def nothing_is_left(mark: str) -> bool:
+    """Whether all that was started is gone, at the latest after a moment."""
+    for _ in range(50):
+        if not marked(mark):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+needs_proc = pytest.mark.skipif(not PROC.is_dir(), reason="looks for processes in /proc")
+
+
+@needs_proc
+def test_it_plays_and_sums_up(mark):
+    """Lines of progress, the summary, exit code 0."""
+    demo = start(mark, "days=12, learners=150, seconds=6")
+    out, errors = demo.communicate(timeout=150)
+
+    assert (demo.returncode, errors) == (0, "")
+    assert "day 12 of 12: " in out
+    assert "150 simulated learners, half of them in the hold-out: 12 days" in out
+    assert "too few labels to judge it" in out
+    assert nothing_is_left(mark)
+
+
+@needs_proc
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_all_that_it_started_within_seconds(mark, number, code):
+    """Broker and worker are gone, and what was seen so far is summed up."""
+    demo = start(mark, "learners=150, seconds=100, forever=True")
+    assert demo.stdout is not None
+    while "events" not in demo.stdout.readline():
+        assert demo.poll() is None
+    running = " ".join(marked(mark).values())
+    began = time.monotonic()
+    demo.send_signal(number)
+    out, errors = demo.communicate(timeout=30)
+
+    assert "streams worker" in running
+    assert "embedded.py" in running
+    assert (demo.returncode, errors) == (code, "")
+    assert "Events" in out
+    assert time.monotonic() - began < 8
+    assert nothing_is_left(mark)
+
+
+@needs_proc
+def test_a_worker_that_dies_ends_the_demo_with_its_log(mark):
+    """Exit code 1 and the reason; no traceback."""
+    demo = start(mark, "learners=150, seconds=100")
+    assert demo.stdout is not None
+    while "events" not in demo.stdout.readline():
+        assert demo.poll() is None
+    worker = next(pid for pid, line in marked(mark).items() if "streams worker" in line)
+    os.kill(worker, signal.SIGKILL)
+    _, errors = demo.communicate(timeout=30)
+
+    assert demo.returncode == 1
+    assert errors.startswith("encore: the worker ended with status -9")
+    assert "Traceback" not in errors
+    assert nothing_is_left(mark)

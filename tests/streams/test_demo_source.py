@@ -1,0 +1,72 @@
+"""What is played: the sample that the package carries, and the platform that ends now and answers."""
+
+import time
+from collections import Counter
+
+import pytest
+
+from models import events as ev
+from models.outputs import Alert, CouponTrigger
+from streams.clock import wall
+from streams.demo_source import SAMPLE, Sample, Simulated
+
+DAY = 86_400.0
+
+
+def test_the_sample_is_what_its_description_says():
+    """Its size, its people and kinds, in order of time and with ids of their own; attribution lies beside it."""
+    sample = Sample()
+    events = sample.advance(sample.ends)
+    about = SAMPLE.with_name("SAMPLE.md").read_text()
+    times = [event.time for event in events]
+
+    assert SAMPLE.stat().st_size < 1_500_000
+    assert f"{len(events):,} events of {len({event.user_id for event in events})} students" in about
+    assert times == sorted(times)
+    assert sample.begins < times[0] <= times[-1] < sample.ends
+    assert len({event.id for event in events}) == len(events)
+    assert set(Counter(map(ev.kind_of, events))) == {
+        "lesson_progress", "comment", "login", "exercise", "purchase", "live_session", "subscription_cancelled",
+    }  # fmt: skip
+    assert "CC BY 4.0" in about
+    assert "Kuzilek" in about
+
+
+def test_the_sample_is_played_in_steps_without_loss():
+    """Steps give what one call gives."""
+    at_once, in_steps = Sample(), Sample()
+    whole = at_once.advance(at_once.ends)
+    steps = [event for day in range(330) for event in in_steps.advance(in_steps.begins + day * DAY)]
+
+    assert steps + in_steps.advance(in_steps.ends) == whole
+    assert in_steps.advance(in_steps.ends) == []
+
+
+def test_the_simulation_ends_now():
+    """Its last day is today."""
+    play = Simulated(seed=1, days=10, learners=5, forever=False)
+
+    assert play.ends == pytest.approx(time.time(), abs=60)
+    assert play.ends == pytest.approx(wall(), abs=60)
+    assert play.ends - play.begins == 10 * DAY
+
+
+def test_the_simulation_answers_coupons_and_contacts():
+    """A coupon is delivered to its learner; a contact leaves no event of its own."""
+    play = Simulated(seed=1, days=60, learners=20, forever=False)
+    play.advance(play.begins + 30 * DAY)
+    now = play.begins + 30 * DAY
+    coupon = CouponTrigger(
+        id="c1", user_id="learner-00003", time=now, expires_at=now + DAY, campaign="welcome-back",
+        campaign_version="1", arm="ten-euros", amount=10.0, currency="EUR", valid_until=now + 7 * DAY,
+        probability=0.8, model="m",
+    )  # fmt: skip
+    contact = Alert(
+        id="a1", user_id="learner-00004", time=now, expires_at=now + DAY, about="risk", probability=0.5,
+        tier="medium", tier_before="low", action="contact",
+    )  # fmt: skip
+    play.answer([coupon, contact], now)
+    events = play.advance(now + DAY)
+
+    delivered = [event for event in events if isinstance(event, ev.CouponDelivered)]
+    assert [(event.user_id, event.offer_id) for event in delivered] == [("learner-00003", "c1")]

@@ -1,0 +1,192 @@
+"""The fold: what is applied, what is known already, what is due, and what is not applied."""
+
+import pytest
+
+from models import events as ev
+from models.activity import DAY
+from models.rules import Rules
+from streams import topics
+from streams.deadletters import letter_from
+from tests.models.people import HOUR, NOON, model, world
+from tests.streams.doubles import Record, Times
+from tests.streams.stations import PEOPLE, Station, record
+
+RISKY = world(model=model(0.0, 3.0))
+"""Everybody is at high risk: the first event says a decision, an alert, a trigger and a profile."""
+CALM = world(model=model(0.0, -9.0))
+
+
+def login(number: int, user: str = "Ada", at: float = NOON) -> ev.Login:
+    return ev.Login(id=f"{user}-{number}", user_id=user, time=at + number)
+
+
+def reasons(station: Station) -> list[str]:
+    """Why records were buried, in order."""
+    letters = [Record(put.topic, 0, 0, 0, put.key, put.value, tuple(put.headers or ())) for put in station.outlet.all]
+    return [letter_from(letter).reason for letter in letters if letter.topic == topics.DEAD_LETTERS]
+
+
+@pytest.mark.parametrize("event", [login(0), ev.Tick(time=NOON)])
+def test_the_far_future_is_buried_and_never_moves_the_clock(event: ev.AnyEvent) -> None:
+    """An event or tick beyond the skew over the log's time; exactly at the skew it is taken."""
+    station = Station()
+    station.apply(record(event, 0, timestamp=int((NOON - 300.001) * 1_000)))
+    assert (reasons(station), station.clock.now) == (["far_future"], float("-inf"))
+    station.apply(record(event, 1, timestamp=int((NOON - 300) * 1_000)))
+    assert (len(reasons(station)), station.clock.now) == (1, NOON)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"key": b"Eve"}, "wrong_key"),
+        ({"key": None}, "wrong_key"),
+        ({"value": b"{}"}, "missing_field"),
+        ({"value": None}, "malformed"),
+        ({"value": ev.encode(ev.CourseWithdrawn(id="1", course_id="c", time=NOON))}, "not_a_person"),
+    ],
+)
+def test_what_is_not_of_its_place_is_buried_and_changes_nothing(changes: dict[str, bytes], reason: str) -> None:
+    """Neither the clock nor anybody; the record behind it is applied."""
+    station = Station(world=CALM)
+    station.apply(record(login(0), 0, **changes))
+    assert (reasons(station), station.clock.now, station.people.hot) == ([reason], float("-inf"), {})
+    station.apply(record(login(0), 1))
+    assert station.count("encore_events_total", "applied") == 1
+
+
+def test_a_person_in_another_partition_is_buried() -> None:
+    """Another client's hash cannot split a person in two."""
+    home = topics.partition_of(b"Ada", 4)
+    stations = [Station(partition=partition, of=4, world=CALM) for partition in range(4)]
+    for partition, station in enumerate(stations):
+        station.apply(record(login(0), 0, partition=partition))
+        assert reasons(station) == ([] if partition == home else ["wrong_partition"])
+        assert bool(station.people.hot) == (partition == home)
+
+
+def test_an_event_whose_id_was_applied_is_known() -> None:
+    """At another offset, too."""
+    station = Station(world=CALM)
+    station.apply(record(login(0), 0), record(login(0), 1), record(login(1), 2))
+    assert station.people.get(b"Ada").person.activity.events == 2
+    assert station.count("encore_duplicates_total", "id") == 1
+
+
+def test_what_ingest_repeats_is_known_by_its_origin() -> None:
+    """Per source partition: at or before the highest; other partitions have offsets of their own."""
+    station = Station(world=CALM)
+    origins = [("in", 0, 5), ("in", 0, 6), ("in", 0, 5), ("in", 1, 5), ("in", 0, 6), ("other", 0, 1), ("in", 0, 7)]
+    station.apply(*(record(login(n), n, origin) for n, origin in enumerate(origins)))
+    envelope = station.people.get(b"Ada")
+    assert (envelope.person.activity.events, envelope.offset) == (5, 6)
+    assert envelope.origins == {"in/0": 7, "in/1": 5, "other/0": 1}
+    assert station.count("encore_duplicates_total", "origin") == 2
+    station.rest()
+    again = Station(station.changelog, world=CALM)
+    again.apply(record(login(9), 7, ("in", 0, 7)))
+    assert again.count("encore_duplicates_total", "origin") == 1
+
+
+def test_a_record_that_is_in_the_state_is_written_again() -> None:
+    """Whoever recovers may hold more than the changelog says it holds: the value becomes dirty, and nothing else."""
+    first = Station(world=CALM)
+    first.apply(record(login(0), 3), record(login(1), 7))
+    first.rest()
+    second = Station(first.changelog, world=CALM)
+    second.apply(record(login(0), 3), record(login(1), 7))
+    assert second.people.dirty == {b"Ada"}
+    assert second.count("encore_duplicates_total", "offset") == 2
+    second.rest()
+    assert second.known == first.known
+
+
+def test_outputs_that_nobody_knows_to_have_arrived_leave_before_new_events() -> None:
+    """Recovery delivers the outboxes; a record that is given again delivers what is still there, once."""
+    first = Station(world=RISKY)
+    first.apply(record(login(0), 0))
+    first.outlet.acknowledge(first.outlet.open(PEOPLE))
+    waiting = {each.id for each in first.said}
+    assert len(waiting) == 4
+    second = Station(first.changelog, world=RISKY)
+    assert {each.id for each in second.said} == waiting
+    second.apply(record(login(0), 0))
+    second.rest()
+    assert len(second.said) == 4
+    assert second.people.get(b"Ada").outbox == ()
+
+
+def test_what_is_urgent_is_written_through_and_the_rest_waits_for_the_commit() -> None:
+    """Alerts, triggers and decisions do not wait; state leads."""
+    station = Station(world=RISKY)
+    station.apply(record(login(0, "Ada"), 0), record(ev.Search(id="s", user_id="Bob", time=NOON - 9 * DAY), 1))
+    assert [put.key for put in station.outlet.on(PEOPLE)][1:] == [b"Ada", b"Bob"]
+    station = Station(world=CALM)
+    station.apply(record(login(0), 0))
+    assert (station.said, station.people.dirty, len(station.outlet.on(PEOPLE))) == ([], {b"Ada"}, 1)
+    station.fold.flush()
+    assert [put.key for put in station.outlet.on(PEOPLE)][1:] == [b"Ada"]
+    assert station.said == []
+    station.outlet.settle()
+    assert [each.topic for each in station.said] == [topics.PROFILES]
+
+
+def test_due_work_waits_for_the_clock_to_pass_by_the_lateness() -> None:
+    """A tick a lateness after the grid time does it, one before that does not; whoever else is active, does too."""
+    station, rules = Station(world=CALM), Rules()
+    station.apply(record(login(0), 0))
+    due = station.people.get(b"Ada").person.ledger.grid
+    station.apply(record(ev.Tick(time=due + rules.lateness - 1), 1))
+    station.drain()
+    assert station.people.get(b"Ada").person.ledger.done < due
+    station.apply(record(login(0, "Bob", due + rules.lateness), 2))
+    station.drain()
+    assert station.people.get(b"Ada").person.ledger.done == due
+    assert station.count("encore_ticks_total") == 1
+
+
+def test_due_work_is_drained_in_slices() -> None:
+    """A slice does at least one person and says whether somebody is left."""
+    station = Station(world=CALM)
+    station.apply(*(record(login(0, name), n) for n, name in enumerate("abc")))
+    station.apply(record(ev.Tick(time=NOON + DAY + 2 * HOUR), 3))
+    left = [station.fold.drain(Times(1)) for _ in range(4)]
+    assert left == [True, True, True, False]
+    assert all(station.people.get(name.encode()).person.ledger.done > NOON for name in "abc")
+
+
+def test_a_busy_log_is_one_with_many_events_in_a_day() -> None:
+    """So that silence in it means something; recovery finds that in the people."""
+    station = Station(world=CALM)
+    assert (station.fold.busy, station.fold.last_event) == (False, 0.0)
+    station.apply(*(record(login(n, f"u{n}"), n) for n in range(23)))
+    assert not station.fold.busy
+    station.apply(record(login(23, "u23"), 23))
+    assert (station.fold.busy, station.fold.last_event) == (True, NOON + 23)
+    station.rest()
+    again = Station(station.changelog, world=CALM)
+    assert (again.fold.busy, again.fold.last_event) == (True, NOON + 23)
+    slow = Station(world=CALM)
+    slow.apply(*(record(login(n, at=NOON + n * HOUR * 2), n) for n in range(24)))
+    assert not slow.fold.busy
+
+
+def test_people_beyond_the_limit_cool_down() -> None:
+    """Once written; memory does not grow with everybody who was ever active."""
+    station = Station(world=CALM, hot_people=2)
+    for n in range(9):
+        station.apply(record(login(n, f"u{n}"), n))
+        station.rest()
+    station.apply()
+    assert len(station.people.hot) == 2
+    assert len(station.known) == 9
+
+
+def test_late_events_are_counted_as_such() -> None:
+    """Older than what was done already; nothing is said of them."""
+    station = Station(world=CALM)
+    station.apply(record(login(0), 0), record(ev.Tick(time=NOON + 3 * DAY), 1))
+    station.drain()
+    station.apply(record(ev.Login(id="late", user_id="Ada", time=NOON + HOUR), 2))
+    assert station.count("encore_events_total", "late") == 1
+    assert station.counted() == 3

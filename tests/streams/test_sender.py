@@ -1,0 +1,208 @@
+"""Sending: in the order of the puts, with a flush that is a barrier and a failure that stays."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from streams.sender import Sender
+from tests.streams.doubles import run
+
+Act = Callable[["Stage"], Awaitable[None]]
+
+
+class Producer:
+    """A producer that takes records at once and acknowledges them when told; `refuses` some already when sent."""
+
+    def __init__(self, refuses: tuple[bytes, ...] = ()) -> None:
+        self.sent: list[tuple[str, bytes | None, dict[str, Any]]] = []
+        self.acks: list[asyncio.Future[Any]] = []
+        self.refuses = refuses
+
+    async def send(self, topic: str, value: bytes | None, **rest: Any) -> asyncio.Future[Any]:
+        if value in self.refuses:
+            raise ValueError(f"{value!r} is too large")
+        self.sent.append((topic, value, rest))
+        self.acks.append(asyncio.get_running_loop().create_future())
+        return self.acks[-1]
+
+
+class Stage:
+    """A sender at work on a producer, and the failures it reported."""
+
+    def __init__(self, *refuses: bytes) -> None:
+        self.failures: list[BaseException] = []
+        self.sender = Sender(self.failures.append)
+        self.producer = Producer(refuses)
+
+
+async def turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def staged(act: Act, *refuses: bytes) -> None:
+    """Run a test's act beside the sender's own work."""
+
+    async def both() -> None:
+        stage = Stage(*refuses)
+        work = asyncio.ensure_future(stage.sender.run(stage.producer))
+        try:
+            await act(stage)
+        finally:
+            work.cancel()
+
+    run(both)
+
+
+def test_records_leave_in_the_order_in_which_they_were_put() -> None:
+    """With all that belongs to them, and the future of each completes with its own acknowledgement."""
+
+    async def act(stage: Stage) -> None:
+        first = stage.sender.put("t", b"k", b"1", 3, [("h", b"v")], 7)
+        rest = [stage.sender.put(f"t{n}", None, b"%d" % n) for n in range(2, 30)]
+        await turns()
+        await turns()
+        while len(stage.producer.sent) < 29:
+            await turns()
+        assert [value for _, value, _ in stage.producer.sent] == [b"%d" % n for n in range(1, 30)]
+        assert stage.producer.sent[0] == (
+            "t", b"1", {"key": b"k", "partition": 3, "headers": [("h", b"v")], "timestamp_ms": 7},
+        )  # fmt: skip
+        stage.producer.acks[1].set_result("second")
+        await turns()
+        assert (first.done(), rest[0].result(), rest[1].done()) == (False, "second", False)
+
+    staged(act)
+
+
+def test_a_flush_waits_for_everything_put_before_it_and_nothing_after() -> None:
+    """It is a barrier: also for records that the producer has not even been given."""
+
+    async def act(stage: Stage) -> None:
+        stage.sender.put("t", None, b"1")
+        stage.sender.put("t", None, b"2")
+        flush = asyncio.ensure_future(stage.sender.flush())
+        await turns()
+        stage.sender.put("t", None, b"3")
+        await turns()
+        assert (len(stage.producer.acks), stage.sender.backlog) == (3, 3)
+        stage.producer.acks[1].set_result(None)
+        await turns()
+        assert not flush.done()
+        stage.producer.acks[0].set_result(None)
+        await turns()
+        assert flush.done()
+        assert flush.exception() is None
+        assert stage.sender.backlog == 1
+
+    staged(act)
+
+
+def test_an_empty_sender_is_flushed() -> None:
+    """There is nothing to wait for."""
+
+    async def act(stage: Stage) -> None:
+        await stage.sender.flush()
+
+    staged(act)
+
+
+def test_a_record_that_the_broker_rejects_fails_every_flush_from_then_on() -> None:
+    """The first failure stays, whatever arrives later; whoever made the sender is told once."""
+
+    async def act(stage: Stage) -> None:
+        lost = [stage.sender.put("t", None, value) for value in (b"1", b"2", b"3")]
+        flush = asyncio.ensure_future(stage.sender.flush())
+        await turns()
+        stage.producer.acks[1].set_exception(ConnectionError("gone"))
+        stage.producer.acks[2].set_exception(ConnectionError("gone too"))
+        stage.producer.acks[0].set_result(None)
+        await turns()
+        assert isinstance(flush.exception(), ConnectionError)
+        assert [str(failure) for failure in stage.failures] == ["gone"]
+        assert stage.sender.failure is stage.failures[0] is lost[1].exception()
+        assert str(lost[2].exception()) == "gone too"
+        stage.sender.put("t", None, b"4")
+        await turns()
+        stage.producer.acks[3].set_result(None)
+        with pytest.raises(ConnectionError, match=r"^gone$"):
+            await stage.sender.flush()
+
+    staged(act)
+
+
+def test_a_flush_under_way_does_not_outlive_a_failure_of_what_came_after_it() -> None:
+    """Nothing may be committed once anything was lost, though it was put later."""
+
+    async def act(stage: Stage) -> None:
+        stage.sender.put("t", None, b"1")
+        flush = asyncio.ensure_future(stage.sender.flush())
+        await turns()
+        stage.sender.put("t", None, b"too large")
+        await turns()
+        assert isinstance(stage.sender.failure, ValueError)
+        stage.producer.acks[0].set_result(None)
+        await turns()
+        assert isinstance(flush.exception(), ValueError)
+
+    staged(act, b"too large")
+
+
+def test_a_record_that_the_producer_refuses_is_a_failure_and_the_others_go_on() -> None:
+    """Too large, or for no topic: its future says so, and the sender does not stop in the middle."""
+
+    async def act(stage: Stage) -> None:
+        refused = stage.sender.put("t", None, b"too large")
+        stage.sender.put("t", None, b"fine")
+        await turns()
+        assert isinstance(refused.exception(), ValueError)
+        assert [value for _, value, _ in stage.producer.sent] == [b"fine"]
+        assert stage.failures == [refused.exception()]
+
+    staged(act, b"too large")
+
+
+def test_giving_up_is_a_failure_like_any() -> None:
+    """Whoever found a defect elsewhere makes sure that nothing is committed; only the first reason counts."""
+
+    async def act(stage: Stage) -> None:
+        stage.sender.put("t", None, b"1")
+        stage.sender.fail(RuntimeError("first"))
+        stage.sender.fail(RuntimeError("second"))
+        with pytest.raises(RuntimeError, match="first"):
+            await stage.sender.flush()
+        assert len(stage.failures) == 1
+
+    staged(act)
+
+
+def test_an_acknowledgement_that_nobody_waits_for_any_more_is_no_error() -> None:
+    """Whoever put a record may have gone meanwhile."""
+
+    async def act(stage: Stage) -> None:
+        put = stage.sender.put("t", None, b"1")
+        await turns()
+        put.cancel()
+        stage.producer.acks[0].set_result(None)
+        await turns()
+        await stage.sender.flush()
+        assert (put.cancelled(), stage.sender.backlog, stage.failures) == (True, 0, [])
+
+    staged(act)
+
+
+def test_an_acknowledgement_that_the_producer_calls_off_is_a_failure() -> None:
+    """A producer that ends in between has not written the record: nothing behind it may be committed."""
+
+    async def act(stage: Stage) -> None:
+        stage.sender.put("t", None, b"1")
+        await turns()
+        stage.producer.acks[0].cancel()
+        await turns()
+        assert len(stage.failures) == 1
+        with pytest.raises(type(stage.failures[0])):
+            await stage.sender.flush()
+
+    staged(act)

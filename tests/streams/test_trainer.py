@@ -1,0 +1,196 @@
+"""The trainer learns each labelled row once, leaves out what it must not learn, and publishes only what is its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import aiokafka
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from models import churn, features
+from models.churn import FEATURES, Learner
+from models.outputs import Example
+from streams import codec, topics
+from streams.embedded import EmbeddedBroker
+from streams.metrics import Metrics
+from streams.settings import Settings
+from streams.trainer import MODEL, Trainer
+from tests.streams.doubles import Outlet, Put, Record
+
+DICE = np.random.default_rng(1)
+ROWS = [tuple(DICE.normal(size=len(features.NAMES)).astype(np.float16).astype(float).tolist()) for _ in range(40)]
+
+
+def example(number: int, **changes: Any) -> Example:
+    row = Example(
+        id=f"e{number}",
+        user="hashed",
+        time=1_000.0 * number,
+        until=1_000.0 * number + 1,
+        features=FEATURES,
+        x=ROWS[number],
+        churned=ROWS[number][0] > 0,
+        probability=0.5,
+        model="prior",
+        treated=False,
+    )
+    return replace(row, **changes)
+
+
+def at(offset: int, row: Example | bytes | None) -> Record:
+    value = codec.written(row) if isinstance(row, Example) else row
+    return Record(topics.EXAMPLES, 0, offset, 0, b"hashed", value)
+
+
+def trained(*records: Record, trainer: Trainer | None = None) -> Trainer:
+    """A trainer that was given these records."""
+    trainer = trainer or Trainer(Settings(), Outlet(), Metrics())
+    asyncio.run(trainer.take(list(records)))
+    return trainer
+
+
+def expected(*numbers: int) -> dict[str, Any]:
+    """What a learner knows of these rows, learned one after the other."""
+    learner = Learner()
+    for number in numbers:
+        learner.learn(features.array(ROWS[number]), ROWS[number][0] > 0)
+    return learner.snapshot()
+
+
+def test_it_learns_each_row_in_the_order_of_the_log() -> None:
+    """As a learner would that got the rows themselves; the offset is that of the last one."""
+    trainer = trained(*(at(n, example(n)) for n in range(30)))
+    assert trainer.learner.snapshot() == expected(*range(30))
+    assert trainer.offset == 29
+
+
+def test_a_record_that_is_given_twice_is_learned_once() -> None:
+    """After a crash or a rebalance the log is read again from the committed offset."""
+    trainer = trained(*(at(n, example(n)) for n in range(10)))
+    trained(*(at(n, example(n)) for n in range(5, 12)), trainer=trainer)
+    assert trainer.learner.snapshot() == expected(*range(12))
+
+
+def test_a_row_that_was_written_twice_is_learned_once() -> None:
+    """A worker that crashed writes its examples again, further on, under the same id."""
+    metrics = Metrics()
+    rows = [*range(10), 3, 9, 10, 10]
+    trainer = Trainer(Settings(), Outlet(), metrics)
+    trained(*(at(offset, example(n)) for offset, n in enumerate(rows)), trainer=trainer)
+    assert trainer.learner.snapshot() == expected(*range(11))
+    assert metrics.value("encore_examples_left_out_total", "repeat") == 3
+    assert metrics.value("encore_learned_total") == 11
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (example(1, treated=True), "treated"),
+        (example(1, features="0123456789ab"), "features"),
+        (example(1, x=ROWS[1][:-1]), "features"),
+        (example(1, x=()), "features"),
+        (b"", "unreadable"),
+        (None, "unreadable"),
+        (b"{}", "unreadable"),
+        (b"\xff", "unreadable"),
+        ((codec.written(example(1)) or b"").replace(b"hashed", b"\xff"), "unreadable"),
+        (b"[" * 9_999, "unreadable"),
+    ],
+)
+def test_what_must_not_be_learned_is_left_out_and_counted(row: Example | bytes | None, reason: str) -> None:
+    """People who were treated, rows of other columns, and whatever is no row; the log goes on behind it."""
+    metrics = Metrics()
+    trainer = Trainer(Settings(), Outlet(), metrics)
+    trained(at(0, example(0)), at(1, row), at(2, example(2)), trainer=trainer)
+    assert trainer.learner.snapshot() == expected(0, 2)
+    assert trainer.offset == 2
+    assert metrics.value("encore_examples_left_out_total", reason) == 1
+    assert metrics.value("encore_examples_left_out_total") == 1
+
+
+def test_scores_are_measured_on_everybody() -> None:
+    """The treated too: how good a score was does not depend on who may be learned from."""
+    metrics = Metrics()
+    trainer = Trainer(Settings(), Outlet(), metrics)
+    rows = [example(n, treated=n % 2 == 0, probability=float(ROWS[n][0] > 0)) for n in range(20)]
+    trained(*(at(n, row) for n, row in enumerate(rows)), trainer=trainer)
+    auc = {sample.labels: sample.value for sample in metrics.samples() if sample.name == "encore_model_auc"}
+    assert auc["model",] == 1.0
+    assert set(auc) == {("model",), ("recency",)}
+
+
+def test_nothing_is_published_by_who_does_not_own_the_examples() -> None:
+    """A worker that was given no examples' partition does not take the others back to where it stands."""
+    outlet = Outlet()
+    trainer = trained(at(0, example(0)), trainer=Trainer(Settings(), outlet, Metrics()))
+    trainer.flush()
+    asyncio.run(trainer.own(False))
+    trainer.flush()
+    assert outlet.all == []
+
+
+@pytest.fixture
+def settings(embedded_broker: Callable[[Mapping[str, int]], EmbeddedBroker], prefix: str) -> Settings:
+    """Settings of a broker with the trainer's two topics."""
+    broker = embedded_broker({prefix + topics.EXAMPLES: 1, prefix + topics.SNAPSHOTS: 1})
+    return Settings(broker=broker.url, prefix=prefix, embedded=True)
+
+
+async def write(settings: Settings, topic: str, records: list[tuple[bytes | None, bytes | None]]) -> None:
+    """Append to one of the topics."""
+    async with aiokafka.AIOKafkaProducer(bootstrap_servers=settings.bootstrap) as producer:
+        for key, value in records:
+            await producer.send_and_wait(settings.prefix + topic, value, key=key, partition=0)
+
+
+def opened(put: Put) -> dict[str, Any]:
+    return churn.opened(put.value or b"")
+
+
+def test_what_was_learned_is_published_once_by_its_owner(settings: Settings) -> None:
+    """With the offset up to which it knows; again only when there is more, and no longer when it is another's."""
+    outlet = Outlet()
+
+    async def act() -> None:
+        trainer = Trainer(settings, outlet, Metrics())
+        await trainer.own(True)
+        trainer.flush()
+        assert outlet.all == []
+        for offset in range(2):
+            await trainer.take([at(offset, example(offset))])
+            trainer.flush()
+            trainer.flush()
+        await trainer.own(False)
+        await trainer.take([at(2, example(2))])
+        trainer.flush()
+
+    asyncio.run(act())
+    assert [put[:2] + put[3:4] for put in outlet.all] == [(settings.prefix + topics.SNAPSHOTS, MODEL, 0)] * 2
+    assert [opened(put) for put in outlet.all] == [
+        {**expected(0), "offset": 0},
+        {**expected(0, 1), "offset": 1},
+    ]
+
+
+@pytest.mark.parametrize("known", [0, 7, 20])
+def test_who_takes_over_stands_where_the_examples_end(settings: Settings, known: int) -> None:
+    """From the newest snapshot and the rows behind it, each once, whatever of them is delivered again."""
+
+    async def act() -> Trainer:
+        rows = [(b"hashed", codec.written(example(n))) for n in (*range(19), 3)]
+        await write(settings, topics.EXAMPLES, rows)
+        snapshot = {**expected(*range(known)), "offset": known - 1} if known < 20 else {**expected(), "offset": 1}
+        sealed = churn.sealed(snapshot)
+        await write(settings, topics.SNAPSHOTS, [(MODEL, sealed if known < 20 else sealed[:-9])] * bool(known))
+        trainer = Trainer(settings, Outlet(), Metrics())
+        await trainer.own(True)
+        await trainer.take([at(19, example(3)), at(20, example(19)), at(21, example(18))])
+        return trainer
+
+    trainer = asyncio.run(act())
+    assert trainer.learner.snapshot() == expected(*range(20))
+    assert trainer.offset == 21
