@@ -29,15 +29,20 @@ class BadSnapshot(Exception):
     """A snapshot that must not be used; says why."""
 
 
-class Snapshot(Struct, frozen=True, kw_only=True):
+class Made(Struct, frozen=True, kw_only=True):
+    """What a snapshot says of its own making; it can be read of any version."""
+
+    schema: int = SCHEMA
+    model: str = KIND
+    features: str = FEATURES
+
+
+class Snapshot(Made, frozen=True, kw_only=True):
     """Everything a learner knows, as plain data: statistics and weights by feature, and the optimizer's state.
 
     `offset` is that of the last example in it, so that learning goes on right behind.
     """
 
-    schema: int = SCHEMA
-    model: str = KIND
-    features: str = FEATURES
     labels: Annotated[int, msgspec.Meta(ge=0)]
     offset: int
     mean: list[float]
@@ -173,14 +178,14 @@ def opened(sealed_snapshot: bytes) -> Snapshot:
     """
     try:
         envelope = msgspec.json.decode(sealed_snapshot, type=Sealed)
+        made = msgspec.json.decode(envelope.snapshot, type=Made)
+        if envelope.checksum != hashlib.sha256(envelope.snapshot).hexdigest():
+            raise BadSnapshot("its checksum does not match its contents")
+        if made != Made():
+            raise BadSnapshot(f"it is {made}, but this version reads {Made()}")
         snapshot = msgspec.json.decode(envelope.snapshot, type=Snapshot)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadSnapshot(f"unreadable: {error}") from None
-    if envelope.checksum != hashlib.sha256(envelope.snapshot).hexdigest():
-        raise BadSnapshot("its checksum does not match its contents")
-    version = snapshot.schema, snapshot.model, snapshot.features
-    if version != (SCHEMA, KIND, FEATURES):
-        raise BadSnapshot(f"schema, model and features {version}, but this version reads {(SCHEMA, KIND, FEATURES)}")
     columns = {len(column) for column in (snapshot.mean, snapshot.variance, snapshot.weights, snapshot.squares)}
     if columns != {len(features.NAMES)}:
         raise BadSnapshot(f"columns of {sorted(columns)} values, not of one for each of {len(features.NAMES)} features")

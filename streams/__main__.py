@@ -214,7 +214,7 @@ def _field(text: str) -> tuple[str, Any]:
 @click.option("--seed", default=1, show_default=True, help="Seed of the simulated platform.")
 def demo(source: Literal["simulation", "sample"], forever: bool, seed: int) -> None:
     """Play three months of a platform in about two minutes, on an embedded broker."""
-    from streams.demo import run
+    from streams.demo.run import run
 
     sys.exit(run(source=source, forever=forever, seed=seed))
 
@@ -228,7 +228,10 @@ def contract(out: Path | None) -> None:
     if out is None:
         click.echo(as_yaml(), nl=False)
     else:
-        out.write_text(as_yaml())
+        try:
+            out.write_text(as_yaml())
+        except OSError as error:
+            raise OperatorError(f"{out}: {error.strerror}") from None
 
 
 def main() -> None:

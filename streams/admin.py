@@ -40,8 +40,8 @@ def connect(settings: Settings) -> AdminClient:
     Raises:
         OperatorError: nobody answers there.
     """
-    admin = AdminClient({**librdkafka(settings), "log_level": 0, "socket.connection.setup.timeout.ms": 5_000})
     try:
+        admin = AdminClient({**librdkafka(settings), "log_level": 0, "socket.connection.setup.timeout.ms": 5_000})
         admin.list_topics(timeout=TIMEOUT)
     except KafkaException as error:
         raise OperatorError(f"no Kafka answers at {settings.broker} ({error.args[0].str()})") from None

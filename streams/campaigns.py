@@ -31,7 +31,13 @@ def read(file: Path) -> Campaign:
         raise OperatorError(f"{file}: quiet hours all day long; say enabled = false to send nothing")
     if campaign.version:
         raise OperatorError(f"{file}: version is set when a campaign is published, not in the file")
-    return replace(campaign, version=hashlib.sha256(written(campaign)).hexdigest()[:8])
+    return versioned(campaign)
+
+
+def versioned(campaign: Campaign) -> Campaign:
+    """Return a campaign with the version that its contents give it."""
+    unnamed = replace(campaign, version="")
+    return replace(campaign, version=hashlib.sha256(written(unnamed)).hexdigest()[:8])
 
 
 def written(campaign: Campaign) -> bytes:

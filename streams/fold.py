@@ -167,6 +167,7 @@ class Fold:
         while (due := next_due(envelope.person, self._rules)) <= until:
             try:
                 envelope = self._moved(envelope, retention.wake(envelope.person, due, world))
+                self._failures = 0
             except Exception as error:  # noqa: BLE001 - a defect of ours must not stop everybody else's time
                 envelope = self._postponed(key, envelope, due, error)
         return envelope

@@ -27,10 +27,10 @@ Port = Annotated[int, Meta(ge=0, le=65_535)]
 Names = tuple[str, ...]
 
 _PREFIX = "ENCORE_"
-OURS = frozenset(
-    "events retention-alerts coupon-triggers decisions user-profiles dead-letters course-catalog examples "
-    "model-snapshots campaigns encore-meta people-changelog".split()
-)
+OURS = {
+    "campaigns", "coupon-triggers", "course-catalog", "dead-letters", "decisions", "encore-meta", "events", "examples",
+    "model-snapshots", "people-changelog", "retention-alerts", "user-profiles",
+}  # fmt: skip
 """Names that no input may have."""
 _OTHERS = ("ENCORE_SETTINGS", "ENCORE_TEST_")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": DAY}

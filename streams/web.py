@@ -89,11 +89,14 @@ async def _user(request: web.Request, answers: Answers) -> web.Response:
     holder = None if ASKED in request.headers else answers.holder(key)
     if holder is None:
         return web.json_response({"error": "nothing is known of this person"}, status=404)
-    async with (
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
-        session.get(f"{holder.rstrip('/')}{request.rel_url}", headers={ASKED: "1"}) as answer,
-    ):
-        return web.Response(body=await answer.read(), status=answer.status, content_type="application/json")
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
+            session.get(f"{holder.rstrip('/')}{request.rel_url}", headers={ASKED: "1"}) as answer,
+        ):
+            return web.Response(body=await answer.read(), status=answer.status, content_type="application/json")
+    except (aiohttp.ClientError, TimeoutError):
+        return web.json_response({"error": f"the worker that holds this person does not answer ({holder})"}, status=502)
 
 
 def known(envelope: Envelope, now: float, world: World) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import setuptools
 import yaml
 from click import Group
 
@@ -79,7 +80,8 @@ def test_the_image_installs_what_is_pinned_by_hash() -> None:
 
 def test_the_image_has_every_module() -> None:
     """A folder that the project does not name is there in a checkout, and missing where it is installed."""
-    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    find = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
+    named = setuptools.find_packages(str(ROOT), include=find["include"])
     there = {".".join(file.relative_to(ROOT).parent.parts) for top in ("models", "streams") for file in code(top)}
     assert set(named) == there
 

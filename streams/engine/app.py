@@ -40,6 +40,7 @@ class App(faust.App):
     """A Faust app that delivers chunks of at most `chunk` records, and whose producer is a barrier."""
 
     chunk: int = 200
+    fetch_wait_ms: int = 500
 
     def _new_transport(self) -> Any:
         return Transport(self.conf.broker_consumer, self)
@@ -94,4 +95,6 @@ def new_app(settings: Settings) -> App:
         key_serializer="raw",
     )
     app.chunk = settings.chunk
+    if settings.embedded:
+        app.fetch_wait_ms = 50  # that broker always waits as long as it may
     return app

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import aiokafka
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 
 Committed = Mapping[TP, int]
+
+
+class Tuned(Protocol):
+    """What the consumer asks of its app."""
+
+    chunk: int
+    fetch_wait_ms: int
 
 
 class ReadCommittedThread(driver.AIOKafkaConsumerThread):
@@ -19,9 +26,11 @@ class ReadCommittedThread(driver.AIOKafkaConsumerThread):
         in_transaction = self.consumer.in_transaction
         self.consumer.in_transaction = True  # Faust's only way to ask for read_committed
         try:
-            return super()._create_worker_consumer(transport)
+            consumer = super()._create_worker_consumer(transport)
         finally:
             self.consumer.in_transaction = in_transaction
+        consumer._fetch_max_wait_ms = cast(Tuned, self.consumer.app).fetch_wait_ms  # Faust's own is fixed
+        return consumer
 
 
 class ChunkConsumer(driver.Consumer):
@@ -68,7 +77,7 @@ class ChunkConsumer(driver.Consumer):
     def _messages(self, tp: TP, batch: list[Any]) -> list[ConsumerMessage]:
         if self._is_changelog_tp(tp):
             return [self._to_message(tp, record) for record in batch]
-        size = cast(int, self.app.chunk)  # type: ignore[attr-defined]  # ours: engine.app.App
+        size = cast(Tuned, self.app).chunk
         return [self._chunk(tp, batch[start : start + size]) for start in range(0, len(batch), size)]
 
     def _chunk(self, tp: TP, records: list[Any]) -> ConsumerMessage:

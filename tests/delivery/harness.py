@@ -202,7 +202,7 @@ def frozen_model(horizon: float) -> bytes:
             if isinstance(output, Example):
                 learner.learn(features.array(output.x), output.churned)
     assert learner.labels > 100
-    return churn.sealed({**learner.snapshot(), "offset": 0})
+    return churn.sealed(learner.snapshot(0))
 
 
 def _by_user(sent: Iterable[Sent]) -> dict[str, list[ev.Event]]:
@@ -353,10 +353,10 @@ class Stage:
         snapshot = frozen_model(self.settings.horizon)
         self._publish(topics.SNAPSHOTS, b"churn", snapshot)
         self._publish(topics.CAMPAIGNS, CAMPAIGN.id.encode(), msgspec.json.encode(CAMPAIGN))
-        self.world = World(
-            rules=self.rules, model=churn.scorer(churn.opened(snapshot)), campaign=CAMPAIGN
+        self.world = World(rules=self.rules, model=churn.scorer(churn.opened(snapshot)), campaign=CAMPAIGN)
+        self.scribe = Scribe(
+            self.broker, self.settings.prefix, (topics.EVENTS, topics.PEOPLE, topics.DEAD_LETTERS, *OUT)
         )
-        self.scribe = Scribe(self.broker, self.settings.prefix, (topics.EVENTS, topics.PEOPLE, topics.DEAD_LETTERS, *OUT))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -387,7 +387,9 @@ class Stage:
 
     # -- sending
 
-    def send(self, *pieces: list[Sent], transaction: str | None = None, abort: bool = False) -> dict[tuple[str, int], int]:
+    def send(
+        self, *pieces: list[Sent], transaction: str | None = None, abort: bool = False
+    ) -> dict[tuple[str, int], int]:
         """Send events to their input topics, a person always to one partition, under keys that are not the person's.
 
         Returns:
@@ -401,7 +403,9 @@ class Stage:
 
         return asyncio.run(self._produce(put, transaction, abort))
 
-    def tell(self, records: Iterable[tuple[int, ev.Event | ev.Tick]], transaction: str | None = None, abort: bool = False) -> None:
+    def tell(
+        self, records: Iterable[tuple[int, ev.Event | ev.Tick]], transaction: str | None = None, abort: bool = False
+    ) -> None:
         """Write straight into partitions of the log."""
 
         async def put(producer: aiokafka.AIOKafkaProducer) -> dict[tuple[str, int], int]:
@@ -481,7 +485,9 @@ class Stage:
     def behind(self) -> int:
         """Return how many records of the log, as far as it is seen, the users agents have not committed."""
         committed = asyncio.run(self._committed(self.settings.group, topics.EVENTS))
-        return sum(max(0, self.scribe.last(topics.EVENTS, place) + 1 - committed.get(place, 0)) for place in range(PARTITIONS))
+        return sum(
+            max(0, self.scribe.last(topics.EVENTS, place) + 1 - committed.get(place, 0)) for place in range(PARTITIONS)
+        )
 
     async def _committed(self, group: str, topic: str) -> dict[int, int]:
         client = AIOKafkaAdminClient(bootstrap_servers=self.broker.bootstrap)
@@ -490,7 +496,11 @@ class Stage:
             offsets = await client.list_consumer_group_offsets(group)
         finally:
             await client.close()
-        return {place.partition: mark.offset for place, mark in offsets.items() if place.topic == self.settings.prefix + topic}
+        return {
+            place.partition: mark.offset
+            for place, mark in offsets.items()
+            if place.topic == self.settings.prefix + topic
+        }
 
     # -- comparing
 
@@ -525,7 +535,11 @@ def differences(scribe: Scribe, reference: Reference) -> list[str]:
         wrong += [f"{topic}: {name} is missing" for name in expected.keys() - said.keys()]
         wrong += [f"{topic}: {name} should not be: {said[name]!r}" for name in said.keys() - expected.keys()]
         both = said.keys() & expected.keys()
-        wrong += [f"{topic}: {name} is {said[name]!r}, not {expected[name]!r}" for name in both if said[name] != expected[name]]
+        wrong += [
+            f"{topic}: {name} is {said[name]!r}, not {expected[name]!r}"
+            for name in both
+            if said[name] != expected[name]
+        ]
     return wrong
 
 
@@ -534,7 +548,9 @@ def _changed(name: str, found: object, expected: object) -> list[str]:
     if not isinstance(found, msgspec.Struct):
         return [] if found == expected else [f"{name[1:]} is {found!r}, not {expected!r}"]
     fields = found.__struct_fields__
-    return [one for field in fields for one in _changed(f"{name}.{field}", getattr(found, field), getattr(expected, field))]
+    return [
+        one for field in fields for one in _changed(f"{name}.{field}", getattr(found, field), getattr(expected, field))
+    ]
 
 
 def _unlike(people: Mapping[str, Person], found: Mapping[bytes, env.Envelope]) -> list[str]:

@@ -53,12 +53,12 @@ def trained(*records: Record, trainer: Trainer | None = None) -> Trainer:
     return trainer
 
 
-def expected(*numbers: int) -> dict[str, Any]:
+def expected(*numbers: int, offset: int = -1) -> churn.Snapshot:
     """What a learner knows of these rows, learned one after the other."""
     learner = Learner()
     for number in numbers:
         learner.learn(features.array(ROWS[number]), ROWS[number][0] > 0)
-    return learner.snapshot()
+    return learner.snapshot(offset)
 
 
 def test_it_learns_each_row_in_the_order_of_the_log() -> None:
@@ -171,8 +171,8 @@ def test_what_was_learned_is_published_once_by_its_owner(settings: Settings) -> 
     asyncio.run(act())
     assert [put[:2] + put[3:4] for put in outlet.all] == [(settings.prefix + topics.SNAPSHOTS, MODEL, 0)] * 2
     assert [opened(put) for put in outlet.all] == [
-        {**expected(0), "offset": 0},
-        {**expected(0, 1), "offset": 1},
+        expected(0, offset=0),
+        expected(0, 1, offset=1),
     ]
 
 
@@ -183,7 +183,7 @@ def test_who_takes_over_stands_where_the_examples_end(settings: Settings, known:
     async def act() -> Trainer:
         rows = [(b"hashed", codec.written(example(n))) for n in (*range(19), 3)]
         await write(settings, topics.EXAMPLES, rows)
-        snapshot = {**expected(*range(known)), "offset": known - 1} if known < 20 else {**expected(), "offset": 1}
+        snapshot = expected(*range(known), offset=known - 1) if known < 20 else expected(offset=1)
         sealed = churn.sealed(snapshot)
         await write(settings, topics.SNAPSHOTS, [(MODEL, sealed if known < 20 else sealed[:-9])] * bool(known))
         trainer = Trainer(settings, Outlet(), Metrics())

@@ -13,8 +13,8 @@ from models.features import NAMES, SILENCE
 from models.ledger import pseudonym
 from models.outputs import Alert, CouponTrigger, Decision, Example, OfferOutcome, Profile, Reason, Undelivered
 from models.rules import Rules
-from streams.demo_observer import CALM, KEPT_AFTER, Observer, rank, replies
-from streams.demo_seen import Seen
+from streams.demo.observer import CALM, KEPT_AFTER, Observer, rank, replies
+from streams.demo.seen import Seen
 
 T = 1_760_000_000.0
 RULES = Rules(horizon=7 * DAY, lookback=14 * DAY, pseudonym_key=b"demo")

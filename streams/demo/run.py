@@ -17,13 +17,13 @@ from aiokafka.errors import KafkaError
 from streams import settings as settings_
 from streams import topics
 from streams.clock import monotonic
-from streams.demo_player import Player
-from streams.demo_seen import Seen
-from streams.demo_source import Sample, Simulated, Source
-from streams.demo_summary import summary
-from streams.demo_view import View
-from streams.demo_wire import Wire
-from streams.demo_worker import WorkerEnded, WorkerProcess, free_port
+from streams.demo.player import Player
+from streams.demo.seen import Seen
+from streams.demo.source import Sample, Simulated, Source
+from streams.demo.summary import summary
+from streams.demo.view import View
+from streams.demo.wire import Wire
+from streams.demo.worker import WorkerEnded, WorkerProcess, free_port
 from streams.embedded import EmbeddedBroker
 
 WORKER = {

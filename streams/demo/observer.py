@@ -16,7 +16,7 @@ from models.ledger import pseudonym
 from models.outputs import TIERS, Alert, CouponTrigger, Decision, Example, OfferOutcome, Output, Profile, Undelivered
 from models.quality import auc
 from models.rules import Rules
-from streams.demo_seen import Arm, Effect, Quality, Seen
+from streams.demo.seen import Arm, Effect, Quality, Seen
 
 KEPT_AFTER = 14 * DAY
 LATELY = 28 * DAY

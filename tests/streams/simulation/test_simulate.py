@@ -10,7 +10,7 @@ import pytest
 
 from models import events as ev
 from models.outputs import Alert, CouponTrigger
-from streams.simulate import Platform
+from streams.simulation.platform import Platform
 
 DAY = 86_400.0
 START = 1_760_000_000.0

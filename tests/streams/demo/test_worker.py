@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from streams import demo_worker
-from streams.demo_worker import WorkerEnded, WorkerProcess, free_port
+from streams.demo import worker as demo_worker
+from streams.demo.worker import WorkerEnded, WorkerProcess, free_port
 
 
 def command(program: str) -> tuple[str, ...]:

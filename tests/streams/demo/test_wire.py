@@ -8,7 +8,7 @@ import msgspec
 from models import events as ev
 from models.outputs import Decision
 from streams import settings, topics
-from streams.demo_wire import Lag, Wire
+from streams.demo.wire import Lag, Wire
 
 T = 1_760_000_000.0
 DAY = 86_400.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from models.activity import DAY
 from models.outputs import Alert
-from streams.demo_numbers import Difference, difference
+from streams.demo.numbers import Difference, difference
 
 SHOWN = 16
 

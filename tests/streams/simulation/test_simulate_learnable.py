@@ -8,7 +8,7 @@ import numpy as np
 
 from models import events as ev
 from models.rules import ACTIVE_KINDS
-from streams.simulate import Platform
+from streams.simulation.platform import Platform
 
 DAY = 86_400.0
 START = 1_760_000_000.0

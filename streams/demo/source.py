@@ -13,7 +13,7 @@ from models.activity import DAY
 from models.offers import Arm, Campaign
 from models.outputs import Alert, CouponTrigger
 from streams.clock import wall
-from streams.simulate import Platform
+from streams.simulation.platform import Platform
 from streams.simulation.truth import Truth
 
 SAMPLE = Path(__file__).with_name("sample.jsonl.gz")

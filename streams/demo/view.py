@@ -17,8 +17,8 @@ from rich.text import Text
 
 from models.outputs import Alert
 from streams.clock import monotonic
-from streams.demo_seen import Quality, Seen
-from streams.demo_summary import day_of, number, progress
+from streams.demo.seen import Quality, Seen
+from streams.demo.summary import day_of, number, progress
 
 LEFT = 42
 BAR = 16

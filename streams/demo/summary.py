@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from math import isnan
 
 from models.offers import REASONS
-from streams.demo_seen import Effect, Quality, Seen
+from streams.demo.seen import Effect, Quality, Seen
 
 WIDTH = 12
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PROC = Path("/proc")
 
 
@@ -23,7 +23,7 @@ def mark() -> str:
 
 
 def start(mark: str, arguments: str) -> subprocess.Popen[str]:
-    program = f"import sys; from streams.demo import run; sys.exit(run({arguments}))"
+    program = f"import sys; from streams.demo.run import run; sys.exit(run({arguments}))"
     environment = {**os.environ, mark: "1", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [sys.executable, "-c", program],

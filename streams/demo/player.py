@@ -9,12 +9,12 @@ from models.rules import Rules
 from streams import topics
 from streams.campaigns import written
 from streams.clock import monotonic
-from streams.demo_observer import Observer, replies
-from streams.demo_seen import Seen
-from streams.demo_source import Source
-from streams.demo_view import View
-from streams.demo_wire import Lag, Wire
-from streams.demo_worker import WorkerEnded, WorkerProcess
+from streams.demo.observer import Observer, replies
+from streams.demo.seen import Seen
+from streams.demo.source import Source
+from streams.demo.view import View
+from streams.demo.wire import Lag, Wire
+from streams.demo.worker import WorkerEnded, WorkerProcess
 
 HOUR = 3_600.0
 STEP_SECONDS = 0.1

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from models.activity import DAY
 from models.outputs import Alert, Reason
-from streams.demo_seen import Arm, Coupons, Effect, Quality, Seen
-from streams.demo_summary import number, progress, summary
-from streams.demo_view import View, page
+from streams.demo.seen import Arm, Coupons, Effect, Quality, Seen
+from streams.demo.summary import number, progress, summary
+from streams.demo.view import View, page
 
 T = 1_760_000_000.0
 ALERT = Alert(

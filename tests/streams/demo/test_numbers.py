@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from streams.demo_numbers import difference, wilson
+from streams.demo.numbers import difference, wilson
 
 
 def test_wilson_gives_the_published_interval():

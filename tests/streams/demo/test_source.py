@@ -8,7 +8,7 @@ import pytest
 from models import events as ev
 from models.outputs import Alert, CouponTrigger
 from streams.clock import wall
-from streams.demo_source import SAMPLE, Sample, Simulated
+from streams.demo.source import SAMPLE, Sample, Simulated
 
 DAY = 86_400.0
 
