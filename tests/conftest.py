@@ -67,6 +67,12 @@ def embedded_broker() -> Iterator[Callable[[Mapping[str, int]], EmbeddedBroker]]
         yield lambda topics: running.enter_context(EmbeddedBroker(topics))
 
 
+@pytest.fixture(params=[pytest.param("kafka", marks=pytest.mark.kafka), "embedded_broker"])
+def any_broker(request: pytest.FixtureRequest) -> brokers.Kafka | Callable[[Mapping[str, int]], EmbeddedBroker]:
+    """Each kind of broker in turn: what is tested with this holds on a real Kafka and on the embedded one."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture
 def prefix() -> str:
     """A start for the names of this test's topics and groups that no other test has."""

@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,15 @@ import aiokafka
 from models import events as ev
 from streams import settings as settings_
 from streams.broadcast import everything
+from streams.embedded import EmbeddedBroker
 from streams.security import client
 from streams.settings import Settings
-from tests.brokers import free_port
+from streams.topics import partitions_of
+from tests.brokers import Kafka, free_port
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 90.0
+Embedded = Callable[[Mapping[str, int]], EmbeddedBroker]
 
 
 class Encore:
@@ -36,6 +39,16 @@ class Encore:
         given = {"broker": f"kafka://{bootstrap}", "prefix": f"{prefix}-", "group": prefix, "session_timeout": 6}
         given |= {"partitions": 4, "clock": "source", "expiry": "log", "pseudonym_key": "k", **settings}
         self.environment = {f"ENCORE_{name.upper()}": str(value) for name, value in given.items()}
+
+    @classmethod
+    def on(cls, broker: Kafka | Embedded, prefix: str, **settings: Any) -> Encore:
+        """Return an Encore whose topics are there, on a real Kafka or on a new embedded broker."""
+        if isinstance(broker, Kafka):
+            encore = cls(broker.bootstrap, prefix, **settings)
+            encore.done("topics", "create")
+            return encore
+        topics = partitions_of(cls("", prefix, **settings).settings)
+        return cls(broker(topics).bootstrap, prefix, embedded=1, **settings)
 
     @property
     def settings(self) -> Settings:

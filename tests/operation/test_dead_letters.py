@@ -12,10 +12,8 @@ BAD = b'{"type":"purchase","id":"p1","user_id":"u1","time":1750000000,"amount":-
 
 
 @pytest.fixture
-def encore(kafka, prefix):
-    encore = Encore(kafka.bootstrap, prefix)
-    encore.done("topics", "create")
-    return encore
+def encore(any_broker, prefix):
+    return Encore.on(any_broker, prefix)
 
 
 def test_a_dead_letter_is_mended_and_sent_back_once(encore):

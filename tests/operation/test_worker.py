@@ -15,6 +15,9 @@ from models.activity import DAY
 from tests.operation.encore import Encore
 
 START = 1_750_000_000.0
+WEEKS = {
+    "horizon": "2d", "lookback": "4d", "labels_needed": 20, "stalled_after": "2d", "alert_lasts": "3650d",
+}  # fmt: skip
 CAMPAIGN = """
 id = "win-back"
 hold_out = 0.0
@@ -27,11 +30,12 @@ arm = { name = "ten", amount = 10.0 }
 
 @pytest.fixture
 def encore(kafka, prefix):
-    encore = Encore(
-        kafka.bootstrap, prefix, horizon="2d", lookback="4d", labels_needed=20, stalled_after="2d", alert_lasts="3650d"
-    )
-    encore.done("topics", "create")
-    return encore
+    return Encore.on(kafka, prefix, **WEEKS)
+
+
+@pytest.fixture
+def anywhere(any_broker, prefix):
+    return Encore.on(any_broker, prefix, **WEEKS)
 
 
 def lives(people, days, start=START):
@@ -51,8 +55,9 @@ def lives(people, days, start=START):
     ]
 
 
-def test_events_become_alerts_and_coupons(encore, tmp_path):
+def test_events_become_alerts_and_coupons(anywhere, tmp_path):
     """Learning goes in through the input topics; labels mature, the model is published, and the silent are told of."""
+    encore = anywhere
     (tmp_path / "campaign.toml").write_text(CAMPAIGN)
     assert "is running" in encore.done("campaign", "apply", str(tmp_path / "campaign.toml"))
     with encore.worker() as worker:
@@ -121,8 +126,9 @@ def test_a_person_is_shown_by_whichever_worker_is_asked(encore):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_worker_with_its_state_committed(encore, number):
+def test_a_signal_ends_a_worker_with_its_state_committed(anywhere, number):
     """After Ctrl-C the exit code is 0, and the next worker has nothing to repeat."""
+    encore = anywhere
     with encore.worker() as worker:
         worker.ready()
         encore.send("learning-events", *lives(20, 3))
@@ -146,8 +152,9 @@ def test_what_keeps_a_worker_from_starting_is_one_line(encore):
     assert "no Kafka answers at kafka://127.0.0.1:1" in run.stderr
 
 
-def test_shadow_decides_and_sends_nothing(encore, tmp_path):
+def test_shadow_decides_and_sends_nothing(anywhere, tmp_path):
     """In shadow mode every decision is recorded, and neither alerts nor triggers leave."""
+    encore = anywhere
     (tmp_path / "campaign.toml").write_text(CAMPAIGN)
     encore.done("campaign", "apply", str(tmp_path / "campaign.toml"))
     with encore.worker(mode="shadow", labels_needed=0, alerts_wait="no", prior_churn=0.9) as worker:
@@ -158,13 +165,12 @@ def test_shadow_decides_and_sends_nothing(encore, tmp_path):
     assert (encore.read("retention-alerts"), encore.read("coupon-triggers")) == ([], [])
 
 
-def test_the_silent_are_reached_by_time(kafka, prefix):
+def test_the_silent_are_reached_by_time(any_broker, prefix):
     """On the wall's clock the worker writes ticks: whoever falls silent is told of, and labelled, without any event."""
-    encore = Encore(
-        kafka.bootstrap, prefix, clock="wall", expiry="wall", tick_every=0.5, lateness=0.5, wake_every=2, horizon=4,
+    encore = Encore.on(
+        any_broker, prefix, clock="wall", expiry="wall", tick_every=0.5, lateness=0.5, wake_every=2, horizon=4,
         lookback=30, stalled_after=2, labels_needed=0, alerts_wait="no", prior_churn=0.9, dwell=0, rescore_after=3600,
     )  # fmt: skip
-    encore.done("topics", "create")
     with encore.worker() as worker:
         worker.ready()
         now = time.time()
