@@ -34,7 +34,7 @@ REASONS: dict[str, str] = {
     "oversize": "the record is larger than a record may be, also after decompression",
     "far_future": "the event's time lies beyond the skew over the log's own time",
     "not_a_person": "a catalogue event stands on `events`, which holds what happens to people",
-    "state_too_large": "the person's value would exceed what one changelog record may hold",
+    "state_too_large": "too many of the person's outputs are on their way for one changelog record to hold more",
     "failed": "applying it raised an error: a defect of ours, kept with the record",
     "due_failed": "a person's due work raised an error: a defect of ours, kept with the person's key",
 }

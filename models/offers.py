@@ -116,7 +116,7 @@ def held_out(person_id: str, campaign: Campaign) -> bool:
 def quiet_until(campaign: Campaign, now: float) -> float | None:
     """Return when the quiet hours end in which `now` lies, or nothing if it lies in none."""
     offset = round(campaign.utc_offset_hours * 3_600)
-    start, end = (round(hour * 3_600) % int(DAY) for hour in (campaign.quiet_from, campaign.quiet_until))
+    start, end = (round(hour * 3_600) for hour in (campaign.quiet_from, campaign.quiet_until))
     second = (now + offset) % DAY
     quiet = start <= second < end if start <= end else second >= start or second < end
     if not quiet:

@@ -33,6 +33,8 @@ from streams.people import People
 from streams.settings import Settings
 
 BUSY = 24
+MOST_PARCELS = 100
+MOST_ORIGINS = 128
 
 
 class TooManyFailures(Exception):
@@ -139,6 +141,10 @@ class Fold:
         if known:
             self._metrics.add("encore_duplicates_total", known)
             self._again(key, envelope, record, origin)
+            return
+        if len(envelope.outbox) >= MOST_PARCELS:
+            self._cemetery.bury(record, BadEvent("state_too_large", None, f"{MOST_PARCELS} outputs are on their way"))
+            self.people.put(key, _marked(envelope, record, origin))
             return
         self._since = record.timestamp / 1000.0 if self._settings.clock == "wall" else self.clock.wall()
         until = max(self.clock.now - self._rules.lateness, nextafter(event.time, 0.0))
@@ -255,5 +261,8 @@ def _marked(envelope: Envelope, record: Record, origin: tuple[str, int] | None) 
     """Note on the envelope that a record is in it."""
     if origin is None:
         return replace(envelope, offset=max(envelope.offset, record.offset))
-    origins = {**envelope.origins, origin[0]: max(origin[1], envelope.origins.get(origin[0], -1))}
+    origins = {source: offset for source, offset in envelope.origins.items() if source != origin[0]}
+    while len(origins) >= MOST_ORIGINS:
+        del origins[next(iter(origins))]  # the one not heard of for longest
+    origins[origin[0]] = max(origin[1], envelope.origins.get(origin[0], -1))
     return replace(envelope, offset=max(envelope.offset, record.offset), origins=origins)

@@ -45,9 +45,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     broker: str = "kafka://127.0.0.1:9092"
     """Kafka's bootstrap servers: `kafka://host:port`, several separated by `;`"""
-    group: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{1,100}$")] = "encore"
+    group: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,100}$(?!\n)")] = "encore"
     """name of the consumer group, and of the changelog; another name is another Encore"""
-    prefix: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{0,100}$")] = ""
+    prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,100}$(?!\n)")] = ""
     """put before the name of every topic"""
     inputs: Names = ("learning-events", "purchase-events", "coupon-events", "user-updates")
     """topics that ingest reads"""
@@ -107,7 +107,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """time between commits"""
     hot_people: Annotated[int, Meta(ge=1)] = 20_000
     """decoded people kept per partition"""
-    most_bytes: Annotated[int, Meta(ge=10_000, le=100_000_000)] = 900_000
+    most_bytes: Annotated[int, Meta(ge=300_000, le=100_000_000)] = 900_000
     """largest record taken or written"""
     most_failures: Annotated[int, Meta(ge=1)] = 20
     """defects in a row after which the worker stops instead of burying more"""

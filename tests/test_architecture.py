@@ -57,6 +57,16 @@ def test_models_read_no_clock_and_open_nothing(name: str) -> None:
     assert (attributes & CLOCKS, functions & BUILTINS) == (set(), set())
 
 
+@pytest.mark.parametrize("name", sorted(set(STREAMS) - {"streams.clock"}))
+def test_one_module_reads_the_machines_clock(name: str) -> None:
+    """Whoever needs the time, or a duration, asks streams.clock; waiting is no reading."""
+    used = [node for node in ast.walk(STREAMS[name]) if isinstance(node, ast.Attribute) and node.attr != "sleep"]
+    read = {f"{node.value.id}.{node.attr}" for node in used if isinstance(node.value, ast.Name)}
+    named = {node.module for node in ast.walk(STREAMS[name]) if isinstance(node, ast.ImportFrom)}
+    assert {word for word in read if word.startswith("time.")} | (named & {"time"}) == set()
+    assert read & {"datetime.now", "datetime.utcnow", "datetime.today", "date.today"} == set()
+
+
 def test_there_are_no_circles() -> None:
     """The modules of models and streams can be put in an order in which each imports only earlier ones."""
     graph = {name: {module for module in imported(tree) if module in EVERY} for name, tree in EVERY.items()}

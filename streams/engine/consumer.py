@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol, cast
 
 import aiokafka
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 
@@ -19,7 +21,7 @@ class Tuned(Protocol):
     fetch_wait_ms: int
 
 
-class ReadCommittedThread(driver.AIOKafkaConsumerThread):
+class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Reads what transactions committed, and nothing of those that were aborted (Faust reads both)."""
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
@@ -32,6 +34,25 @@ class ReadCommittedThread(driver.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = cast(Tuned, self.consumer.app).fetch_wait_ms  # Faust's own is fixed
         return consumer
 
+    async def seek_to_committed(self) -> Committed:
+        """Go back to what was committed; where nothing was, to the beginning (Faust leaves that position alone)."""
+        committed = await super().seek_to_committed()
+        fresh = [tp for tp, offset in committed.items() if not offset and not self.consumer._is_changelog_tp(tp)]
+        if fresh:
+            await self.seek_to_beginning(*fresh)
+        return committed
+
+    async def rewind(self, offsets: Mapping[TP, int]) -> None:
+        """Go back to offsets that were fetched but not delivered; a position that is further back already stays."""
+        await self.call_thread(self._rewind, offsets)
+
+    async def _rewind(self, offsets: Mapping[TP, int]) -> None:
+        consumer = self._ensure_consumer()
+        for tp, offset in offsets.items():
+            with contextlib.suppress(IllegalStateError):  # it is not ours any more
+                if await consumer.position(tp) > offset:
+                    consumer.seek(tp, offset)
+
 
 class ChunkConsumer(driver.Consumer):
     """Delivers chunks, and commits what was acknowledged in order.
@@ -40,23 +61,31 @@ class ChunkConsumer(driver.Consumer):
     delivered: the newest acknowledged offset covers all before it, and Faust's gap bookkeeping has nothing to do. A
     commit happens only after everything that was handed to the producer before it has been acknowledged; one that
     failed is tried again, since what is safe stays noted until the broker has it.
+
+    Between a revocation and the end of the recovery that follows, nothing but changelogs is fetched. Faust lets its
+    fetcher run on and clears its queues when streams resume: what arrived in between was read, and never seen.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._safe: dict[TP, int] = {}
+        self._open = False
+        self._epoch = 0
 
-    def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
-        return ReadCommittedThread(self, loop=self.loop, beacon=self.beacon)
+    _thread: ConsumerThread
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
         """Fetch records and yield them as chunks; those of a changelog one by one, as Faust's recovery wants them."""
+        epoch = self._epoch
         records, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
-        if records is None or self.should_stop:
+        if not records or self.should_stop:
             return
-        if not self.flow_active:
-            await self._seek_back()
+        if not self.flow_active or self._epoch != epoch:
+            await self._thread.rewind({tp: batch[0].offset for tp, batch in records.items() if batch})
             return
         for tp, batch in records.items():
             if not batch or not (active is None or tp in active or tp in self._buffered_partitions):
@@ -69,10 +98,24 @@ class ChunkConsumer(driver.Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Commit before Faust forgets what was acknowledged, so that the next owner starts where we stopped."""
+        self._open = False
+        self._epoch += 1
         await self.commit()
         for tp in revoked:
             self._safe.pop(tp, None)
         await super().on_partitions_revoked(revoked)
+
+    def resume_flow(self) -> None:
+        """Let messages through; those that are not a changelog's once recovery is over and positions are sought."""
+        super().resume_flow()
+        self._open = not self.app.in_recovery
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        wanted = {tp for tp in active_partitions or () if self._open or self._is_changelog_tp(tp)}
+        if not wanted:
+            await self.sleep(0.05)
+            return {}
+        return await super()._getmany(wanted, timeout)
 
     def _messages(self, tp: TP, batch: list[Any]) -> list[ConsumerMessage]:
         if self._is_changelog_tp(tp):
@@ -95,12 +138,6 @@ class ChunkConsumer(driver.Consumer):
             tp=tp,
             generation_id=self.app.consumer_generation_id,
         )
-
-    async def _seek_back(self) -> None:
-        try:
-            await self.perform_seek()
-        except Exception as error:  # noqa: BLE001 - a rebalance under way took the partitions; it seeks itself
-            self.log.warning("not sought back to the committed offsets: %r", error)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Ignore gaps in offsets: compaction, markers of transactions, and every chunk make them."""

@@ -71,6 +71,8 @@ def test_a_place_with_unread_records_holds_everybody() -> None:
     aligner.offer("slow", 10.0, "first")
     assert sorted(aligner.take(slow, {"slow", "fast"})) == [("fast", "now"), ("slow", "first")]
     assert list(aligner.take(slow, {"slow", "fast"})) == []
+    aligner.offer("other", 40.0, "as far as may be")
+    assert list(aligner.take(slow, {"slow", "fast", "other"})) == [("other", "as far as may be")]
     assert list(aligner.take(lambda place: False, {"slow", "fast"})) == [("fast", "later")]
 
 

@@ -1,5 +1,6 @@
 """The fold: what is applied, what is known already, what is due, and what is not applied."""
 
+import msgspec
 import pytest
 
 from models import events as ev
@@ -143,6 +144,19 @@ def test_due_work_waits_for_the_clock_to_pass_by_the_lateness() -> None:
     station.drain()
     assert station.people.get(b"Ada").person.ledger.done == due
     assert station.count("encore_ticks_total") == 1
+
+
+def test_an_event_at_the_very_time_of_due_work_comes_before_it() -> None:
+    """As of a moment means with all that happened up to it; the event is not late."""
+    station = Station(world=CALM)
+    station.apply(record(login(0), 0))
+    due = station.people.get(b"Ada").person.ledger.grid
+    at_due, later = login(0, at=due), login(0, at=due + 0.001)
+    station.apply(record(msgspec.structs.replace(at_due, id="at"), 1))
+    assert station.people.get(b"Ada").person.ledger.done < due
+    station.apply(record(msgspec.structs.replace(later, id="later"), 2))
+    assert station.people.get(b"Ada").person.ledger.done == due
+    assert station.count("encore_events_total", "applied") == 3
 
 
 def test_due_work_is_drained_in_slices() -> None:

@@ -114,6 +114,16 @@ def test_a_zombie_does_not_raise_who_was_erased_meanwhile() -> None:
     assert b"u" not in zombie(b"u", None).cold
 
 
+def test_what_recovery_reads_replaces_what_is_held() -> None:
+    """A partition that went and came back: the changelog knows better than what was decoded before."""
+    people = recovered([(b"u", sealed(1, 1))])
+    assert people.get(b"u").offset == 1
+    people.restore(b"u", sealed(5, 2))
+    assert people.get(b"u").offset == 5
+    people.restore(b"u", None)
+    assert people.get(b"u") == Envelope(Person("u"))
+
+
 def test_fences_are_not_people() -> None:
     """The fence's own record is nobody: it is neither held nor counted, and nobody can be named so."""
     people = recovered([(FENCE, sealed(0, 5, ""))])
