@@ -44,6 +44,7 @@ class View:
         self._seen = seen
         self._console = console or Console()
         self._next_line = 0.0
+        self._said = ""
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -57,6 +58,8 @@ class View:
     ) -> None:
         if self._live is not None:
             self._live.stop()
+        elif self._seen.events:
+            self._line(progress(self._seen))
 
     def show(self) -> None:
         """Show things as they stand; without a terminal, a line every few seconds."""
@@ -64,7 +67,12 @@ class View:
             self._live.update(page(self._seen), refresh=True)
         elif monotonic() >= self._next_line:
             self._next_line = monotonic() + LINES_EVERY
-            self.say(progress(self._seen) if self._seen.events else f"{self._seen.doing} ...")
+            self._line(progress(self._seen) if self._seen.events else f"{self._seen.doing} ...")
+
+    def _line(self, text: str) -> None:
+        if text != self._said:
+            self._said = text
+            self.say(text)
 
     def say(self, text: str) -> None:
         """Write plain text below what was shown; only before the view is entered or after it was left at a terminal."""
