@@ -8,10 +8,13 @@ from typing import Any, Protocol, cast
 
 import aiokafka
 from aiokafka.errors import IllegalStateError
+from faust.assignor.partition_assignor import PartitionAssignor
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
+from mode import Service
 
 Committed = Mapping[TP, int]
+IDLE_TOGETHER = 3.0
 
 
 class Tuned(Protocol):
@@ -41,6 +44,21 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if fresh:
             await self.seek_to_beginning(*fresh)
         return committed
+
+    def nothing_given(self) -> bool:
+        """Return whether the last assignment gave nobody anything.
+
+        Distributions are by web address, which workers may share: only emptiness can be trusted.
+        """
+        assignor = cast(PartitionAssignor, self.app.assignor)
+        shares = [*assignor.tables_metadata().values(), *assignor.external_topics_metadata().values()]
+        return not any(partitions for share in shares for partitions in share.values())
+
+    async def rejoin(self) -> None:
+        """Learn anew which topics there are, and have the group's partitions given out anew."""
+        consumer = self._ensure_consumer()
+        await consumer._client.force_metadata_update()
+        consumer._coordinator.request_rejoin()
 
     async def rewind(self, offsets: Mapping[TP, int]) -> None:
         """Go back to offsets that were fetched but not delivered; a position that is further back already stays."""
@@ -109,6 +127,19 @@ class ChunkConsumer(driver.Consumer):
         """Let messages through; those that are not a changelog's once recovery is over and positions are sought."""
         super().resume_flow()
         self._open = not self.app.in_recovery
+
+    @Service.task
+    async def _never_idle_together(self) -> None:
+        """Join anew when the last assignment gave nobody anything.
+
+        That happens when the group's leader had no metadata at that moment, as right after a broker came back: Faust
+        gives out what it knows, and nothing would ever ask again.
+        """
+        async for _ in self.itertimer(IDLE_TOGETHER, name="idle together"):
+            settled = self._open and not self.app.rebalancing and not self.app.in_recovery
+            if settled and self._thread.nothing_given():
+                self.log.warning("nobody was given any partition: joining the group anew")
+                await self._thread.call_thread(self._thread.rejoin)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         wanted = {tp for tp in active_partitions or () if self._open or self._is_changelog_tp(tp)}

@@ -42,6 +42,7 @@ from models.world import World
 from streams import admin, codec, topics
 from streams import envelope as env
 from streams import settings as settings_
+from streams.people import People
 from streams.settings import Settings
 from streams.topics import partition_of
 from tests.brokers import Kafka, free_port
@@ -49,10 +50,14 @@ from tests.brokers import Kafka, free_port
 CHECKOUT = Path(__file__).parents[2]
 START = 1_760_000_000.0
 """When the histories begin, in event time: long past, so that no event lies beyond its record's log time."""
+END = START + 5 * DAY
+"""When they are over, and everything that was due has been done."""
 HOUR = 3_600.0
 PARTITIONS = 4
 PATIENCE = 120.0
 """A bound for waiting: it only turns a hang into a failure."""
+LAST_WORDS = 45.0
+"""A worker that is told to end has two deadlines of 20 s: for what reads and for what writes."""
 LEARNING, PURCHASES = "learning-events", "purchase-events"
 OUT = (topics.ALERTS, topics.TRIGGERS, topics.DECISIONS, topics.EXAMPLES, topics.PROFILES)
 SETTINGS = {
@@ -154,7 +159,7 @@ class Reference(NamedTuple):
 
     people: dict[str, Person]
     outputs: Outputs
-    until: float
+    rules: Rules
 
     @classmethod
     def of(cls, sent: Iterable[Sent], world: World, until: float) -> Reference:
@@ -168,7 +173,7 @@ class Reference(NamedTuple):
             for output in said:
                 if not isinstance(output, Forgotten):
                     outputs[codec.address(output)[0]][output.id].add(codec.written(output) or b"")
-        return cls(people, {topic: dict(by_id) for topic, by_id in outputs.items()}, until)
+        return cls(people, {topic: dict(by_id) for topic, by_id in outputs.items()}, world.rules)
 
 
 def lived(user: str, events: Iterable[ev.Event], world: World, until: float) -> tuple[Person, list[Output]]:
@@ -258,15 +263,18 @@ class Scribe:
         """Return the offset of the last record seen in a partition; -1 before the first."""
         return self._seen.get((self._prefix + topic, partition), -1)
 
-    def people(self) -> dict[bytes, env.Envelope]:
-        """Return people as a recovery would find them: of each key the last value, unless one of a higher fence stands."""
-        values: dict[bytes, bytes] = {}
+    def people(self, rules: Rules) -> dict[bytes, env.Envelope]:
+        """Return people as a recovery finds them in the changelog."""
+        partitions: dict[int, People] = {}
         for record in list(self.records[topics.PEOPLE]):
-            if record.value is None:
-                values.pop(record.key, None)
-            elif env.fence_of(record.value) >= env.fence_of(values.get(record.key, b"")):
-                values[record.key] = record.value
-        return {key: env.unseal(value) for key, value in values.items() if not key.startswith(b"\0")}
+            people = partitions.setdefault(record.partition, People(rules, 1_000_000, _nowhere))
+            people.restore(record.key, record.value)
+        return {
+            key: env.unseal(value)
+            for people in partitions.values()
+            for key, value in people.cold.items()
+            if not key.startswith(b"\0")
+        }
 
     def outputs(self) -> Outputs:
         """Return what was said: by topic and id, every content that went out under it."""
@@ -287,6 +295,10 @@ class Scribe:
                 source, _, partition = origin[0].removeprefix(self._prefix).rpartition("/")
                 far[source, int(partition)] = max(origin[1], far.get((source, int(partition)), -1))
         return far
+
+
+def _nowhere(key: bytes, value: bytes | None) -> asyncio.Future[Any]:
+    raise AssertionError("people are read here, not written")
 
 
 # -- workers ----------------------------------------------------------------------------------------------------------
@@ -310,7 +322,7 @@ class Worker:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask it to end; return its exit code."""
         self.send(number)
-        return self._process.wait(PATIENCE)
+        return self._process.wait(LAST_WORDS)
 
     def send(self, number: int) -> None:
         """Send a signal."""
@@ -418,6 +430,10 @@ class Stage:
 
         asyncio.run(self._produce(put, transaction, abort))
 
+    def told(self, sent: Iterable[Sent]) -> list[tuple[int, ev.Event | ev.Tick]]:
+        """Return events with the partitions of the log in which they belong."""
+        return [(partition_of(one.event.user_id.encode(), PARTITIONS), one.event) for one in sent]
+
     def tick(self, moment: float) -> None:
         """Write a tick into every partition of the log."""
         self.tell([(partition, ev.Tick(time=moment)) for partition in range(PARTITIONS)])
@@ -467,6 +483,15 @@ class Stage:
 
     # -- waiting
 
+    def held(self, worker: Worker, partitions: int) -> None:
+        """Wait until a worker holds so many partitions of the log and is ready."""
+
+        def holds() -> bool:
+            figures = worker.metrics()
+            return figures.get("encore_partitions") == partitions and figures.get("encore_ready") == 1
+
+        self.until(holds, f"{partitions} partitions held")
+
     def until(self, holds: Callable[[], object], what: str) -> None:
         """Wait until something holds; a worker that ends by itself meanwhile is a failure, and so is too long a wait."""
         deadline = time.monotonic() + PATIENCE
@@ -508,14 +533,18 @@ class Stage:
         """Tick a last time, and wait until people and outputs are those of an undisturbed run; then end all workers."""
         self.until_applied()
         self.tick(until)
+        self.settle(sent, until)
+        for worker in self.workers:
+            if worker.running:
+                assert worker.stop() == 0
+        agree(self.scribe, Reference.of(sent, self.world, until))
+
+    def settle(self, sent: Iterable[Sent], until: float) -> None:
+        """Wait until people and outputs are those of an undisturbed run."""
         reference = Reference.of(sent, self.world, until)
         deadline = time.monotonic() + PATIENCE / 2
         while differences(self.scribe, reference) and time.monotonic() < deadline:
             time.sleep(0.3)
-        agree(self.scribe, reference)
-        for worker in self.workers:
-            if worker.running:
-                assert worker.stop() == 0
         agree(self.scribe, reference)
 
 
@@ -527,7 +556,7 @@ def agree(scribe: Scribe, reference: Reference) -> None:
 
 def differences(scribe: Scribe, reference: Reference) -> list[str]:
     """Return in words where people and outputs differ from an undisturbed run."""
-    found = scribe.people()
+    found = scribe.people(reference.rules)
     wrong = _unlike(reference.people, found)
     wrong += [f"{key.decode()}: {len(one.outbox)} outputs never left" for key, one in found.items() if one.outbox]
     for topic, said in scribe.outputs().items():

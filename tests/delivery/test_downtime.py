@@ -1,1 +1,57 @@
-"""Days of backlog after an outage, on a real Kafka."""
+"""Days of backlog after an outage, on a real Kafka: two topics of different length, read without losing anybody's order."""
+
+from __future__ import annotations
+
+import signal
+
+from models import events as ev
+from streams import topics
+from tests.brokers import Kafka
+from tests.delivery.harness import END, HOUR, LEARNING, PARTITIONS, Sent, Stage, history, slices
+
+
+def test_three_days_of_backlog_make_nobody_silent(kafka: Kafka, prefix: str) -> None:
+    """Nobody is called silent because the other topic was read first; a crash in the middle changes nothing.
+
+    Collectors write in transactions, and every other transaction is aborted, the last one too: what those wrote never
+    was. People's events are minutes from order only by as much as the lateness allows.
+    """
+    sent = history(400)
+    with Stage(kafka, prefix) as stage:
+        marks = _collected(stage, sent)
+        first = stage.worker()
+        stage.until(lambda: stage.scribe.records[topics.ALERTS], "the first alerts")
+        first.kill()
+        stage.worker()
+        stage.until_ingested(marks)
+        stage.finish(sent, END)
+
+
+def test_a_backlog_read_by_two_workers_makes_nobody_silent(kafka: Kafka, prefix: str) -> None:
+    """Two workers share the inputs: neither runs ahead of the other, though each reads partitions of its own."""
+    sent = history(1_000)
+    with Stage(kafka, prefix) as stage:
+        workers = [stage.worker(), stage.worker()]
+        for worker in workers:
+            stage.held(worker, PARTITIONS // 2)
+        for worker in workers:  # shorter than their session lasts: they keep what they have
+            worker.send(signal.SIGSTOP)
+        marks = stage.send(sent)
+        for worker in workers:
+            worker.send(signal.SIGCONT)
+        stage.until_ingested(marks)
+        stage.finish(sent, END)
+
+
+def _collected(stage: Stage, sent: list[Sent]) -> dict[tuple[str, int], int]:
+    """Send a history in transactions, each followed by one that is taken back; return where it ends."""
+    marks: dict[tuple[str, int], int] = {}
+    for piece in slices(sent, 12 * HOUR):
+        marks |= stage.send(piece, transaction=f"{stage.settings.group}-collector")
+        junk = [Sent(_void(one.event), topic) for one in piece[::5] for topic in (one.topic, LEARNING)]
+        stage.send(junk, transaction=f"{stage.settings.group}-collector", abort=True)
+    return marks
+
+
+def _void(event: ev.Event) -> ev.Event:
+    return ev.Purchase(id=f"{event.id} void", user_id=event.user_id, time=event.time + 24 * HOUR, amount=1.0)
