@@ -20,6 +20,7 @@ from streams.clock import Slice
 from streams.codec import Record
 from streams.deadletters import Cemetery
 from streams.metrics import Metrics
+from streams.one import OneReader
 from streams.security import client
 from streams.sender import Sender
 from streams.settings import Settings
@@ -55,6 +56,7 @@ class Ingest:
             group_id=f"{self._settings.group}-ingest",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            partition_assignment_strategy=(OneReader,),
             isolation_level="read_committed",
             session_timeout_ms=int(self._settings.session_timeout * 1000),
             heartbeat_interval_ms=int(min(3.0, self._settings.session_timeout / 3) * 1000),

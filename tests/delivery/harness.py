@@ -221,7 +221,7 @@ def _by_user(sent: Iterable[Sent]) -> dict[str, list[ev.Event]]:
 
 
 class Scribe:
-    """Writes down every record of some topics, as committed, from a thread of its own; a broker that is away is awaited."""
+    """Writes down every committed record of some topics, from a thread of its own; a broker that is away is awaited."""
 
     def __init__(self, broker: Kafka, prefix: str, wanted: Iterable[str]) -> None:
         self.records: dict[str, list[Any]] = defaultdict(list)
@@ -493,7 +493,7 @@ class Stage:
         self.until(holds, f"{partitions} partitions held")
 
     def until(self, holds: Callable[[], object], what: str) -> None:
-        """Wait until something holds; a worker that ends by itself meanwhile is a failure, and so is too long a wait."""
+        """Wait until something holds."""
         deadline = time.monotonic() + PATIENCE
         while not holds():
             assert time.monotonic() < deadline, f"not within {PATIENCE:.0f} s: {what}"

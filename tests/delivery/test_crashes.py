@@ -6,7 +6,7 @@ import time
 from random import Random
 
 from tests.brokers import Kafka, RealKafka
-from tests.delivery.harness import END, HOUR, Stage, by_person, history
+from tests.delivery.harness import END, HOUR, PARTITIONS, Stage, by_person, history
 
 
 def test_a_worker_killed_three_times_leaves_no_trace(kafka: Kafka, prefix: str) -> None:
@@ -29,6 +29,8 @@ def test_a_broker_killed_under_load_loses_nothing(own_kafka: RealKafka, prefix: 
     sent = by_person(history(200))
     with Stage(own_kafka, prefix, lateness="6h") as stage:
         workers = [stage.worker(), stage.worker()]
+        for worker in workers:
+            stage.held(worker, PARTITIONS // 2)
         stage.play(sent, HOUR, {20: own_kafka.restart, 50: own_kafka.restart})
         assert all(worker.running for worker in workers)
         stage.finish(sent, END)

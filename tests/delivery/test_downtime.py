@@ -1,4 +1,4 @@
-"""Days of backlog after an outage, on a real Kafka: two topics of different length, read without losing anybody's order."""
+"""Days of backlog after an outage, on a real Kafka: two topics of different length, read in nearly one order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def test_three_days_of_backlog_make_nobody_silent(kafka: Kafka, prefix: str) -> 
     """Nobody is called silent because the other topic was read first; a crash in the middle changes nothing.
 
     Collectors write in transactions, and every other transaction is aborted, the last one too: what those wrote never
-    was. People's events are minutes from order only by as much as the lateness allows.
+    was.
     """
     sent = history(400)
     with Stage(kafka, prefix) as stage:
@@ -28,7 +28,7 @@ def test_three_days_of_backlog_make_nobody_silent(kafka: Kafka, prefix: str) -> 
 
 
 def test_a_backlog_read_by_two_workers_makes_nobody_silent(kafka: Kafka, prefix: str) -> None:
-    """Two workers share the inputs: neither runs ahead of the other, though each reads partitions of its own."""
+    """Two workers are there for the inputs: none runs ahead of another, whoever reads what."""
     sent = history(1_000)
     with Stage(kafka, prefix) as stage:
         workers = [stage.worker(), stage.worker()]

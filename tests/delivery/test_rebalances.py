@@ -37,25 +37,6 @@ def test_workers_join_and_leave_in_mid_stream(kafka: Kafka, prefix: str) -> None
         stage.finish(sent, END)
 
 
-def test_a_frozen_worker_comes_back_and_spoils_nothing(kafka: Kafka, prefix: str) -> None:
-    """SIGSTOP past the session timeout: another worker takes over, and what the frozen one wakes up with is void."""
-    sent = by_person(history(200))
-    with Stage(kafka, prefix, lateness="6h", commit_every="2s") as stage:
-        frozen = stage.worker()
-
-        def freeze() -> None:
-            frozen.send(signal.SIGSTOP)
-            stage.held(stage.worker(), PARTITIONS)
-
-        stage.held(frozen, PARTITIONS)
-        stage.play(
-            sent,
-            HOUR,
-            {6: freeze, 40: lambda: frozen.send(signal.SIGCONT), 45: lambda: stage.held(frozen, PARTITIONS // 2)},
-        )
-        stage.finish(sent, END)
-
-
 def test_who_hands_over_in_peace_leaves_nothing_to_redo(kafka: Kafka, prefix: str) -> None:
     """What was applied is committed when a partition goes or the worker is told to end, however rare commits are.
 

@@ -1,0 +1,260 @@
+"""The guards of delivery one by one, without a broker, where a run with one would seldom show that a guard is gone.
+
+The keeper of the partitions is driven as Faust drives it, the consumer's commits as its loop does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from faust.types import TP
+
+from models import events as ev
+from streams import envelope as env
+from streams import topics
+from streams.engine.app import App
+from streams.engine.consumer import ChunkConsumer
+from streams.fold import Fold
+from streams.metrics import Metrics
+from streams.settings import Settings
+from streams.users import Users
+from tests.delivery.harness import START
+from tests.streams.doubles import Outlet, Put, Record, Times, turn
+from tests.streams.stations import NIGHTS
+
+EVENTS = TP(topics.EVENTS, 0)
+
+
+class Office:
+    """A worker's keeper over an outlet that a test acknowledges, at the offsets that the changelog gives."""
+
+    def __init__(self) -> None:
+        self.outlet, self.metrics = Outlet(), Metrics()
+        app = SimpleNamespace(producer=SimpleNamespace(sender=self.outlet), rebalancing=False)
+        self.users = Users(cast(App, app), Settings(clock="source"), self.metrics, lambda: NIGHTS, 1)
+
+    def begin(self) -> Office:
+        """Be given the partition with an empty changelog; the fence is acknowledged at offset 0."""
+        self.users.recovered({0})
+        self.acknowledge(0)
+        return self
+
+    @property
+    def fold(self) -> Fold:
+        return self.users.folds[0]
+
+    def apply(self, offset: int, user: str = "Ada") -> None:
+        event = ev.Login(id=f"{user} {offset}", user_id=user, time=START + offset)
+        self.fold.apply([Record(topics.EVENTS, 0, offset, int(event.time * 1_000), user.encode(), ev.encode(event))])
+
+    def waiting(self) -> list[Put]:
+        return self.outlet.open(topics.PEOPLE)
+
+    def acknowledge(self, first: int) -> None:
+        """Acknowledge what waits for the changelog, from this offset on."""
+        for offset, put in enumerate(self.waiting(), first):
+            put.done.set_result(SimpleNamespace(offset=offset))
+        turn()
+
+    def settle(self, first: int) -> int:
+        """Write everybody, and acknowledge all there is until nobody has anything to say; return the next offset."""
+        while self.fold.people.dirty or self.outlet.open():
+            self.fold.flush()
+            count = len(self.waiting())
+            self.acknowledge(first)
+            first += count
+            self.outlet.acknowledge()
+        return first
+
+
+def changelog(office: Office) -> list[tuple[bytes, bytes | None]]:
+    return [(put.key or b"", put.value) for put in office.outlet.on(topics.PEOPLE)]
+
+
+def test_recovery_reads_on_behind_what_was_written_here() -> None:
+    """With an empty changelog, too: what stands here is not read back over what has changed since."""
+    office = Office()
+    assert office.users.persisted(0) is None
+    office.begin()
+    assert office.users.persisted(0) == 0
+    office.apply(0)
+    office.settle(1)
+    assert office.users.persisted(0) == len(office.outlet.on(topics.PEOPLE)) - 1
+
+
+def test_a_foreign_record_in_the_changelog_is_read_before_ours_behind_it() -> None:
+    """A gap in our own acknowledgements is what another owner wrote: recovery must not begin behind it."""
+    office = Office().begin()
+    office.apply(0)
+    office.fold.flush()
+    office.acknowledge(40)
+    assert office.users.persisted(0) == 0
+
+
+def test_a_partition_that_another_owner_had_meanwhile_begins_anew() -> None:
+    """Faust says it stayed; but people came whom nobody here has in the queue, and their outputs may not have left."""
+    frozen, successor = Office().begin(), Office()
+    frozen.apply(0, "Ada")
+    successor.users.restore(0, *changelog(frozen)[0], 0)
+    successor.users.recovered({0})
+    successor.apply(0, "Ada")
+    successor.apply(1, "Eve")
+    successor.fold.flush()
+    for offset, (key, value) in enumerate(changelog(successor), 1):
+        frozen.users.restore(0, key, value, offset)
+    frozen.users.recovered({0})
+    assert frozen.fold.people.fence == successor.fold.people.fence + 1
+    assert [frozen.fold.people.get(key).offset for key in (b"Ada", b"Eve")] == [0, 1]
+    assert len(frozen.fold.due) == 2
+    assert {put.key for put in frozen.outlet.on(topics.PROFILES)} == {b"Ada", b"Eve"}
+
+
+def test_a_partition_that_stays_goes_on() -> None:
+    """Whose changelog nobody else wrote to: what was applied and not yet written stays as it is."""
+    office = Office().begin()
+    office.apply(0)
+    fold = office.fold
+    office.users.recovered({0})
+    assert office.fold is fold
+    assert fold.people.dirty == {b"Ada"}
+
+
+def test_a_partition_that_goes_is_forgotten_and_says_nothing_more() -> None:
+    """The next owner delivers what was not acknowledged; what Kafka says of our records changes nothing any more."""
+    office = Office().begin()
+    office.apply(0)
+    office.fold.flush()
+    gone = office.fold
+    office.users.drop({0})
+    office.acknowledge(1)
+    assert not [put for put in office.outlet.all if put.topic != topics.PEOPLE]
+    assert (office.users.folds, office.users.persisted(0), len(gone.outbox)) == ({}, None, 0)
+    office.users.recovered({0})
+    assert office.fold.people.get(b"Ada").person.activity.events == 0
+
+
+def test_a_partition_comes_back_with_what_the_changelog_has() -> None:
+    """State, fence, and the outputs of which nobody knows whether they arrived, before any new event."""
+    first, second = Office().begin(), Office()
+    first.apply(0)
+    first.fold.flush()
+    for offset, (key, value) in enumerate(changelog(first)):
+        second.users.restore(0, key, value, offset)
+    assert second.users.persisted(0) == 1
+    second.users.recovered({0})
+    fences = [env.fence_of(value or b"") for _, value in changelog(second)]
+    assert fences == [first.fold.people.fence + 1]
+    assert [put.topic for put in second.outlet.all if put.topic != topics.PEOPLE] == [topics.PROFILES]
+    assert second.fold.people.get(b"Ada").offset == 0
+    second.fold.drain(Times(1))
+
+
+# -- the consumer -----------------------------------------------------------------------------------------------------
+
+
+class Barrier:
+    """A producer whose flush a test lets through."""
+
+    def __init__(self) -> None:
+        self.flushed = asyncio.Event()
+        self.failure: Exception | None = None
+
+    async def flush(self) -> None:
+        await self.flushed.wait()
+        if self.failure:
+            raise self.failure
+
+
+def consumer(producer: Any, *mine: TP) -> tuple[ChunkConsumer, list[dict[TP, int]]]:
+    """Return a consumer that holds some partitions, and the commits that reach its broker."""
+    made, commits = ChunkConsumer.__new__(ChunkConsumer), list[dict[TP, int]]()
+
+    async def commit(offsets: dict[TP, int]) -> bool:
+        commits.append(dict(offsets))
+        return True
+
+    monitor = SimpleNamespace(on_tp_commit=lambda offsets: None)
+    parts: dict[str, Any] = {
+        "app": SimpleNamespace(producer=producer, monitor=monitor),
+        "assignment": lambda: set(mine),
+        "_commit": commit,
+        "_safe": {},
+        "_acked": defaultdict(list),
+        "_acked_index": defaultdict(set),
+        "_committed_offset": {},
+    }
+    for part, value in parts.items():
+        setattr(made, part, value)
+    return made, commits
+
+
+def test_nothing_is_committed_before_all_that_was_put_is_safe() -> None:
+    """The flush before a commit is a barrier, however long it takes."""
+
+    async def scenario() -> None:
+        barrier = Barrier()
+        chunks, commits = consumer(barrier, EVENTS)
+        committing = asyncio.ensure_future(chunks._commit_offsets({EVENTS: 5}))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert commits == []
+        barrier.flushed.set()
+        assert await committing
+        assert commits == [{EVENTS: 5}]
+
+    asyncio.run(scenario())
+
+
+def test_nothing_is_committed_after_a_failure() -> None:
+    """What the broker rejected is not in the state: its record has to come again."""
+
+    async def scenario() -> None:
+        barrier = Barrier()
+        barrier.failure = ConnectionError("rejected")
+        barrier.flushed.set()
+        chunks, commits = consumer(barrier, EVENTS)
+        with pytest.raises(ConnectionError):
+            await chunks._commit_offsets({EVENTS: 5})
+        assert commits == []
+
+    asyncio.run(scenario())
+
+
+def test_only_what_is_ours_is_committed() -> None:
+    """A partition that went is its next owner's to commit."""
+
+    async def scenario() -> None:
+        barrier = Barrier()
+        barrier.flushed.set()
+        chunks, commits = consumer(barrier, EVENTS)
+        await chunks._commit_offsets({EVENTS: 5, TP(topics.EVENTS, 1): 7})
+        await chunks._commit_offsets({TP(topics.EVENTS, 1): 7})
+        assert commits == [{EVENTS: 5}]
+
+    asyncio.run(scenario())
+
+
+def test_a_commit_that_failed_is_tried_again() -> None:
+    """What is safe stays noted until the broker has it, though no newer chunk comes."""
+    chunks, _ = consumer(None, EVENTS)
+    chunks._acked[EVENTS] += [4, 9]
+    assert [chunks._new_offset(EVENTS), chunks._new_offset(EVENTS)] == [10, 10]
+
+
+def test_what_was_acknowledged_before_an_assignment_is_void_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk acknowledged after the commit at revocation: its state may be gone, so its offset is void."""
+
+    async def given(*_: Any) -> None:
+        """Faust's part."""
+
+    monkeypatch.setattr(ChunkConsumer.__mro__[1], "on_partitions_assigned", given)
+    chunks, _ = consumer(None, EVENTS)
+    chunks._acked[EVENTS].append(4)
+    assert chunks._new_offset(EVENTS) == 5
+    chunks._acked[EVENTS].append(9)
+    asyncio.run(chunks.on_partitions_assigned({EVENTS}, 2))
+    assert chunks._new_offset(EVENTS) is None
