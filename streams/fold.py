@@ -142,8 +142,8 @@ class Fold:
             self._metrics.add("encore_duplicates_total", known)
             self._again(key, envelope, record, origin)
             return
-        if len(envelope.outbox) >= MOST_PARCELS:
-            self._cemetery.bury(record, BadEvent("state_too_large", None, f"{MOST_PARCELS} outputs are on their way"))
+        if self._full(envelope):
+            self._cemetery.bury(record, BadEvent("state_too_large", None, "too many of the person's outputs wait"))
             self.people.put(key, _marked(envelope, record, origin))
             return
         self._since = record.timestamp / 1000.0 if self._settings.clock == "wall" else self.clock.wall()
@@ -151,6 +151,12 @@ class Fold:
         woken = self._woken(key, envelope, until, world)
         self._hold(key, envelope, _marked(self._stepped(woken, record, event, world), record, origin))
         self._latest.append(max(self.last_event, event.time))
+
+    def _full(self, envelope: Envelope) -> bool:
+        """Whether what waits in the outbox leaves no room for more in a changelog record."""
+        if len(envelope.outbox) < MOST_PARCELS:
+            return False
+        return sum(len(parcel.value or b"") for parcel in envelope.outbox) > self._settings.most_bytes * 2 // 3
 
     def _known(self, record: Record, origin: tuple[str, int] | None, envelope: Envelope) -> str | None:
         if record.offset <= envelope.offset:

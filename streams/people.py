@@ -36,6 +36,7 @@ class People:
         self.tiers: Counter[int] = Counter()
         self.bytes = 0
         self.fence = 0
+        self._reign = -1
         self._erased = 0
         self._rules = rules
         self._most_hot = most_hot
@@ -51,9 +52,17 @@ class People:
             self.hot.pop(key, None)
             self._kept(key, value)
 
-    def raise_fence(self) -> None:
+    @property
+    def reigns(self) -> bool:
+        """Whether nobody has begun a reign since ours began."""
+        return self.fence == self._reign
+
+    def begin(self) -> None:
         """Begin a reign: what is written from now on stands above whatever an owner before us may still write."""
+        self.hot.clear()
+        self.dirty.clear()
         self.fence += 1
+        self._reign = self.fence
         self._write(FENCE, env.seal(Envelope(Person("")), self.fence, self._rules))
 
     def get(self, key: bytes) -> Envelope:

@@ -66,10 +66,12 @@ class Users:
     def recovered(self, partitions: set[int]) -> None:
         """Begin to apply the partitions that came; those that stayed go on."""
         self.drop(set(self._people) - partitions)
-        came = partitions - set(self.folds)
+        came = {partition for partition in partitions if self._ended(partition)}
         for partition in sorted(came):
             self._persisted.setdefault(partition, -1)
-            self._of(partition).raise_fence()
+            if partition in self.folds:
+                self.folds[partition].outbox.close()
+            self._of(partition).begin()
             self.folds[partition] = self._fold(partition)
             self.folds[partition].recovered()
         self.brought_back = sum(len(self._people[partition]) for partition in came)
@@ -88,6 +90,10 @@ class Users:
             fold = self.folds.pop(partition, None)
             if fold is not None:
                 fold.outbox.close()
+
+    def _ended(self, partition: int) -> bool:
+        """Whether a partition is new to us, or another owner had it meanwhile, whatever Faust says."""
+        return partition not in self.folds or not self._of(partition).reigns
 
     def persisted(self, partition: int) -> int | None:
         """Return how far the changelog of a partition is in what we hold."""
@@ -173,8 +179,11 @@ class Users:
         return written
 
     def _written(self, partition: int, written: asyncio.Future[Any]) -> None:
-        if partition in self._persisted and not written.cancelled() and written.exception() is None:
-            self._persisted[partition] = max(self._persisted[partition], written.result().offset)
+        """Note how far the changelog is ours; behind a gap somebody else wrote, and recovery has to read that."""
+        if partition not in self._persisted or written.cancelled() or written.exception() is not None:
+            return
+        if written.result().offset == self._persisted[partition] + 1:
+            self._persisted[partition] += 1
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
         people = list(self._people.values())

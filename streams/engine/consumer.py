@@ -123,6 +123,14 @@ class ChunkConsumer(driver.Consumer):
             self._safe.pop(tp, None)
         await super().on_partitions_revoked(revoked)
 
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Void what was acknowledged before: what it changed may belong to somebody else by now."""
+        self._safe.clear()
+        for tp in list(self._acked):
+            self._acked.pop(tp, None)
+            self._acked_index.pop(tp, None)
+        await super().on_partitions_assigned(assigned, generation_id)
+
     def resume_flow(self) -> None:
         """Let messages through; those that are not a changelog's once recovery is over and positions are sought."""
         super().resume_flow()

@@ -23,19 +23,21 @@ from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.users import Users
 from tests.delivery.harness import START
+from tests.models.people import world
 from tests.streams.doubles import Outlet, Put, Record, Times, turn
-from tests.streams.stations import NIGHTS
 
 EVENTS = TP(topics.EVENTS, 0)
+SETTINGS = Settings(clock="source")
 
 
 class Office:
     """A worker's keeper over an outlet that a test acknowledges, at the offsets that the changelog gives."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings = SETTINGS) -> None:
         self.outlet, self.metrics = Outlet(), Metrics()
         app = SimpleNamespace(producer=SimpleNamespace(sender=self.outlet), rebalancing=False)
-        self.users = Users(cast(App, app), Settings(clock="source"), self.metrics, lambda: NIGHTS, 1)
+        state = world(rules=settings.rules())
+        self.users = Users(cast(App, app), settings, self.metrics, lambda: state, 1)
 
     def begin(self) -> Office:
         """Be given the partition with an empty changelog; the fence is acknowledged at offset 0."""
@@ -47,9 +49,9 @@ class Office:
     def fold(self) -> Fold:
         return self.users.folds[0]
 
-    def apply(self, offset: int, user: str = "Ada") -> None:
-        event = ev.Login(id=f"{user} {offset}", user_id=user, time=START + offset)
-        self.fold.apply([Record(topics.EVENTS, 0, offset, int(event.time * 1_000), user.encode(), ev.encode(event))])
+    def apply(self, *offsets: int, user: str = "Ada", apart: float = 1.0) -> None:
+        """Apply a chunk of a person's logins, so many seconds apart, that no ingest wrote."""
+        self.fold.apply([login(offset, user, apart) for offset in offsets])
 
     def waiting(self) -> list[Put]:
         return self.outlet.open(topics.PEOPLE)
@@ -69,6 +71,11 @@ class Office:
             first += count
             self.outlet.acknowledge()
         return first
+
+
+def login(offset: int, user: str, apart: float) -> Record:
+    event = ev.Login(id=f"{user} {offset}", user_id=user, time=START + offset * apart)
+    return Record(topics.EVENTS, 0, offset, int(event.time * 1_000), user.encode(), ev.encode(event))
 
 
 def changelog(office: Office) -> list[tuple[bytes, bytes | None]]:
@@ -98,11 +105,11 @@ def test_a_foreign_record_in_the_changelog_is_read_before_ours_behind_it() -> No
 def test_a_partition_that_another_owner_had_meanwhile_begins_anew() -> None:
     """Faust says it stayed; but people came whom nobody here has in the queue, and their outputs may not have left."""
     frozen, successor = Office().begin(), Office()
-    frozen.apply(0, "Ada")
+    frozen.apply(0, user="Ada")
     successor.users.restore(0, *changelog(frozen)[0], 0)
     successor.users.recovered({0})
-    successor.apply(0, "Ada")
-    successor.apply(1, "Eve")
+    successor.apply(0, user="Ada")
+    successor.apply(1, user="Eve")
     successor.fold.flush()
     for offset, (key, value) in enumerate(changelog(successor), 1):
         frozen.users.restore(0, key, value, offset)
@@ -151,6 +158,30 @@ def test_a_partition_comes_back_with_what_the_changelog_has() -> None:
     assert [put.topic for put in second.outlet.all if put.topic != topics.PEOPLE] == [topics.PROFILES]
     assert second.fold.people.get(b"Ada").offset == 0
     second.fold.drain(Times(1))
+
+
+def test_a_log_read_again_from_its_beginning_changes_nobody() -> None:
+    """Though no ingest stamped its records, and far more went by than the ids that a person remembers."""
+    first, second = Office().begin(), Office()
+    first.apply(*range(60), apart=3_600.0)
+    first.settle(1)
+    for offset, (key, value) in enumerate(changelog(first)):
+        second.users.restore(0, key, value, offset)
+    second.users.recovered({0})
+    second.apply(*range(60), apart=3_600.0)
+    assert second.fold.people.get(b"Ada") == first.fold.people.get(b"Ada")
+    assert second.fold.people.dirty == {b"Ada"}
+
+
+def test_a_long_history_in_one_chunk_loses_nothing() -> None:
+    """However many outputs of a person come before Kafka acknowledges the first: a backlog is read that fast."""
+    settings = Settings(clock="source", horizon=86_400.0, lookback=2 * 86_400.0, wake_every=6 * 3_600.0)
+    office = Office(settings).begin()
+    office.apply(*range(200), apart=12 * 3_600.0)
+    office.settle(1)
+    assert office.outlet.on(topics.DEAD_LETTERS) == []
+    assert office.fold.people.get(b"Ada").person.activity.events == 200
+    assert len({put.value for put in office.outlet.on(topics.EXAMPLES)}) > 300
 
 
 # -- the consumer -----------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ def test_workers_join_and_leave_in_mid_stream(kafka: Kafka, prefix: str) -> None
         first = stage.worker()
 
         def leave(number: int) -> None:
+            stage.until(stage.workers[1].metrics, "it answers, so it hears signals")
             assert stage.workers[1].stop(number) == 0
             del stage.workers[1]
 

@@ -55,7 +55,7 @@ class Station:
         self.people = People(rules, hot, lambda key, value: self.outlet.put(PEOPLE, key, value, partition))
         for key, value in changelog:
             self.people.restore(key, value)
-        self.people.raise_fence()
+        self.people.begin()
         self.fold = Fold(
             partition,
             of,

@@ -86,11 +86,11 @@ def test_a_lower_fence_never_replaces_a_higher_one(writes: list[tuple[int, int]]
 def test_an_owner_begins_above_everything_before() -> None:
     """Each recovery raises the fence in the changelog before anything else, and all it writes carries it."""
     first = Partition()
-    first.raise_fence()
+    first.begin()
     first.put(b"u", some("u", 1))
     first.write(b"u")
     second = first.again()
-    second.raise_fence()
+    second.begin()
     assert [key for key, _ in second.written] == [FENCE]
     second.put(b"u", some("u", 2))
     second.write(b"u")
