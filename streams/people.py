@@ -50,6 +50,7 @@ class People:
         self.fence = fence
         if key != FENCE:
             self.hot.pop(key, None)
+            self.dirty.discard(key)
             self._kept(key, value)
 
     @property

@@ -17,7 +17,8 @@ from models import events as ev
 from streams import envelope as env
 from streams import topics
 from streams.engine.app import App
-from streams.engine.consumer import ChunkConsumer
+from streams.engine.consumer import ChunkConsumer, ConsumerThread
+from streams.engine.table import WriteBehindTable
 from streams.fold import Fold
 from streams.metrics import Metrics
 from streams.settings import Settings
@@ -26,7 +27,7 @@ from tests.delivery.harness import START
 from tests.models.people import world
 from tests.streams.doubles import Outlet, Put, Record, Times, turn
 
-EVENTS = TP(topics.EVENTS, 0)
+EVENTS, CHANGELOG = TP(topics.EVENTS, 0), TP(topics.PEOPLE, 0)
 SETTINGS = Settings(clock="source")
 
 
@@ -91,6 +92,15 @@ def test_recovery_reads_on_behind_what_was_written_here() -> None:
     office.apply(0)
     office.settle(1)
     assert office.users.persisted(0) == len(office.outlet.on(topics.PEOPLE)) - 1
+
+
+def test_faust_is_told_how_far_that_is() -> None:
+    """It is what Faust asks the table before it reads a changelog."""
+    office, table = Office(), WriteBehindTable.__new__(WriteBehindTable)
+    table.keeper = office.users
+    assert table.persisted_offset(CHANGELOG) is None
+    office.begin()
+    assert table.persisted_offset(CHANGELOG) == 0
 
 
 def test_a_foreign_record_in_the_changelog_is_read_before_ours_behind_it() -> None:
@@ -171,6 +181,20 @@ def test_a_log_read_again_from_its_beginning_changes_nobody() -> None:
     second.apply(*range(60), apart=3_600.0)
     assert second.fold.people.get(b"Ada") == first.fold.people.get(b"Ada")
     assert second.fold.people.dirty == {b"Ada"}
+
+
+def test_what_recovery_reads_back_is_not_written_again() -> None:
+    """A commit may come while recovery has read only the older of a person's values: that must not become the last."""
+    office = Office().begin()
+    office.apply(0)
+    end = office.settle(1)
+    old = changelog(office)[-1]
+    office.apply(1)
+    office.settle(end)
+    office.fold.people.touch(b"Ada")  # as an output does that was acknowledged
+    office.users.restore(0, *old, end - 1)
+    office.fold.flush()
+    assert office.waiting() == []
 
 
 def test_a_long_history_in_one_chunk_loses_nothing() -> None:
@@ -289,3 +313,44 @@ def test_what_was_acknowledged_before_an_assignment_is_void_after_it(monkeypatch
     chunks._acked[EVENTS].append(9)
     asyncio.run(chunks.on_partitions_assigned({EVENTS}, 2))
     assert chunks._new_offset(EVENTS) is None
+
+
+def test_nothing_but_changelogs_is_fetched_while_partitions_change_hands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faust clears its queues when streams resume: what of the log were fetched before would be read and never seen."""
+    fetched: list[set[TP]] = []
+
+    async def fetch(self: Any, wanted: set[TP], timeout: float) -> dict[TP, list[Any]]:
+        fetched.append(wanted)
+        return {}
+
+    async def pause(seconds: float) -> None:
+        """No time passes."""
+
+    monkeypatch.setattr(ChunkConsumer.__mro__[1], "_getmany", fetch)
+    chunks, _ = consumer(None, EVENTS)
+    chunks.__dict__ |= {"_is_changelog_tp": lambda tp: tp == CHANGELOG, "sleep": pause}
+    for chunks._open in (False, True):
+        asyncio.run(chunks._getmany({EVENTS, CHANGELOG}, 1.0))
+        asyncio.run(chunks._getmany({EVENTS}, 1.0))
+    assert fetched == [{CHANGELOG}, {EVENTS, CHANGELOG}, {EVENTS}]
+
+
+def test_where_nothing_was_committed_reading_begins_at_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the position has come to: an owner that died before its first commit left all to its successor."""
+    sought: list[TP] = []
+    other = TP(topics.EVENTS, 1)
+
+    async def committed(self: Any) -> dict[TP, int | None]:
+        return {EVENTS: None, other: 7, CHANGELOG: None}
+
+    async def seek(*tps: TP) -> None:
+        sought.extend(tps)
+
+    monkeypatch.setattr(ConsumerThread.__mro__[1], "seek_to_committed", committed)
+    thread = ConsumerThread.__new__(ConsumerThread)
+    thread.__dict__ |= {
+        "consumer": SimpleNamespace(_is_changelog_tp=lambda tp: tp == CHANGELOG),
+        "seek_to_beginning": seek,
+    }
+    asyncio.run(thread.seek_to_committed())
+    assert sought == [EVENTS]

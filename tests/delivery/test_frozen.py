@@ -1,0 +1,30 @@
+"""A worker that stands still for longer than its session lasts, on a real Kafka, and does not know it."""
+
+from __future__ import annotations
+
+import signal
+
+from tests.brokers import Kafka
+from tests.delivery.harness import END, HOUR, PARTITIONS, Stage, by_person, history
+
+
+def test_a_frozen_worker_comes_back_and_spoils_nothing(kafka: Kafka, prefix: str) -> None:
+    """SIGSTOP: another worker takes over, and what the frozen one writes and commits when it wakes up is void.
+
+    It is given some of its partitions back, and to Faust they never went.
+    """
+    sent = by_person(history(200))
+    with Stage(kafka, prefix, lateness="6h", commit_every="2s") as stage:
+        frozen = stage.worker()
+
+        def freeze() -> None:
+            frozen.send(signal.SIGSTOP)
+            stage.held(stage.worker(), PARTITIONS)
+
+        stage.held(frozen, PARTITIONS)
+        stage.play(
+            sent,
+            HOUR,
+            {6: freeze, 40: lambda: frozen.send(signal.SIGCONT), 45: lambda: stage.held(frozen, PARTITIONS // 2)},
+        )
+        stage.finish(sent, END)
