@@ -132,6 +132,7 @@ class Fold:
         """Write every person that changed; called before offsets are chosen."""
         for key in list(self.people.dirty):
             self.outbox.save(key)
+        self.people.shrink()
 
     def _event(self, record: Record, event: ev.Event, world: World) -> None:
         key = record.key or b""

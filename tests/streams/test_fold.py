@@ -185,6 +185,18 @@ def test_a_busy_log_is_one_with_many_events_in_a_day() -> None:
     assert not slow.fold.busy
 
 
+def test_due_work_alone_keeps_few_people_decoded() -> None:
+    """A night without events scores everybody; what was written is let go of, though no record comes."""
+    station = Station(world=CALM, hot_people=2)
+    station.apply(*(record(login(n, f"u{n}"), n) for n in range(9)))
+    station.rest()
+    station.clock.advance(NOON + 2 * DAY)
+    station.drain()
+    assert len(station.people.hot) == len(station.people.dirty) == 9
+    station.fold.flush()
+    assert len(station.people.hot) == 2
+
+
 def test_people_beyond_the_limit_cool_down() -> None:
     """Once written; memory does not grow with everybody who was ever active."""
     station = Station(world=CALM, hot_people=2)
