@@ -6,7 +6,8 @@ import time
 from random import Random
 
 from tests.brokers import Kafka, RealKafka
-from tests.delivery.harness import END, HOUR, PARTITIONS, Stage, by_person, history
+from tests.delivery.history import END, HOUR, by_person, history
+from tests.delivery.stage import PARTITIONS, Stage
 
 
 def test_a_worker_killed_three_times_leaves_no_trace(kafka: Kafka, prefix: str) -> None:

@@ -7,7 +7,8 @@ import signal
 from models import events as ev
 from streams import topics
 from tests.brokers import Kafka
-from tests.delivery.harness import END, HOUR, LEARNING, PARTITIONS, Sent, Stage, history, slices
+from tests.delivery.history import END, HOUR, LEARNING, Sent, history, slices
+from tests.delivery.stage import PARTITIONS, Stage
 
 
 def test_three_days_of_backlog_make_nobody_silent(kafka: Kafka, prefix: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 
 from tests.brokers import Kafka
-from tests.delivery.harness import END, HOUR, PARTITIONS, Stage, by_person, history
+from tests.delivery.history import END, HOUR, by_person, history
+from tests.delivery.stage import PARTITIONS, Stage
 
 
 def test_a_frozen_worker_comes_back_and_spoils_nothing(kafka: Kafka, prefix: str) -> None:

@@ -6,7 +6,9 @@ import signal
 
 from models import events as ev
 from tests.brokers import Kafka
-from tests.delivery.harness import END, HOUR, PARTITIONS, START, Sent, Stage, Worker, by_person, history
+from tests.delivery.history import END, HOUR, START, Sent, by_person, history
+from tests.delivery.process import Worker
+from tests.delivery.stage import PARTITIONS, Stage
 
 
 def test_workers_join_and_leave_in_mid_stream(kafka: Kafka, prefix: str) -> None:

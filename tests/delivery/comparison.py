@@ -1,0 +1,58 @@
+"""What did come out beside what ought to, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from models.person import Person
+from streams import envelope as env
+from tests.delivery.reference import Reference
+from tests.delivery.scribe import Scribe
+
+
+def agree(scribe: Scribe, reference: Reference) -> None:
+    """Assert that people and outputs are those of an undisturbed run."""
+    wrong = differences(scribe, reference)
+    assert not wrong, f"{len(wrong)} differences, the first:\n" + "\n".join(line[:600] for line in wrong[:12])
+
+
+def differences(scribe: Scribe, reference: Reference) -> list[str]:
+    """Return in words where people and outputs differ from an undisturbed run."""
+    found = scribe.people(reference.rules)
+    wrong = _unlike(reference.people, found)
+    wrong += [f"{key.decode()}: {len(one.outbox)} outputs never left" for key, one in found.items() if one.outbox]
+    for topic, said in scribe.outputs().items():
+        expected = reference.outputs[topic]
+        wrong += [f"{topic}: {name} is missing" for name in expected.keys() - said.keys()]
+        wrong += [f"{topic}: {name} should not be: {said[name]!r}" for name in said.keys() - expected.keys()]
+        both = said.keys() & expected.keys()
+        wrong += [
+            f"{topic}: {name} is {said[name]!r}, not {expected[name]!r}"
+            for name in both
+            if said[name] != expected[name]
+        ]
+    return wrong
+
+
+def _changed(name: str, found: object, expected: object) -> list[str]:
+    """Return the innermost fields in which two structs differ."""
+    if not isinstance(found, msgspec.Struct):
+        return [] if found == expected else [f"{name[1:]} is {found!r}, not {expected!r}"]
+    fields = found.__struct_fields__
+    return [
+        one for field in fields for one in _changed(f"{name}.{field}", getattr(found, field), getattr(expected, field))
+    ]
+
+
+def _unlike(people: Mapping[str, Person], found: Mapping[bytes, env.Envelope]) -> list[str]:
+    wrong = []
+    for user, person in people.items():
+        envelope = found.get(user.encode())
+        forgotten = person.ledger.erased_at >= 0 and not person.activity.events
+        if forgotten != (envelope is None):
+            wrong.append(f"{user}: " + ("was not forgotten" if forgotten else "is missing"))
+        elif envelope is not None and envelope.person != person:
+            wrong.append(f"{user}: " + "; ".join(_changed("", envelope.person, person)))
+    return wrong + [f"{key.decode()}: nobody" for key in found if key.decode() not in people]

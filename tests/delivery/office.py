@@ -1,0 +1,71 @@
+"""A worker's keeper without a broker, driven as Faust drives it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import cast
+
+from models import events as ev
+from streams import topics
+from streams.engine.app import App
+from streams.fold import Fold
+from streams.metrics import Metrics
+from streams.settings import Settings
+from streams.users import Users
+from tests.delivery.history import START
+from tests.models.people import world
+from tests.streams.doubles import Outlet, Put, Record, turn
+
+SETTINGS = Settings(clock="source")
+
+
+class Office:
+    """A worker's keeper over an outlet that a test acknowledges, at the offsets that the changelog gives."""
+
+    def __init__(self, settings: Settings = SETTINGS) -> None:
+        self.outlet, self.metrics = Outlet(), Metrics()
+        app = SimpleNamespace(producer=SimpleNamespace(sender=self.outlet), rebalancing=False)
+        state = world(rules=settings.rules())
+        self.users = Users(cast(App, app), settings, self.metrics, lambda: state, 1)
+
+    def begin(self) -> Office:
+        """Be given the partition with an empty changelog; the fence is acknowledged at offset 0."""
+        self.users.recovered({0})
+        self.acknowledge(0)
+        return self
+
+    @property
+    def fold(self) -> Fold:
+        return self.users.folds[0]
+
+    def apply(self, *offsets: int, user: str = "Ada", apart: float = 1.0) -> None:
+        """Apply a chunk of a person's logins, so many seconds apart, that no ingest wrote."""
+        self.fold.apply([login(offset, user, apart) for offset in offsets])
+
+    def waiting(self) -> list[Put]:
+        return self.outlet.open(topics.PEOPLE)
+
+    def acknowledge(self, first: int) -> None:
+        """Acknowledge what waits for the changelog, from this offset on."""
+        for offset, put in enumerate(self.waiting(), first):
+            put.done.set_result(SimpleNamespace(offset=offset))
+        turn()
+
+    def settle(self, first: int) -> int:
+        """Write everybody, and acknowledge all there is until nobody has anything to say; return the next offset."""
+        while self.fold.people.dirty or self.outlet.open():
+            self.fold.flush()
+            count = len(self.waiting())
+            self.acknowledge(first)
+            first += count
+            self.outlet.acknowledge()
+        return first
+
+
+def login(offset: int, user: str, apart: float) -> Record:
+    event = ev.Login(id=f"{user} {offset}", user_id=user, time=START + offset * apart)
+    return Record(topics.EVENTS, 0, offset, int(event.time * 1_000), user.encode(), ev.encode(event))
+
+
+def changelog(office: Office) -> list[tuple[bytes, bytes | None]]:
+    return [(put.key or b"", put.value) for put in office.outlet.on(topics.PEOPLE)]

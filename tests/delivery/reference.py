@@ -1,0 +1,92 @@
+"""What ought to come out of a history, worked out without any of `streams` but its spelling of outputs.
+
+For each person their events in order through `retention.wake` and `retention.step`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import cache
+from math import nextafter
+from typing import NamedTuple
+
+import msgspec
+
+from models import churn, features, retention
+from models import events as ev
+from models.activity import DAY
+from models.churn import Learner
+from models.outputs import Example, Forgotten, Output
+from models.person import Person, next_due
+from models.rules import Rules
+from models.world import World
+from streams import codec, topics
+from tests.delivery.history import START, Sent, history
+
+OUT = (topics.ALERTS, topics.TRIGGERS, topics.DECISIONS, topics.EXAMPLES, topics.PROFILES)
+
+Outputs = dict[str, dict[str, set[bytes]]]
+"""By topic and id, every content that went out under it."""
+
+
+class Reference(NamedTuple):
+    """The people and outputs of an undisturbed run, by the two functions of `models.retention` alone."""
+
+    people: dict[str, Person]
+    outputs: Outputs
+    rules: Rules
+
+    @classmethod
+    def of(cls, sent: Iterable[Sent], world: World, until: float) -> Reference:
+        """Work it out for a history, up to a last tick."""
+        by_user: dict[str, list[ev.Event]] = defaultdict(list)
+        for one in sent:
+            by_user[one.event.user_id].append(one.event)
+        people, outputs = {}, {topic: defaultdict(set) for topic in OUT}
+        for user, events in by_user.items():
+            people[user], said = lived(user, events, world, until)
+            for output in said:
+                if not isinstance(output, Forgotten):
+                    outputs[codec.address(output)[0]][output.id].add(codec.written(output) or b"")
+        return cls(people, {topic: dict(by_id) for topic, by_id in outputs.items()}, world.rules)
+
+
+def lived(user: str, events: Iterable[ev.Event], world: World, until: float) -> tuple[Person, list[Output]]:
+    """Take a person through their events and, as it falls due in between, through time."""
+    person, said = Person(user), list[Output]()
+    for event in events:
+        person, more = _woken(person, nextafter(event.time, 0.0), world)
+        moved = retention.step(person, event, world)
+        person, said = moved.person, [*said, *more, *moved.outputs]
+        if not person.id:  # forgotten: whoever comes back under the same name is somebody new
+            person = msgspec.structs.replace(person, id=user)
+    person, more = _woken(person, until - world.rules.lateness, world)
+    return person, said + more
+
+
+def _woken(person: Person, until: float, world: World) -> tuple[Person, list[Output]]:
+    said = list[Output]()
+    while (due := next_due(person, world.rules)) <= until:
+        moved = retention.wake(person, due, world)
+        person, said = moved.person, [*said, *moved.outputs]
+    return person, said
+
+
+@cache
+def frozen_model(rules: Rules) -> bytes:
+    """Return the snapshot of a model that learned from other people's history and learns no more."""
+    learner = Learner()
+    for user, events in _by_user(history(80, 6.0, seed=77)).items():
+        for output in lived(user, events, World(rules=rules), START + 9 * DAY)[1]:
+            if isinstance(output, Example):
+                learner.learn(features.array(output.x), output.churned)
+    assert learner.labels > 100
+    return churn.sealed(learner.snapshot(0))
+
+
+def _by_user(sent: Iterable[Sent]) -> dict[str, list[ev.Event]]:
+    by_user: dict[str, list[ev.Event]] = defaultdict(list)
+    for one in sent:
+        by_user[one.event.user_id].append(one.event)
+    return by_user

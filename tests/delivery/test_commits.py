@@ -1,0 +1,161 @@
+"""The guards of the consumer one by one: what is read, what is committed, and when. No broker; its loop is driven."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from faust.types import TP
+
+from streams import topics
+from streams.engine.consumer import ChunkConsumer, ConsumerThread
+
+EVENTS, CHANGELOG = TP(topics.EVENTS, 0), TP(topics.PEOPLE, 0)
+
+
+class Barrier:
+    """A producer whose flush a test lets through."""
+
+    def __init__(self) -> None:
+        self.flushed = asyncio.Event()
+        self.failure: Exception | None = None
+
+    async def flush(self) -> None:
+        await self.flushed.wait()
+        if self.failure:
+            raise self.failure
+
+
+def consumer(producer: Any, *mine: TP) -> tuple[ChunkConsumer, list[dict[TP, int]]]:
+    """Return a consumer that holds some partitions, and the commits that reach its broker."""
+    made, commits = ChunkConsumer.__new__(ChunkConsumer), list[dict[TP, int]]()
+
+    async def commit(offsets: dict[TP, int]) -> bool:
+        commits.append(dict(offsets))
+        return True
+
+    monitor = SimpleNamespace(on_tp_commit=lambda offsets: None)
+    parts: dict[str, Any] = {
+        "app": SimpleNamespace(producer=producer, monitor=monitor),
+        "assignment": lambda: set(mine),
+        "_commit": commit,
+        "_safe": {},
+        "_acked": defaultdict(list),
+        "_acked_index": defaultdict(set),
+        "_committed_offset": {},
+    }
+    for part, value in parts.items():
+        setattr(made, part, value)
+    return made, commits
+
+
+def test_nothing_is_committed_before_all_that_was_put_is_safe() -> None:
+    """The flush before a commit is a barrier, however long it takes."""
+
+    async def scenario() -> None:
+        barrier = Barrier()
+        chunks, commits = consumer(barrier, EVENTS)
+        committing = asyncio.ensure_future(chunks._commit_offsets({EVENTS: 5}))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert commits == []
+        barrier.flushed.set()
+        assert await committing
+        assert commits == [{EVENTS: 5}]
+
+    asyncio.run(scenario())
+
+
+def test_nothing_is_committed_after_a_failure() -> None:
+    """What the broker rejected is not in the state: its record has to come again."""
+
+    async def scenario() -> None:
+        barrier = Barrier()
+        barrier.failure = ConnectionError("rejected")
+        barrier.flushed.set()
+        chunks, commits = consumer(barrier, EVENTS)
+        with pytest.raises(ConnectionError):
+            await chunks._commit_offsets({EVENTS: 5})
+        assert commits == []
+
+    asyncio.run(scenario())
+
+
+def test_only_what_is_ours_is_committed() -> None:
+    """A partition that went is its next owner's to commit."""
+
+    async def scenario() -> None:
+        barrier = Barrier()
+        barrier.flushed.set()
+        chunks, commits = consumer(barrier, EVENTS)
+        await chunks._commit_offsets({EVENTS: 5, TP(topics.EVENTS, 1): 7})
+        await chunks._commit_offsets({TP(topics.EVENTS, 1): 7})
+        assert commits == [{EVENTS: 5}]
+
+    asyncio.run(scenario())
+
+
+def test_a_commit_that_failed_is_tried_again() -> None:
+    """What is safe stays noted until the broker has it, though no newer chunk comes."""
+    chunks, _ = consumer(None, EVENTS)
+    chunks._acked[EVENTS] += [4, 9]
+    assert [chunks._new_offset(EVENTS), chunks._new_offset(EVENTS)] == [10, 10]
+
+
+def test_what_was_acknowledged_before_an_assignment_is_void_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk acknowledged after the commit at revocation: its state may be gone, so its offset is void."""
+
+    async def given(*_: Any) -> None:
+        """Faust's part."""
+
+    monkeypatch.setattr(ChunkConsumer.__mro__[1], "on_partitions_assigned", given)
+    chunks, _ = consumer(None, EVENTS)
+    chunks._acked[EVENTS].append(4)
+    assert chunks._new_offset(EVENTS) == 5
+    chunks._acked[EVENTS].append(9)
+    asyncio.run(chunks.on_partitions_assigned({EVENTS}, 2))
+    assert chunks._new_offset(EVENTS) is None
+
+
+def test_nothing_but_changelogs_is_fetched_while_partitions_change_hands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faust clears its queues when streams resume: what of the log were fetched before would be read and never seen."""
+    fetched: list[set[TP]] = []
+
+    async def fetch(self: Any, wanted: set[TP], timeout: float) -> dict[TP, list[Any]]:
+        fetched.append(wanted)
+        return {}
+
+    async def pause(seconds: float) -> None:
+        """No time passes."""
+
+    monkeypatch.setattr(ChunkConsumer.__mro__[1], "_getmany", fetch)
+    chunks, _ = consumer(None, EVENTS)
+    chunks.__dict__ |= {"_is_changelog_tp": lambda tp: tp == CHANGELOG, "sleep": pause}
+    for chunks._open in (False, True):
+        asyncio.run(chunks._getmany({EVENTS, CHANGELOG}, 1.0))
+        asyncio.run(chunks._getmany({EVENTS}, 1.0))
+    assert fetched == [{CHANGELOG}, {EVENTS, CHANGELOG}, {EVENTS}]
+
+
+def test_where_nothing_was_committed_reading_begins_at_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the position has come to: an owner that died before its first commit left all to its successor."""
+    sought: list[TP] = []
+    other = TP(topics.EVENTS, 1)
+
+    async def committed(self: Any) -> dict[TP, int | None]:
+        return {EVENTS: None, other: 7, CHANGELOG: None}
+
+    async def seek(*tps: TP) -> None:
+        sought.extend(tps)
+
+    monkeypatch.setattr(ConsumerThread.__mro__[1], "seek_to_committed", committed)
+    thread = ConsumerThread.__new__(ConsumerThread)
+    thread.__dict__ |= {
+        "consumer": SimpleNamespace(_is_changelog_tp=lambda tp: tp == CHANGELOG),
+        "seek_to_beginning": seek,
+    }
+    asyncio.run(thread.seek_to_committed())
+    assert sought == [EVENTS]
