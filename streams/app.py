@@ -15,7 +15,7 @@ from faust.tables.manager import TableManager
 from streams import topics
 from streams.broadcast import Broadcast
 from streams.clock import Ticker
-from streams.engine.app import App, BeforeCommit, RawChunks, new_app
+from streams.engine.app import App, BeforeCommit, new_app
 from streams.engine.producer import Producer
 from streams.engine.table import WriteBehindTable, changelog
 from streams.envelope import Envelope
@@ -131,7 +131,7 @@ class Worker:
             )
             table.keeper = self.users
             app.tables.add(table)
-            self._agent(app, topics.EVENTS, "users", self.users.take)
+            app.deliver(name(settings, topics.EVENTS), "users", self.users.take)
             app.task(self.users.idle)
             app.task(self._tick)
             flushes.append(self.users.flush)
@@ -139,16 +139,6 @@ class Worker:
             self._training(app, flushes)
         app.sensors.add(BeforeCommit(lambda: [flush() for flush in flushes]))
         return app
-
-    def _agent(self, app: App, topic: str, agent: str, take: Any) -> None:
-        """Have chunks of a topic delivered, one after the other."""
-        source = app.topic(name(self.settings, topic), schema=RawChunks(), internal=False)
-
-        async def loop(stream: Any) -> None:
-            async for event in stream.events():
-                await take(event.message.partition, event.message.value)
-
-        app.agent(source, name=agent, concurrency=1)(loop)
 
     def _training(self, app: App, flushes: list[Any]) -> None:
         trainers: list[Trainer] = []
@@ -165,7 +155,7 @@ class Worker:
             mine = name(self.settings, topics.EXAMPLES) in {tp.topic for tp in app.consumer.assignment()}
             await trainer().own(mine)
 
-        self._agent(app, topics.EXAMPLES, "trainer", take)
+        app.deliver(name(self.settings, topics.EXAMPLES), "trainer", take)
         app.on_rebalance_complete.connect(given, weak=False)
         flushes.append(lambda: trainer().flush())
 

@@ -9,6 +9,7 @@ import time
 from typing import Protocol
 
 NOT_YET = float("-inf")
+_EVEN_ASLEEP = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Clock:
@@ -77,6 +78,11 @@ class Ticker:
 def monotonic() -> float:
     """Return seconds that only ever grow, for durations."""
     return time.monotonic()
+
+
+def awake() -> float:
+    """Return seconds that only ever grow and, where the system can tell, count the time in which it slept."""
+    return time.clock_gettime(_EVEN_ASLEEP)
 
 
 def wall() -> float:

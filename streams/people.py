@@ -15,10 +15,15 @@ from models.person import Person
 from models.rules import Rules
 from streams import envelope as env
 from streams.envelope import Envelope
+from streams.stores import Memory, Store
 
 Write = Callable[[bytes, bytes | None], "asyncio.Future[Any]"]
 TOMBSTONE = b"\0erased/"
 FENCE = b"\0fence"
+
+
+class Dethroned(Exception):
+    """Another owner of the partition has begun a reign above ours: what we write is void."""
 
 
 class People:
@@ -26,32 +31,100 @@ class People:
 
     `cold` holds for every key the bytes that were last written or recovered; `hot` what was decoded or changed since;
     `dirty` the keys whose hot value is not in the changelog yet. A person who was erased stands under a hash of their
-    key, so that the id itself is gone.
+    key, so that the id itself is gone. `gaps` are offsets between acknowledgements of our own writes: others wrote
+    there, and `met` has to be told what.
     """
 
-    def __init__(self, rules: Rules, most_hot: int, write: Write) -> None:
-        self.cold: dict[bytes, bytes] = {}
+    def __init__(self, rules: Rules, most_hot: int, write: Write, cold: Store | None = None) -> None:
+        self.cold: Store = Memory() if cold is None else cold
         self.hot: dict[bytes, Envelope] = {}
         self.dirty: set[bytes] = set()
+        self.gaps: list[range] = []
         self.tiers: Counter[int] = Counter()
         self.bytes = 0
-        self.fence = 0
+        self.fence = self.cold.fence
         self._reign = -1
+        self._known = 0
         self._erased = 0
+        self._far = -1
+        self._spoiled: set[bytes] = set()
         self._rules = rules
         self._most_hot = most_hot
         self._write = write
 
-    def restore(self, key: bytes, value: bytes | None) -> None:
-        """Take a value from the changelog: it stands unless an owner with a higher fence has written before."""
-        fence = env.fence_of(value) if value is not None else self.fence
-        if fence < self.fence:
-            return  # whoever wrote this had lost the partition
-        self.fence = fence
+    # -- what the changelog has
+
+    def restore(self, key: bytes, value: bytes | None, fence: int | None = None) -> None:
+        """Take a value from the changelog: it stands unless an owner with a higher fence has written before.
+
+        Args:
+            key: whose value it is.
+            value: none deletes.
+            fence: under which it was deleted, where that is known; a value carries its own.
+        """
+        under = env.fence_of(value) if value is not None else self.fence if fence is None else fence
+        if under < self.fence:  # whoever wrote this had lost the partition; compaction may prefer it to what stands
+            self._spoiled.add(key)
+            return
+        self.fence = self.cold.fence = under
+        self._spoiled.discard(key)
         if key != FENCE:
-            self.hot.pop(key, None)
-            self.dirty.discard(key)
-            self._kept(key, value)
+            if self.hot:
+                self.hot.pop(key, None)
+                self.dirty.discard(key)
+            self.cold.logged(key, value)
+
+    def logged(self, key: bytes, value: bytes | None, offset: int, fence: int) -> None:
+        """Note that the changelog has what we wrote under a fence, and where."""
+        if offset <= self.cold.position:
+            return  # a recovery has read it back
+        if fence < self.fence:
+            self._spoiled.add(key)
+        else:
+            self.cold.fence = max(self.cold.fence, fence)
+            if key != FENCE:
+                self.cold.logged(key, value)
+        far = max(self._far, self.cold.position)
+        if offset > far + 1:
+            self.gaps.append(range(far + 1, offset))
+        self._far = max(far, offset)
+        self._advance()
+
+    def met(self, key: bytes, value: bytes | None, fence: int | None) -> None:
+        """Take what somebody else wrote between our own records: ours is written again, so that it stands last.
+
+        Raises:
+            Dethroned: they are the owner, not we.
+        """
+        under = env.fence_of(value) if value is not None else 0 if fence is None else fence
+        if under > self.fence:
+            raise Dethroned(f"a record of fence {under} while our reign is {self.fence}")
+        self._spoiled.add(key)
+
+    def filled(self, gap: range) -> None:
+        """Note that all of a gap was met."""
+        self.gaps = [other for other in self.gaps if other is not gap]
+        self._advance()
+
+    def settle(self) -> int:
+        """Have written again what others have written over; return how many keys that are."""
+        spoiled, self._spoiled = self._spoiled, set()
+        for key in spoiled:
+            if key == FENCE:
+                self._announce()
+            elif key in self:
+                self.touch(key)
+            else:
+                self._write(key, None)
+        return len(spoiled)
+
+    def _advance(self) -> None:
+        if not self.gaps and self._far > self.cold.position:
+            self.cold.reached(self._far)
+        else:
+            self.cold.reached(self.cold.position)
+
+    # -- reigns
 
     @property
     def reigns(self) -> bool:
@@ -60,11 +133,24 @@ class People:
 
     def begin(self) -> None:
         """Begin a reign: what is written from now on stands above whatever an owner before us may still write."""
-        self.hot.clear()
-        self.dirty.clear()
+        self.abdicate()
         self.fence += 1
         self._reign = self.fence
+        self._announce()
+        self.settle()
+
+    def abdicate(self) -> None:
+        """End a reign: nothing counts any more but what the changelog has."""
+        self.hot.clear()
+        self.dirty.clear()
+        self.gaps.clear()
+        self.cold.forget()
+        self._far = self._reign = -1
+
+    def _announce(self) -> None:
         self._write(FENCE, env.seal(Envelope(Person("")), self.fence, self._rules))
+
+    # -- values
 
     def get(self, key: bytes) -> Envelope:
         """Return a person's envelope; somebody new has an empty one.
@@ -85,6 +171,9 @@ class People:
             envelope = replace(envelope, person=replace(envelope.person, id=key.decode()))
         self.hot[key] = envelope
         return envelope
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self.hot or self.cold.get(key) is not None
 
     def put(self, key: bytes, envelope: Envelope) -> None:
         """Hold a person's new envelope; it is to be written."""
@@ -114,26 +203,31 @@ class People:
             del self.hot[key]
 
     def scan(self) -> Iterator[tuple[bytes, env.Prefix]]:
-        """Yield every key with the prefix of its value, decoding nothing.
+        """Yield every key with the prefix of its value, decoding nothing, and count them anew.
 
         Raises:
             BadEnvelope: a value was written by another version.
         """
+        self.tiers.clear()
+        self.bytes = self._known = self._erased = 0
         for key, value in self.cold.items():
-            yield key, env.peek(value)
+            prefix = env.peek(value)
+            self._count(key, value, 1)
+            yield key, prefix
 
     def __len__(self) -> int:
-        return len(self.cold)
+        return self._known
 
     def _kept(self, key: bytes, value: bytes | None) -> None:
-        before = self.cold.pop(key, None) if value is None else self.cold.get(key)
+        before = self.cold.get(key)
         if before is not None:
             self._count(key, before, -1)
         if value is not None:
-            self.cold[key] = value
             self._count(key, value, 1)
+        self.cold.put(key, value)
 
     def _count(self, key: bytes, value: bytes, by: int) -> None:
+        self._known += by
         self.bytes += by * len(value)
         if key.startswith(TOMBSTONE):
             self._erased += by

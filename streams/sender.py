@@ -9,6 +9,10 @@ from typing import Any, NamedTuple, Protocol
 
 import aiokafka
 
+from streams.lease import Hold, Lease
+
+UNSURE_FOR = 0.02
+
 Headers = list[tuple[str, bytes]]
 
 
@@ -43,10 +47,13 @@ class Sender:
     """Puts an aiokafka producer behind a plain call, and makes `flush` a barrier.
 
     After a failure nothing more is flushed: `failure` says what it was, and whoever made the sender is told once.
+    With a lease, nothing leaves while it is unsure whether our partitions are ours, and once they are lost, what was
+    put is void: its futures are cancelled.
     """
 
-    def __init__(self, on_failure: Callable[[BaseException], None]) -> None:
+    def __init__(self, on_failure: Callable[[BaseException], None], lease: Lease | None = None) -> None:
         self.failure: BaseException | None = None
+        self._lease = lease
         self._queue: deque[Outgoing] = deque()
         self._waiting: set[asyncio.Future[Any]] = set()
         self._filled = asyncio.Event()
@@ -98,7 +105,18 @@ class Sender:
             if not self._queue:
                 self._filled.clear()
                 await self._filled.wait()
-            await self._post(producer, self._queue.popleft())
+            hold = Hold.OURS if self._lease is None else self._lease.state
+            if hold is Hold.OURS:
+                await self._post(producer, self._queue.popleft())
+            elif hold is Hold.UNSURE:
+                await asyncio.sleep(UNSURE_FOR)
+            else:
+                self.discard()
+
+    def discard(self) -> None:
+        """Let go of everything that was put and has not left."""
+        while self._queue:
+            self._queue.popleft().done.cancel()
 
     async def _post(self, producer: aiokafka.AIOKafkaProducer, out: Outgoing) -> None:
         try:

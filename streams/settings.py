@@ -101,8 +101,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """time until an alert is old news"""
     pseudonym_key: Annotated[str, Meta(max_length=64)] = ""
     """secret key of the hash that stands for people on topics that cannot forget"""
+    engine: Literal["fast", "plain"] = "fast"
+    """`plain`: single records, a changelog record per event and Faust's own recovery; much slower, same results"""
+    store: Literal["memory", "rocksdb"] = "memory"
+    """where people are kept who are not in use; the changelog has them all in any case"""
+    data_folder: str = ""
+    """folder for `store = rocksdb`, of this worker alone; on a disk that stays, a restart reads only what is new"""
     chunk: Annotated[int, Meta(ge=1, le=10_000)] = 200
-    """most records handed to an agent at once; 1 is the plain path"""
+    """most records handed to an agent at once"""
     commit_every: Positive = 1.0
     """time between commits"""
     hot_people: Annotated[int, Meta(ge=1)] = 20_000
@@ -236,6 +242,8 @@ def _checked(values: dict[str, Any]) -> Settings:
         raise SettingsError(f"inputs: {', '.join(settings.inputs)}: a topic twice, or one that Encore writes itself")
     if settings.medium >= settings.high:
         raise SettingsError(f"medium: {settings.medium} is not below high ({settings.high})")
+    if settings.store == "rocksdb" and not settings.data_folder:
+        raise SettingsError("data_folder: needed for store rocksdb")
     if settings.security_protocol.startswith("SASL") and not settings.sasl_username:
         raise SettingsError("sasl_username: needed for security_protocol " + settings.security_protocol)
     return settings

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 from models.outputs import TIERS
 from models.world import World
 from streams import topics
+from streams.changelog import between, fence_in, fenced
 from streams.clock import Clock, Slice, monotonic
 from streams.deadletters import Cemetery
 from streams.engine.app import App
 from streams.engine.producer import Producer
+from streams.engine.table import Logged
 from streams.envelope import Envelope
 from streams.fold import Fold
 from streams.metrics import GaugeName, Metrics
 from streams.outbox import Outbox
 from streams.people import People
+from streams.rocks import Disk
 from streams.sender import Sender
 from streams.settings import Settings
+from streams.stores import Memory, Store
 from streams.topics import name
 
 SLICE = 0.02
@@ -45,11 +50,11 @@ class Users:
         self._world = world
         self._partitions = partitions
         self._people: dict[int, People] = {}
-        self._persisted: dict[int, int] = {}
         self._given_at = monotonic()
         self.recovery_seconds = 0.0
         self.brought_back = 0
         self._changelog = name(settings, topics.PEOPLE)
+        self._most_dirty = MOST_DIRTY if settings.engine == "fast" else 1
         metrics.watch(self._gauges)
 
     @property
@@ -58,17 +63,18 @@ class Users:
 
     # -- the table's keeper
 
-    def restore(self, partition: int, key: bytes, value: bytes | None, offset: int) -> None:
-        """Take a person from the changelog."""
-        self._of(partition).restore(key, value)
-        self._persisted[partition] = max(offset, self._persisted.get(partition, -1))
+    def restore(self, partition: int, records: Sequence[Logged]) -> None:
+        """Take people from the changelog."""
+        people = self._of(partition)
+        for record in records:
+            people.restore(record.key, record.value, fence_in(record.headers) if record.value is None else None)
+        people.cold.reached(max(records[-1].offset, people.cold.position))
 
     def recovered(self, partitions: set[int]) -> None:
         """Begin to apply the partitions that came; those that stayed go on."""
         self.drop(set(self._people) - partitions)
         came = {partition for partition in partitions if self._ended(partition)}
         for partition in sorted(came):
-            self._persisted.setdefault(partition, -1)
             if partition in self.folds:
                 self.folds[partition].outbox.close()
             self._of(partition).begin()
@@ -85,19 +91,48 @@ class Users:
     def drop(self, partitions: set[int]) -> None:
         """Forget partitions that went to another worker."""
         for partition in partitions:
-            self._people.pop(partition, None)
-            self._persisted.pop(partition, None)
-            fold = self.folds.pop(partition, None)
-            if fold is not None:
-                fold.outbox.close()
+            people = self._people.pop(partition, None)
+            if people is not None:
+                people.cold.close()
+            self._close(partition)
+
+    def lost(self) -> None:
+        """End all reigns: whoever comes back begins anew, from what the changelog has."""
+        for partition, people in self._people.items():
+            people.abdicate()
+            self._close(partition)
+
+    async def unsettled(self) -> bool:
+        """Look at what others wrote between our own records, and have written again what they wrote over.
+
+        Raises:
+            Dethroned: another owner began a reign; nothing of ours may be committed.
+        """
+        wrote = False
+        for partition, people in list(self._people.items()):
+            while people.gaps:
+                gap = people.gaps[0]
+                for record in await between(self._settings, self._changelog, partition, gap):
+                    people.met(record.key, record.value, fence_in(record.headers))
+                people.filled(gap)
+            if people.settle() and partition in self.folds:
+                self.folds[partition].flush()
+                wrote = True
+        return wrote
+
+    def persisted(self, partition: int) -> int | None:
+        """Return how far the changelog of a partition is in what we hold."""
+        position = self._of(partition).cold.position
+        return None if position < 0 else position
 
     def _ended(self, partition: int) -> bool:
         """Whether a partition is new to us, or another owner had it meanwhile, whatever Faust says."""
         return partition not in self.folds or not self._of(partition).reigns
 
-    def persisted(self, partition: int) -> int | None:
-        """Return how far the changelog of a partition is in what we hold."""
-        return self._persisted.get(partition)
+    def _close(self, partition: int) -> None:
+        fold = self.folds.pop(partition, None)
+        if fold is not None:
+            fold.outbox.close()
 
     # -- the agent
 
@@ -108,7 +143,7 @@ class Users:
             self._metrics.add("encore_records_total", "users", by=len(records))
             fold.apply(records)
             fold.drain(Slice(SLICE))
-            if len(fold.people.dirty) >= MOST_DIRTY:
+            if len(fold.people.dirty) >= self._most_dirty:
                 fold.flush()
         except Exception as error:  # noqa: BLE001 - Faust would acknowledge the chunk and go on
             await self._stop(error)
@@ -119,7 +154,7 @@ class Users:
     def look_up(self, partition: int, key: bytes) -> Envelope | None:
         """Return a person held here."""
         fold = self.folds.get(partition)
-        if fold is None or not (key in fold.people.cold or key in fold.people.hot):
+        if fold is None or key not in fold.people:
             return None
         return fold.people.get(key)
 
@@ -154,9 +189,14 @@ class Users:
 
     def _of(self, partition: int) -> People:
         if partition not in self._people:
-            write = partial(self._write, partition)
-            self._people[partition] = People(self._settings.rules(), self._settings.hot_people, write)
+            write, hot = partial(self._write, partition), self._settings.hot_people
+            self._people[partition] = People(self._settings.rules(), hot, write, self._store(partition))
         return self._people[partition]
+
+    def _store(self, partition: int) -> Store:
+        if self._settings.store == "memory":
+            return Memory()
+        return Disk(Path(self._settings.data_folder) / self._settings.group / self._changelog / str(partition))
 
     def _fold(self, partition: int) -> Fold:
         clock = Clock(follows_log=self._settings.expiry == "log")
@@ -174,16 +214,11 @@ class Users:
         )
 
     def _write(self, partition: int, key: bytes, value: bytes | None) -> asyncio.Future[Any]:
-        written = self._sender.put(self._changelog, key, value, partition)
-        written.add_done_callback(partial(self._written, partition))
+        people = self._people[partition]
+        headers = fenced(people.fence) if value is None else None
+        written = self._sender.put(self._changelog, key, value, partition, headers)
+        written.add_done_callback(partial(_written, people, key, value, people.fence))
         return written
-
-    def _written(self, partition: int, written: asyncio.Future[Any]) -> None:
-        """Note how far the changelog is ours; behind a gap somebody else wrote, and recovery has to read that."""
-        if partition not in self._persisted or written.cancelled() or written.exception() is not None:
-            return
-        if written.result().offset == self._persisted[partition] + 1:
-            self._persisted[partition] += 1
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
         people = list(self._people.values())
@@ -202,3 +237,8 @@ class Users:
             if fold.clock.now > 0:
                 gauges["encore_clock_seconds", (str(fold.partition),)] = fold.clock.now
         return gauges
+
+
+def _written(people: People, key: bytes, value: bytes | None, fence: int, written: asyncio.Future[Any]) -> None:
+    if not written.cancelled() and written.exception() is None:
+        people.logged(key, value, written.result().offset, fence)

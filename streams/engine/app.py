@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import faust
 from faust.sensors import Sensor
 from faust.serializers.schemas import Schema
+from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from yarl import URL
 
 from streams.engine.consumer import ChunkConsumer
 from streams.engine.producer import Producer
+from streams.engine.recovery import BatchTables
+from streams.lease import Lease
 from streams.security import credentials, ssl_context
 from streams.settings import Settings
 
@@ -41,6 +45,26 @@ class App(faust.App):
 
     chunk: int = 200
     fetch_wait_ms: int = 500
+    lease: Lease
+
+    def deliver(self, topic: str, agent: str, take: Callable[[int, list[Any]], Awaitable[None]]) -> None:
+        """Have chunks of a topic given to somebody, one after the other; they are done when `take` returns.
+
+        Args:
+            topic: its full name.
+            agent: the name under which Faust keeps it.
+            take: takes a partition and records of it.
+        """
+        source = self.topic(topic, schema=RawChunks(), internal=False)
+
+        async def loop(stream: Any) -> None:
+            stream.enable_acks = False  # Faust's own would cover what it skips
+            async for event in stream.events():
+                await take(event.message.partition, event.message.value)
+                event.message.taken = True
+                await stream.ack(event)
+
+        self.agent(source, name=agent, concurrency=1)(loop)
 
     def _new_transport(self) -> Any:
         return Transport(self.conf.broker_consumer, self)
@@ -63,6 +87,7 @@ class BeforeCommit(Sensor):
 
 def new_app(settings: Settings) -> App:
     """Return an app that talks to the settings' broker and has no agents yet."""
+    fast = settings.engine == "fast"
     app = App(
         settings.group,
         broker=[URL(f"kafka://{server}") for server in settings.bootstrap],
@@ -93,8 +118,10 @@ def new_app(settings: Settings) -> App:
         canonical_url=settings.web_url or f"http://{settings.web_host}:{settings.web_port}",
         value_serializer="raw",
         key_serializer="raw",
+        TableManager=BatchTables if fast else TableManager,
     )
-    app.chunk = settings.chunk
+    app.chunk = settings.chunk if fast else 1
+    app.lease = Lease(settings.session_timeout)
     if settings.embedded:
         app.fetch_wait_ms = 50  # that broker always waits as long as it may
     return app

@@ -7,11 +7,18 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol, cast
 
 import aiokafka
-from aiokafka.errors import IllegalStateError
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import IllegalGenerationError, IllegalStateError
 from faust.assignor.partition_assignor import PartitionAssignor
+from faust.tables.manager import TableManager
+from faust.tables.recovery import Recovery
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 from mode import Service
+
+from streams.engine.recovery import BatchRecovery
+from streams.engine.table import WriteBehindTable
+from streams.lease import Hold, Lease
 
 Committed = Mapping[TP, int]
 IDLE_TOGETHER = 3.0
@@ -22,10 +29,34 @@ class Tuned(Protocol):
 
     chunk: int
     fetch_wait_ms: int
+    lease: Lease
+
+
+class Chunk(ConsumerMessage):
+    """Records of a partition as one message. It counts as done once it was `taken`, in the generation it came in.
+
+    Faust without its compiled parts acknowledges what it skips, too: chunks of a generation that is over, and those
+    that wait while partitions change hands.
+    """
+
+    taken = False
+
+    def on_final_ack(self, consumer: Any) -> bool:
+        """Tell the consumer, if there is something to tell."""
+        if not self.taken or self.generation_id != consumer.app.consumer_generation_id:
+            self.acked = True
+            return False
+        return bool(consumer.ack(self))
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
-    """Reads what transactions committed, and nothing of those that were aborted (Faust reads both)."""
+    """Reads what transactions committed, and nothing of those that were aborted (Faust reads both).
+
+    A commit is for the generation in which its offsets were chosen: aiokafka tries again with the newest, in which
+    they may be somebody else's, and what they stand for may be void.
+    """
+
+    committing = -1
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         in_transaction = self.consumer.in_transaction
@@ -36,6 +67,36 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             self.consumer.in_transaction = in_transaction
         consumer._fetch_max_wait_ms = cast(Tuned, self.consumer.app).fetch_wait_ms  # Faust's own is fixed
         return consumer
+
+    async def on_start(self) -> None:
+        """Join, and from then on note what Kafka hears of us."""
+        await super().on_start()
+        coordinator = self._ensure_consumer()._coordinator
+        beat, commit, lease = coordinator._do_heartbeat, coordinator._do_commit_offsets, self._lease
+
+        async def noted() -> bool:
+            since = lease.now()
+            alive = bool(await beat())
+            if alive:
+                lease.heard(since)
+            return alive
+
+        async def committed(assignment: Any, offsets: Any) -> None:
+            if coordinator.generation != self.committing:
+                raise IllegalGenerationError(f"chosen in generation {self.committing}, now {coordinator.generation}")
+            await commit(assignment, offsets)
+
+        coordinator._do_heartbeat, coordinator._do_commit_offsets = noted, committed
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Hold what was given to us for as long as Kafka knows us."""
+        coordinator: GroupCoordinator = self._ensure_consumer()._coordinator
+        self._lease.join(lambda: coordinator.generation >= 0)
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    @property
+    def _lease(self) -> Lease:
+        return cast(Tuned, self.consumer.app).lease
 
     async def seek_to_committed(self) -> Committed:
         """Go back to what was committed; where nothing was, to the beginning (Faust leaves that position alone)."""
@@ -89,6 +150,7 @@ class ChunkConsumer(driver.Consumer):
         self._safe: dict[TP, int] = {}
         self._open = False
         self._epoch = 0
+        self._generation = -1
 
     _thread: ConsumerThread
 
@@ -108,6 +170,9 @@ class ChunkConsumer(driver.Consumer):
         for tp, batch in records.items():
             if not batch or not (active is None or tp in active or tp in self._buffered_partitions):
                 continue
+            if self._recovers_batches and self._is_changelog_tp(tp):
+                cast(BatchRecovery, self._recovery).apply(tp, batch)
+                continue
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
             for message in self._messages(tp, batch):
                 if not self.flow_active or self.app.consumer_generation_id != generation:
@@ -115,10 +180,18 @@ class ChunkConsumer(driver.Consumer):
                 yield tp, message
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Commit before Faust forgets what was acknowledged, so that the next owner starts where we stopped."""
+        """Commit before Faust forgets what was acknowledged, so that the next owner starts where we stopped.
+
+        Where Kafka does not know us any more, the next owner has begun already: what it does not have is void.
+        """
         self._open = False
         self._epoch += 1
-        await self.commit()
+        if cast(Tuned, self.app).lease.state is Hold.LOST:
+            for table in self._tables:
+                table.keeper.lost()
+        else:
+            await self.commit()
+        self._generation = -1
         for tp in revoked:
             self._safe.pop(tp, None)
         await super().on_partitions_revoked(revoked)
@@ -129,6 +202,7 @@ class ChunkConsumer(driver.Consumer):
         for tp in list(self._acked):
             self._acked.pop(tp, None)
             self._acked_index.pop(tp, None)
+        self._generation = generation_id
         await super().on_partitions_assigned(assigned, generation_id)
 
     def resume_flow(self) -> None:
@@ -156,15 +230,27 @@ class ChunkConsumer(driver.Consumer):
             return {}
         return await super()._getmany(wanted, timeout)
 
+    @property
+    def _recovery(self) -> Recovery:
+        return cast(TableManager, self.app.tables).recovery
+
+    @property
+    def _recovers_batches(self) -> bool:
+        return isinstance(self._recovery, BatchRecovery)
+
+    @property
+    def _tables(self) -> list[WriteBehindTable]:
+        return [table for table in self.app.tables.values() if isinstance(table, WriteBehindTable)]
+
     def _messages(self, tp: TP, batch: list[Any]) -> list[ConsumerMessage]:
         if self._is_changelog_tp(tp):
             return [self._to_message(tp, record) for record in batch]
         size = cast(Tuned, self.app).chunk
         return [self._chunk(tp, batch[start : start + size]) for start in range(0, len(batch), size)]
 
-    def _chunk(self, tp: TP, records: list[Any]) -> ConsumerMessage:
+    def _chunk(self, tp: TP, records: list[Any]) -> Chunk:
         last = records[-1]
-        return ConsumerMessage(
+        return Chunk(
             tp.topic,
             tp.partition,
             last.offset,
@@ -190,8 +276,13 @@ class ChunkConsumer(driver.Consumer):
         return self._safe.get(tp)
 
     async def _commit_offsets(self, offsets: Committed, start_new_transaction: bool = True) -> bool:
+        generation = self._generation
         await self.app.producer.flush()
+        for table in self._tables:
+            while await table.keeper.unsettled():
+                await self.app.producer.flush()
         mine = {tp: offset for tp, offset in offsets.items() if tp in self.assignment()}
+        self._thread.committing = generation
         if not mine or not await self._commit(mine):
             return False
         self._committed_offset.update(mine)

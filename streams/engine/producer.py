@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Protocol, cast
 
 from faust.transport.drivers import aiokafka as driver
 
+from streams.lease import Lease
 from streams.sender import Sender
 
 LAST_WORDS = 10.0
+
+
+class Held(Protocol):
+    """What the producer asks of its app."""
+
+    lease: Lease
 
 
 class Producer(driver.Producer):
@@ -21,7 +28,7 @@ class Producer(driver.Producer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.sender = Sender(self._failed)
+        self.sender = Sender(self._failed, cast(Held, self.app).lease)
         self._ending: asyncio.Future[Any] | None = None
 
     async def flush(self) -> None:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import faust
 from faust.types import TP
 
 
+class Logged(Protocol):
+    """What recovery reads of a changelog's record; a Kafka record is one."""
+
+    offset: int
+    key: bytes
+    value: bytes | None
+    headers: Any
+
+
 class Keeper(Protocol):
     """Whoever keeps the values of the table. All calls come from the event loop."""
 
-    def restore(self, partition: int, key: bytes, value: bytes | None, offset: int) -> None:
-        """Take a value from the changelog; None deletes. Offsets of a partition only grow."""
+    def restore(self, partition: int, records: Sequence[Logged]) -> None:
+        """Take values from the changelog; None deletes. Offsets of a partition only grow."""
 
     def recovered(self, partitions: set[int]) -> None:
         """All of these partitions, and no others, are ours and stand as the changelog ends."""
@@ -23,6 +32,12 @@ class Keeper(Protocol):
 
     def drop(self, partitions: set[int]) -> None:
         """These partitions are no longer ours."""
+
+    def lost(self) -> None:
+        """All partitions may have been somebody else's for a while: only what the changelog has counts."""
+
+    async def unsettled(self) -> bool:
+        """Look after what others wrote to our changelog; return whether that made us write."""
 
     def persisted(self, partition: int) -> int | None:
         """Return the newest changelog offset whose value is held, None where nothing is."""
@@ -40,8 +55,7 @@ class WriteBehindTable(faust.Table):  # type: ignore[type-arg]
     def apply_changelog_batch(self, batch: Iterable[Any]) -> None:
         """Hand recovered records to the keeper, in the changelog's order."""
         for event in batch:
-            message = event.message
-            self.keeper.restore(message.partition, message.key, message.value, message.offset)
+            self.keeper.restore(event.message.partition, [event.message])
 
     def persisted_offset(self, tp: TP) -> int | None:
         """Return from where recovery has to read: nothing is read twice while a partition stays."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import cast
 
@@ -41,6 +42,12 @@ class Office:
     def apply(self, *offsets: int, user: str = "Ada", apart: float = 1.0) -> None:
         """Apply a chunk of a person's logins, so many seconds apart, that no ingest wrote."""
         self.fold.apply([login(offset, user, apart) for offset in offsets])
+
+    def read(self, changelog: Iterable[tuple[bytes, bytes | None]], first: int = 0) -> Office:
+        """Recover records of the changelog, from an offset on."""
+        records = [Record(topics.PEOPLE, 0, offset, 0, *pair) for offset, pair in enumerate(changelog, first)]
+        self.users.restore(0, records)
+        return self
 
     def waiting(self) -> list[Put]:
         return self.outlet.open(topics.PEOPLE)

@@ -11,6 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
@@ -67,17 +68,22 @@ CAMPAIGN = Campaign(
 Outputs = dict[str, dict[str, set[bytes]]]
 
 
+Way = dict[str, str]
+"""A way to run a worker, as settings (see conftest)."""
+
+
 class Stage:
     """Encore on a broker under a prefix of its own: `with Stage(...) as stage`."""
 
     def __init__(self, broker: Kafka, prefix: str, **changed: str) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="encore-delivery-")
         given = {f"ENCORE_{name.upper()}": value for name, value in changed.items()}
         own = {"ENCORE_BROKER": broker.url, "ENCORE_PREFIX": f"{prefix}-", "ENCORE_GROUP": prefix}
-        self.given = {**SETTINGS, **own, **given}
+        self.given = {**SETTINGS, **own, "ENCORE_DATA_FOLDER": self._folder.name, **given}
         self.settings: Settings = settings_.load(self.given)
         self.broker = broker
         self.workers: list[Worker] = []
-        self._folder = tempfile.TemporaryDirectory(prefix="encore-delivery-")
+        self._disks = (f"disk-{number}" for number in count())
 
     def __enter__(self) -> Self:
         admin.create(self.settings)
@@ -104,8 +110,9 @@ class Stage:
         """The rules of the settings."""
         return self.settings.rules()
 
-    def worker(self, **changed: str) -> Worker:
-        """Start a worker."""
+    def worker(self, disk: str = "", **changed: str) -> Worker:
+        """Start a worker on a disk, or on one that nobody had before."""
+        changed = {"data_folder": f"{self._folder.name}/{disk or next(self._disks)}", **changed}
         given = {f"ENCORE_{name.upper()}": value for name, value in changed.items()}
         path = os.environ.get("PYTHONPATH", "")
         environment = {**os.environ, "PYTHONPATH": f"{CHECKOUT}:{path}", **self.given, **given}

@@ -39,13 +39,15 @@ def consumer(producer: Any, *mine: TP) -> tuple[ChunkConsumer, list[dict[TP, int
 
     monitor = SimpleNamespace(on_tp_commit=lambda offsets: None)
     parts: dict[str, Any] = {
-        "app": SimpleNamespace(producer=producer, monitor=monitor),
+        "app": SimpleNamespace(producer=producer, monitor=monitor, tables={}),
         "assignment": lambda: set(mine),
         "_commit": commit,
         "_safe": {},
         "_acked": defaultdict(list),
         "_acked_index": defaultdict(set),
         "_committed_offset": {},
+        "_generation": 1,
+        "_thread": SimpleNamespace(),
     }
     for part, value in parts.items():
         setattr(made, part, value)

@@ -8,17 +8,17 @@ from models import events as ev
 from streams import topics
 from tests.brokers import Kafka
 from tests.delivery.history import END, HOUR, LEARNING, Sent, history, slices
-from tests.delivery.stage import PARTITIONS, Stage
+from tests.delivery.stage import PARTITIONS, Stage, Way
 
 
-def test_three_days_of_backlog_make_nobody_silent(kafka: Kafka, prefix: str) -> None:
+def test_three_days_of_backlog_make_nobody_silent(kafka: Kafka, prefix: str, way: Way) -> None:
     """Nobody is called silent because the other topic was read first; a crash in the middle changes nothing.
 
     Collectors write in transactions, and every other transaction is aborted, the last one too: what those wrote never
     was.
     """
     sent = history(400)
-    with Stage(kafka, prefix) as stage:
+    with Stage(kafka, prefix, **way) as stage:
         marks = _collected(stage, sent)
         first = stage.worker()
         stage.until(lambda: stage.scribe.records[topics.ALERTS], "the first alerts")
@@ -28,10 +28,10 @@ def test_three_days_of_backlog_make_nobody_silent(kafka: Kafka, prefix: str) -> 
         stage.finish(sent, END)
 
 
-def test_a_backlog_read_by_two_workers_makes_nobody_silent(kafka: Kafka, prefix: str) -> None:
+def test_a_backlog_read_by_two_workers_makes_nobody_silent(kafka: Kafka, prefix: str, way: Way) -> None:
     """Two workers are there for the inputs: none runs ahead of another, whoever reads what."""
     sent = history(1_000)
-    with Stage(kafka, prefix) as stage:
+    with Stage(kafka, prefix, **way) as stage:
         workers = [stage.worker(), stage.worker()]
         for worker in workers:
             stage.held(worker, PARTITIONS // 2)

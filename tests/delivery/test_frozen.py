@@ -6,16 +6,16 @@ import signal
 
 from tests.brokers import Kafka
 from tests.delivery.history import END, HOUR, by_person, history
-from tests.delivery.stage import PARTITIONS, Stage
+from tests.delivery.stage import PARTITIONS, Stage, Way
 
 
-def test_a_frozen_worker_comes_back_and_spoils_nothing(kafka: Kafka, prefix: str) -> None:
+def test_a_frozen_worker_comes_back_and_spoils_nothing(kafka: Kafka, prefix: str, way: Way) -> None:
     """SIGSTOP: another worker takes over, and what the frozen one writes and commits when it wakes up is void.
 
     It is given some of its partitions back, and to Faust they never went.
     """
     sent = by_person(history(200))
-    with Stage(kafka, prefix, lateness="6h", commit_every="2s") as stage:
+    with Stage(kafka, prefix, **way, lateness="6h", commit_every="2s") as stage:
         frozen = stage.worker()
 
         def freeze() -> None:

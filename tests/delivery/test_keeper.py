@@ -47,13 +47,12 @@ def test_a_partition_that_another_owner_had_meanwhile_begins_anew() -> None:
     """Faust says it stayed; but people came whom nobody here has in the queue, and their outputs may not have left."""
     frozen, successor = Office().begin(), Office()
     frozen.apply(0, user="Ada")
-    successor.users.restore(0, *changelog(frozen)[0], 0)
+    successor.read(changelog(frozen)[:1])
     successor.users.recovered({0})
     successor.apply(0, user="Ada")
     successor.apply(1, user="Eve")
     successor.fold.flush()
-    for offset, (key, value) in enumerate(changelog(successor), 1):
-        frozen.users.restore(0, key, value, offset)
+    frozen.read(changelog(successor), 1)
     frozen.users.recovered({0})
     assert frozen.fold.people.fence == successor.fold.people.fence + 1
     assert [frozen.fold.people.get(key).offset for key in (b"Ada", b"Eve")] == [0, 1]
@@ -90,8 +89,7 @@ def test_a_partition_comes_back_with_what_the_changelog_has() -> None:
     first, second = Office().begin(), Office()
     first.apply(0)
     first.fold.flush()
-    for offset, (key, value) in enumerate(changelog(first)):
-        second.users.restore(0, key, value, offset)
+    second.read(changelog(first))
     assert second.users.persisted(0) == 1
     second.users.recovered({0})
     fences = [env.fence_of(value or b"") for _, value in changelog(second)]
@@ -106,8 +104,7 @@ def test_a_log_read_again_from_its_beginning_changes_nobody() -> None:
     first, second = Office().begin(), Office()
     first.apply(*range(60), apart=3_600.0)
     first.settle(1)
-    for offset, (key, value) in enumerate(changelog(first)):
-        second.users.restore(0, key, value, offset)
+    second.read(changelog(first))
     second.users.recovered({0})
     second.apply(*range(60), apart=3_600.0)
     assert second.fold.people.get(b"Ada") == first.fold.people.get(b"Ada")
@@ -123,7 +120,7 @@ def test_what_recovery_reads_back_is_not_written_again() -> None:
     office.apply(1)
     office.settle(end)
     office.fold.people.touch(b"Ada")  # as an output does that was acknowledged
-    office.users.restore(0, *old, end - 1)
+    office.read([old], end - 1)
     office.fold.flush()
     assert office.waiting() == []
 

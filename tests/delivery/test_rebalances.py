@@ -8,16 +8,16 @@ from models import events as ev
 from tests.brokers import Kafka
 from tests.delivery.history import END, HOUR, START, Sent, by_person, history
 from tests.delivery.process import Worker
-from tests.delivery.stage import PARTITIONS, Stage
+from tests.delivery.stage import PARTITIONS, Stage, Way
 
 
-def test_workers_join_and_leave_in_mid_stream(kafka: Kafka, prefix: str) -> None:
+def test_workers_join_and_leave_in_mid_stream(kafka: Kafka, prefix: str, way: Way) -> None:
     """Partitions go to workers that join, and come back when they leave: people and outputs as if nothing happened.
 
     Whoever is told to leave, by SIGTERM or SIGINT, does so within its deadline and with exit code 0.
     """
     sent = by_person(history(300))
-    with Stage(kafka, prefix, lateness="6h") as stage:
+    with Stage(kafka, prefix, **way, lateness="6h") as stage:
         first = stage.worker()
 
         def leave(number: int) -> None:
@@ -40,14 +40,14 @@ def test_workers_join_and_leave_in_mid_stream(kafka: Kafka, prefix: str) -> None
         stage.finish(sent, END)
 
 
-def test_who_hands_over_in_peace_leaves_nothing_to_redo(kafka: Kafka, prefix: str) -> None:
+def test_who_hands_over_in_peace_leaves_nothing_to_redo(kafka: Kafka, prefix: str, way: Way) -> None:
     """What was applied is committed when a partition goes or the worker is told to end, however rare commits are.
 
     The log is written directly, in transactions of which every other one is aborted: what those wrote never was.
     """
     sent = history(120)
     half = len(sent) // 2
-    with Stage(kafka, prefix, agents="users", commit_every="10m") as stage:
+    with Stage(kafka, prefix, **way, agents="users", commit_every="10m") as stage:
         first = stage.worker()
         _transacted(stage, sent[:half])
         stage.until(lambda: _taken(first) == half, "the first half applied")

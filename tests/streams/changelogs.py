@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from models.rules import Rules
 from streams.people import People
 from tests.streams.doubles import Outlet
@@ -26,7 +28,9 @@ class Partition(People):
 
 
 def recovered(changelog: list[tuple[bytes, bytes | None]]) -> Partition:
+    """Return the partition as it stands behind a recovery, counted."""
     people = Partition()
     for key, value in changelog:
         people.restore(key, value)
+    deque(people.scan(), maxlen=0)
     return people

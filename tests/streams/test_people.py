@@ -1,6 +1,6 @@
 """The people of one partition: cold bytes, hot envelopes, what is dirty, and fences."""
 
-from collections import Counter
+from collections import Counter, deque
 
 import pytest
 from hypothesis import given, settings
@@ -132,7 +132,8 @@ def test_fences_are_not_people() -> None:
 
 def test_a_value_of_another_version_stops_whoever_reads_it() -> None:
     """It is not taken for a new person."""
-    people = recovered([(b"u", b"\x02" + sealed(1, 1)[1:])])
+    people = Partition()
+    people.restore(b"u", b"\x02" + sealed(1, 1)[1:])
     with pytest.raises(BadEnvelope):
         people.get(b"u")
     with pytest.raises(BadEnvelope):
@@ -159,10 +160,12 @@ def test_counts_and_bytes_add_up(moves: list[tuple[bytes, int, bool]]) -> None:
     for key, tier, recovery in moves:
         if tier < 0 and recovery:
             people.restore(key, None)
+            deque(people.scan(), maxlen=0)
             continue
         person = some(key.decode(), tier=TIERS[tier]) if tier >= 0 else Envelope(Person("", ledger=Ledger(erased_at=1)))
         if recovery:
             people.restore(key, seal(person, people.fence, RULES))
+            deque(people.scan(), maxlen=0)
         else:
             people.put(key, person)
             people.write(key)
