@@ -148,8 +148,9 @@ class Worker:
                 trainers.append(Trainer(self.settings, cast(Producer, app.producer).sender, self.metrics))
             return trainers[0]
 
-        async def take(_: int, records: list[Any]) -> None:
+        async def take(_: int, records: list[Any]) -> bool:
             await trainer().take(records)
+            return True
 
         async def given(*_: Any, **__: Any) -> None:
             mine = name(self.settings, topics.EXAMPLES) in {tp.topic for tp in app.consumer.assignment()}

@@ -34,7 +34,7 @@ async def between(settings: Settings, topic: str, partition: int, offsets: range
         KafkaError, asyncio.TimeoutError: they could not be read.
     """
     place, found = aiokafka.TopicPartition(topic, partition), list[Any]()
-    consumer = aiokafka.AIOKafkaConsumer(enable_auto_commit=False, **client(settings))
+    consumer = aiokafka.AIOKafkaConsumer(auto_offset_reset="earliest", **client(settings))
     await consumer.start()
     try:
         consumer.assign([place])

@@ -8,6 +8,10 @@ from enum import Enum
 from streams.clock import awake
 
 
+class Dethroned(Exception):
+    """Another owner of a partition has begun a reign above ours: what we write is void."""
+
+
 class Hold(Enum):
     """What is known of our place in the group."""
 

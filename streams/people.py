@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -15,6 +15,7 @@ from models.person import Person
 from models.rules import Rules
 from streams import envelope as env
 from streams.envelope import Envelope
+from streams.lease import Dethroned
 from streams.stores import Memory, Store
 
 Write = Callable[[bytes, bytes | None], "asyncio.Future[Any]"]
@@ -22,8 +23,13 @@ TOMBSTONE = b"\0erased/"
 FENCE = b"\0fence"
 
 
-class Dethroned(Exception):
-    """Another owner of the partition has begun a reign above ours: what we write is void."""
+class Ours(NamedTuple):
+    """A record of ours that the changelog has."""
+
+    key: bytes
+    value: bytes | None
+    offset: int
+    fence: int
 
 
 class People:
@@ -46,7 +52,7 @@ class People:
         self._reign = -1
         self._known = 0
         self._erased = 0
-        self._far = -1
+        self._beyond: list[Ours] = []
         self._spoiled: set[bytes] = set()
         self._rules = rules
         self._most_hot = most_hot
@@ -72,22 +78,16 @@ class People:
             if self.hot:
                 self.hot.pop(key, None)
                 self.dirty.discard(key)
-            self.cold.logged(key, value)
+            self.cold.restored(key, value)
 
     def logged(self, key: bytes, value: bytes | None, offset: int, fence: int) -> None:
         """Note that the changelog has what we wrote under a fence, and where."""
         if offset <= self.cold.position:
             return  # a recovery has read it back
-        if fence < self.fence:
-            self._spoiled.add(key)
-        else:
-            self.cold.fence = max(self.cold.fence, fence)
-            if key != FENCE:
-                self.cold.logged(key, value)
-        far = max(self._far, self.cold.position)
-        if offset > far + 1:
-            self.gaps.append(range(far + 1, offset))
-        self._far = max(far, offset)
+        end = self._beyond[-1].offset if self._beyond else self.cold.position
+        if offset > end + 1:
+            self.gaps.append(range(end + 1, offset))
+        self._beyond.append(Ours(key, value, offset, fence))
         self._advance()
 
     def met(self, key: bytes, value: bytes | None, fence: int | None) -> None:
@@ -108,6 +108,8 @@ class People:
 
     def settle(self) -> int:
         """Have written again what others have written over; return how many keys that are."""
+        if not self.reigns:
+            return 0
         spoiled, self._spoiled = self._spoiled, set()
         for key in spoiled:
             if key == FENCE:
@@ -119,10 +121,18 @@ class People:
         return len(spoiled)
 
     def _advance(self) -> None:
-        if not self.gaps and self._far > self.cold.position:
-            self.cold.reached(self._far)
-        else:
-            self.cold.reached(self.cold.position)
+        """Hold what is in the changelog, as far as we know all that is before it."""
+        if self.gaps:
+            return
+        for ours in self._beyond:
+            if ours.fence < self.fence:
+                self._spoiled.add(ours.key)
+            else:
+                self.cold.fence = ours.fence
+                if ours.key != FENCE:
+                    self.cold.arrived(ours.key, ours.value)
+            self.cold.reached(ours.offset)
+        self._beyond.clear()
 
     # -- reigns
 
@@ -144,8 +154,9 @@ class People:
         self.hot.clear()
         self.dirty.clear()
         self.gaps.clear()
+        self._beyond.clear()
         self.cold.forget()
-        self._far = self._reign = -1
+        self._reign = -1
 
     def _announce(self) -> None:
         self._write(FENCE, env.seal(Envelope(Person("")), self.fence, self._rules))

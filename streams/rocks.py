@@ -37,7 +37,7 @@ class Disk:
     def __init__(self, folder: Path) -> None:
         self.position = -1
         self.fence = 0
-        self._ahead: dict[bytes, bytes | None] = {}
+        self._ahead: dict[bytes, tuple[bytes | None, int]] = {}
         self._fresh: dict[bytes, bytes | None] = {}
         self._written = wall()
         self._db = _opened(folder)
@@ -52,7 +52,7 @@ class Disk:
     def get(self, key: bytes) -> bytes | None:
         """Return the newest value of a key."""
         if key in self._ahead:
-            return self._ahead[key]
+            return self._ahead[key][0]
         if key in self._fresh:
             return self._fresh[key]
         found: bytes | None = self._db.get(key)
@@ -64,19 +64,26 @@ class Disk:
         for key, value in self._db.items():
             if key not in self._ahead and key != _POSITION:
                 yield key, value  # type: ignore[misc]  # raw mode: all keys are bytes
-        for key, ahead in self._ahead.items():
+        for key, (ahead, _) in self._ahead.items():
             if ahead is not None:
                 yield key, ahead
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """Hold a value in memory until the changelog has it."""
-        self._ahead[key] = value
+        _, under_way = self._ahead.get(key, (None, 0))
+        self._ahead[key] = value, under_way + 1
 
-    def logged(self, key: bytes, value: bytes | None) -> None:
-        """Hold a value that the changelog has; it goes to disk with the next batch."""
+    def arrived(self, key: bytes, value: bytes | None) -> None:
+        """Take a value for the next batch; what was put behind it stays in memory."""
         self._fresh[key] = value
-        if key in self._ahead and self._ahead[key] == value:
-            del self._ahead[key]
+        newest, under_way = self._ahead.pop(key, (None, 0))
+        if under_way > 1:
+            self._ahead[key] = newest, under_way - 1
+
+    def restored(self, key: bytes, value: bytes | None) -> None:
+        """Take a value for the next batch."""
+        self._ahead.pop(key, None)
+        self._fresh[key] = value
 
     def reached(self, position: int) -> None:
         """Note how far the changelog is in here; from time to time, write it down."""

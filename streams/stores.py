@@ -27,11 +27,14 @@ class Store(Protocol):
     def put(self, key: bytes, value: bytes | None) -> None:
         """Hold a value that is on its way to the changelog; None is a deletion."""
 
-    def logged(self, key: bytes, value: bytes | None) -> None:
-        """Hold a value that the changelog has: recovered, or acknowledged. They come in the changelog's order."""
+    def arrived(self, key: bytes, value: bytes | None) -> None:
+        """Note that the changelog has a value that was put; the values of a key arrive as they were put."""
+
+    def restored(self, key: bytes, value: bytes | None) -> None:
+        """Hold a value that a recovery read, whatever is on its way."""
 
     def reached(self, position: int) -> None:
-        """Note that everything the changelog has up to an offset was `logged`."""
+        """Note that everything the changelog has up to an offset is in here."""
 
     def forget(self) -> None:
         """Take back what was put and is not in the changelog, as far as is known."""
@@ -41,27 +44,32 @@ class Store(Protocol):
 
 
 class Memory(dict[bytes, bytes]):
-    """Values in a dict. Beside it stand the former values of the keys whose newest one is still on its way."""
+    """Values in a dict. Beside it stand the former values of those keys of which some are still on their way."""
 
     def __init__(self) -> None:
         super().__init__()
         self.position = -1
         self.fence = 0
-        self._before: dict[bytes, bytes | None] = {}
+        self._former: dict[bytes, tuple[bytes | None, int]] = {}
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """Hold a value, and remember the one before."""
-        self._before.setdefault(key, self.get(key))
+        former, under_way = self._former.get(key) or (self.get(key), 0)
+        self._former[key] = former, under_way + 1
         self._hold(key, value)
 
-    def logged(self, key: bytes, value: bytes | None) -> None:
-        """Hold a value for good, unless a newer one is on its way: then it is the one to go back to."""
-        if key not in self._before:
+    def arrived(self, key: bytes, value: bytes | None) -> None:
+        """Count what is still on its way; the value is what to go back to from now on."""
+        _, under_way = self._former.pop(key, (None, 0))
+        if under_way > 1:
+            self._former[key] = value, under_way - 1
+        elif not under_way:
             self._hold(key, value)
-        elif self.get(key) == value:
-            del self._before[key]
-        else:
-            self._before[key] = value
+
+    def restored(self, key: bytes, value: bytes | None) -> None:
+        """Hold a value."""
+        self._former.pop(key, None)
+        self._hold(key, value)
 
     def reached(self, position: int) -> None:
         """Note how far the changelog is in here."""
@@ -69,14 +77,14 @@ class Memory(dict[bytes, bytes]):
 
     def forget(self) -> None:
         """Go back to the former values."""
-        for key, value in self._before.items():
+        for key, (value, _) in self._former.items():
             self._hold(key, value)
-        self._before.clear()
+        self._former.clear()
 
     def close(self) -> None:
         """Let go of everything."""
         self.clear()
-        self._before.clear()
+        self._former.clear()
 
     def _hold(self, key: bytes, value: bytes | None) -> None:
         if value is None:

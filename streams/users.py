@@ -51,6 +51,7 @@ class Users:
         self._partitions = partitions
         self._people: dict[int, People] = {}
         self._given_at = monotonic()
+        self._lost = False
         self.recovery_seconds = 0.0
         self.brought_back = 0
         self._changelog = name(settings, topics.PEOPLE)
@@ -80,6 +81,7 @@ class Users:
             self._of(partition).begin()
             self.folds[partition] = self._fold(partition)
             self.folds[partition].recovered()
+        self._lost = False
         self.brought_back = sum(len(self._people[partition]) for partition in came)
         self.recovery_seconds = monotonic() - self._given_at
 
@@ -98,6 +100,7 @@ class Users:
 
     def lost(self) -> None:
         """End all reigns: whoever comes back begins anew, from what the changelog has."""
+        self._lost = True
         for partition, people in self._people.items():
             people.abdicate()
             self._close(partition)
@@ -136,8 +139,13 @@ class Users:
 
     # -- the agent
 
-    async def take(self, partition: int, records: list[Any]) -> None:
-        """Apply a chunk. Whatever goes wrong stops the worker, with nothing of the chunk committed."""
+    async def take(self, partition: int, records: list[Any]) -> bool:
+        """Apply a chunk; return whether it is in the state. Whatever goes wrong stops the worker, and commits nothing.
+
+        After a loss nothing is applied until a recovery: the chunk will come again.
+        """
+        if self._lost:
+            return False
         try:
             fold = self.folds[partition]
             self._metrics.add("encore_records_total", "users", by=len(records))
@@ -150,6 +158,7 @@ class Users:
         await asyncio.sleep(0)
         while self._sender.backlog > MOST_UNACKNOWLEDGED:
             await asyncio.sleep(0.01)
+        return True
 
     def look_up(self, partition: int, key: bytes) -> Envelope | None:
         """Return a person held here."""

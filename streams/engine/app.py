@@ -47,21 +47,20 @@ class App(faust.App):
     fetch_wait_ms: int = 500
     lease: Lease
 
-    def deliver(self, topic: str, agent: str, take: Callable[[int, list[Any]], Awaitable[None]]) -> None:
-        """Have chunks of a topic given to somebody, one after the other; they are done when `take` returns.
+    def deliver(self, topic: str, agent: str, take: Callable[[int, list[Any]], Awaitable[bool]]) -> None:
+        """Have chunks of a topic given to somebody, one after the other.
 
         Args:
             topic: its full name.
             agent: the name under which Faust keeps it.
-            take: takes a partition and records of it.
+            take: takes a partition and records of it; returns whether they are done and may be committed.
         """
         source = self.topic(topic, schema=RawChunks(), internal=False)
 
         async def loop(stream: Any) -> None:
             stream.enable_acks = False  # Faust's own would cover what it skips
             async for event in stream.events():
-                await take(event.message.partition, event.message.value)
-                event.message.taken = True
+                event.message.taken = await take(event.message.partition, event.message.value)
                 await stream.ack(event)
 
         self.agent(source, name=agent, concurrency=1)(loop)

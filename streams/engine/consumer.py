@@ -18,7 +18,7 @@ from mode import Service
 
 from streams.engine.recovery import BatchRecovery
 from streams.engine.table import WriteBehindTable
-from streams.lease import Hold, Lease
+from streams.lease import Dethroned, Hold, Lease
 
 Committed = Mapping[TP, int]
 IDLE_TOGETHER = 3.0
@@ -187,8 +187,7 @@ class ChunkConsumer(driver.Consumer):
         self._open = False
         self._epoch += 1
         if cast(Tuned, self.app).lease.state is Hold.LOST:
-            for table in self._tables:
-                table.keeper.lost()
+            self._lose()
         else:
             await self.commit()
         self._generation = -1
@@ -277,10 +276,8 @@ class ChunkConsumer(driver.Consumer):
 
     async def _commit_offsets(self, offsets: Committed, start_new_transaction: bool = True) -> bool:
         generation = self._generation
-        await self.app.producer.flush()
-        for table in self._tables:
-            while await table.keeper.unsettled():
-                await self.app.producer.flush()
+        if generation < 0 or not await self._durable():
+            return False
         mine = {tp: offset for tp, offset in offsets.items() if tp in self.assignment()}
         self._thread.committing = generation
         if not mine or not await self._commit(mine):
@@ -288,3 +285,23 @@ class ChunkConsumer(driver.Consumer):
         self._committed_offset.update(mine)
         self.app.monitor.on_tp_commit(mine)
         return True
+
+    async def _durable(self) -> bool:
+        """Wait until all that was put is in the changelog, and nobody's word stands above it."""
+        await self.app.producer.flush()
+        try:
+            for table in self._tables:
+                while await table.keeper.unsettled():
+                    await self.app.producer.flush()
+        except Dethroned as error:
+            self.log.warning("another worker has begun where we go on (%s): joining the group anew", error)
+            self._lose()
+            await self._thread.call_thread(self._thread.rejoin)
+            return False
+        return True
+
+    def _lose(self) -> None:
+        """Void what we did in this generation since the last commit."""
+        self._generation = -1
+        for table in self._tables:
+            table.keeper.lost()

@@ -9,6 +9,7 @@ from faust.tables.recovery import Recovery
 from faust.types import TP
 from mode import Service
 
+from streams.clock import monotonic
 from streams.engine.table import WriteBehindTable
 
 
@@ -27,6 +28,7 @@ class BatchRecovery(Recovery):
         if fresh:
             cast(WriteBehindTable, self.tp_to_table[tp]).keeper.restore(tp.partition, fresh)
             self.active_offsets[tp] = fresh[-1].offset
+            self._active_events_received_at[tp] = self._last_flush_at = monotonic()
         if self.in_recovery and not self.need_recovery():
             self._set_recovery_ended()
             self.signal_recovery_end.set()

@@ -37,7 +37,11 @@ class Keeper(Protocol):
         """All partitions may have been somebody else's for a while: only what the changelog has counts."""
 
     async def unsettled(self) -> bool:
-        """Look after what others wrote to our changelog; return whether that made us write."""
+        """Look after what others wrote to our changelog; return whether that made us write.
+
+        Raises:
+            Dethroned: another owner began a reign.
+        """
 
     def persisted(self, partition: int) -> int | None:
         """Return the newest changelog offset whose value is held, None where nothing is."""
