@@ -10,11 +10,12 @@ from pathlib import Path
 from streams.admin import OperatorError
 from streams.settings import Settings
 from streams.sources.lines import Lines
+from streams.sources.oulad import Oulad
 from streams.sources.source import Entry, Source, Unusable
 
 __all__ = ["Entry", "Source", "Unusable", "open_source"]
 
-KINDS: dict[str, Callable[[str, Settings], Source]] = {}
+KINDS: dict[str, Callable[[str, Settings], Source]] = {"oulad": lambda folder, _: Oulad(folder)}
 """The kinds of source by the word before the colon; each is given what stands behind it."""
 
 
