@@ -9,13 +9,21 @@ from pathlib import Path
 
 from streams.admin import OperatorError
 from streams.settings import Settings
+from streams.sources.cdnow import Cdnow
+from streams.sources.completejourney import CompleteJourney
 from streams.sources.lines import Lines
+from streams.sources.onlineretail import OnlineRetail
 from streams.sources.oulad import Oulad
 from streams.sources.source import Entry, Source, Unusable
 
 __all__ = ["Entry", "Source", "Unusable", "open_source"]
 
-KINDS: dict[str, Callable[[str, Settings], Source]] = {"oulad": lambda folder, _: Oulad(folder)}
+KINDS: dict[str, Callable[[str, Settings], Source]] = {
+    "oulad": lambda folder, _: Oulad(folder),
+    "completejourney": lambda folder, _: CompleteJourney(folder),
+    "onlineretail": lambda place, _: OnlineRetail(place),
+    "cdnow": lambda place, _: Cdnow(place),
+}
 """The kinds of source by the word before the colon; each is given what stands behind it."""
 
 

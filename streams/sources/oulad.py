@@ -84,6 +84,7 @@ class Oulad:
         self._folder = Path(folder)
         self._people: dict[float, str] = {}
         self._begun: list[tuple[int, str]] = []
+        self._file = tables.finder(self.name, self._folder)
         for stem in ("courses", "vle", "assessments", "studentRegistration", "studentAssessment"):
             self._file(stem)
         if not self._parts():
@@ -244,9 +245,6 @@ class Oulad:
         """Return the files of studentVle where it is divided, with their courses."""
         files = sorted(self._folder.glob("studentVle_ds/code_module=*/code_presentation=*/*.parquet"))
         return [("-".join(part.partition("=")[2] for part in file.parts[-3:-1]), file) for file in files]
-
-    def _file(self, stem: str) -> Path:
-        return tables.find(self.name, self._folder, stem)
 
 
 def _course(batch: Batch) -> list[str | None]:

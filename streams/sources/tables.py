@@ -6,7 +6,9 @@ or too few cells is handed on with the batch instead of ending the reading.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,8 +22,10 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from models import events as ev
 from models.errors import BadEvent
 from streams.admin import OperatorError
+from streams.sources.source import Entry, Unusable
 
 ROWS = 1 << 15
 """Rows in a batch of Parquet."""
@@ -54,13 +58,9 @@ class Batch(msgspec.Struct, dict=True):
 
     def numbers(self, name: str) -> NDArray[np.float64]:
         """Return a column as numbers; NaN where there is none."""
-        column = self.rows.column(name)
-        if pa.types.is_string(column.type):
-            try:
-                column = pc.cast(column, pa.float64())
-            except pa.ArrowInvalid:
-                return np.array([_number(cell) for cell in column.to_pylist()])
-        return np.asarray(pc.fill_null(pc.cast(column, pa.float64()), float("nan")), dtype=np.float64)
+        if name not in self._numbers:
+            self._numbers[name] = _numbers(self.rows.column(name))
+        return self._numbers[name]
 
     def texts(self, name: str) -> list[str | None]:
         """Return a column as texts; a whole number is written without a point, as ids are."""
@@ -86,6 +86,8 @@ class Batch(msgspec.Struct, dict=True):
         if pa.types.is_string(column.type):
             parsed = [pc.strptime(column, format=form, unit="s", error_is_null=True) for form in formats]
             column = pc.coalesce(*parsed)
+        if pa.types.is_date(column.type):
+            column = pc.cast(column, pa.timestamp("s"))
         if not pa.types.is_timestamp(column.type):
             return np.full(len(self), float("nan"))
         micros = pc.cast(pc.cast(column, pa.timestamp("us", column.type.tz), safe=False), pa.int64())
@@ -104,23 +106,51 @@ class Batch(msgspec.Struct, dict=True):
         return BadEvent(reason, field, f"{name} is {str(cell)[:50]!r}")
 
     @cached_property
+    def _numbers(self) -> dict[str, NDArray[np.float64]]:
+        return {}
+
+    @cached_property
     def _lists(self) -> list[dict[str, Any]]:
         return list(self.rows.to_pylist())
 
 
-def find(spec: str, folder: Path, *stems: str) -> Path:
-    """Return the file of a table, by the names it may have without their endings.
+def finder(spec: str, place: Path) -> Callable[..., Path]:
+    """Return what finds a table's file by the names it may have, without their endings, in a folder.
+
+    Where the place is a file it is that file whatever its name. What it returns raises OperatorError if there is none.
+    """
+
+    def find(*stems: str) -> Path:
+        if place.is_file():
+            return place
+        if not place.is_dir():
+            raise OperatorError(f"{spec}: no such folder")
+        files = [place / f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
+        found = next((file for file in files if file.is_file()), None)
+        if found is None:
+            raise OperatorError(f"{spec}: the folder has no {' or '.join(stems)} ({', '.join(SUFFIXES)})")
+        return found
+
+    return find
+
+
+def numbered(*tables: Iterable[ev.AnyEvent | Fault]) -> Iterator[Entry | Unusable]:
+    """Number what tables give, one after the other."""
+    for position, found in enumerate(itertools.chain(*tables)):
+        yield Unusable(position, *found) if isinstance(found, Fault) else Entry(position, found)
+
+
+def columns_of(file: Path) -> list[str]:
+    """Return the names of a table's columns.
 
     Raises:
-        OperatorError: there is none.
+        OperatorError: it cannot be read.
     """
-    if not folder.is_dir():
-        raise OperatorError(f"{spec}: no such folder")
-    files = [folder / f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
-    found = next((file for file in files if file.is_file()), None)
-    if found is None:
-        raise OperatorError(f"{spec}: the folder has no {' or '.join(stems)} ({', '.join(SUFFIXES)})")
-    return found
+    with _readable(file):
+        if file.suffix == ".parquet":
+            return list(pa.parquet.read_schema(file).names)
+        with _sniffed(file) as head:
+            return list(head.schema.names)
 
 
 def read(file: Path, columns: Columns) -> Iterator[Batch]:
@@ -130,11 +160,16 @@ def read(file: Path, columns: Columns) -> Iterator[Batch]:
         OperatorError: it cannot be read, or a column is missing.
     """
     first = 0
-    try:
-        reader = _parquet(file, columns) if file.suffix == ".parquet" else _csv(file, columns)
-        for rows, broken in reader:
+    with _readable(file):
+        for rows, broken in _parquet(file, columns) if file.suffix == ".parquet" else _csv(file, columns):
             yield Batch(first, rows, broken)
             first += rows.num_rows
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    try:
+        yield
     except (pa.ArrowException, OSError) as error:
         raise OperatorError(f"{file}: {str(error).splitlines()[0]}") from None
 
@@ -154,8 +189,7 @@ def _csv(file: Path, columns: Columns) -> Iterator[tuple[pa.RecordBatch, list[Fa
         broken.append(Fault(str(row.text).encode()[:10_000], BadEvent("malformed", None, detail)))
         return "skip"
 
-    with _sniffed(file) as head:
-        names = _names(file, head.schema.names, columns)
+    names = _names(file, columns_of(file), columns)
     reading = pa.csv.ReadOptions(block_size=BYTES, use_threads=False)
     parsing = pa.csv.ParseOptions(invalid_row_handler=handle)
     converting = pa.csv.ConvertOptions(
@@ -191,8 +225,15 @@ def _names(file: Path, present: list[str], columns: Columns) -> dict[str, str]:
     return names
 
 
-def _number(cell: str | None) -> float:
+def _numbers(column: pa.Array) -> NDArray[np.float64]:
+    try:
+        return np.asarray(pc.fill_null(pc.cast(column, pa.float64(), safe=False), float("nan")), dtype=np.float64)
+    except pa.ArrowException:
+        return np.array([_number(cell) for cell in column.to_pylist()], dtype=np.float64)
+
+
+def _number(cell: Any) -> float:
     try:
         return float(cell) if cell else float("nan")
-    except ValueError:
+    except (TypeError, ValueError):
         return float("nan")
