@@ -12,6 +12,9 @@ import aiokafka
 from streams.lease import Hold, Lease
 
 UNSURE_FOR = 0.02
+FEW = 4
+"""Fewer records than this are sent one by one: the producer puts them into a batch that others share."""
+LARGE = 50_000
 
 Headers = list[tuple[str, bytes]]
 
@@ -43,21 +46,28 @@ class Outgoing(NamedTuple):
     done: asyncio.Future[Any]
 
 
+class Acknowledged(NamedTuple):
+    """Where a record that left in a batch stands."""
+
+    offset: int
+
+
 class Sender:
     """Puts an aiokafka producer behind a plain call, and makes `flush` a barrier.
 
-    After a failure nothing more is flushed: `failure` says what it was, and whoever made the sender is told once.
-    With a lease, nothing leaves while it is unsure whether our partitions are ours, and once they are lost, what was
-    put is void: its futures are cancelled.
+    What is put for a partition leaves in the order of the puts, many records as one batch; so does what is put without
+    one, record by record. After a failure nothing more is flushed: `failure` says what it was, and whoever made the
+    sender is told once. With a lease, nothing leaves while it is unsure whether our partitions are ours, and once they
+    are lost, what was put is void: its futures are cancelled.
     """
 
     def __init__(self, on_failure: Callable[[BaseException], None], lease: Lease | None = None) -> None:
         self.failure: BaseException | None = None
         self._lease = lease
-        self._queue: deque[Outgoing] = deque()
+        self._lanes: dict[tuple[str, int] | None, Lane] = {}
         self._waiting: set[asyncio.Future[Any]] = set()
-        self._filled = asyncio.Event()
         self._on_failure = on_failure
+        self._begin: Callable[[Lane], Any] = lambda lane: None
 
     def put(
         self,
@@ -72,8 +82,12 @@ class Sender:
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.add(done)
         done.add_done_callback(self._finished)
-        self._queue.append(Outgoing(topic, key, value, partition, headers, timestamp_ms, done))
-        self._filled.set()
+        place = None if partition is None else (topic, partition)
+        lane = self._lanes.get(place)
+        if lane is None:
+            lane = self._lanes[place] = Lane(self._lease)
+            self._begin(lane)
+        lane.put(Outgoing(topic, key, value, partition, headers, timestamp_ms, done))
         return done
 
     @property
@@ -101,20 +115,55 @@ class Sender:
 
     async def run(self, producer: aiokafka.AIOKafkaProducer) -> None:
         """Send what is put, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            self._begin = lambda lane: group.create_task(lane.run(producer))
+            for lane in self._lanes.values():
+                self._begin(lane)
+            await asyncio.Event().wait()
+
+    def discard(self) -> None:
+        """Let go of everything that was put and has not left."""
+        for lane in self._lanes.values():
+            lane.discard()
+
+    def _finished(self, done: asyncio.Future[Any]) -> None:
+        self._waiting.discard(done)
+        error = None if done.cancelled() else done.exception()
+        if error is not None:
+            self.fail(error)
+
+
+class Lane:
+    """Records that leave one after another: those of one partition, or those whose partition the producer chooses."""
+
+    def __init__(self, lease: Lease | None) -> None:
+        self._lease = lease
+        self._queue: deque[Outgoing] = deque()
+        self._filled = asyncio.Event()
+
+    def put(self, out: Outgoing) -> None:
+        """Put a record behind the others."""
+        self._queue.append(out)
+        self._filled.set()
+
+    async def run(self, producer: aiokafka.AIOKafkaProducer) -> None:
+        """Send what is put, until cancelled."""
         while True:
             if not self._queue:
                 self._filled.clear()
                 await self._filled.wait()
             hold = Hold.OURS if self._lease is None else self._lease.state
-            if hold is Hold.OURS:
-                await self._post(producer, self._queue.popleft())
-            elif hold is Hold.UNSURE:
+            if hold is Hold.UNSURE:
                 await asyncio.sleep(UNSURE_FOR)
-            else:
+            elif hold is Hold.LOST:
                 self.discard()
+            elif len(self._queue) < FEW or self._queue[0].partition is None or _large(self._queue[0]):
+                await self._post(producer, self._queue.popleft())
+            else:
+                await self._post_batch(producer)
 
     def discard(self) -> None:
-        """Let go of everything that was put and has not left."""
+        """Let go of everything that has not left."""
         while self._queue:
             self._queue.popleft().done.cancel()
 
@@ -129,15 +178,47 @@ class Sender:
                 timestamp_ms=out.timestamp_ms,
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the record's fate, and fails the sender
-            out.done.set_exception(error)
+            _refuse(out, error)
             return
         sent.add_done_callback(lambda ack: _settle(out.done, ack))
 
-    def _finished(self, done: asyncio.Future[Any]) -> None:
-        self._waiting.discard(done)
-        error = None if done.cancelled() else done.exception()
-        if error is not None:
-            self.fail(error)
+    async def _post_batch(self, producer: aiokafka.AIOKafkaProducer) -> None:
+        """Send as many records as a batch takes: a tenth of the work of sending them one by one."""
+        batch, taken = producer.create_batch(), list[Outgoing]()
+        while self._queue and not _large(self._queue[0]):
+            out = self._queue[0]
+            if batch.append(timestamp=out.timestamp_ms, key=out.key, value=out.value, headers=out.headers) is None:
+                break
+            taken.append(self._queue.popleft())
+        batch.close()
+        try:
+            sent = await producer.send_batch(batch, taken[0].topic, partition=taken[0].partition)
+        except Exception as error:  # noqa: BLE001 - as in `_post`
+            for out in taken:
+                _refuse(out, error)
+            return
+        sent.add_done_callback(lambda ack: _settle_batch(taken, ack))
+
+
+def _large(out: Outgoing) -> bool:
+    """Whether a record goes alone, so that the producer looks at its size."""
+    return out.value is not None and len(out.value) > LARGE
+
+
+def _refuse(out: Outgoing, error: Exception) -> None:
+    if not out.done.done():
+        out.done.set_exception(error)
+
+
+def _settle_batch(taken: list[Outgoing], ack: asyncio.Future[Any]) -> None:
+    if ack.cancelled() or ack.exception() is not None:
+        for out in taken:
+            _settle(out.done, ack)
+        return
+    first = ack.result().offset
+    for number, out in enumerate(taken):
+        if not out.done.done():
+            out.done.set_result(Acknowledged(first + number))
 
 
 def _settle(done: asyncio.Future[Any], ack: asyncio.Future[Any]) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -12,20 +12,62 @@ from tests.streams.doubles import run
 Act = Callable[["Stage"], Awaitable[None]]
 
 
+class Batch:
+    """Takes ten records at most."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+        self.closed = False
+
+    def append(self, **record: Any) -> object | None:
+        if len(self.records) == 10:
+            return None
+        self.records.append(record)
+        return object()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Written(NamedTuple):
+    """An acknowledgement."""
+
+    offset: int
+
+
 class Producer:
     """A producer that takes records at once and acknowledges them when told; `refuses` some already when sent."""
 
     def __init__(self, refuses: tuple[bytes, ...] = ()) -> None:
         self.sent: list[tuple[str, bytes | None, dict[str, Any]]] = []
         self.acks: list[asyncio.Future[Any]] = []
+        self.starts: list[int] = []
+        self.batches: list[int] = []
         self.refuses = refuses
 
     async def send(self, topic: str, value: bytes | None, **rest: Any) -> asyncio.Future[Any]:
-        if value in self.refuses:
-            raise ValueError(f"{value!r} is too large")
+        self.refuse([value])
+        self.starts.append(len(self.sent))
         self.sent.append((topic, value, rest))
         self.acks.append(asyncio.get_running_loop().create_future())
         return self.acks[-1]
+
+    def create_batch(self) -> Batch:
+        return Batch()
+
+    async def send_batch(self, batch: Batch, topic: str, partition: int) -> asyncio.Future[Any]:
+        assert batch.closed
+        self.refuse([record["value"] for record in batch.records])
+        self.starts.append(len(self.sent))
+        self.sent += [(topic, record["value"], record | {"partition": partition}) for record in batch.records]
+        self.batches.append(len(batch.records))
+        self.acks.append(asyncio.get_running_loop().create_future())
+        return self.acks[-1]
+
+    def refuse(self, values: list[bytes | None]) -> None:
+        for value in values:
+            if value in self.refuses:
+                raise ValueError(f"{value!r} is too large")
 
 
 class Stage:
@@ -60,7 +102,7 @@ def test_records_leave_in_the_order_in_which_they_were_put() -> None:
     """With all that belongs to them, and the future of each completes with its own acknowledgement."""
 
     async def act(stage: Stage) -> None:
-        first = stage.sender.put("t", b"k", b"1", 3, [("h", b"v")], 7)
+        first = stage.sender.put("t", b"k", b"1", None, [("h", b"v")], 7)
         rest = [stage.sender.put(f"t{n}", None, b"%d" % n) for n in range(2, 30)]
         await turns()
         await turns()
@@ -68,7 +110,7 @@ def test_records_leave_in_the_order_in_which_they_were_put() -> None:
             await turns()
         assert [value for _, value, _ in stage.producer.sent] == [b"%d" % n for n in range(1, 30)]
         assert stage.producer.sent[0] == (
-            "t", b"1", {"key": b"k", "partition": 3, "headers": [("h", b"v")], "timestamp_ms": 7},
+            "t", b"1", {"key": b"k", "partition": None, "headers": [("h", b"v")], "timestamp_ms": 7},
         )  # fmt: skip
         stage.producer.acks[1].set_result("second")
         await turns()
@@ -204,5 +246,66 @@ def test_an_acknowledgement_that_the_producer_calls_off_is_a_failure() -> None:
         assert len(stage.failures) == 1
         with pytest.raises(type(stage.failures[0])):
             await stage.sender.flush()
+
+    staged(act)
+
+
+def test_many_records_of_a_partition_leave_as_batches_in_order() -> None:
+    """Each future completes with its own offset; what is too large for a batch's company goes alone, in its place."""
+
+    async def act(stage: Stage) -> None:
+        values = [b"%d" % n for n in range(14)] + [b"x" * 60_000] + [b"%d" % n for n in range(15, 30)]
+        puts = [stage.sender.put("t", b"k", value, 3, [("h", b"v")]) for value in values]
+        while len(stage.producer.sent) < len(values):
+            await turns()
+        for ack, start in zip(stage.producer.acks, stage.producer.starts, strict=True):
+            ack.set_result(Written(100 + start))
+        await turns()
+        assert [value for _, value, _ in stage.producer.sent] == values
+        assert stage.producer.sent[0][2] == {
+            "key": b"k", "value": b"0", "partition": 3, "headers": [("h", b"v")], "timestamp": None,
+        }  # fmt: skip
+        assert sum(stage.producer.batches) > 20
+        assert [put.result().offset for put in puts] == [100 + n for n in range(30)]
+
+    staged(act)
+
+
+def test_a_batch_that_is_rejected_fails_all_that_is_in_it() -> None:
+    """By the producer at once, or by the broker later."""
+
+    async def act(stage: Stage) -> None:
+        puts = [stage.sender.put("t", None, b"%d" % n, 0) for n in range(6)]
+        await turns()
+        stage.producer.acks[0].set_exception(ConnectionError("gone"))
+        await turns()
+        assert [str(put.exception()) for put in puts] == ["gone"] * 6
+        refused = [stage.sender.put("t", None, value, 0) for value in (b"1", b"2", b"too large", b"4")]
+        await turns()
+        assert all(isinstance(put.exception(), ValueError) for put in refused)
+        assert (len(stage.failures), stage.sender.backlog) == (1, 0)
+
+    staged(act, b"too large")
+
+
+def test_a_partition_does_not_wait_for_another() -> None:
+    """One whose broker is away holds up its own records alone."""
+
+    async def act(stage: Stage) -> None:
+        slow, quick = asyncio.Event(), stage.producer.send
+
+        async def send(topic: str, value: bytes | None, **rest: Any) -> asyncio.Future[Any]:
+            if rest["partition"] == 0:
+                await slow.wait()
+            return await quick(topic, value, **rest)
+
+        stage.producer.send = send  # type: ignore[method-assign]
+        for partition in (0, 1):
+            stage.sender.put("t", None, b"%d" % partition, partition)
+        await turns()
+        assert [value for _, value, _ in stage.producer.sent] == [b"1"]
+        slow.set()
+        await turns()
+        assert [value for _, value, _ in stage.producer.sent] == [b"1", b"0"]
 
     staged(act)
