@@ -92,6 +92,8 @@ class Worker:
         if self.app is not None:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self.app.stop(), LAST_WORDS)
+        if self.users is not None:
+            self.users.close()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something for as long as the worker runs; its failure ends the worker."""

@@ -105,6 +105,10 @@ class Users:
             people.abdicate()
             self._close(partition)
 
+    def close(self) -> None:
+        """Forget all partitions, at the end."""
+        self.drop(set(self._people))
+
     async def unsettled(self) -> bool:
         """Look at what others wrote between our own records, and have written again what they wrote over.
 

@@ -9,13 +9,12 @@ from typing import Any
 import faust
 from faust.sensors import Sensor
 from faust.serializers.schemas import Schema
-from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from yarl import URL
 
 from streams.engine.consumer import ChunkConsumer
 from streams.engine.producer import Producer
-from streams.engine.recovery import BatchTables
+from streams.engine.recovery import BatchTables, PlainTables
 from streams.lease import Lease
 from streams.security import credentials, ssl_context
 from streams.settings import Settings
@@ -117,7 +116,8 @@ def new_app(settings: Settings) -> App:
         canonical_url=settings.web_url or f"http://{settings.web_host}:{settings.web_port}",
         value_serializer="raw",
         key_serializer="raw",
-        TableManager=BatchTables if fast else TableManager,
+        TableManager=BatchTables if fast else PlainTables,
+        recovery_consistency_check=False,  # ours is stricter, and says what to do
     )
     app.chunk = settings.chunk if fast else 1
     app.lease = Lease(settings.session_timeout)

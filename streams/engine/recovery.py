@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from faust.exceptions import ConsistencyError
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from faust.types import TP
@@ -13,7 +14,21 @@ from streams.clock import monotonic
 from streams.engine.table import WriteBehindTable
 
 
-class BatchRecovery(Recovery):
+class CheckedRecovery(Recovery):
+    """Faust's recovery, which overlooks a table ahead of its changelog where that has but one record."""
+
+    async def _seek_offsets(self, consumer: Any, tps: set[TP], offsets: Any, title: str) -> None:
+        for tp in tps:
+            have, there = offsets[tp], self.active_highwaters[tp]
+            if have is not None and have > there:
+                raise ConsistencyError(
+                    f"{tp.topic}/{tp.partition} ends at {there}, but the data folder has it up to {have}: records were "
+                    "lost, or the topic was made anew; if that was meant, delete the folder"
+                )
+        await super()._seek_offsets(consumer, tps, offsets, title)
+
+
+class BatchRecovery(CheckedRecovery):
     """Faust's recovery, but for who applies what was fetched: the consumer hands batches over, past all queues.
 
     Faust decides as ever which partitions have to be recovered, from where and up to where, and what follows.
@@ -42,12 +57,20 @@ class BatchRecovery(Recovery):
         """Read no queue: nothing is put there."""
 
 
-class BatchTables(TableManager):
-    """Tables that are recovered in batches."""
+class PlainTables(TableManager):
+    """Tables that are recovered event by event, by Faust."""
+
+    service: type[Recovery] = CheckedRecovery
 
     @property
     def recovery(self) -> Recovery:
         """The recovery service."""
         if self._recovery is None:
-            self._recovery = BatchRecovery(self.app, self, beacon=self.beacon, loop=self.loop)
+            self._recovery = self.service(self.app, self, beacon=self.beacon, loop=self.loop)
         return self._recovery
+
+
+class BatchTables(PlainTables):
+    """Tables that are recovered in batches."""
+
+    service = BatchRecovery

@@ -213,6 +213,7 @@ class Stage:
         """Wait until a worker holds so many partitions of the log and is ready."""
 
         def holds() -> bool:
+            assert worker.running, "the worker has ended"
             figures = worker.metrics()
             return figures.get("encore_partitions") == partitions and figures.get("encore_ready") == 1
 

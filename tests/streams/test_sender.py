@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from streams.lease import Lease
 from streams.sender import Sender
 from tests.streams.doubles import run
 
@@ -309,3 +310,59 @@ def test_a_partition_does_not_wait_for_another() -> None:
         assert [value for _, value, _ in stage.producer.sent] == [b"1", b"0"]
 
     staged(act)
+
+
+class Group:
+    """What the group thinks of us, as a lease sees it."""
+
+    def __init__(self) -> None:
+        self.at, self.member = 0.0, True
+        self.lease = Lease(10.0, lambda: self.at)
+        self.lease.join(lambda: self.member)
+
+
+def leased(act: Callable[[Stage, Group], Awaitable[None]]) -> None:
+    """Run a test's act beside a sender that holds a lease."""
+    group = Group()
+
+    async def both(stage: Stage) -> None:
+        stage.sender = Sender(stage.failures.append, group.lease)
+        work = asyncio.ensure_future(stage.sender.run(stage.producer))  # type: ignore[arg-type]
+        try:
+            await act(stage, group)
+        finally:
+            work.cancel()
+
+    staged(both)
+
+
+def test_nothing_leaves_while_it_is_unsure_whose_the_partitions_are() -> None:
+    """A worker that was frozen waits for a heartbeat's answer; when it is still a member, it goes on."""
+
+    async def act(stage: Stage, group: Group) -> None:
+        group.at = 11.0
+        stage.sender.put("t", b"k", b"v")
+        await asyncio.sleep(0.05)
+        assert stage.producer.sent == []
+        group.lease.heard(11.0)
+        await asyncio.sleep(0.05)
+        assert [value for _, value, _ in stage.producer.sent] == [b"v"]
+
+    leased(act)
+
+
+def test_what_was_put_is_void_once_the_partitions_are_lost() -> None:
+    """It never leaves; whoever waits for it is told, a flush ends, and nothing has failed. Later puts leave again."""
+
+    async def act(stage: Stage, group: Group) -> None:
+        group.member = False
+        void = stage.sender.put("t", b"k", b"void")
+        await stage.sender.flush()
+        assert void.cancelled()
+        assert (stage.producer.sent, stage.failures, stage.sender.backlog) == ([], [], 0)
+        group.lease.join(lambda: True)
+        stage.sender.put("t", b"k", b"v")
+        await asyncio.sleep(0.05)
+        assert [value for _, value, _ in stage.producer.sent] == [b"v"]
+
+    leased(act)

@@ -1,0 +1,200 @@
+"""The guards around generations of the group, one by one: what counts as done, what may be committed, what is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.errors import IllegalGenerationError
+from faust.types import TP
+
+from streams import topics
+from streams.engine.consumer import Chunk, ChunkConsumer, ConsumerThread
+from streams.engine.recovery import BatchRecovery
+from streams.engine.table import WriteBehindTable
+from streams.lease import Dethroned, Hold, Lease
+
+EVENTS, CHANGELOG = TP(topics.EVENTS, 0), TP(topics.PEOPLE, 0)
+
+
+class Keeper:
+    """A keeper that notes what it is told; `settles` says what each look at the changelog comes to."""
+
+    def __init__(self, *settles: Callable[[], bool]) -> None:
+        self.told: list[Any] = []
+        self._settles = list(settles)
+
+    def lost(self) -> None:
+        self.told.append("lost")
+
+    def restore(self, partition: int, records: list[Any]) -> None:
+        self.told.append([record.offset for record in records])
+
+    async def unsettled(self) -> bool:
+        return self._settles.pop(0)() if self._settles else False
+
+
+class Group:
+    """A consumer as far as it deals with its group, and what it does there."""
+
+    def __init__(self, keeper: Keeper, hold: Hold = Hold.OURS) -> None:
+        self.did: list[str] = []
+        table = WriteBehindTable.__new__(WriteBehindTable)
+        table.keeper = keeper
+        self.thread = SimpleNamespace(committing=-1, call_thread=self._call, rejoin=self._note("rejoin"))
+        self.consumer = ChunkConsumer.__new__(ChunkConsumer)
+        parts: dict[str, Any] = {
+            "app": SimpleNamespace(
+                producer=SimpleNamespace(flush=self._note("flush")),
+                monitor=SimpleNamespace(on_tp_commit=lambda offsets: None),
+                tables={"people": table},
+                lease=SimpleNamespace(state=hold),
+            ),
+            "log": SimpleNamespace(warning=lambda *words: None),
+            "assignment": lambda: {EVENTS},
+            "commit": self._note("commit"),
+            "_commit": self._commit,
+            "_thread": self.thread,
+            "_generation": 3,
+            "_epoch": 0,
+            "_safe": {},
+            "_committed_offset": {},
+        }
+        self.consumer.__dict__.update(parts)
+
+    def _note(self, what: str) -> Callable[[], Any]:
+        async def noted() -> None:
+            self.did.append(what)
+
+        return noted
+
+    async def _call(self, work: Callable[[], Any]) -> None:
+        await work()
+
+    async def _commit(self, offsets: Any) -> bool:
+        self.did.append(f"commit in {self.thread.committing}")
+        return True
+
+
+def chunk(generation: int) -> Chunk:
+    return Chunk("t", 0, 7, 0.0, 0, [], None, [], None, tp=EVENTS, generation_id=generation)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("taken", "generation", "done"), [(True, 3, True), (False, 3, False), (True, 2, False)])
+def test_only_what_was_taken_in_this_generation_is_done(taken: bool, generation: int, done: bool) -> None:
+    """Faust without its compiled parts acknowledges what it skips, and what a former generation left."""
+    counted: list[Chunk] = []
+    consumer: Any = SimpleNamespace(
+        app=SimpleNamespace(consumer_generation_id=3), ack=lambda message: counted.append(message) or True
+    )
+    message = chunk(generation)
+    message.taken = taken
+    assert message.on_final_ack(consumer) == done
+    assert counted == [message] * done
+
+
+def test_a_commit_is_for_the_generation_it_was_chosen_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiokafka would try again with the newest, in which these partitions may be somebody else's."""
+    sent: list[Any] = []
+
+    async def start(self: Any) -> None:
+        """Faust's part."""
+
+    async def commit(assignment: Any, offsets: Any) -> None:
+        sent.append(offsets)
+
+    async def beat() -> bool:
+        return coordinator.generation == 3
+
+    monkeypatch.setattr(ConsumerThread.__mro__[1], "on_start", start)
+    coordinator = SimpleNamespace(generation=3, _do_commit_offsets=commit, _do_heartbeat=beat)
+    now = iter(range(100, 1_000, 10))
+    lease = Lease(15.0, lambda: next(now))
+    thread = ConsumerThread.__new__(ConsumerThread)
+    thread.__dict__ |= {
+        "_consumer": SimpleNamespace(_coordinator=coordinator),
+        "consumer": SimpleNamespace(app=SimpleNamespace(lease=lease)),
+    }
+
+    async def scenario() -> None:
+        await thread.on_start()
+        thread.committing = 3
+        await coordinator._do_commit_offsets(None, {EVENTS: 5})
+        coordinator.generation = 4
+        with pytest.raises(IllegalGenerationError):
+            await coordinator._do_commit_offsets(None, {EVENTS: 9})
+        assert sent == [{EVENTS: 5}]
+        lease.join(lambda: True)  # at 100
+        assert not await coordinator._do_heartbeat()  # asked at 110: no answer that counts
+        assert lease.state is Hold.UNSURE  # at 120
+        coordinator.generation = 3
+        assert await coordinator._do_heartbeat()  # asked at 130
+        assert lease.state is Hold.OURS  # at 140
+
+    asyncio.run(scenario())
+
+
+def test_who_was_expelled_commits_nothing_and_tells_its_keeper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its partitions have new owners; in peace, what was applied is committed first."""
+
+    async def revoked(self: Any, tps: set[TP]) -> None:
+        """Faust's part."""
+
+    monkeypatch.setattr(ChunkConsumer.__mro__[1], "on_partitions_revoked", revoked)
+    for hold, did, told in ((Hold.LOST, [], ["lost"]), (Hold.OURS, ["commit"], [])):
+        keeper = Keeper()
+        group = Group(keeper, hold)
+        asyncio.run(group.consumer.on_partitions_revoked({EVENTS}))
+        assert (group.did, keeper.told) == (did, told)
+        assert not asyncio.run(group.consumer._commit_offsets({EVENTS: 5}))
+
+
+def test_what_had_to_be_written_again_is_safe_before_the_commit() -> None:
+    """And looked at once more, until nobody's word stands above ours."""
+    group = Group(Keeper(lambda: True))
+    assert asyncio.run(group.consumer._commit_offsets({EVENTS: 5}))
+    assert group.did == ["flush", "flush", "commit in 3"]
+
+
+def test_who_is_dethroned_joins_anew_without_a_commit() -> None:
+    """What it did since its last commit is void."""
+
+    def dethroned() -> bool:
+        raise Dethroned("a record of fence 2")
+
+    keeper = Keeper(dethroned)
+    group = Group(keeper)
+    assert not asyncio.run(group.consumer._commit_offsets({EVENTS: 5}))
+    assert (group.did, keeper.told) == (["flush", "rejoin"], ["lost"])
+
+
+def test_a_recovery_in_batches_ends_with_the_last_record_and_reads_none_twice() -> None:
+    """Faust says from where and up to where; offsets that compaction took are none it would wait for."""
+    keeper, table = Keeper(), WriteBehindTable.__new__(WriteBehindTable)
+    table.keeper = keeper
+    recovery = BatchRecovery.__new__(BatchRecovery)
+    parts: dict[str, Any] = {
+        "app": SimpleNamespace(in_recovery=True),
+        "in_recovery": True,
+        "active_tps": {CHANGELOG},
+        "active_offsets": {CHANGELOG: 2},
+        "active_highwaters": {CHANGELOG: 9},
+        "tp_to_table": {CHANGELOG: table},
+        "_signal_recovery_end": asyncio.Event(),
+        "_active_events_received_at": {},
+        "_standby_events_received_at": {},
+        "_processing_times": [],
+    }
+    recovery.__dict__.update(parts)
+    batch = [SimpleNamespace(offset=offset) for offset in (1, 2, 3, 7)]
+    recovery.apply(TP(topics.PEOPLE, 1), batch)
+    recovery.apply(CHANGELOG, batch)
+    assert not recovery.signal_recovery_end.is_set()
+    recovery.apply(CHANGELOG, batch)
+    recovery.apply(CHANGELOG, [SimpleNamespace(offset=9)])
+    assert recovery.signal_recovery_end.is_set()
+    assert keeper.told == [[3, 7], [9]]
+    assert not recovery.in_recovery
