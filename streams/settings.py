@@ -46,9 +46,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     broker: str = "kafka://127.0.0.1:9092"
     """Kafka's bootstrap servers: `kafka://host:port`, several separated by `;`"""
     group: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,100}$(?!\n)")] = "encore"
-    """name of the consumer group, and of the changelog; another name is another Encore"""
+    """name of the workers' consumer group; the topics of a prefix belong to one group"""
     prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,100}$(?!\n)")] = ""
-    """put before the name of every topic"""
+    """put before the name of every topic; another prefix is another Encore, with a state of its own"""
     inputs: Names = ("learning-events", "purchase-events", "coupon-events", "user-updates")
     """topics that ingest reads"""
     agents: tuple[Literal["ingest", "users", "trainer"], ...] = ("ingest", "users", "trainer")

@@ -90,3 +90,16 @@ def test_another_clock_needs_another_log(encore):
     encore.done("topics", "create")
     other = Encore(encore.settings.bootstrap[0], encore.settings.group, clock="wall")
     assert "message.timestamp.type=CreateTime, it must be LogAppendTime" in refused(other.run("topics", "check"))
+
+
+def test_the_topics_of_a_prefix_belong_to_one_group(encore):
+    """A worker of another group would take the state from under the first one's: it is refused, in shadow mode too."""
+    encore.done("topics", "create")
+    with encore.worker() as worker:
+        worker.ready()
+    other = Encore(encore.settings.bootstrap[0], encore.settings.group, group="other", mode="shadow")
+    assert f"belong to group {encore.settings.group}; another Encore needs another prefix" in refused(
+        other.run("worker")
+    )
+    with encore.worker() as worker:
+        worker.ready()
