@@ -49,6 +49,11 @@ class Worker:
         self._newest = Newest(settings, self.metrics, self._ticker)
         self._broadcast = Broadcast(settings, self._newest.topics, self._newest.heard)
         self._partitions = partitions[name(settings, topics.EVENTS)]
+        self._inputs = {
+            aiokafka.TopicPartition(topic, number)
+            for topic in (name(settings, short) for short in settings.inputs)
+            for number in range(partitions[topic])
+        }
         self.app: App | None = None
         self.users: Users | None = None
         self.ingest: Ingest | None = None
@@ -172,7 +177,7 @@ class Worker:
     async def _tick(self) -> None:
         assert self.users is not None and self.app is not None
         users, sender = self.users, cast(Producer, self.app.producer).sender
-        await write_ticks(self.settings, sender, self._ticker, lambda: dict(users.folds), self.metrics)
+        await write_ticks(self.settings, sender, self._ticker, lambda: dict(users.folds), self._inputs, self.metrics)
 
     # -- what runs beside it
 
