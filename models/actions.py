@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from models import features, outputs, risk
 from models.activity import DAY
-from models.ledger import MOST_RETRIES, MOST_SENT, Ledger, Offer, Retry, Sent, name_of, pseudonym
-from models.offers import Verdict, decide
+from models.ledger import MOST_RETRIES, MOST_SENT, NEVER, Ledger, Offer, Retry, Sent, name_of, pseudonym
+from models.offers import Verdict, decide, next_quiet
 from models.person import Person
 from models.reasons import explain, happened
 from models.world import World
@@ -22,7 +22,11 @@ Kind = Literal["coupon", "contact"]
 
 
 class News(Struct, frozen=True, kw_only=True):
-    """Something worth telling about a person: what about, when, for which cause, and the score at that moment."""
+    """Something worth telling about a person: what about, when, for which cause, and the score at that moment.
+
+    `late` is by how many seconds it may be told later than `at`: due work is done once the clock has passed it by the
+    lateness.
+    """
 
     about: About
     at: float
@@ -30,6 +34,7 @@ class News(Struct, frozen=True, kw_only=True):
     row: NDArray[float32]
     tier_before: str
     course_id: str | None = None
+    late: float = 0.0
 
 
 def tell(person: Person, news: News, world: World) -> tuple[Person, tuple[outputs.Output, ...]]:
@@ -37,7 +42,7 @@ def tell(person: Person, news: News, world: World) -> tuple[Person, tuple[output
     kind = candidate(news.about, person.ledger.tier)
     if kind is None:
         return person, (_alert(person, news, "none", world),)
-    verdict = decide(kind, person.id, person.ledger, world.campaign, news.at, world.shadow)
+    verdict = decide(kind, person.id, person.ledger, world.campaign, news.at, world.shadow, news.late)
     decision = _decision(person, news, kind, verdict, world)
     ledger = _noted(person.ledger, news, kind, verdict, decision)
     alert = _alert(person, news, kind if verdict.sent else "none", world)
@@ -158,7 +163,7 @@ def _alert(person: Person, news: News, action: Literal["coupon", "contact", "non
         id=name_of(person.id, f"alert {news.about}", news.cause),
         user_id=person.id,
         time=news.at,
-        expires_at=news.at + rules.alert_lasts,
+        expires_at=news.at + rules.alert_lasts if action == "none" else _expiry(news, world),
         about=news.about,
         probability=ledger.probability,
         tier=ledger.tier,
@@ -181,7 +186,7 @@ def _trigger(
         id=name_of_trigger(decision.id),
         user_id=person.id,
         time=news.at,
-        expires_at=news.at + world.rules.alert_lasts,
+        expires_at=_expiry(news, world),
         campaign=campaign.id,
         campaign_version=campaign.version,
         arm=arm.name,
@@ -191,6 +196,12 @@ def _trigger(
         probability=person.ledger.probability,
         model=_model(world),
     )
+
+
+def _expiry(news: News, world: World) -> float:
+    """Return when an action is old news: in time, and not in the night."""
+    night = next_quiet(world.campaign, news.at) if world.campaign is not None else NEVER
+    return min(news.at + world.rules.alert_lasts, night)
 
 
 def _model(world: World) -> str:

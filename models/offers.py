@@ -76,6 +76,7 @@ def decide(
     campaign: Campaign | None,
     now: float,
     shadow: bool,
+    late: float = 0.0,
 ) -> Verdict:
     """Decide whether a person gets a coupon or a contact now.
 
@@ -89,6 +90,7 @@ def decide(
         campaign: the one that is running.
         now: seconds since 1970 UTC: the moment of the cause, not of the machine.
         shadow: nothing is sent, whatever is decided.
+        late: seconds by which it may leave later than `now`, as due work does; it must not be night then either.
 
     Returns:
         The verdict; its reason is one of `REASONS`.
@@ -100,7 +102,7 @@ def decide(
     blocked = _blocked(kind, ledger, campaign, now)
     if blocked:
         return Verdict(blocked, campaign)
-    quiet_end = quiet_until(campaign, now)
+    quiet_end = quiet_until(campaign, now) or quiet_until(campaign, now + late)
     if quiet_end is not None:
         return Verdict("quiet_hours", campaign, retry=quiet_end)
     if held_out(person_id, campaign):
@@ -123,6 +125,17 @@ def quiet_until(campaign: Campaign, now: float) -> float | None:
         return None
     midnight = (now + offset) // DAY * DAY
     return midnight + end + (DAY if second >= end else 0.0) - offset
+
+
+def next_quiet(campaign: Campaign, now: float) -> float:
+    """Return when the quiet hours begin next after `now`, infinity if there are none."""
+    offset = round(campaign.utc_offset_hours * 3_600)
+    start, end = (round(hour * 3_600) for hour in (campaign.quiet_from, campaign.quiet_until))
+    if start == end:
+        return float("inf")
+    midnight = (now + offset) // DAY * DAY
+    begins = midnight + start % DAY - offset
+    return begins if begins > now else begins + DAY
 
 
 def _blocked(kind: str, ledger: Ledger, campaign: Campaign, now: float) -> str | None:
