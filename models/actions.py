@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from models import features, outputs, risk
 from models.activity import DAY
-from models.ledger import MOST_RETRIES, MOST_SENT, NEVER, Ledger, Offer, Retry, Sent, name_of, pseudonym
-from models.offers import Verdict, decide, next_quiet
+from models.ledger import MOST_RETRIES, MOST_SENT, NEVER, Ledger, Offer, Retry, name_of, pseudonym
+from models.offers import Verdict, counted_as, decide, next_quiet
 from models.person import Person
 from models.reasons import explain, happened
 from models.world import World
@@ -44,7 +44,7 @@ def tell(person: Person, news: News, world: World) -> tuple[Person, tuple[output
         return person, (_alert(person, news, "none", world),)
     verdict = decide(kind, person.id, person.ledger, world.campaign, news.at, world.shadow, news.late)
     decision = _decision(person, news, kind, verdict, world)
-    ledger = _noted(person.ledger, news, kind, verdict, decision)
+    ledger = _noted(person.ledger, news, kind, verdict, decision, world.shadow)
     alert = _alert(person, news, kind if verdict.sent else "none", world)
     said: tuple[outputs.Output, ...] = (decision, alert)
     if kind == "coupon" and verdict.sent:
@@ -91,16 +91,18 @@ def _stands(person: Person, retry: Retry, due: float, world: World) -> bool:
     return retry.about != "stalled" or retry.course_id in person.ledger.said
 
 
-def _noted(ledger: Ledger, news: News, kind: Kind, verdict: Verdict, decision: outputs.Decision) -> Ledger:
+def _noted(
+    ledger: Ledger, news: News, kind: Kind, verdict: Verdict, decision: outputs.Decision, shadow: bool
+) -> Ledger:
     """Note a verdict: what has to be asked again, what counts for caps, what is open from now on."""
     campaign = verdict.campaign
     if verdict.retry is not None:
         return replace(ledger, retries=_with_retry(ledger.retries, Retry(verdict.retry, news.about, news.course_id)))
     if campaign is None or not verdict.counts:
         return ledger
-    before = ledger.sent_before(campaign.id, kind)
+    before = ledger.sent_before(counted_as(campaign, shadow), kind)
     others = tuple(sent for sent in ledger.sent if sent is not before)
-    ledger = replace(ledger, sent=(*others, Sent(campaign.id, kind, news.at, before.times + 1))[-MOST_SENT:])
+    ledger = replace(ledger, sent=(*others, replace(before, at=news.at, times=before.times + 1))[-MOST_SENT:])
     if not verdict.sent:
         return ledger
     ledger = replace(ledger, rows=tuple(replace(row, treated=True) for row in ledger.rows))

@@ -42,7 +42,10 @@ class Offer(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Sent(Struct, frozen=True, array_like=True, gc=False):
-    """How often and when last a kind was sent in a campaign; in the hold-out as if it had been."""
+    """How often and when last a kind was sent in a campaign; in the hold-out as if it had been.
+
+    What shadow would have sent is noted under a name of its own, `shadow/` and the campaign's.
+    """
 
     campaign: str
     kind: str

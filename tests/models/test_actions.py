@@ -86,6 +86,24 @@ def test_in_shadow_nothing_goes_out() -> None:
     assert person.ledger.offers == ()
 
 
+def test_shadow_is_consistent_and_leaves_the_live_run_its_caps() -> None:
+    """Caps and cool-downs of shadow bind shadow; who then goes live begins with none of it, hold-out or not."""
+    state = world(model=RISKY, campaign=campaign(cap_per_person=1, cool_down_days=20.0))
+    shadow, again = msgspec.structs.replace(state, shadow=True), NOON + 30 * DAY
+
+    def reasons(said: list[Output]) -> list[str]:
+        return [decision.reason for decision in of(Decision, said) if decision.candidate == "coupon"]
+
+    person, said = live(Person("u"), [LOGIN], shadow, NOON + 29 * DAY)
+    assert reasons(said) == ["shadow"]
+    login = ev.Login(id="2", user_id="u", time=again)
+    assert reasons(at_noon(shadow, person, login)[1]) == ["cap"]
+    assert reasons(at_noon(state, person, login)[1]) == ["sent"]
+    held = msgspec.structs.replace(state, campaign=campaign(hold_out=1.0))
+    person, _ = at_noon(msgspec.structs.replace(held, shadow=True))
+    assert person.ledger.sent_before("back", "coupon").times == 0
+
+
 def test_a_medium_risk_gets_a_contact_without_a_coupon() -> None:
     """The alert is the contact; arm and amount stay empty."""
     _, said = at_noon(world(model=model(0.0, 0.0)))
