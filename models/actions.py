@@ -105,7 +105,8 @@ def _noted(
     ledger = replace(ledger, sent=(*others, replace(before, at=news.at, times=before.times + 1))[-MOST_SENT:])
     if not verdict.sent:
         return ledger
-    ledger = replace(ledger, rows=tuple(replace(row, treated=True) for row in ledger.rows))
+    treated = tuple(replace(row, treated=True) for row in ledger.rows)
+    ledger = replace(ledger, rows=treated, treated_at=news.at)
     if kind == "contact":
         return ledger
     offer = Offer(

@@ -62,7 +62,10 @@ class Retry(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Ledger(Struct, frozen=True, array_like=True, gc=False):
-    """One person's ledger; times are seconds since 1970 UTC, `NEVER` where nothing is due."""
+    """One person's ledger; times are seconds since 1970 UTC, `NEVER` where nothing is due.
+
+    `treated_at` is when anything was last really sent, a contact too: neither in shadow nor to the hold-out.
+    """
 
     tier: str = ""
     tier_since: float = 0.0
@@ -79,6 +82,7 @@ class Ledger(Struct, frozen=True, array_like=True, gc=False):
     consent: int = 0
     consent_at: float = 0.0
     erased_at: float = -1.0
+    treated_at: float = float("-inf")
 
     def sent_before(self, campaign: str, kind: str) -> Sent:
         """Return what has been sent of a kind in a campaign so far."""

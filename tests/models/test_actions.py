@@ -8,7 +8,7 @@ from models import events as ev
 from models.activity import DAY
 from models.ledger import MOST_SENT, Ledger, Row, Sent, pseudonym
 from models.offers import Arm
-from models.outputs import Alert, CouponTrigger, Decision, Output
+from models.outputs import Alert, CouponTrigger, Decision, Example, Output
 from models.person import Person
 from models.rules import Rules
 from models.world import World
@@ -76,6 +76,30 @@ def test_rows_that_wait_are_marked_as_treated(bias: float) -> None:
     """After a coupon or a contact, the labels of the waiting rows are no longer those of an untreated person."""
     person, _ = at_noon(world(model=model(0.0, bias)), Person("u", ledger=Ledger(rows=WAITING)))
     assert [row.treated for row in person.ledger.rows] == [True, True]
+
+
+@pytest.mark.parametrize("tier", ["coupon", "contact"])
+def test_rows_scored_after_something_was_sent_are_treated(tier: str) -> None:
+    """For a horizon, also of a contact, and of a coupon that was redeemed within the hour; then no longer."""
+    state = world(model=model(0.0, 3.0 if tier == "coupon" else 0.0), rules=Rules(lookback=90 * DAY))
+    person, said = at_noon(state)
+    offers = [trigger.id for trigger in of(CouponTrigger, said)]
+    assert len(offers) == (tier == "coupon")
+    redeemed = [ev.CouponRedeemed(id="r", user_id="u", time=NOON + HOUR, offer_id=offer) for offer in offers]
+    person, said = live(person, redeemed, state, NOON + 60 * DAY)
+    assert person.ledger.treated_at == NOON
+    rows = [(row.time - NOON < 14 * DAY, row.treated) for row in of(Example, said)]
+    assert set(rows) == {(True, True), (False, False)}
+
+
+@pytest.mark.parametrize("changes", [{"shadow": True}, {"campaign": campaign(hold_out=1.0)}])
+def test_rows_of_the_hold_out_and_of_shadow_are_untreated(changes: dict[str, object]) -> None:
+    """Nothing was sent: what they do is what people do by themselves."""
+    state = world(model=RISKY, **changes)
+    person, _ = at_noon(state)
+    _, said = live(person, [], state, NOON + 40 * DAY)
+    assert [row.treated for row in of(Example, said)] == [False] * len(of(Example, said))
+    assert of(Example, said)
 
 
 def test_in_shadow_nothing_goes_out() -> None:
