@@ -99,6 +99,7 @@ class Fold:
         self._partitions = partitions
         self._settings = settings
         self._rules = settings.rules()
+        self._inputs = frozenset(settings.prefix + topic for topic in settings.inputs)
         self._cemetery = cemetery
         self._metrics = metrics
         self._world = world
@@ -170,7 +171,7 @@ class Fold:
             self._metrics.add("encore_ticks_total")
             return None
         until = max(self.clock.now - self._rules.lateness, nextafter(event.time, 0.0))
-        return Taken(record.key or b"", record, codec.origin_of(record), event, until)
+        return Taken(record.key or b"", record, codec.origin_of(record, self._inputs), event, until)
 
     def _event(self, taken: Taken, world: World) -> bool:
         """Apply an event; return whether it was, or has to wait until a score of the person's is there."""

@@ -90,6 +90,15 @@ def test_what_ingest_repeats_is_known_by_its_origin() -> None:
     assert again.count("encore_duplicates_total", "origin") == 1
 
 
+@pytest.mark.parametrize("header", [("origin", b"shop/web/1"), ("encore-origin", b"shop/web/1")])
+def test_a_header_of_somebody_else_makes_no_repeats(header: tuple[str, bytes]) -> None:
+    """A direct writer may say where things come from in its own way: that is no word of ingest's."""
+    station = Station(world=CALM)
+    station.apply(*(record(login(n), n, headers=(header,)) for n in range(10)))
+    assert station.count("encore_events_total", "applied") == 10
+    assert station.people.get(b"Ada").origins == {}
+
+
 def test_catching_up_at_night_sends_nobody_the_coupons_of_the_afternoon() -> None:
     """What was decided by day is said to be undelivered, from the beginning of the quiet hours on."""
     state = world(model=model(0.0, 3.0), campaign=campaign(quiet_from=22.0, quiet_until=8.0))
