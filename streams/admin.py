@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from hashlib import blake2b
 from typing import Any
 
 import aiokafka
@@ -129,14 +130,20 @@ def admit(settings: Settings) -> dict[str, int]:
         noted = {}
     if noted.get("group", settings.group) != settings.group:
         raise OperatorError(f"these topics belong to group {noted['group']}; another Encore needs another prefix")
+    if noted.get("pseudonym_key", mine["pseudonym_key"]) != mine["pseudonym_key"]:
+        raise OperatorError(
+            "pseudonym_key is not the one that the state was built with: who was erased would not be known again; "
+            "set the old one, or take another prefix"
+        )
     if noted != mine:
         asyncio.run(publish(settings, topics.META, OWNER, orjson.dumps(mine)))
     return {topic: there.partitions for topic, there in now.items()}
 
 
 def _owner(settings: Settings) -> dict[str, str]:
-    """Return what all workers of a state have to have in common."""
-    return {"group": settings.group}
+    """Return what all workers of a state have to have in common; of the key, only what tells it from another."""
+    key = settings.pseudonym_key.encode()
+    return {"group": settings.group, "pseudonym_key": blake2b(b"fingerprint", key=key, digest_size=8).hexdigest()}
 
 
 def _checked(settings: Settings) -> tuple[dict[str, Found], dict[bytes, bytes]]:

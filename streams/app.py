@@ -262,4 +262,6 @@ def run(settings: Settings, partitions: dict[str, int]) -> int:
         return await Worker(settings, partitions).run()
 
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if not (settings.pseudonym_key or settings.embedded):
+        _log.warning("pseudonym_key is empty: whoever knows a person's id finds them on topics that cannot forget")
     return asyncio.run(main())

@@ -100,7 +100,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     alert_lasts: Positive = DAY
     """time until an alert is old news"""
     pseudonym_key: Annotated[str, Meta(max_length=64)] = ""
-    """secret key of the hash that stands for people on topics that cannot forget"""
+    """secret key of the hash that stands for people on topics that cannot forget; never changed afterwards"""
     chunk: Annotated[int, Meta(ge=1, le=10_000)] = 200
     """most records handed to an agent at once; 1 is the plain path"""
     commit_every: Positive = 1.0
