@@ -90,7 +90,7 @@ def test_what_ingest_repeats_is_known_by_its_origin() -> None:
     assert again.count("encore_duplicates_total", "origin") == 1
 
 
-@pytest.mark.parametrize("header", [("origin", b"shop/web/1"), ("encore-origin", b"shop/web/1")])
+@pytest.mark.parametrize("header", [("origin", b"in/0/1"), ("encore-origin", b"shop/3/1")])
 def test_a_header_of_somebody_else_makes_no_repeats(header: tuple[str, bytes]) -> None:
     """A direct writer may say where things come from in its own way: that is no word of ingest's."""
     station = Station(world=CALM)
