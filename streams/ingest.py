@@ -21,7 +21,7 @@ from streams.clock import NOT_YET, Slice, monotonic, wall
 from streams.codec import Record
 from streams.deadletters import Cemetery
 from streams.metrics import Metrics
-from streams.one import OneReader
+from streams.one import FATAL, OneReader
 from streams.security import client
 from streams.sender import Sender
 from streams.settings import Settings
@@ -146,8 +146,11 @@ class Ingest:
     async def _fetch(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
         assigned = consumer.assignment()
         wanted = [place for place in assigned if self._aligner.wants(place)]
+        if not assigned:
+            await self._stand_by(consumer)
+            return
         if not wanted:
-            await asyncio.sleep(0 if assigned else 0.05)
+            await asyncio.sleep(0)
             return
         wait = 0 if len(self._aligner) else 200
         fetched = await consumer.getmany(*wanted, timeout_ms=wait, max_records=MOST_RECORDS)
@@ -156,6 +159,16 @@ class Ingest:
                 self._metrics.add("encore_records_total", "ingest", by=len(records))
                 for record in records:
                     self._offer(place, record)
+
+    async def _stand_by(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
+        """Wait to be given partitions; a group that will never take us is a failure."""
+        await asyncio.sleep(0.05)
+        try:
+            consumer._coordinator.check_errors()
+        except FATAL:
+            raise
+        except KafkaError:
+            return  # it joins again
 
     def _offer(self, place: Place, record: Record) -> None:
         event = self._read(record)

@@ -111,7 +111,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """largest record taken or written"""
     most_failures: Annotated[int, Meta(ge=1)] = 20
     """defects in a row after which the worker stops instead of burying more"""
-    session_timeout: Positive = 60.0
+    session_timeout: Annotated[float, Meta(ge=6, le=1_800, extra={"unit": "duration"})] = 60.0
     """time without a heartbeat after which Kafka gives a worker's partitions away"""
     web_host: str = "127.0.0.1"
     """address of the web server"""
