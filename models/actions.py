@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from models import features, outputs, risk
 from models.activity import DAY
-from models.ledger import MOST_RETRIES, MOST_SENT, Ledger, Offer, Retry, Sent, name_of, pseudonym
-from models.offers import Verdict, decide
+from models.ledger import MOST_RETRIES, MOST_SENT, NEVER, Ledger, Offer, Retry, name_of, pseudonym
+from models.offers import Verdict, counted_as, decide, next_quiet
 from models.person import Person
 from models.reasons import explain, happened
 from models.world import World
@@ -22,7 +22,11 @@ Kind = Literal["coupon", "contact"]
 
 
 class News(Struct, frozen=True, kw_only=True):
-    """Something worth telling about a person: what about, when, for which cause, and the score at that moment."""
+    """Something worth telling about a person: what about, when, for which cause, and the score at that moment.
+
+    `late` is by how many seconds it may be told later than `at`: due work is done once the clock has passed it by the
+    lateness.
+    """
 
     about: About
     at: float
@@ -30,6 +34,7 @@ class News(Struct, frozen=True, kw_only=True):
     row: NDArray[float32]
     tier_before: str
     course_id: str | None = None
+    late: float = 0.0
 
 
 def tell(person: Person, news: News, world: World) -> tuple[Person, tuple[outputs.Output, ...]]:
@@ -37,9 +42,9 @@ def tell(person: Person, news: News, world: World) -> tuple[Person, tuple[output
     kind = candidate(news.about, person.ledger.tier)
     if kind is None:
         return person, (_alert(person, news, "none", world),)
-    verdict = decide(kind, person.id, person.ledger, world.campaign, news.at, world.shadow)
+    verdict = decide(kind, person.id, person.ledger, world.campaign, news.at, world.shadow, news.late)
     decision = _decision(person, news, kind, verdict, world)
-    ledger = _noted(person.ledger, news, kind, verdict, decision)
+    ledger = _noted(person.ledger, news, kind, verdict, decision, world.shadow)
     alert = _alert(person, news, kind if verdict.sent else "none", world)
     said: tuple[outputs.Output, ...] = (decision, alert)
     if kind == "coupon" and verdict.sent:
@@ -86,19 +91,22 @@ def _stands(person: Person, retry: Retry, due: float, world: World) -> bool:
     return retry.about != "stalled" or retry.course_id in person.ledger.said
 
 
-def _noted(ledger: Ledger, news: News, kind: Kind, verdict: Verdict, decision: outputs.Decision) -> Ledger:
+def _noted(
+    ledger: Ledger, news: News, kind: Kind, verdict: Verdict, decision: outputs.Decision, shadow: bool
+) -> Ledger:
     """Note a verdict: what has to be asked again, what counts for caps, what is open from now on."""
     campaign = verdict.campaign
     if verdict.retry is not None:
         return replace(ledger, retries=_with_retry(ledger.retries, Retry(verdict.retry, news.about, news.course_id)))
     if campaign is None or not verdict.counts:
         return ledger
-    before = ledger.sent_before(campaign.id, kind)
+    before = ledger.sent_before(counted_as(campaign, shadow), kind)
     others = tuple(sent for sent in ledger.sent if sent is not before)
-    ledger = replace(ledger, sent=(*others, Sent(campaign.id, kind, news.at, before.times + 1))[-MOST_SENT:])
+    ledger = replace(ledger, sent=(*others, replace(before, at=news.at, times=before.times + 1))[-MOST_SENT:])
     if not verdict.sent:
         return ledger
-    ledger = replace(ledger, rows=tuple(replace(row, treated=True) for row in ledger.rows))
+    treated = tuple(replace(row, treated=True) for row in ledger.rows)
+    ledger = replace(ledger, rows=treated, treated_at=news.at)
     if kind == "contact":
         return ledger
     offer = Offer(
@@ -158,7 +166,7 @@ def _alert(person: Person, news: News, action: Literal["coupon", "contact", "non
         id=name_of(person.id, f"alert {news.about}", news.cause),
         user_id=person.id,
         time=news.at,
-        expires_at=news.at + rules.alert_lasts,
+        expires_at=news.at + rules.alert_lasts if action == "none" else _expiry(news, world),
         about=news.about,
         probability=ledger.probability,
         tier=ledger.tier,
@@ -181,7 +189,7 @@ def _trigger(
         id=name_of_trigger(decision.id),
         user_id=person.id,
         time=news.at,
-        expires_at=news.at + world.rules.alert_lasts,
+        expires_at=_expiry(news, world),
         campaign=campaign.id,
         campaign_version=campaign.version,
         arm=arm.name,
@@ -191,6 +199,12 @@ def _trigger(
         probability=person.ledger.probability,
         model=_model(world),
     )
+
+
+def _expiry(news: News, world: World) -> float:
+    """Return when an action is old news: in time, and not in the night."""
+    night = next_quiet(world.campaign, news.at) if world.campaign is not None else NEVER
+    return min(news.at + world.rules.alert_lasts, night)
 
 
 def _model(world: World) -> str:

@@ -42,7 +42,10 @@ class Offer(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Sent(Struct, frozen=True, array_like=True, gc=False):
-    """How often and when last a kind was sent in a campaign; in the hold-out as if it had been."""
+    """How often and when last a kind was sent in a campaign; in the hold-out as if it had been.
+
+    What shadow would have sent is noted under a name of its own, `shadow/` and the campaign's.
+    """
 
     campaign: str
     kind: str
@@ -59,7 +62,10 @@ class Retry(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Ledger(Struct, frozen=True, array_like=True, gc=False):
-    """One person's ledger; times are seconds since 1970 UTC, `NEVER` where nothing is due."""
+    """One person's ledger; times are seconds since 1970 UTC, `NEVER` where nothing is due.
+
+    `treated_at` is when anything was last really sent, a contact too: neither in shadow nor to the hold-out.
+    """
 
     tier: str = ""
     tier_since: float = 0.0
@@ -76,6 +82,7 @@ class Ledger(Struct, frozen=True, array_like=True, gc=False):
     consent: int = 0
     consent_at: float = 0.0
     erased_at: float = -1.0
+    treated_at: float = float("-inf")
 
     def sent_before(self, campaign: str, kind: str) -> Sent:
         """Return what has been sent of a kind in a campaign so far."""

@@ -76,6 +76,7 @@ def decide(
     campaign: Campaign | None,
     now: float,
     shadow: bool,
+    late: float = 0.0,
 ) -> Verdict:
     """Decide whether a person gets a coupon or a contact now.
 
@@ -88,7 +89,8 @@ def decide(
         ledger: what the person has had, and their consent.
         campaign: the one that is running.
         now: seconds since 1970 UTC: the moment of the cause, not of the machine.
-        shadow: nothing is sent, whatever is decided.
+        shadow: nothing is sent, whatever is decided; what would have been counts for later shadow alone.
+        late: seconds by which it may leave later than `now`, as due work does; it must not be night then either.
 
     Returns:
         The verdict; its reason is one of `REASONS`.
@@ -97,10 +99,10 @@ def decide(
         return Verdict("no_campaign")
     if ledger.consent < 0 or (campaign.needs_consent and ledger.consent == 0):
         return Verdict("no_consent", campaign)
-    blocked = _blocked(kind, ledger, campaign, now)
+    blocked = _blocked(kind, ledger, campaign, now, shadow)
     if blocked:
         return Verdict(blocked, campaign)
-    quiet_end = quiet_until(campaign, now)
+    quiet_end = quiet_until(campaign, now) or quiet_until(campaign, now + late)
     if quiet_end is not None:
         return Verdict("quiet_hours", campaign, retry=quiet_end)
     if held_out(person_id, campaign):
@@ -125,8 +127,24 @@ def quiet_until(campaign: Campaign, now: float) -> float | None:
     return midnight + end + (DAY if second >= end else 0.0) - offset
 
 
-def _blocked(kind: str, ledger: Ledger, campaign: Campaign, now: float) -> str | None:
-    before = ledger.sent_before(campaign.id, kind)
+def next_quiet(campaign: Campaign, now: float) -> float:
+    """Return when the quiet hours begin next after `now`, infinity if there are none."""
+    offset = round(campaign.utc_offset_hours * 3_600)
+    start, end = (round(hour * 3_600) for hour in (campaign.quiet_from, campaign.quiet_until))
+    if start == end:
+        return float("inf")
+    midnight = (now + offset) // DAY * DAY
+    begins = midnight + start % DAY - offset
+    return begins if begins > now else begins + DAY
+
+
+def counted_as(campaign: Campaign, shadow: bool) -> str:
+    """Return the name under which caps and cool-downs are counted: what shadow would have sent, nobody has had."""
+    return f"shadow/{campaign.id}" if shadow else campaign.id
+
+
+def _blocked(kind: str, ledger: Ledger, campaign: Campaign, now: float, shadow: bool) -> str | None:
+    before = ledger.sent_before(counted_as(campaign, shadow), kind)
     if kind == "coupon":
         mine = any(offer.campaign == campaign.id and offer.until > now for offer in ledger.offers)
         if mine or len(ledger.offers) >= MOST_OFFERS:

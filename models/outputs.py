@@ -34,7 +34,8 @@ class Alert(Output, frozen=True, kw_only=True, tag_field="type", tag="alert"):
     """News of a person for whoever keeps them: their risk tier changed, a course stalled, a course was finished.
 
     `action` is what may be done now: `coupon` (a coupon trigger goes out beside this alert), `contact` (an ordinary
-    message) or `none` (consent, hold-out, caps or the tier say no). Act on it, never on `tier`.
+    message) or `none` (consent, hold-out, caps or the tier say no). Act on it, never on `tier`, and not after
+    `expires_at`, which is never later than the beginning of the campaign's quiet hours.
     """
 
     user_id: str
@@ -52,7 +53,10 @@ class Alert(Output, frozen=True, kw_only=True, tag_field="type", tag="alert"):
 
 
 class CouponTrigger(Output, frozen=True, kw_only=True, tag_field="type", tag="coupon_trigger"):
-    """Send this person this coupon. Report what became of it with `offer_id` = `id`."""
+    """Send this person this coupon. Report what became of it with `offer_id` = `id`.
+
+    After `expires_at` it is too late: then it is old news, or the campaign's quiet hours have begun.
+    """
 
     user_id: str
     time: float

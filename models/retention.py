@@ -133,7 +133,8 @@ def answer(asked: Asked, score: Score, world: World) -> Moved:
     """Do what follows from the score that was asked for."""
     person, before, notes, at, cause, on_grid, finished = asked
     keep = on_grid and keeps_row(person.id, at, world.rules)
-    person, said = _assessed(person, at, cause, keep, score, world)
+    late = world.rules.lateness if on_grid else 0.0
+    person, said = _assessed(person, at, cause, keep, score, late, world)
     if on_grid:
         person, said = _on_grid(person, at, cause, said, world)
     if finished is not None:
@@ -201,7 +202,7 @@ def _on_grid(
     person = replace(person, ledger=replace(person.ledger, said=told))
     if any(isinstance(output, Alert) for output in said):  # it says what happened in the course
         return person, said
-    person, more = _course_news(person, "stalled", course.id, due, cause, world)
+    person, more = _course_news(person, "stalled", course.id, due, cause, world, world.rules.lateness)
     return person, said + more
 
 
@@ -219,7 +220,7 @@ def _stalled_course(person: Person, at: float, world: World) -> activity.Course 
 
 
 def _assessed(
-    person: Person, at: float, cause: str, keep: bool, score: Score, world: World
+    person: Person, at: float, cause: str, keep: bool, score: Score, late: float, world: World
 ) -> tuple[Person, tuple[Output, ...]]:
     """Note a score as of a moment; where it changes the person's tier, tell it."""
     before = person.ledger.tier
@@ -230,19 +231,20 @@ def _assessed(
     person = replace(person, ledger=replace(ledger, tier=tier, tier_since=at))
     said: tuple[Output, ...] = (_profile(person, at, cause, world),)
     if before or tier != "low":
-        news = actions.News(about="risk", at=at, cause=cause, row=score.row, tier_before=before)
+        news = actions.News(about="risk", at=at, cause=cause, row=score.row, tier_before=before, late=late)
         person, alert = actions.tell(person, news, world)
         said = (*alert, *said)
     return person, said
 
 
 def _course_news(
-    person: Person, about: actions.About, course_id: str, at: float, cause: str, world: World
+    person: Person, about: actions.About, course_id: str, at: float, cause: str, world: World, late: float = 0.0
 ) -> tuple[Person, tuple[Output, ...]]:
     if not _speaks(world):
         return person, ()
     row = features.row(person.activity, max(at, person.activity.last), world.rules.horizon)
-    news = actions.News(about=about, at=at, cause=cause, row=row, tier_before=person.ledger.tier, course_id=course_id)
+    before = person.ledger.tier
+    news = actions.News(about=about, at=at, cause=cause, row=row, tier_before=before, course_id=course_id, late=late)
     return actions.tell(person, news, world)
 
 

@@ -38,11 +38,15 @@ def scores(people: Sequence[Person], times: Sequence[float], world: World) -> li
 
 
 def scored(ledger: Ledger, score: Score, at: float, world: World, keep: bool) -> Ledger:
-    """Note a score; with `keep`, the row waits for its label exactly as it was scored."""
+    """Note a score; with `keep`, the row waits for its label exactly as it was scored.
+
+    It is a treated person's if something was sent within the horizon before it, whatever became of that since.
+    """
     rows = ledger.rows
     if keep and len(rows) < MOST_ROWS:
         version = world.model.version if world.model else "prior"
-        treated = any(offer.until > at for offer in ledger.offers)
+        recently = at - ledger.treated_at < world.rules.horizon
+        treated = recently or any(offer.until > at for offer in ledger.offers)
         rows = (*rows, Row(at, features.pack(score.row), score.probability, version, treated))
     return replace(ledger, probability=score.probability, scored_at=at, rows=rows)
 

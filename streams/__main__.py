@@ -58,7 +58,7 @@ def worker(file: Path | None, **given: Any) -> None:
     from streams.app import run
 
     chosen = load(file, **given)
-    sys.exit(run(chosen, admin.check(chosen)))
+    sys.exit(run(chosen, admin.admit(chosen)))
 
 
 @cli.group(name="topics")

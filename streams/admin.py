@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from hashlib import blake2b
 from typing import Any
 
 import aiokafka
@@ -19,6 +20,7 @@ from streams.topics import Topic, name
 
 TIMEOUT = 15.0
 BUILT_ON = b"topics"
+OWNER = b"owner"
 CHECKED = ("cleanup.policy", "min.compaction.lag.ms", "message.timestamp.type")
 
 
@@ -103,15 +105,59 @@ def check(settings: Settings) -> dict[str, int]:
     """
     if settings.embedded:
         return topics.partitions_of(settings)
+    now, _ = _checked(settings)
+    return {topic: there.partitions for topic, there in now.items()}
+
+
+def admit(settings: Settings) -> dict[str, int]:
+    """Check as `check` does, and that a worker may work on this state; the first one's word for whose it is, is noted.
+
+    Whoever recovers a partition raises a fence above all that others write to its changelog, so the workers of one
+    state have to be of one group, which gives each partition to one of them.
+
+    Returns:
+        The number of partitions of each topic.
+
+    Raises:
+        OperatorError: what is wrong, in one line.
+    """
+    if settings.embedded:
+        return topics.partitions_of(settings)
+    now, meta = _checked(settings)
+    mine = {"state": now[name(settings, topics.PEOPLE)].id, **_owner(settings)}
+    noted = orjson.loads(meta[OWNER]) if OWNER in meta else {}
+    if noted.get("state") != mine["state"]:
+        noted = {}
+    if noted.get("group", settings.group) != settings.group:
+        raise OperatorError(f"these topics belong to group {noted['group']}; another Encore needs another prefix")
+    if noted.get("pseudonym_key", mine["pseudonym_key"]) != mine["pseudonym_key"]:
+        raise OperatorError(
+            "pseudonym_key is not the one that the state was built with: who was erased would not be known again; "
+            "set the old one, or take another prefix"
+        )
+    if noted != mine:
+        asyncio.run(publish(settings, topics.META, OWNER, orjson.dumps(mine)))
+    return {topic: there.partitions for topic, there in now.items()}
+
+
+def _owner(settings: Settings) -> dict[str, str]:
+    """Return what all workers of a state have to have in common; of the key, only what tells it from another."""
+    key = settings.pseudonym_key.encode()
+    return {"group": settings.group, "pseudonym_key": blake2b(b"fingerprint", key=key, digest_size=8).hexdigest()}
+
+
+def _checked(settings: Settings) -> tuple[dict[str, Found], dict[bytes, bytes]]:
+    """Return the topics, after checking them, and what is noted of them."""
     now = found(connect(settings), settings)
     problems = [f"{topic.name} is missing" for topic in topics.topics(settings) if topic.name not in now]
     if problems:
         raise OperatorError("; ".join(problems) + ": run `encore topics create`")
+    meta = asyncio.run(latest(settings, name(settings, topics.META)))
     problems = _wrong(now, settings)
-    problems += _others(asyncio.run(_noted(settings)), now, settings)
+    problems += _others(_built(meta), now, settings)
     if problems:
         raise OperatorError("; ".join(problems))
-    return {topic: there.partitions for topic, there in now.items()}
+    return now, meta
 
 
 def _new(topic: Topic, settings: Settings) -> NewTopic:
@@ -182,14 +228,14 @@ def _others(noted: dict[str, Any] | None, now: dict[str, Found], settings: Setti
     return problems
 
 
-async def _noted(settings: Settings) -> dict[str, Any] | None:
-    value = (await latest(settings, name(settings, topics.META))).get(BUILT_ON)
+def _built(meta: dict[bytes, bytes]) -> dict[str, Any] | None:
+    value = meta.get(BUILT_ON)
     return orjson.loads(value) if value else None
 
 
 async def _note(settings: Settings, now: dict[str, Found]) -> None:
     """Note what the state is built on, unless standing state was built on something else."""
-    noted = await _noted(settings)
+    noted = _built(await latest(settings, name(settings, topics.META)))
     people = name(settings, topics.PEOPLE)
     begins = noted is None or people not in noted or noted[people]["id"] != now[people].id
     problems = [] if begins else _others(noted, now, settings)

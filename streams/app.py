@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
+import os
+import shutil
 import signal
+import threading
 from collections.abc import Coroutine
 from typing import Any, cast
 
@@ -33,6 +35,7 @@ from streams.users import Users
 from streams.web import Answers, serve
 
 LAST_WORDS = 20.0
+THE_END = 2 * LAST_WORDS + 4.0
 _log = logging.getLogger(__name__)
 
 
@@ -49,6 +52,11 @@ class Worker:
         self._newest = Newest(settings, self.metrics, self._ticker)
         self._broadcast = Broadcast(settings, self._newest.topics, self._newest.heard)
         self._partitions = partitions[name(settings, topics.EVENTS)]
+        self._inputs = {
+            aiokafka.TopicPartition(topic, number)
+            for topic in (name(settings, short) for short in settings.inputs)
+            for number in range(partitions[topic])
+        }
         self.app: App | None = None
         self.users: Users | None = None
         self.ingest: Ingest | None = None
@@ -63,35 +71,38 @@ class Worker:
             loop.add_signal_handler(number, self._stop.set)
         web = await serve(self.settings, self.metrics, self._answers())
         try:
-            await self._start()
+            self._spawn(self._start())
             await self._stop.wait()
         finally:
+            _end_for_sure()
             await self._end()
             await web.cleanup()
+            if self.app is not None:
+                shutil.rmtree(self.app.conf.datadir, ignore_errors=True)
         if self.failure is not None:
             _log.error("the worker stopped: %r", self.failure)
         return 1 if self.failure is not None else 0
 
     async def _start(self) -> None:
         self._spawn(self._broadcast.run())
-        caught_up = asyncio.ensure_future(self._broadcast.caught_up.wait())
-        await asyncio.wait([caught_up, asyncio.ensure_future(self._stop.wait())], return_when="FIRST_COMPLETED")
+        await self._broadcast.caught_up.wait()
         if "ingest" in self.settings.agents:
             self._spawn(self._ingest())
         if self.app is not None:
-            await self.app.start()
             self._spawn(self._until_crash(self.app))
+            await self.app.start()
         self._spawn(watch_lag(self.settings, self._owned, self.metrics))
 
     async def _end(self) -> None:
         """End in order, each with its deadline: what reads first, then what writes."""
         for task in self._tasks:
             task.cancel()
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(asyncio.gather(*self._tasks, return_exceptions=True), LAST_WORDS)
+        await asyncio.wait(self._tasks, timeout=LAST_WORDS)
         if self.app is not None:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self.app.stop(), LAST_WORDS)
+            stopped, _ = await asyncio.wait([asyncio.ensure_future(self.app.stop())], timeout=LAST_WORDS)
+            for stop in stopped:
+                if stop.exception() is not None:
+                    self._fail(stop.exception())
         if self.users is not None:
             self.users.close()
 
@@ -111,10 +122,10 @@ class Worker:
         self._stop.set()
 
     async def _until_crash(self, app: App) -> None:
-        while not app.crashed:
+        while not app.crashed and app.refused is None:
             await asyncio.sleep(0.1)
         sender = cast(Producer, app.producer).sender
-        self._fail(sender.failure or app.crash_reason or RuntimeError("Faust crashed"))
+        self._fail(sender.failure or app.refused or app.crash_reason or RuntimeError("Faust crashed"))
 
     # -- what runs inside Faust
 
@@ -165,7 +176,7 @@ class Worker:
     async def _tick(self) -> None:
         assert self.users is not None and self.app is not None
         users, sender = self.users, cast(Producer, self.app.producer).sender
-        await write_ticks(self.settings, sender, self._ticker, lambda: dict(users.folds), self.metrics)
+        await write_ticks(self.settings, sender, self._ticker, lambda: dict(users.folds), self._inputs, self.metrics)
 
     # -- what runs beside it
 
@@ -236,6 +247,18 @@ class Worker:
         return {("encore_ready", ()): float(not self._not_ready())}
 
 
+def _end_for_sure() -> None:
+    """End the process after all deadlines, whatever still hangs then: a client's thread, a task that will not end."""
+
+    def end() -> None:
+        _log.error("the worker did not end within %.0f s; it is ended without more words", THE_END)
+        os._exit(1)
+
+    watch = threading.Timer(THE_END, end)
+    watch.daemon = True
+    watch.start()
+
+
 def run(settings: Settings, partitions: dict[str, int]) -> int:
     """Run a worker in this process until it is told to stop.
 
@@ -250,4 +273,6 @@ def run(settings: Settings, partitions: dict[str, int]) -> int:
         return await Worker(settings, partitions).run()
 
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if not (settings.pseudonym_key or settings.embedded):
+        _log.warning("pseudonym_key is empty: whoever knows a person's id finds them on topics that cannot forget")
     return asyncio.run(main())

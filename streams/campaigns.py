@@ -29,6 +29,11 @@ def read(file: Path) -> Campaign:
         raise OperatorError(f"{file}: {error}") from None
     if campaign.quiet_from % 24 == campaign.quiet_until % 24 and campaign.quiet_from != campaign.quiet_until:
         raise OperatorError(f"{file}: quiet hours all day long; say enabled = false to send nothing")
+    if campaign.cool_down_days < campaign.arm.valid_days:
+        raise OperatorError(
+            f"{file}: cool_down_days ({campaign.cool_down_days:g}) must not be less than the arm's valid_days "
+            f"({campaign.arm.valid_days:g}): an open offer would keep people back whom nothing keeps in the hold-out"
+        )
     if campaign.version:
         raise OperatorError(f"{file}: version is set when a campaign is published, not in the file")
     return versioned(campaign)

@@ -61,11 +61,14 @@ class Ticker:
 
     A log is busy when people were active in the day before its last event (`Pulse.busy`). Such a log without an event
     for `stall` seconds holds its ticks, so that nobody's silence grows, until events come or somebody lets it go on.
+    Nor may a tick overtake what still stands in the input topics: it tells no time later than `ingested`, the latest
+    moment up to which ingest says that it has appended all there was.
     """
 
     def __init__(self, stall: float) -> None:
         self.stall = stall
         self.released_at = NOT_YET
+        self.ingested = NOT_YET
 
     def holds(self, pulses: list[Pulse], now: float) -> bool:
         """Return whether ticks are held for this worker's partitions at a wall time."""
@@ -73,6 +76,14 @@ class Ticker:
         if not any(pulse.busy for pulse in pulses) or now - last <= self.stall:
             return False
         return self.released_at < last + self.stall
+
+    def awaits_ingest(self) -> bool:
+        """Return whether ingest has never said how far it is, nor anybody that time may go on without."""
+        return max(self.released_at, self.ingested) == NOT_YET
+
+    def moment(self, now: float) -> float:
+        """Return the time that ticks tell at a wall time: how far ingest is, unless time was let go on since."""
+        return now if self.released_at >= self.ingested else min(now, self.ingested)
 
 
 def monotonic() -> float:

@@ -59,7 +59,7 @@ class Record(Protocol):
         """What stands beside it."""
 
 
-ORIGIN = "origin"
+ORIGIN = "encore-origin"
 """Header of a record that ingest wrote: topic, partition and offset it came from."""
 
 
@@ -113,14 +113,24 @@ def of_person(
     return event
 
 
-def origin_of(record: Record) -> tuple[str, int] | None:
-    """Return where ingest took a record from (`topic/partition`) and at which offset, if ingest wrote it."""
+def origin_of(record: Record, inputs: Container[str]) -> tuple[str, int] | None:
+    """Return where ingest took a record from (`topic/partition`) and at which offset, if ingest wrote it.
+
+    Args:
+        record: of `events`, where others may write as well, with any headers.
+        inputs: full names of the topics that ingest reads; what names another place is none of its words.
+    """
     for header, value in record.headers:
         if header == ORIGIN:
-            place, slash, offset = (value or b"").rpartition(b"/")
-            good = slash and 0 < len(place) <= 300 and len(offset) < 20 and offset.isdigit()
-            return (place.decode(errors="replace"), int(offset)) if good else None
+            place, _, offset = (value or b"").decode(errors="replace").rpartition("/")
+            topic, _, partition = place.rpartition("/")
+            known = topic in inputs and _is_number(partition) and _is_number(offset)
+            return (place, int(offset)) if known else None
     return None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 20
 
 
 def origin_header(topic: str, partition: int, offset: int) -> list[tuple[str, bytes]]:

@@ -50,7 +50,7 @@ _WHO = {"receive": "Encore reads", "send": "Encore writes"}
 
 _TRAITS = {topics.EVENTS: "event", topics.CATALOG: "course_event"}
 _EVENT_HEADERS = {
-    codec.ORIGIN: "topic/partition/offset that ingest took the record from; absent where somebody else wrote it",
+    codec.ORIGIN: "topic/partition/offset that ingest took the record from; not for others to write",
     REPLAYED: "id of the dead letter that the record was; absent where it was none",
 }
 _LETTER_HEADERS = {

@@ -99,6 +99,7 @@ class Fold:
         self._partitions = partitions
         self._settings = settings
         self._rules = settings.rules()
+        self._inputs = frozenset(settings.prefix + topic for topic in settings.inputs)
         self._cemetery = cemetery
         self._metrics = metrics
         self._world = world
@@ -179,7 +180,7 @@ class Fold:
         """Move the clock with an accepted event, and note what is to be done before it."""
         self.clock.advance(event.time)
         until = max(self.clock.now - self._rules.lateness, nextafter(event.time, 0.0))
-        return Taken(record.key or b"", record, codec.origin_of(record), event, until)
+        return Taken(record.key or b"", record, codec.origin_of(record, self._inputs), event, until)
 
     def _event(self, taken: Taken, world: World) -> bool:
         """Apply an event; return whether it was, or has to wait until a score of the person's is there."""

@@ -16,14 +16,16 @@ from models import events as ev
 from models.errors import BadEvent
 from streams import codec, mapping, topics
 from streams.align import Aligner
-from streams.clock import Slice
+from streams.broadcast import reached
+from streams.clock import NOT_YET, Slice, monotonic, wall
 from streams.codec import Record
 from streams.deadletters import Cemetery
 from streams.metrics import Metrics
-from streams.one import OneReader
+from streams.one import FATAL, OneReader
 from streams.security import client
 from streams.sender import Sender
 from streams.settings import Settings
+from streams.snapshots import PROGRESS
 from streams.topics import name, partition_of
 
 MOST_RECORDS = 2_000
@@ -37,7 +39,8 @@ Found = tuple[Record, ev.AnyEvent | BadEvent | None]
 class Ingest:
     """Appends what the input topics hold to the log, each record at least once, in each source partition's order.
 
-    The origin stands on every record it writes, so what it repeats after a crash is known as a repeat.
+    The origin stands on every record it writes, so what it repeats after a crash is known as a repeat. Every few
+    seconds it says of which moment everything is in the log that stood in the inputs then: ticks go no further.
     """
 
     def __init__(self, settings: Settings, sender: Sender, metrics: Metrics, partitions: int) -> None:
@@ -50,6 +53,9 @@ class Ingest:
         self._ends: dict[Place, int] = {}
         self._partitions = partitions
         self._mappings = mapping.of_topics(settings)
+        self._inputs = {name(settings, topic) for topic in settings.inputs}
+        self._aim: tuple[float, dict[Place, int]] | None = None
+        self._said_at = NOT_YET
         self.places: set[Place] = set()
 
     async def run(self) -> None:
@@ -66,13 +72,16 @@ class Ingest:
         )
         await consumer.start()
         try:
-            inputs = [name(self._settings, topic) for topic in self._settings.inputs]
-            consumer.subscribe(inputs, listener=_Listener(self, consumer))
+            consumer.subscribe(self._inputs, listener=_Listener(self, consumer))
             while True:
                 due = Slice(self._settings.commit_every)
                 while not due.over():
                     await self._round(consumer)
+                moment = await self._passed(consumer)
                 await self.commit(consumer)
+                if moment is not None:
+                    self._said_at = monotonic()
+                    self._sender.put(name(self._settings, topics.META), PROGRESS, repr(moment).encode())
         finally:
             await self.commit(consumer)
             await consumer.stop()
@@ -95,7 +104,7 @@ class Ingest:
     async def assigned(self, consumer: aiokafka.AIOKafkaConsumer, places: set[Place]) -> None:
         """Learn how far the partitions go that we were given, and forget all others."""
         self.revoked(self._aligner.places() - places)
-        self.places = places
+        self.places, self._aim = places, None
         self._ends = dict(await consumer.end_offsets(list(places))) if places else {}
 
     def revoked(self, places: set[Place]) -> None:
@@ -103,6 +112,26 @@ class Ingest:
         self._aligner.forget(places)
         for place in places:
             self._done.pop(place, None)
+
+    async def _passed(self, consumer: aiokafka.AIOKafkaConsumer) -> float | None:
+        """Return a moment such that all that stood in the inputs then has been put; nothing while there is no such."""
+        every = max(1.0, min(10.0, self._settings.tick_every))
+        whole = {place.topic for place in self.places} == self._inputs
+        if self._settings.clock != "wall" or not whole or monotonic() < self._said_at + every:
+            return None
+        places = self.places
+        try:
+            if self._aim is None:
+                now = wall()
+                self._aim = now, await consumer.end_offsets(list(places))
+            moment, ends = self._aim
+            there = all(map(self._aligner.wants, places)) and await reached(consumer, ends)
+        except KafkaError:
+            return None  # the partitions went, or the broker is away
+        if not there or self.places is not places:
+            return None
+        self._aim = None
+        return moment
 
     async def _round(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
         """Read the partitions of which nothing is held, and append what may go."""
@@ -119,8 +148,11 @@ class Ingest:
     async def _fetch(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
         assigned = consumer.assignment()
         wanted = [place for place in assigned if self._aligner.wants(place)]
+        if not assigned:
+            await self._stand_by(consumer)
+            return
         if not wanted:
-            await asyncio.sleep(0 if assigned else 0.05)
+            await asyncio.sleep(0)
             return
         wait = 0 if len(self._aligner) else 200
         fetched = await consumer.getmany(*wanted, timeout_ms=wait, max_records=MOST_RECORDS)
@@ -129,6 +161,16 @@ class Ingest:
                 self._metrics.add("encore_records_total", "ingest", by=len(records))
                 for record in records:
                     self._offer(place, record)
+
+    async def _stand_by(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
+        """Wait to be given partitions; a group that will never take us is a failure."""
+        await asyncio.sleep(0.05)
+        try:
+            consumer._coordinator.check_errors()
+        except FATAL:
+            raise
+        except KafkaError:
+            return  # it joins again
 
     def _offer(self, place: Place, record: Record) -> None:
         event = self._read(record)

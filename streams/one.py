@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from aiokafka import errors
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+
+FATAL = (
+    errors.GroupAuthorizationFailedError,
+    errors.InconsistentGroupProtocolError,
+    errors.InvalidGroupIdError,
+    errors.InvalidSessionTimeoutError,
+    errors.TopicAuthorizationFailedError,
+)
+"""Why a group never takes a member, however often it asks."""
 
 
 class OneReader(RoundRobinPartitionAssignor):  # type: ignore[misc]

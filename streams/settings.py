@@ -46,9 +46,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     broker: str = "kafka://127.0.0.1:9092"
     """Kafka's bootstrap servers: `kafka://host:port`, several separated by `;`"""
     group: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,100}$(?!\n)")] = "encore"
-    """name of the consumer group, and of the changelog; another name is another Encore"""
+    """name of the workers' consumer group; the topics of a prefix belong to one group"""
     prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,100}$(?!\n)")] = ""
-    """put before the name of every topic"""
+    """put before the name of every topic; another prefix is another Encore, with a state of its own"""
     inputs: Names = ("learning-events", "purchase-events", "coupon-events", "user-updates")
     """topics that ingest reads"""
     mapping: Names = ()
@@ -102,7 +102,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     alert_lasts: Positive = DAY
     """time until an alert is old news"""
     pseudonym_key: Annotated[str, Meta(max_length=64)] = ""
-    """secret key of the hash that stands for people on topics that cannot forget"""
+    """secret key of the hash that stands for people on topics that cannot forget; never changed afterwards"""
     engine: Literal["fast", "plain"] = "fast"
     """`plain`: single records, a changelog record per event and Faust's own recovery; much slower, same results"""
     store: Literal["memory", "rocksdb"] = "memory"
@@ -119,7 +119,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """largest record taken or written"""
     most_failures: Annotated[int, Meta(ge=1)] = 20
     """defects in a row after which the worker stops instead of burying more"""
-    session_timeout: Positive = 60.0
+    session_timeout: Annotated[float, Meta(ge=6, le=1_800, extra={"unit": "duration"})] = 60.0
     """time without a heartbeat after which Kafka gives a worker's partitions away"""
     web_host: str = "127.0.0.1"
     """address of the web server"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from math import isfinite
 
 import msgspec
 from msgspec.structs import replace
@@ -19,6 +20,7 @@ from streams.settings import Settings
 from streams.topics import name
 
 RELEASE = b"clock-release"
+PROGRESS = b"ingest-progress"
 
 _log = logging.getLogger(__name__)
 
@@ -84,12 +86,18 @@ class Newest:
         self.world = replace(self.world, campaign=running[0] if running else None)
 
     def _word(self, key: bytes, value: bytes | None) -> None:
-        if key != RELEASE or value is None:
+        if key not in (RELEASE, PROGRESS) or value is None:
             return
         try:
-            self._ticker.released_at = max(self._ticker.released_at, float(value))
+            moment = float(value)
         except ValueError:
-            _log.warning("a word to let the clock go on is no time and is passed over")
+            moment = float("nan")
+        if not isfinite(moment):
+            _log.warning("a word on the clock (%s) is no time and is passed over", key.decode())
+        elif key == RELEASE:
+            self._ticker.released_at = max(self._ticker.released_at, moment)
+        else:
+            self._ticker.ingested = moment  # the last word counts: ingest may have moved to another machine's clock
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
         if self.world.model is None:

@@ -52,6 +52,7 @@ def topics(settings: Settings) -> list[Topic]:
     deleted = {"cleanup.policy": "delete"}
     kept = {"cleanup.policy": "delete", "retention.ms": A_YEAR}
     compact = {"cleanup.policy": "compact"}
+    words = {**compact, "min.cleanable.dirty.ratio": "0.1", "segment.ms": COMPACTED_LATER}
     state = {
         "cleanup.policy": "compact",
         "min.compaction.lag.ms": COMPACTED_LATER,
@@ -73,7 +74,7 @@ def topics(settings: Settings) -> list[Topic]:
         (EXAMPLES, "labelled rows the model learns from", 1, kept, "own"),
         (SNAPSHOTS, "the newest model", 1, state, "own"),
         (CAMPAIGNS, "campaigns as published", 1, compact, "own"),
-        (META, "which topics the state was built on, and what operators said", 1, compact, "own"),
+        (META, "what the state was built on and whose it is, how far ingest is, what operators said", 1, words, "own"),
         (PEOPLE, "the state of people: one record a person and commit", many, state, "own"),
     ]
     return [

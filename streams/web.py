@@ -68,7 +68,7 @@ async def serve(settings: Settings, metrics: Metrics, answers: Answers) -> web.A
             web.get("/users/{id}", user),
         ]
     )
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.web_host, settings.web_port).start()

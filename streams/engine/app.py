@@ -40,10 +40,14 @@ class RawChunks(Schema):  # type: ignore[type-arg]
 
 
 class App(faust.App):
-    """A Faust app that delivers chunks of at most `chunk` records, and whose producer is a barrier."""
+    """A Faust app that delivers chunks of at most `chunk` records, and whose producer is a barrier.
+
+    `refused` says why the consumer group will never take it, if it will not.
+    """
 
     chunk: int = 200
     fetch_wait_ms: int = 500
+    refused: BaseException | None = None
     lease: Lease
 
     def deliver(self, topic: str, agent: str, take: Callable[[int, list[Any]], Awaitable[bool]]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 
 import aiokafka
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.errors import IllegalGenerationError, IllegalStateError
+from aiokafka.errors import IllegalGenerationError, IllegalStateError, KafkaError
 from faust.assignor.partition_assignor import PartitionAssignor
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
@@ -19,6 +19,7 @@ from mode import Service
 from streams.engine.recovery import BatchRecovery
 from streams.engine.table import WriteBehindTable
 from streams.lease import Dethroned, Hold, Lease
+from streams.one import FATAL
 
 Committed = Mapping[TP, int]
 IDLE_TOGETHER = 3.0
@@ -30,6 +31,7 @@ class Tuned(Protocol):
     chunk: int
     fetch_wait_ms: int
     lease: Lease
+    refused: BaseException | None
 
 
 class Chunk(ConsumerMessage):
@@ -114,6 +116,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         assignor = cast(PartitionAssignor, self.app.assignor)
         shares = [*assignor.tables_metadata().values(), *assignor.external_topics_metadata().values()]
         return not any(partitions for share in shares for partitions in share.values())
+
+    async def not_taken(self) -> KafkaError | None:
+        """Return why the group never takes us; Faust asks only when it fetches, which it does once it was taken."""
+        consumer = self._ensure_consumer()
+        try:
+            if not consumer.assignment():
+                consumer._coordinator.check_errors()
+        except KafkaError as error:
+            return error if isinstance(error, FATAL) else None
+        return None
 
     async def rejoin(self) -> None:
         """Learn anew which topics there are, and have the group's partitions given out anew."""
@@ -208,6 +220,14 @@ class ChunkConsumer(driver.Consumer):
         """Let messages through; those that are not a changelog's once recovery is over and positions are sought."""
         super().resume_flow()
         self._open = not self.app.in_recovery
+
+    @Service.task
+    async def _joins_or_fails(self) -> None:
+        async for _ in self.itertimer(IDLE_TOGETHER, name="joined"):
+            if self._thread._consumer is not None:
+                error = await self._thread.call_thread(self._thread.not_taken)
+                if error is not None:
+                    cast(Tuned, self.app).refused = error
 
     @Service.task
     async def _never_idle_together(self) -> None:

@@ -18,6 +18,7 @@ from streams import codec, topics
 from streams import envelope as env
 from streams.people import People
 from tests.brokers import Kafka
+from tests.delivery.history import LEARNING, PURCHASES
 from tests.delivery.reference import OUT, Outputs
 
 LAST_WORDS = 60.0
@@ -93,7 +94,7 @@ class Scribe:
         """Return how far each input partition has come into the log."""
         far: dict[tuple[str, int], int] = {}
         for record in list(self.records[topics.EVENTS]):
-            origin = codec.origin_of(record)
+            origin = codec.origin_of(record, (self._prefix + LEARNING, self._prefix + PURCHASES))
             if origin is not None:
                 source, _, partition = origin[0].removeprefix(self._prefix).rpartition("/")
                 far[source, int(partition)] = max(origin[1], far.get((source, int(partition)), -1))

@@ -8,7 +8,7 @@ from models import events as ev
 from models.activity import DAY
 from models.ledger import MOST_SENT, Ledger, Row, Sent, pseudonym
 from models.offers import Arm
-from models.outputs import Alert, CouponTrigger, Decision, Output
+from models.outputs import Alert, CouponTrigger, Decision, Example, Output
 from models.person import Person
 from models.rules import Rules
 from models.world import World
@@ -78,12 +78,54 @@ def test_rows_that_wait_are_marked_as_treated(bias: float) -> None:
     assert [row.treated for row in person.ledger.rows] == [True, True]
 
 
+@pytest.mark.parametrize("tier", ["coupon", "contact"])
+def test_rows_scored_after_something_was_sent_are_treated(tier: str) -> None:
+    """For a horizon, also of a contact, and of a coupon that was redeemed within the hour; then no longer."""
+    state = world(model=model(0.0, 3.0 if tier == "coupon" else 0.0), rules=Rules(lookback=90 * DAY))
+    person, said = at_noon(state)
+    offers = [trigger.id for trigger in of(CouponTrigger, said)]
+    assert len(offers) == (tier == "coupon")
+    redeemed = [ev.CouponRedeemed(id="r", user_id="u", time=NOON + HOUR, offer_id=offer) for offer in offers]
+    person, said = live(person, redeemed, state, NOON + 60 * DAY)
+    assert person.ledger.treated_at == NOON
+    rows = [(row.time - NOON < 14 * DAY, row.treated) for row in of(Example, said)]
+    assert set(rows) == {(True, True), (False, False)}
+
+
+@pytest.mark.parametrize("changes", [{"shadow": True}, {"campaign": campaign(hold_out=1.0)}])
+def test_rows_of_the_hold_out_and_of_shadow_are_untreated(changes: dict[str, object]) -> None:
+    """Nothing was sent: what they do is what people do by themselves."""
+    state = world(model=RISKY, **changes)
+    person, _ = at_noon(state)
+    _, said = live(person, [], state, NOON + 40 * DAY)
+    assert [row.treated for row in of(Example, said)] == [False] * len(of(Example, said))
+    assert of(Example, said)
+
+
 def test_in_shadow_nothing_goes_out() -> None:
     """What would have been is decided and written down; alerts carry no action."""
     person, said = at_noon(world(model=RISKY, shadow=True))
     assert [decision.reason for decision in of(Decision, said)] == ["shadow"]
     assert (of(CouponTrigger, said), [alert.action for alert in of(Alert, said)]) == ([], ["none"])
     assert person.ledger.offers == ()
+
+
+def test_shadow_is_consistent_and_leaves_the_live_run_its_caps() -> None:
+    """Caps and cool-downs of shadow bind shadow; who then goes live begins with none of it, hold-out or not."""
+    state = world(model=RISKY, campaign=campaign(cap_per_person=1, cool_down_days=20.0))
+    shadow, again = msgspec.structs.replace(state, shadow=True), NOON + 30 * DAY
+
+    def reasons(said: list[Output]) -> list[str]:
+        return [decision.reason for decision in of(Decision, said) if decision.candidate == "coupon"]
+
+    person, said = live(Person("u"), [LOGIN], shadow, NOON + 29 * DAY)
+    assert reasons(said) == ["shadow"]
+    login = ev.Login(id="2", user_id="u", time=again)
+    assert reasons(at_noon(shadow, person, login)[1]) == ["cap"]
+    assert reasons(at_noon(state, person, login)[1]) == ["sent"]
+    held = msgspec.structs.replace(state, campaign=campaign(hold_out=1.0))
+    person, _ = at_noon(msgspec.structs.replace(held, shadow=True))
+    assert person.ledger.sent_before("back", "coupon").times == 0
 
 
 def test_a_medium_risk_gets_a_contact_without_a_coupon() -> None:

@@ -9,9 +9,10 @@ from models import events as ev
 from models import retention
 from models.activity import DAY
 from models.ledger import Ledger, Offer, Sent
-from models.offers import REASONS, Campaign, Verdict, decide, held_out, quiet_until
-from models.outputs import CouponTrigger, Decision, Output
-from models.person import Person
+from models.offers import REASONS, Arm, Campaign, Verdict, decide, held_out, next_quiet, quiet_until
+from models.outputs import Alert, CouponTrigger, Decision, Output
+from models.person import Person, phase_of
+from models.rules import Rules
 from tests.models.people import HOUR, NOON, START, campaign, live, model, woken, world
 
 YES, NO, UNSAID = Ledger(consent=1), Ledger(consent=-1), Ledger()
@@ -167,6 +168,42 @@ def test_quiet_hours_end_later_than_now(start: float, end: float, offset: float,
         assert now < ends <= now + DAY + 1e-3
         again = quiet_until(rules, ends)
         assert again is None or again > ends
+
+
+@given(MINUTES, MINUTES, st.integers(-56, 56), st.integers(0, int(400 * DAY)))
+@settings(max_examples=400)
+def test_quiet_hours_begin_when_they_begin(start: float, end: float, quarters: int, after: int) -> None:
+    """It is quiet from then on, and was not before, unless they last the whole day; without any, they never begin."""
+    rules = campaign(quiet_from=start, quiet_until=end, utc_offset_hours=quarters / 4)
+    begins = next_quiet(rules, START + after)
+    if round(start * 60) == round(end * 60):
+        assert begins == float("inf")
+    elif start % 24 != end % 24:
+        assert START + after < begins <= START + after + DAY
+        assert quiet_until(rules, begins) is not None
+        assert quiet_until(rules, begins - 1) is None
+
+
+@given(st.integers(0, 86_399), st.floats(0, 12 * HOUR))
+def test_what_may_leave_late_is_not_decided_for_the_night(second: int, late: float) -> None:
+    """Quiet is asked of both ends: of the moment itself, and of the latest at which it may leave."""
+    rules, now = campaign(quiet_from=22.0, quiet_until=8.0), START + second
+    verdict = decide("coupon", "u", UNSAID, rules, now, False, late)
+    night = quiet_until(rules, now) is not None or quiet_until(rules, now + late) is not None
+    assert (verdict.reason, verdict.retry is not None) == (("quiet_hours", True) if night else ("sent", False))
+
+
+def test_nothing_that_is_due_leaves_in_quiet_hours() -> None:
+    """Silence found at half past nine is acted on the next morning, since it could not leave before half past ten."""
+    rules = Rules()
+    user = next(f"u{n}" for n in range(9_999) if 21.2 * HOUR < phase_of(f"u{n}", rules) < 21.8 * HOUR)
+    state = world(campaign=campaign(quiet_from=22.0, quiet_until=8.0, arm=Arm(name="a", amount=1, valid_days=1)))
+    _, said = live(Person(user), [ev.Login(id="1", user_id=user, time=START + 10 * HOUR)], state, START + 20 * DAY)
+    asked = [(d.reason, d.time % DAY // HOUR) for d in said if isinstance(d, Decision) and d.candidate == "coupon"]
+    assert asked == [("quiet_hours", 21), ("sent", 8)]
+    (trigger,) = [output for output in said if isinstance(output, CouponTrigger)]
+    acted = [output for output in said if isinstance(output, Alert) and output.action != "none"]
+    assert {output.expires_at % DAY for output in (trigger, *acted)} == {22 * HOUR}
 
 
 @pytest.mark.parametrize("offset", [0.0, 5.5, -8.0, 14.0])

@@ -193,8 +193,8 @@ def test_an_event_and_a_due_time_never_have_the_same_cause() -> None:
 def test_alerts_say_what_changed_and_decisions_why(events: list[ev.Event]) -> None:
     """A risk alert has two different tiers; the action of an alert is what its decision says."""
     _, said = live(Person("u"), events, world(), end_of(events))
-    decisions = {(d.time, d.cause): d for d in said if isinstance(d, Decision)}
-    for alert in (output for output in said if isinstance(output, Alert)):
-        assert alert.about != "risk" or alert.tier != alert.tier_before
-        decision = decisions.get((alert.time, alert.about))
-        assert alert.action == (decision.candidate if decision and decision.sent else "none")
+    for before, alert in zip([None, *said], said, strict=False):
+        if isinstance(alert, Alert):
+            assert alert.about != "risk" or alert.tier != alert.tier_before
+            decision = before if isinstance(before, Decision) else None
+            assert alert.action == (decision.candidate if decision and decision.sent else "none")

@@ -56,7 +56,12 @@ class Encore:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "streams", *arguments], env=self._env(), cwd=ROOT, capture_output=True, text=True
+            [sys.executable, "-m", "streams", *arguments],
+            env=self._env(),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
         )
 
     def done(self, *arguments: str) -> str:

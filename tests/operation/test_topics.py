@@ -90,3 +90,22 @@ def test_another_clock_needs_another_log(encore):
     encore.done("topics", "create")
     other = Encore(encore.settings.bootstrap[0], encore.settings.group, clock="wall")
     assert "message.timestamp.type=CreateTime, it must be LogAppendTime" in refused(other.run("topics", "check"))
+
+
+def test_the_topics_of_a_prefix_belong_to_one_group_and_key(encore):
+    """A worker of another group would take the state from under the first one's: it is refused, in shadow mode too.
+
+    With another key, one would not know again whom the first one has erased.
+    """
+    encore.done("topics", "create")
+    with encore.worker() as worker:
+        worker.ready()
+    assert "pseudonym_key is not the one" in refused(
+        Encore(encore.settings.bootstrap[0], encore.settings.group, pseudonym_key="another").run("worker")
+    )
+    other = Encore(encore.settings.bootstrap[0], encore.settings.group, group="other", mode="shadow")
+    assert f"belong to group {encore.settings.group}; another Encore needs another prefix" in refused(
+        other.run("worker")
+    )
+    with encore.worker() as worker:
+        worker.ready()

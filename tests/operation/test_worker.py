@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from models import events as ev
 from models.activity import DAY
+from tests.brokers import RealKafka, free_port
 from tests.operation.encore import Encore
 
 START = 1_750_000_000.0
@@ -181,3 +184,29 @@ def test_the_silent_are_reached_by_time(any_broker, prefix):
     assert {alert["user_id"] for alert in told if alert["about"] == "stalled"} == {"u0", "u1", "u2", "u3"}
     assert all(alert["time"] > now for alert in told if alert["about"] == "stalled")
     assert {json.loads(record.value)["churned"] for record in examples} == {True}
+
+
+@pytest.mark.parametrize("agents", ["ingest", "users", "users,trainer,ingest"])
+def test_a_group_that_takes_nobody_ends_the_worker(strict, prefix, agents):
+    """A session longer than the broker allows: no worker waits for ever, and each says why, also in the end."""
+    encore = Encore.on(strict, prefix, session_timeout=60, agents=agents)
+    run = encore.run("worker", "--web-port", str(free_port()))
+    assert run.returncode == 1, run
+    assert "the worker stopped: InvalidSessionTimeoutError" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+@pytest.fixture(scope="module")
+def strict():
+    """A broker that wants to hear of its members within ten seconds."""
+    with RealKafka("group.max.session.timeout.ms=10000\n") as broker:
+        yield broker
+
+
+def test_a_worker_leaves_nothing_behind_in_the_folder_of_temporary_files(encore, tmp_path):
+    """Faust wants a folder for its data; nothing is ever in it, and it goes with the worker."""
+    with encore.worker() as worker:
+        worker.ready()
+        folders = set(Path(tempfile.gettempdir()).glob("encore-*"))
+        assert worker.stop() == 0
+    assert len(folders - set(Path(tempfile.gettempdir()).glob("encore-*"))) == 1

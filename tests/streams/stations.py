@@ -49,7 +49,7 @@ class Station:
         self, changelog: Iterable[tuple[bytes, bytes | None]] = (), partition: int = 0, of: int = 1, **changes: Any
     ) -> None:
         self.world: World = changes.pop("world", NIGHTS)
-        self.settings = replace(Settings(), **{"clock": "source", **changes})
+        self.settings = replace(Settings(), **{"clock": "source", "inputs": ("in", "other"), **changes})
         self.outlet, self.metrics, self.clock = Outlet(), Metrics(), Still(0.0)
         rules, hot = self.settings.rules(), self.settings.hot_people
         self.people = People(rules, hot, lambda key, value: self.outlet.put(PEOPLE, key, value, partition))

@@ -127,6 +127,7 @@ def test_wrong_settings_are_one_line(
         (CAMPAIGN.replace("[arm]", "hold_out = 1.5\n[arm]"), "$.hold_out"),
         (CAMPAIGN.replace("[arm]", 'version = "7"\n[arm]'), "version"),
         (CAMPAIGN.replace("[arm]", QUIET.format(0, 24) + "[arm]"), "quiet hours all day long"),
+        (CAMPAIGN.replace("[arm]", "cool_down_days = 6\n[arm]"), "cool_down_days (6) must not be less"),
         ("id = ", "Invalid value"),
         (b"\xff", "decode"),
     ],

@@ -9,7 +9,7 @@ from models.rules import Rules
 from streams import topics
 from streams.deadletters import letter_from
 from streams.fold import AT_ONCE
-from tests.models.people import HOUR, NOON, model, world
+from tests.models.people import HOUR, NOON, campaign, model, world
 from tests.streams.doubles import Record, Times
 from tests.streams.stations import PEOPLE, Station, record
 
@@ -88,6 +88,27 @@ def test_what_ingest_repeats_is_known_by_its_origin() -> None:
     again = Station(station.changelog, world=CALM)
     again.apply(record(login(9), 7, ("in", 0, 7)))
     assert again.count("encore_duplicates_total", "origin") == 1
+
+
+@pytest.mark.parametrize("header", [("origin", b"in/0/1"), ("encore-origin", b"shop/3/1")])
+def test_a_header_of_somebody_else_makes_no_repeats(header: tuple[str, bytes]) -> None:
+    """A direct writer may say where things come from in its own way: that is no word of ingest's."""
+    station = Station(world=CALM)
+    station.apply(*(record(login(n), n, headers=(header,)) for n in range(10)))
+    assert station.count("encore_events_total", "applied") == 10
+    assert station.people.get(b"Ada").origins == {}
+
+
+def test_catching_up_at_night_sends_nobody_the_coupons_of_the_afternoon() -> None:
+    """What was decided by day is said to be undelivered, from the beginning of the quiet hours on."""
+    state = world(model=model(0.0, 3.0), campaign=campaign(quiet_from=22.0, quiet_until=8.0))
+    for hour, sent in ((21.9, 1), (22.1, 0), (27.0, 0)):
+        station = Station(world=state)
+        station.clock.at = NOON + (hour - 12) * HOUR
+        station.apply(record(login(0, at=NOON + 3 * HOUR), 0))
+        station.rest()
+        assert (len(station.outlet.on(topics.TRIGGERS)), len(station.outlet.on(topics.ALERTS))) == (sent, sent)
+        assert station.count("encore_undelivered_total") == 2 * (1 - sent)
 
 
 def test_a_record_that_is_in_the_state_is_written_again() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import events as ev
+from streams import codec
 from tests.models.people import HOUR, START, made
 from tests.streams.doubles import Record
 from tests.streams.stations import Station, known, named, record
@@ -21,9 +22,10 @@ NASTY: list[Any] = [
     "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "login", "tick", "erasure_requested", "course_published",
 ]  # fmt: skip
 HEADERS: list[tuple[tuple[str, Any], ...]] = [
-    (("origin", None),), (("origin", b""),), (("origin", b"a/0/-1"),), (("origin", "a/0/²".encode()),),
-    (("origin", b"a/0/" + b"9" * 5_000),), (("origin", b"a/0/" + b"9" * 25),), (("origin", b"\xff/\xff/1"),),
-    (("origin", b"a/0/7"), ("origin", b"b/0/7")), (("other", b"x"),), (("", b""),),
+    ((codec.ORIGIN, None),), ((codec.ORIGIN, b""),), ((codec.ORIGIN, b"in/0/-1"),),
+    ((codec.ORIGIN, "in/0/²".encode()),), ((codec.ORIGIN, b"in/0/" + b"9" * 5_000),),
+    ((codec.ORIGIN, b"in/0/" + b"9" * 25),), ((codec.ORIGIN, b"in/\xff/1"),),
+    ((codec.ORIGIN, b"in/0/7"), (codec.ORIGIN, b"other/0/7")), (("other", b"x"),), (("", b""),),
 ]  # fmt: skip
 
 

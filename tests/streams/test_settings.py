@@ -21,9 +21,9 @@ WRONG = [
     ("medium", "-0.1"), ("medium", "0.7"), ("medium", "0.9"), ("margin", "0.6"), ("dwell", "-1"),
     ("stalled_after", "0"), ("alert_lasts", "0"), ("pseudonym_key", "k" * 65), ("chunk", "0"), ("chunk", "10001"),
     ("chunk", ""), ("commit_every", "0"), ("hot_people", "0"), ("most_bytes", "9999"), ("most_bytes", "100000001"),
-    ("most_failures", "0"), ("session_timeout", "0"), ("web_port", "65536"), ("web_port", "-1"),
-    ("security_protocol", "TLS"), ("sasl_mechanism", "GSSAPI"), ("ssl_check_hostname", "2"), ("log_level", "loud"),
-    ("embedded", "perhaps"), ("inputs", "learning-events,events"),
+    ("most_failures", "0"), ("session_timeout", "5"), ("session_timeout", "2h"), ("web_port", "-1"),
+    ("web_port", "65536"), ("security_protocol", "TLS"), ("sasl_mechanism", "GSSAPI"), ("ssl_check_hostname", "2"),
+    ("log_level", "loud"), ("embedded", "perhaps"), ("inputs", "learning-events,events"),
 ]  # fmt: skip
 CHANGED = {
     "active_kinds": ("login", "purchase"), "horizon": 5 * DAY, "lookback": 6 * DAY, "lateness": 60.0,

@@ -14,7 +14,7 @@ from streams import campaigns, topics
 from streams.clock import NOT_YET, Ticker
 from streams.metrics import Metrics
 from streams.settings import Settings
-from streams.snapshots import RELEASE, Newest
+from streams.snapshots import PROGRESS, RELEASE, Newest
 from tests.streams.doubles import Record
 
 SETTINGS = Settings(prefix="p-", horizon=5 * 86_400.0)
@@ -172,13 +172,23 @@ def test_an_operators_word_lets_the_clock_go_on() -> None:
     assert listener.ticker.released_at == 1000.5
 
 
-@pytest.mark.parametrize("word", [b"", b"soon", b"\xff", b"nan"])
+def test_ingest_says_how_far_it_is() -> None:
+    """Its last word counts, also where a later ingest's clock is behind an earlier one's."""
+    listener = Listener()
+    assert listener.ticker.ingested == NOT_YET
+    for said in (b"1000.5", b"2000.5", b"1500.5"):
+        listener.hear(topics.META, PROGRESS, said)
+        assert listener.ticker.ingested == float(said)
+
+
+@pytest.mark.parametrize("word", [b"", b"soon", b"\xff", b"nan", b"inf"])
 def test_a_word_that_is_no_time_is_passed_over(word: bytes) -> None:
     """It lets nothing go on, and stops nobody."""
     listener = Listener()
-    listener.hear(topics.META, RELEASE, b"1000.5")
-    listener.hear(topics.META, RELEASE, word)
-    assert listener.ticker.released_at == 1000.5
+    for key in (RELEASE, PROGRESS):
+        listener.hear(topics.META, key, b"1000.5")
+        listener.hear(topics.META, key, word)
+    assert (listener.ticker.released_at, listener.ticker.ingested) == (1000.5, 1000.5)
 
 
 def test_figures_say_what_is_in_use() -> None:

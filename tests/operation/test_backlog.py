@@ -1,0 +1,81 @@
+"""On the wall's clock, time does not overtake what the platform has sent and nobody has read yet."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+from models import churn, features
+from models import events as ev
+from streams.admin import publish
+from tests.brokers import Kafka
+from tests.operation.encore import Encore
+
+HOUR = 3_600.0
+PEOPLE = 30
+
+
+def alarmed() -> bytes:
+    """A model that calls everybody's risk high who has been silent for three hours."""
+    nothing, weights = [0.0] * len(features.NAMES), [0.0] * len(features.NAMES)
+    weights[features.SILENCE] = 200.0
+    known = churn.Snapshot(
+        labels=1_000, offset=0, mean=nothing, variance=[1.0] * len(nothing), weights=weights, bias=-22.0,
+        squares=nothing, steps=1,
+    )  # fmt: skip
+    return churn.sealed(known)
+
+
+def test_whoever_stands_in_the_inputs_is_not_silent(kafka: Kafka, prefix: str) -> None:
+    """Workers that keep people are up before ingest is: they wait with the time, and call only the silent silent."""
+    encore = Encore.on(
+        kafka, prefix, clock="wall", expiry="wall", tick_every=1, wake_every="1h", labels_needed=1, dwell=0,
+        horizon="1d", lookback="2d",
+    )  # fmt: skip
+    asyncio.run(publish(encore.settings, "model-snapshots", b"churn", alarmed()))
+    now = time.time()
+    names = [f"p{number}" for number in range(PEOPLE)]
+    before = [ev.Login(id=f"{user}-", user_id=user, time=now - 6 * HOUR) for user in [*names, "gone"]]
+    since = [
+        ev.Login(id=f"{user}-{third}", user_id=user, time=now - (18 - third) * HOUR / 3)
+        for third in range(18)
+        for user in names
+    ]
+    encore.send("events", *before)
+    encore.send("learning-events", *since)
+    with encore.worker(agents="users") as users:
+        users.ready()
+        users.until(lambda: users.metric("encore_events_total", fate="applied") == len(before))
+        time.sleep(4)  # time enough for ticks
+        assert users.metric("encore_ticks_total") == 0
+        with encore.worker(agents="ingest"):
+            users.until(lambda: users.metric("encore_events_total") == len(before) + len(since))
+            clocks = [("encore_clock_seconds", str(partition)) for partition in range(4)]
+            users.until(lambda: all(users.metric(name, partition=number) > now for name, number in clocks))
+            records = encore.until("retention-alerts", lambda records: records)
+            assert users.metric("encore_events_total", fate="late") == 0
+    alerts = [json.loads(record.value) for record in [*records, *encore.read("retention-alerts")]]
+    assert {alert["user_id"] for alert in alerts if alert["tier"] == "high"} == {"gone"}
+
+
+def test_who_writes_to_the_log_alone_has_time_without_ingest(kafka: Kafka, prefix: str) -> None:
+    """Where the inputs are empty, nothing can stand in them: ticks tell the wall's time."""
+    encore = Encore.on(kafka, prefix, clock="wall", expiry="wall", tick_every=1)
+    now = time.time()
+    with encore.worker(agents="users") as users:
+        users.ready()
+        users.until(lambda: users.metric("encore_clock_seconds", partition="0") >= now)
+
+
+def test_an_operator_lets_time_go_on_without_ingest(kafka: Kafka, prefix: str) -> None:
+    """Whoever knows that what stands in the inputs is of no matter says so, once, to all workers."""
+    encore = Encore.on(kafka, prefix, clock="wall", expiry="wall", tick_every=1)
+    encore.send("learning-events", ev.Login(id="1", user_id="u", time=time.time()))
+    now = time.time()
+    with encore.worker(agents="users") as users:
+        users.ready()
+        time.sleep(3)
+        assert users.metric("encore_ticks_total") == 0
+        encore.done("clock", "release")
+        users.until(lambda: users.metric("encore_clock_seconds", partition="0") >= now)
