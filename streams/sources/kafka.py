@@ -94,7 +94,7 @@ class KafkaTopic:
             raise self._lost(error) from None
 
     def _lost(self, error: KafkaException) -> OperatorError:
-        return OperatorError(f"{self.name}: {self._settings.broker}: {error.args[0].str()}")
+        return OperatorError(f"{self.name}: no answer of {self._settings.broker} ({error.args[0].str()})")
 
 
 def _records(consumer: Consumer, topic: str, partition: int, end: int) -> Iterator[Message]:
