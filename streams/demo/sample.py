@@ -32,6 +32,8 @@ def chosen(source: Source) -> dict[str, set[str]]:
     students: dict[str, set[str]] = {course: set() for course in PART}
     for entry in source:
         event = entry.event if isinstance(entry, Entry) else None
+        if isinstance(event, ev.Learning):
+            break  # the data set gives all registrations before the first click
         if isinstance(event, ev.Purchase) and event.course_id in PART and event.time >= EARLIEST:
             students[event.course_id].add(event.user_id)
     return {course: set(sorted(students[course], key=_hash)[:many]) for course, many in PART.items()}
