@@ -34,13 +34,14 @@ def test_foreign_objects_are_mapped_live(encore, tmp_path):
     """Beside a topic of our own events; what is skipped is counted, what is wrong is kept until it is mended."""
     own = ev.Login(id="l1", user_id="u1", time=START)
     odd = call(4, "Order Completed", properties={"paid": 5})
+    huge = call(5, "Signed In", context="x" * encore.settings.most_bytes)
     with encore.worker() as worker:
         worker.ready()
         encore.send("user-updates", own)
-        encore.send("learning-events", call(1, "Signed In"), call(2, "Cart Viewed"), b"nonsense", odd)
+        encore.send("learning-events", call(1, "Signed In"), call(2, "Cart Viewed"), b"nonsense", odd, huge)
         encore.send("learning-events", call(3, "Order Completed", properties={"total": "12.50"}))
-        letters = {record.value for record in encore.until("dead-letters", lambda records: len(records) == 2)}
-        assert letters == {b"nonsense", odd}
+        letters = {record.value for record in encore.until("dead-letters", lambda records: len(records) == 3)}
+        assert letters == {b"nonsense", odd, huge[:500_000]}
         worker.until(lambda: worker.user("u1").get("spend") == 12.5)
         assert worker.user("u1")["events"] == 3
         assert worker.metric("encore_skipped_total", topic=f"{encore.settings.prefix}learning-events") == 1

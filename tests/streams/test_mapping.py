@@ -363,6 +363,18 @@ def test_a_file_of_foreign_objects_is_a_source(tmp_path):
     assert source.skipped == 1
 
 
+def test_a_foreign_object_may_be_as_large_as_an_event(tmp_path):
+    """A larger one is refused as it came, although what would be taken from it is small."""
+    mapping(tmp_path, LOGIN)
+    large = orjson.dumps({"n": 1, "u": 2, "t": 3, "more": "x" * 300_000})
+    (tmp_path / "history.jsonl").write_bytes(large + b"\n" + large.replace(b"x" * 100, b""))
+    source = open_source(str(tmp_path / "history.jsonl"), Settings(most_bytes=300_000), tmp_path / "own.toml")
+    bad, good = source
+
+    assert (bad.error.reason, bad.raw[:300_000]) == ("oversize", large[:300_000])
+    assert good.event == ev.Login(id="1", user_id="2", time=3.0)
+
+
 def test_a_data_set_has_a_mapping_of_its_own(tmp_path):
     """Another is refused instead of being passed over."""
     with pytest.raises(OperatorError, match="a mapping file is for JSON Lines and topics; oulad has its own"):
