@@ -14,7 +14,7 @@ from typing import Any, cast
 import aiokafka
 from faust.tables.manager import TableManager
 
-from streams import topics
+from streams import mapping, topics
 from streams.broadcast import Broadcast
 from streams.clock import Ticker
 from streams.engine.app import App, BeforeCommit, new_app
@@ -272,6 +272,7 @@ def run(settings: Settings, partitions: dict[str, int]) -> int:
     async def main() -> int:
         return await Worker(settings, partitions).run()
 
+    mapping.of_topics(settings)  # ingest reads the files again; what is wrong with one is told before anything starts
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if not (settings.pseudonym_key or settings.embedded):
         _log.warning("pseudonym_key is empty: whoever knows a person's id finds them on topics that cannot forget")

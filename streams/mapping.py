@@ -139,7 +139,7 @@ class Mapping(Struct, frozen=True, kw_only=True):
         if not all(_among(at(found, path), values) for path, values in self.only):
             return None
         kind = self.type.read(found)
-        if kind not in self.fields:
+        if not isinstance(kind, str) or kind not in self.fields:
             if self.skips:
                 return None
             raise BadEvent("unknown_type", "type", f"{self.file} names no event for {self._said(found)}")
@@ -190,7 +190,7 @@ def steps(path: str) -> Path_:
         quoted, plain, index = found.groups()
         taken.append(int(index) if index is not None else quoted or plain)
         end = found.end()
-    if not taken or end < len(path) or not isinstance(taken[0], str):
+    if path.startswith(".") or end < len(path) or not taken or isinstance(taken[0], int):
         raise ValueError(f"{path!r} is no path: expected such as data.order.lines[0].sku")
     return tuple(taken)
 

@@ -190,4 +190,6 @@ def _fault(batch: Batch, row: int, date: str, time: float) -> BadEvent:
     if time == time and 0 <= time <= ev.LAST_TIME:
         basket = batch.numbers("basket")[row]
         return batch.fault(row, "paid", "amount") if basket == basket else batch.fault(row, "basket", "id")
+    if date == "day" and abs(batch.numbers("day")[row]) < LAST_DAY - DAY_ZERO:
+        return batch.fault(row, "clock", "time")
     return batch.fault(row, date, "time")

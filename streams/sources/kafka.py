@@ -17,6 +17,8 @@ from streams.sources.source import Entry, Unusable
 
 TIMEOUT = 15.0
 AT_ONCE = 1_000
+PAUSE = 0.1
+"""Seconds for which as many are waited for, which passes once at the end of every partition."""
 OFFSETS = 1 << 48
 """Positions are partition times this, plus the offset."""
 
@@ -94,14 +96,14 @@ class KafkaTopic:
             raise self._lost(error) from None
 
     def _lost(self, error: KafkaException) -> OperatorError:
-        return OperatorError(f"{self.name}: {self._settings.broker}: {error.args[0].str()}")
+        return OperatorError(f"{self.name}: no answer of {self._settings.broker} ({error.args[0].str()})")
 
 
 def _records(consumer: Consumer, topic: str, partition: int, end: int) -> Iterator[Message]:
     """Yield the records of a partition from its beginning, up to an offset or where what is committed ends."""
     consumer.assign([TopicPartition(topic, partition, 0)])
     while True:
-        for record in consumer.consume(AT_ONCE, timeout=1.0):
+        for record in consumer.consume(AT_ONCE, timeout=PAUSE):
             error = record.error()
             if error is not None and error.code() != KafkaError._PARTITION_EOF:
                 raise KafkaException(error)

@@ -50,11 +50,13 @@ class Ordered:
     Attributes:
         read: entries and unusables met in the first reading so far.
         total: as many as there are, once that reading is over.
+        skipped: how many rows the sources left out on purpose in it.
     """
 
     def __init__(self, sources: Sequence[Source], skew: float, run: int = RUN, folder: Path | None = None) -> None:
         self.read = 0
         self.total: int | None = None
+        self.skipped = 0
         self._sources = sources
         self._skew = skew
         self._run = run
@@ -64,10 +66,10 @@ class Ordered:
 
     def __iter__(self) -> Iterator[Entry | Unusable]:
         with Runs(self._folder) as runs:
-            again = []
+            again: list[Iterator[Decoded]] = []
             for number in range(len(self._sources)):
                 length = yield from self._first_reading(number, runs)
-                again.append(self._prefix(number, length))
+                again += [self._prefix(number, length)] if length else []
             self._spill(runs)
             self.total = self.read
             yield from self._judged(heapq.merge(*again, *runs.streams()))
@@ -76,7 +78,7 @@ class Ordered:
         """Read a source; return how many of its first entries are in order and therefore not kept."""
         source = self._sources[number]
         left, in_order, prefix, end = iter(source), source.again, 0, float("-inf")
-        while chunk := list(itertools.islice(left, CHUNK)):
+        while chunk := list(itertools.islice(left, min(CHUNK, self._run))):
             self.read += len(chunk)
             entries = [found for found in chunk if isinstance(found, Entry)]
             yield from (found._replace(source=number) for found in chunk if isinstance(found, Unusable))
@@ -90,6 +92,7 @@ class Ordered:
             self._held += ((entry.event.time, number, entry.position, ev.encode(entry.event)) for entry in entries)
             if len(self._held) >= self._run:
                 self._spill(runs)
+        self.skipped += source.skipped
         return prefix
 
     def _spill(self, runs: Runs) -> None:

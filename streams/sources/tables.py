@@ -47,10 +47,18 @@ class Fault(NamedTuple):
 
 
 class Batch(msgspec.Struct, dict=True):
-    """Some rows of a table; `first` is the number of the first, from 0."""
+    """Some rows of a table.
+
+    Attributes:
+        first: the number of the first row, from 0.
+        rows: the rows, with our names of the columns.
+        names: the names in the file by ours.
+        broken: lines that were no rows, met since the batch before.
+    """
 
     first: int
     rows: pa.RecordBatch
+    names: dict[str, str]
     broken: list[Fault] = []
 
     def __len__(self) -> int:
@@ -58,9 +66,9 @@ class Batch(msgspec.Struct, dict=True):
 
     def numbers(self, name: str) -> NDArray[np.float64]:
         """Return a column as numbers; NaN where there is none."""
-        if name not in self._numbers:
-            self._numbers[name] = _numbers(self.rows.column(name))
-        return self._numbers[name]
+        if name not in self._known:
+            self._known[name] = _numbers(self.rows.column(name))
+        return self._known[name]
 
     def texts(self, name: str) -> list[str | None]:
         """Return a column as texts; a whole number is written without a point, as ids are."""
@@ -94,19 +102,20 @@ class Batch(msgspec.Struct, dict=True):
         return np.asarray(pc.fill_null(pc.cast(micros, pa.float64()), float("nan")), dtype=np.float64) / 1e6
 
     def raw(self, row: int) -> bytes:
-        """Return a row as JSON, which is what a dead letter holds of it."""
-        return orjson.dumps(self._lists[row], default=str)
+        """Return a row as JSON with the file's names, which is what a dead letter holds of it."""
+        cells = {self.names[name]: cell for name, cell in self._lists[row].items()}
+        return orjson.dumps(cells, default=str)
 
     def fault(self, row: int, name: str, field: str) -> BadEvent:
         """Return what is wrong with a cell of which nothing can be made."""
         cell = self._lists[row][name]
         if cell is None or cell != cell:
-            return BadEvent("missing_field", field, f"the row has no {name}")
+            return BadEvent("missing_field", field, f"the row has no {self.names[name]}")
         reason = "wrong_type" if isinstance(cell, str) and np.isnan(_number(cell)) else "impossible_value"
-        return BadEvent(reason, field, f"{name} is {str(cell)[:50]!r}")
+        return BadEvent(reason, field, f"{self.names[name]} is {str(cell)[:50]!r}")
 
     @cached_property
-    def _numbers(self) -> dict[str, NDArray[np.float64]]:
+    def _known(self) -> dict[str, NDArray[np.float64]]:
         return {}
 
     @cached_property
@@ -147,10 +156,7 @@ def columns_of(file: Path) -> list[str]:
         OperatorError: it cannot be read.
     """
     with _readable(file):
-        if file.suffix == ".parquet":
-            return list(pa.parquet.read_schema(file).names)
-        with _sniffed(file) as head:
-            return list(head.schema.names)
+        return _columns_of(file)
 
 
 def read(file: Path, columns: Columns) -> Iterator[Batch]:
@@ -161,8 +167,10 @@ def read(file: Path, columns: Columns) -> Iterator[Batch]:
     """
     first = 0
     with _readable(file):
-        for rows, broken in _parquet(file, columns) if file.suffix == ".parquet" else _csv(file, columns):
-            yield Batch(first, rows, broken)
+        present = _columns_of(file)
+        theirs = {name: _present(file, present, names) for name, names in columns.items()}
+        for rows, broken in (_parquet if file.suffix == ".parquet" else _csv)(file, list(theirs.values())):
+            yield Batch(first, rows.rename_columns(list(theirs)), theirs, broken)
             first += rows.num_rows
 
 
@@ -174,14 +182,27 @@ def _readable(file: Path) -> Iterator[None]:
         raise OperatorError(f"{file}: {str(error).splitlines()[0]}") from None
 
 
-def _parquet(file: Path, columns: Columns) -> Iterator[tuple[pa.RecordBatch, list[Fault]]]:
-    table = pa.parquet.ParquetFile(file)
-    names = _names(file, table.schema_arrow.names, columns)
-    for rows in table.iter_batches(batch_size=ROWS, columns=list(names)):
-        yield rows.select(list(names)).rename_columns(list(names.values())), []
+def _columns_of(file: Path) -> list[str]:
+    if file.suffix == ".parquet":
+        return list(pa.parquet.read_schema(file).names)
+    parsing = pa.csv.ParseOptions(invalid_row_handler=lambda _: "skip")
+    with pa.csv.open_csv(file, pa.csv.ReadOptions(block_size=BYTES, use_threads=False), parsing) as head:
+        return list(head.schema.names)
 
 
-def _csv(file: Path, columns: Columns) -> Iterator[tuple[pa.RecordBatch, list[Fault]]]:
+def _present(file: Path, present: list[str], names: tuple[str, ...]) -> str:
+    found = next((name for name in names if name in present), None)
+    if found is None:
+        raise OperatorError(f"{file}: has no column {' or '.join(names)}; it has {', '.join(present[:12])}")
+    return found
+
+
+def _parquet(file: Path, names: list[str]) -> Iterator[tuple[pa.RecordBatch, list[Fault]]]:
+    for rows in pa.parquet.ParquetFile(file).iter_batches(batch_size=ROWS, columns=names):
+        yield rows.select(names), []
+
+
+def _csv(file: Path, names: list[str]) -> Iterator[tuple[pa.RecordBatch, list[Fault]]]:
     broken: list[Fault] = []
 
     def handle(row: Any) -> str:
@@ -189,40 +210,23 @@ def _csv(file: Path, columns: Columns) -> Iterator[tuple[pa.RecordBatch, list[Fa
         broken.append(Fault(str(row.text).encode()[:10_000], BadEvent("malformed", None, detail)))
         return "skip"
 
-    names = _names(file, columns_of(file), columns)
     reading = pa.csv.ReadOptions(block_size=BYTES, use_threads=False)
     parsing = pa.csv.ParseOptions(invalid_row_handler=handle)
     converting = pa.csv.ConvertOptions(
-        include_columns=list(names),
+        include_columns=names,
         column_types=dict.fromkeys(names, pa.string()),
         null_values=NULLS,
         strings_can_be_null=True,
     )
     with pa.csv.open_csv(file, reading, parsing, converting) as reader:
         for rows in reader:
-            yield rows.rename_columns(list(names.values())), _taken(broken)
-    yield pa.record_batch({name: pa.array([], pa.string()) for name in names.values()}), _taken(broken)
+            yield rows, _taken(broken)
+    yield pa.record_batch({name: pa.array([], pa.string()) for name in names}), _taken(broken)
 
 
 def _taken(broken: list[Fault]) -> list[Fault]:
     """Take what is there now; the reader may be adding to it."""
     return [broken.pop(0) for _ in range(len(broken))]
-
-
-def _sniffed(file: Path) -> Any:
-    skip = pa.csv.ParseOptions(invalid_row_handler=lambda _: "skip")
-    return pa.csv.open_csv(file, pa.csv.ReadOptions(block_size=BYTES, use_threads=False), skip)
-
-
-def _names(file: Path, present: list[str], columns: Columns) -> dict[str, str]:
-    """Return our names by those in the file."""
-    names = {}
-    for ours, theirs in columns.items():
-        found = next((name for name in theirs if name in present), None)
-        if found is None:
-            raise OperatorError(f"{file}: has no column {' or '.join(theirs)}; it has {', '.join(present[:12])}")
-        names[found] = ours
-    return names
 
 
 def _numbers(column: pa.Array) -> NDArray[np.float64]:

@@ -1,0 +1,67 @@
+"""A platform's own objects, live: mapped by ingest, buried as they came, mended by mending the file."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from models import events as ev
+from tests.operation.encore import ROOT, Encore
+
+START = 1_750_000_000.0
+
+
+def call(number: int, event: str, **changed: object) -> bytes:
+    """A `track` call of Segment's."""
+    said = {
+        "type": "track",
+        "event": event,
+        "messageId": f"m{number}",
+        "userId": "u1",
+        "timestamp": "2025-06-15T15:06:40Z",
+    }
+    return orjson.dumps({**said, **changed})
+
+
+@pytest.fixture
+def encore(any_broker, prefix, tmp_path):
+    file = tmp_path / "segment.toml"
+    file.write_bytes((ROOT / "deploy" / "mappings" / "segment.toml").read_bytes())
+    return Encore.on(any_broker, prefix, mapping=f"learning-events={file}")
+
+
+def test_foreign_objects_are_mapped_live(encore, tmp_path):
+    """Beside a topic of our own events; what is skipped is counted, what is wrong is kept until it is mended."""
+    own = ev.Login(id="l1", user_id="u1", time=START)
+    odd = call(4, "Order Completed", properties={"paid": 5})
+    huge = call(5, "Signed In", context="x" * encore.settings.most_bytes)
+    with encore.worker() as worker:
+        worker.ready()
+        encore.send("user-updates", own)
+        encore.send("learning-events", call(1, "Signed In"), call(2, "Cart Viewed"), b"nonsense", odd, huge)
+        encore.send("learning-events", call(3, "Order Completed", properties={"total": "12.50"}))
+        letters = {record.value for record in encore.until("dead-letters", lambda records: len(records) == 3)}
+        assert letters == {b"nonsense", odd, huge[:500_000]}
+        worker.until(lambda: worker.user("u1").get("spend") == 12.5)
+        assert worker.user("u1")["events"] == 3
+        assert worker.metric("encore_skipped_total", topic=f"{encore.settings.prefix}learning-events") == 1
+
+        appended = {orjson.loads(record.value)["id"]: record.value for record in encore.read("events")}
+        assert appended["l1"] == ev.encode(own)
+        assert orjson.loads(appended["m1"]) == {"type": "login", "id": "m1", "user_id": "u1", "time": START}
+
+        letter = next(line.split()[0] for line in encore.done("dead-letters", "list").splitlines() if "amount" in line)
+        assert "still missing_field (amount)" in encore.run("dead-letters", "replay", letter).stderr
+        file = tmp_path / "segment.toml"
+        file.write_text(file.read_text().replace('"properties.revenue"]', '"properties.revenue", "properties.paid"]'))
+        assert encore.done("dead-letters", "replay", letter) == "1 replayed, 0 had been before\n"
+        worker.until(lambda: worker.user("u1").get("spend") == 17.5)
+
+
+def test_a_wrong_mapping_is_told_before_anything_is_read(encore, tmp_path):
+    """The worker does not start; the file and the key are in one line."""
+    (tmp_path / "segment.toml").write_text('[type]\nvalue = "logn"\n')
+    run = encore.run("worker")
+
+    assert run.returncode == 2
+    assert run.stderr.strip() == f"encore: {tmp_path / 'segment.toml'}: type: 'logn' is not known; did you mean login?"
