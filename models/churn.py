@@ -13,12 +13,13 @@ from typing import Annotated, Any, Literal, Protocol, get_args
 import msgspec
 import numpy as np
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from river import base, compose, linear_model, optim, preprocessing, utils
 
 from models import features
 from models.replay_net import CLIP as NET_CLIP
-from models.replay_net import MOST_LOGIT, Layers, Moments, ReplayNet
+from models.replay_net import MOST_LOGIT, Layers, Moments, ReplayNet, certainty, probabilities
 
 SCHEMA = 2
 CLIP = 6.0
@@ -148,6 +149,7 @@ class Scorer(Struct, frozen=True):
         inner_bias: (units,).
         outer: (units,).
         bias: of the logit.
+        most: the largest logit that is believed.
     """
 
     version: str
@@ -159,22 +161,22 @@ class Scorer(Struct, frozen=True):
     inner_bias: Numbers
     outer: Numbers
     bias: float
+    most: float = MOST_LOGIT
 
     def logits(self, rows: Rows) -> Numbers:
         """Return the churn logit of each row of an (n, features) matrix."""
         z = ((rows - self.mean) * self.scale).clip(-self.clip, self.clip)
         units = np.maximum(z @ self.inner + self.inner_bias, 0)
         logits: Numbers = units @ self.outer + self.bias
-        return logits.clip(-MOST_LOGIT, MOST_LOGIT)
+        return logits
 
-    def probabilities(self, rows: Rows) -> Numbers:
-        """Return the churn probability of each row of an (n, features) matrix, rounded to 6 decimals."""
-        probabilities: Numbers = (1 / (1 + np.exp(-self.logits(rows)))).round(6)
-        return probabilities
+    def probabilities(self, rows: Rows) -> list[float]:
+        """Return the churn probability of each row, rounded: its last bits depend on how many rows there are."""
+        return [round(probability, 6) for probability in probabilities(self.logits(rows), self.most).tolist()]
 
     def probability(self, row: Rows) -> float:
-        """Return the churn probability of one row, rounded to 6 decimals."""
-        return float(self.probabilities(row[None])[0])
+        """Return the churn probability of one row."""
+        return self.probabilities(row[None])[0]
 
 
 class Clip(base.Transformer):
@@ -357,10 +359,15 @@ class Learner:
     @classmethod
     def restore(cls, snapshot: AnySnapshot) -> Learner:
         """Rebuild a learner so that it goes on as if it had never stopped, once old rows are recalled."""
-        learner = cls("net" if isinstance(snapshot, NetSnapshot) else "logistic")
+        learner = cls(kind_of(snapshot))
         learner.core = _restored(snapshot)
         learner.labels = snapshot.labels
         return learner
+
+
+def kind_of(snapshot: AnySnapshot) -> Kind:
+    """Return which learner a snapshot is of."""
+    return "net" if isinstance(snapshot, NetSnapshot) else "logistic"
 
 
 def sealed(snapshot: AnySnapshot) -> bytes:
@@ -392,47 +399,44 @@ def opened(sealed_snapshot: bytes) -> AnySnapshot:
 
 def scorer(snapshot: AnySnapshot) -> Scorer:
     """Build the scorer of a snapshot."""
-    parts = _net_parts(snapshot) if isinstance(snapshot, NetSnapshot) else _logistic_parts(snapshot)
-    seen = hashlib.sha256(msgspec.json.encode(snapshot.mean))
-    for part in parts.values():
+    built = _net_scorer(snapshot) if isinstance(snapshot, NetSnapshot) else _logistic_scorer(snapshot)
+    seen = hashlib.sha256()
+    for part in (built.mean, built.scale, built.inner, built.inner_bias, built.outer, built.bias, built.most):
         seen.update(np.asarray(part, np.float64).tobytes())
+    return replace(built, version=f"{built.version}-{seen.hexdigest()[:8]}")
+
+
+def linear(version: str, labels: int, mean: Numbers, scale: Numbers, weights: Numbers, bias: float) -> Scorer:
+    """Build the scorer of a logistic regression: its one logit s is relu(s) - relu(-s)."""
+    inner, outer = np.column_stack((weights, -weights)), np.array((1.0, -1.0))
+    return Scorer(version, labels, mean, scale, CLIP, inner, np.zeros(2), outer, bias)
+
+
+def _net_scorer(snapshot: NetSnapshot) -> Scorer:
+    """Put the hidden units of all nets beside each other, and the line beside them."""
+    layers, share = _layers(snapshot), snapshot.share
+    inner = layers.inner.transpose(1, 0, 2).reshape(WIDTH, -1).astype(np.float64)
+    line, nets = np.array(snapshot.line), (1 - share if snapshot.rows else 0.0)
+    outer = layers.outer.ravel().astype(np.float64) * (nets / snapshot.copies)
     return Scorer(
-        version=f"{msgspec.to_builtins(snapshot)['model']}-{seen.hexdigest()[:8]}",
+        version="net",
         labels=snapshot.labels,
-        mean=np.array(snapshot.mean, np.float64),
-        **parts,
+        mean=np.array(snapshot.mean),
+        scale=_moments(snapshot).scale,
+        clip=NET_CLIP,
+        inner=np.column_stack((inner, line, -line)),
+        inner_bias=np.append(layers.inner_bias.ravel().astype(np.float64), (0.0, 0.0)),
+        outer=np.append(outer, (share, -share)),
+        bias=share * snapshot.line_bias + nets * float(layers.outer_bias.mean(dtype=np.float64)),
+        most=certainty(snapshot.labels),
     )
 
 
-def _net_parts(snapshot: NetSnapshot) -> dict[str, Any]:
-    """The hidden units of all nets beside each other, and the line as two units, which are relu(s) and relu(-s)."""
-    layers, share = _layers(snapshot), snapshot.share if snapshot.rows else 0.0
-    inner = layers.inner.transpose(1, 0, 2).reshape(WIDTH, -1).astype(np.float64)
-    line = np.array(snapshot.line)
-    outer = layers.outer.ravel().astype(np.float64) * ((1 - share) / layers.outer_bias.size)
-    if not snapshot.rows:
-        outer *= 0.0
-    return {
-        "scale": _moments(snapshot).scale,
-        "clip": NET_CLIP,
-        "inner": np.column_stack((inner, line, -line)),
-        "inner_bias": np.append(layers.inner_bias.ravel().astype(np.float64), (0.0, 0.0)),
-        "outer": np.append(outer, (share, -share)),
-        "bias": share * snapshot.line_bias + (1 - share) * float(layers.outer_bias.mean(dtype=np.float64)),
-    }
-
-
-def _logistic_parts(snapshot: LogisticSnapshot) -> dict[str, Any]:
+def _logistic_scorer(snapshot: LogisticSnapshot) -> Scorer:
     variance = np.array(snapshot.variance)
+    scale = np.divide(1.0, np.sqrt(variance), out=np.zeros_like(variance), where=variance > 0)
     weights = np.array(snapshot.weights)
-    return {
-        "scale": np.divide(1.0, np.sqrt(variance), out=np.zeros_like(variance), where=variance > 0),
-        "clip": CLIP,
-        "inner": np.column_stack((weights, -weights)),
-        "inner_bias": np.zeros(2),
-        "outer": np.array((1.0, -1.0)),
-        "bias": snapshot.bias,
-    }
+    return linear("logistic", snapshot.labels, np.array(snapshot.mean), scale, weights, snapshot.bias)
 
 
 def _restored(snapshot: AnySnapshot) -> _Learns:

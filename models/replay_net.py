@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Hashable
-from math import exp, log, sqrt
+from math import exp, log, log1p, sqrt
 from typing import Any
 
 import numpy as np
@@ -28,8 +28,26 @@ LINE_RATE = 0.05
 LINE_BIAS_RATE = 0.01
 MOST_LOGIT = 9.0
 """No more certain than one in eight thousand, whatever the row."""
+ROWS_PER_DOUBT = 100
+"""A model is at most as certain as one failure among so many rows: rows of one person, or of one season, are alike."""
 
 Floats = NDArray[np.float32]
+
+
+def certainty(rows: int) -> float:
+    """Return the largest logit that a model of so many rows may state."""
+    return min(MOST_LOGIT, log1p(rows / ROWS_PER_DOUBT))
+
+
+def probabilities(logits: NDArray[np.float64], most: float) -> NDArray[np.float64]:
+    """Turn logits into probabilities, bending them so that none goes beyond `most`; their order stays.
+
+    Examples:
+        >>> probabilities(np.array([-0.5, 0.5, 40.0]), most=2.0).round(3)
+        array([0.378, 0.622, 0.881])
+    """
+    bent = logits / (1 + (logits / max(most, 1e-9)) ** 4) ** 0.25
+    return np.asarray(1 / (1 + np.exp(-bent)), np.float64)
 
 
 class Moments:
@@ -193,9 +211,11 @@ class ReplayNet(base.Classifier):
     hidden
         Hidden units of each.
     block
-        Rows learned together; a step takes twice as many, half of them or all replayed.
+        Rows learned together; the first step adds as many old ones.
     reservoir
         Most rows kept for replay.
+    replays
+        Further steps a block, each on two blocks of old rows.
     rate
         Learning rate at the beginning; it falls with the square root of the rows seen.
     line_rows
@@ -206,8 +226,8 @@ class ReplayNet(base.Classifier):
     Examples
     --------
     >>> from river import datasets, evaluate, metrics
-    >>> evaluate.progressive_val_score(datasets.Phishing(), ReplayNet(), metrics.ROCAUC())
-    ROCAUC: 95.24%
+    >>> evaluate.progressive_val_score(datasets.Phishing(), ReplayNet(), metrics.ROCAUC()).get() > 0.94
+    True
     """
 
     def __init__(
@@ -216,7 +236,8 @@ class ReplayNet(base.Classifier):
         hidden: int = 16,
         block: int = 32,
         reservoir: int = 30_000,
-        rate: float = 2e-3,
+        replays: int = 2,
+        rate: float = 3e-3,
         line_rows: int = 20_000,
         seed: int = 1,
     ) -> None:
@@ -224,6 +245,7 @@ class ReplayNet(base.Classifier):
         self.hidden = hidden
         self.block = block
         self.reservoir = reservoir
+        self.replays = replays
         self.rate = rate
         self.line_rows = line_rows
         self.seed = seed
@@ -250,7 +272,7 @@ class ReplayNet(base.Classifier):
 
     def predict_proba_one(self, x: dict[Hashable, Any], **kwargs: Any) -> dict[base.typing.ClfTarget, float]:
         """Return the probabilities of False and True; a half each before the first block."""
-        probability = float(1 / (1 + np.exp(-self.logits(self._row(x)[None])[0])))
+        probability = float(probabilities(self.logits(self._row(x)[None]), certainty(self.rows_seen))[0])
         return {False: 1 - probability, True: probability}
 
     def _row(self, x: dict[Hashable, float]) -> Floats:
@@ -304,7 +326,7 @@ class ReplayNet(base.Classifier):
         z = self._standardised(rows)
         line = z @ self.line.weights + self.line.bias
         logits: NDArray[np.float64] = self.share * line + (1 - self.share) * self.layers.logits(z)
-        return logits.clip(-MOST_LOGIT, MOST_LOGIT)
+        return logits
 
     @property
     def share(self) -> float:
@@ -325,13 +347,14 @@ class ReplayNet(base.Classifier):
         self.moments.merge(rows)
         self.line.learn(self._standardised(rows), labels)
         dice = np.random.default_rng([self.seed, self.rows_seen])
-        old, old_labels = self.kept.draw(dice, self.copies, 3 * self.block)
+        size = 2 * self.block
+        old, old_labels = self.kept.draw(dice, self.copies, self.block + self.replays * size)
         mean, scale = self.moments.mean.astype(np.float32), self.moments.scale.astype(np.float32)
         z = np.concatenate((np.broadcast_to(rows, (self.copies, *rows.shape)), old), axis=1)
         z = ((z - mean) * scale).clip(-CLIP, CLIP)
         y = np.concatenate((np.broadcast_to(labels, (self.copies, self.block)), old_labels), axis=1)
-        self._step(z[:, : 2 * self.block], y[:, : 2 * self.block])
-        self._step(z[:, 2 * self.block :], y[:, 2 * self.block :])
+        for start in range(0, (self.replays + 1) * size, size):
+            self._step(z[:, start : start + size], y[:, start : start + size])
 
     def _step(self, z: Floats, labels: Floats) -> None:
         """Take one step of Adam, every copy on its own rows."""

@@ -44,6 +44,7 @@ GaugeName = Literal[
     "encore_model_auc",  # rolling ROC-AUC of matured scores: model, recency alone, reference, challenger
     "encore_model_log_loss",  # their rolling log-loss
     "encore_model_calibration_error",  # their expected calibration error, ten bins
+    "encore_model_lift",  # how many times more churn there is in their highest tenth than in all
     "encore_model_labels",  # labelled rows the model in use has learned from
     "encore_model_age_seconds",  # time since the model in use arrived
     "encore_recovery_seconds",  # how long the last recovery took
@@ -75,6 +76,7 @@ LABELS: dict[str, tuple[str, ...]] = {
     "encore_model_auc": ("score",),
     "encore_model_log_loss": ("score",),
     "encore_model_calibration_error": ("score",),
+    "encore_model_lift": ("score",),
 }
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 """Seconds: from an unloaded broker's 10 ms up to a minute, where it no longer matters how late."""

@@ -36,7 +36,7 @@ from models.churn import (
     scorer,
     sealed,
 )
-from models.replay_net import ReplayNet
+from models.replay_net import MOST_LOGIT, ReplayNet, certainty, probabilities
 
 SIZE = len(features.NAMES)
 
@@ -77,9 +77,15 @@ def handed_on(learner: Learner, drawn: list[np.ndarray]) -> Learner:
 def probability(learner: Learner, row: np.ndarray) -> float:
     """What the learner itself, a River estimator, says."""
     if isinstance(learner.core, Net):
-        return float(1 / (1 + np.exp(-learner.core.net.logits(row[None])[0])))
+        net = learner.core.net
+        return float(probabilities(net.logits(row[None]), certainty(net.rows_seen))[0])
     assert isinstance(learner.core, Logistic)
-    return float(learner.core.pipeline.predict_proba_one(named(row))[True])
+    logit = logit_of(learner.core.pipeline.predict_proba_one(named(row))[True])
+    return float(probabilities(np.array([logit]), MOST_LOGIT)[0])
+
+
+def logit_of(probability: float) -> float:
+    return math.log(probability / (1 - probability))
 
 
 both = pytest.mark.parametrize("kind", KINDS)
@@ -92,11 +98,10 @@ def test_scorer_and_learner_give_the_same_probability(kind: Kind, count: int) ->
     learner = learned(rows(count), kind)
     built = scorer(opened(sealed(learner.snapshot())))
     asked = rows(50, seed=2)
-    logits = built.logits(np.array(asked))
     expected = [probability(learner, row) for row in asked]
-    bounded = np.clip(expected, 1 / (1 + math.exp(9)), 1 / (1 + math.exp(-9)))
-    assert [1 / (1 + math.exp(-logit)) for logit in logits] == pytest.approx(bounded, abs=1e-9)
-    assert [built.probability(row) for row in asked] == pytest.approx(bounded, abs=5.1e-7)
+    said = probabilities(built.logits(np.array(asked)), built.most)
+    assert said.tolist() == pytest.approx(expected, abs=1e-9)
+    assert [built.probability(row) for row in asked] == pytest.approx(expected, abs=5.1e-7)
     assert built.labels == count
 
 
@@ -105,7 +110,7 @@ def test_one_row_scores_as_in_a_matrix(kind: Kind) -> None:
     """A score is rounded to 6 decimals, so that products of different widths agree."""
     built = scorer(learned(rows(100), kind).snapshot())
     asked = rows(64, seed=3)
-    assert [built.probability(row) for row in asked] == built.probabilities(np.array(asked)).tolist()
+    assert [built.probability(row) for row in asked] == built.probabilities(np.array(asked))
 
 
 @both
