@@ -47,7 +47,7 @@ def rows(count: int, seed: int = 1) -> list[np.ndarray]:
     drawn = dice.normal(size=(count, SIZE)) * 10.0 ** (np.arange(SIZE) % 7 - 3)
     drawn[:, 0] = 2.0
     drawn[dice.random((count, SIZE)) < 0.02] *= 20
-    return list(drawn.astype(np.float16).astype(np.float32))
+    return list(drawn.clip(-6e4, 6e4).astype(np.float16).astype(np.float32))
 
 
 def churned(row: np.ndarray) -> bool:
