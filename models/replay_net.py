@@ -24,6 +24,8 @@ RATE_ROWS = 20_000
 """Rows after which the learning rate has fallen to 1/sqrt(2) of where it began."""
 BETAS = (0.9, 0.99)
 DECAY = 1e-5
+ENOUGH = 1_000
+"""Rows in the reservoir without which a net that has seen more (it was restored) learns from new rows alone."""
 LINE_RATE = 0.05
 LINE_BIAS_RATE = 0.01
 MOST_LOGIT = 9.0
@@ -348,12 +350,13 @@ class ReplayNet(base.Classifier):
         self.line.learn(self._standardised(rows), labels)
         dice = np.random.default_rng([self.seed, self.rows_seen])
         size = 2 * self.block
-        old, old_labels = self.kept.draw(dice, self.copies, self.block + self.replays * size)
+        replays = self.replays if self.kept.held >= min(self.rows_seen, ENOUGH) else 0
+        old, old_labels = self.kept.draw(dice, self.copies, self.block + replays * size)
         mean, scale = self.moments.mean.astype(np.float32), self.moments.scale.astype(np.float32)
         z = np.concatenate((np.broadcast_to(rows, (self.copies, *rows.shape)), old), axis=1)
         z = ((z - mean) * scale).clip(-CLIP, CLIP)
         y = np.concatenate((np.broadcast_to(labels, (self.copies, self.block)), old_labels), axis=1)
-        for start in range(0, (self.replays + 1) * size, size):
+        for start in range(0, (replays + 1) * size, size):
             self._step(z[:, start : start + size], y[:, start : start + size])
 
     def _step(self, z: Floats, labels: Floats) -> None:

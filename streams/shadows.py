@@ -33,44 +33,51 @@ class Shadow:
     is measured on is what it would have said.
     """
 
-    def __init__(self, model: base.Classifier, only: tuple[str, ...] = features.NAMES) -> None:
+    def __init__(
+        self, model: base.Classifier, only: tuple[str, ...] = features.NAMES, most_waiting: int = MOST_WAITING
+    ) -> None:
         self.rolling = Rolling()
         self._model = model
+        self._most_waiting = most_waiting
         self._only = [(name, features.NAMES.index(name)) for name in only]
         self._waiting: deque[Waiting] = deque()
         self._share = 1.0
 
-    def take(self, example: Example, place: float) -> None:
-        """Score a row, and learn those whose label was known when it was scored.
+    def take(self, example: Example, place: float) -> float | None:
+        """Score a row, having learned those whose label was known at its time.
 
         Args:
             example: a labelled row.
             place: of the row among all rows, evenly spread over [0, 1).
+
+        Returns:
+            Its churn probability; none if it is left out because too many rows wait.
         """
         while self._waiting and self._waiting[0].until <= example.time:
             known = self._waiting.popleft()
             self._model.learn_one(known.x, known.churned)
         if place >= self._share:
-            return
+            return None
         x: dict[Any, float] = {name: example.x[index] for name, index in self._only}
-        probability = self._model.predict_proba_one(x).get(True, 0.5)
-        self.rolling.add(min(1.0, max(0.0, float(probability))), example.churned)
+        probability = min(1.0, max(0.0, float(self._model.predict_proba_one(x).get(True, 0.5))))
+        self.rolling.add(probability, example.churned)
         if example.treated:
-            return
+            return probability
         self._waiting.append(Waiting(example.until, place, x, example.churned))
-        if len(self._waiting) > MOST_WAITING:
+        if len(self._waiting) > self._most_waiting:
             self._share /= 2
             self._waiting = deque(row for row in self._waiting if row.place < self._share)
+        return probability
 
 
-def recency() -> Shadow:
+def recency(most_waiting: int = MOST_WAITING) -> Shadow:
     """Return the baseline that a churn model has to beat: silence alone, through a logistic curve that learns too."""
-    return Shadow(cast(base.Classifier, churn.pipeline()), only=("log_silence",))
+    return Shadow(cast(base.Classifier, churn.pipeline()), ("log_silence",), most_waiting)
 
 
-def reference() -> Shadow:
+def reference(most_waiting: int = MOST_WAITING) -> Shadow:
     """Return the logistic regression on all features, as River has it."""
-    return Shadow(cast(base.Classifier, churn.pipeline()))
+    return Shadow(cast(base.Classifier, churn.pipeline()), most_waiting=most_waiting)
 
 
 def challenger(path: str) -> Shadow:
