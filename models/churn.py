@@ -1,182 +1,51 @@
-"""Churn: the learners, and the scorer that every worker has of one.
+"""Churn: the learners, one door to them, and the snapshots and scorers that come out of it.
 
 A learner lives with the trainer and learns from one labelled row at a time; what it knows goes out as a plain-data
-snapshot, from which a `Scorer` is built anywhere. Scorer and learner give the same probabilities. There are two: the
-replay net, and a River logistic regression that stands beside it as the reference.
+snapshot (`models.learned`), from which a scorer (`models.scorer`) is built anywhere. Scorer and learner give the same
+probabilities. There are two: the replay net, and a River logistic regression that stands beside it as the reference.
 """
 
 from __future__ import annotations
 
-import hashlib
-from typing import Annotated, Any, Literal, Protocol, get_args
+from typing import Any, Protocol
 
-import msgspec
 import numpy as np
-from msgspec import Meta, Struct
-from msgspec.structs import replace
 from numpy.typing import NDArray
 from river import base, compose, linear_model, optim, preprocessing, utils
 
 from models import features
-from models.replay_net import CLIP as NET_CLIP
-from models.replay_net import MOST_LOGIT, Layers, Moments, ReplayNet, certainty, probabilities
+from models.learned import (
+    FEATURES,
+    KINDS,
+    SCHEMA,
+    WIDTH,
+    AnySnapshot,
+    BadSnapshot,
+    Kind,
+    LogisticSnapshot,
+    Made,
+    NetSnapshot,
+    Sealed,
+    floats,
+    kind_of,
+    layers,
+    moments,
+    opened,
+    packed,
+    sealed,
+)
+from models.replay_net import ReplayNet
+from models.scorer import CLIP, Scorer, linear, scorer
 
-SCHEMA = 2
-CLIP = 6.0
+__all__ = [
+    "CLIP", "FEATURES", "KINDS", "SCHEMA", "WIDTH", "AnySnapshot", "BadSnapshot", "Clip", "Kind", "Learner", "Logistic",
+    "LogisticSnapshot", "Made", "Net", "NetSnapshot", "Scorer", "Sealed", "kind_of", "linear", "named", "opened",
+    "pipeline", "scorer", "sealed",
+]  # fmt: skip
+
 RATE = 0.05
-FEATURES = hashlib.sha256("\n".join(features.NAMES).encode()).hexdigest()[:12]
-"""Names the row's columns: rows and snapshots of other columns are refused."""
-WIDTH = len(features.NAMES)
-
-Kind = Literal["net", "logistic"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Rows = NDArray[np.float32]
-Numbers = NDArray[np.float64]
-
-
-class BadSnapshot(Exception):
-    """A snapshot that must not be used; says why."""
-
-
-class Made(Struct, frozen=True, kw_only=True):
-    """What a snapshot says of its own making; it can be read of any version."""
-
-    schema: int = SCHEMA
-    features: str = FEATURES
-    model: str = ""
-
-
-class Snapshot(Struct, frozen=True, kw_only=True):
-    """Everything a learner knows, as plain data.
-
-    `offset` is that of the last example in it, so that learning goes on right behind; `mean` is every column's, over
-    the `rows` rows in it.
-    """
-
-    schema: int = SCHEMA
-    features: str = FEATURES
-    labels: Annotated[int, Meta(ge=0)]
-    offset: int
-    rows: Annotated[int, Meta(ge=0)]
-    mean: list[float]
-
-    @property
-    def columns(self) -> tuple[list[float], ...]:
-        """What has one value a feature."""
-        return (self.mean,)
-
-    def wrong(self) -> str:
-        """Say which part has a shape that its learner cannot have, or nothing."""
-        sizes = {len(column) for column in self.columns}
-        return "" if sizes == {WIDTH} else f"columns of {sorted(sizes)} values, not of {WIDTH}"
-
-
-class LogisticSnapshot(Snapshot, frozen=True, kw_only=True, tag_field="model", tag="logistic"):
-    """Every feature's variance and weight, and AdaGrad's sums of squared gradients."""
-
-    variance: list[float]
-    weights: list[float]
-    bias: float
-    gradients: list[float]
-    steps: int
-
-    @property
-    def columns(self) -> tuple[list[float], ...]:
-        """What has one value a feature."""
-        return self.mean, self.variance, self.weights, self.gradients
-
-
-class NetSnapshot(Snapshot, frozen=True, kw_only=True, tag_field="model", tag="net"):
-    """The line's weights, the nets' parameters and Adam's two moments, and the rows not yet learned.
-
-    `squares` are sums of squared deviations; bytes are float32, little end first. The reservoir does not fit: it is
-    filled again from the examples up to `offset` (`Learner.recall`).
-    """
-
-    squares: list[float]
-    seed: int
-    copies: Annotated[int, Meta(ge=1, le=64)]
-    hidden: Annotated[int, Meta(ge=1, le=1_024)]
-    share: Annotated[float, Meta(ge=0, le=1)]
-    line: list[float]
-    line_slopes: list[float]
-    line_bias: float
-    steps: int
-    parameters: bytes
-    first: bytes
-    second: bytes
-    pending: list[list[float]]
-    pending_labels: list[bool]
-
-    def wrong(self) -> str:
-        """Say which part has a shape that its learner cannot have, or nothing."""
-        size = 4 * Layers.size(self.copies, WIDTH, self.hidden)
-        if any(len(part) != size for part in (self.parameters, self.first, self.second)):
-            return f"parameters of {len(self.parameters)} bytes, not of {size}"
-        if not np.isfinite(_floats(self.parameters + self.first + self.second)).all():
-            return "parameters that are no numbers"
-        if len(self.pending) != len(self.pending_labels) or any(len(row) != WIDTH for row in self.pending):
-            return f"pending rows not of {WIDTH} values with a label each"
-        return super().wrong()
-
-    @property
-    def columns(self) -> tuple[list[float], ...]:
-        """What has one value a feature."""
-        return self.mean, self.squares, self.line, self.line_slopes
-
-
-AnySnapshot = LogisticSnapshot | NetSnapshot
-
-
-class Sealed(Struct, frozen=True):
-    """A snapshot's bytes and their SHA-256."""
-
-    checksum: str
-    snapshot: msgspec.Raw
-
-
-class Scorer(Struct, frozen=True):
-    """A published model: scores rows, learns nothing. One hidden layer, whatever the learner was.
-
-    Attributes:
-        version: names the snapshot; stands on everything that was decided with it.
-        labels: how many labelled rows it has learned from.
-        mean: of each feature, over all rows learned.
-        scale: what a deviation from it is multiplied with, (features,).
-        clip: the most standard deviations.
-        inner: (features, units).
-        inner_bias: (units,).
-        outer: (units,).
-        bias: of the logit.
-        most: the largest logit that is believed.
-    """
-
-    version: str
-    labels: int
-    mean: Numbers
-    scale: Numbers
-    clip: float
-    inner: Numbers
-    inner_bias: Numbers
-    outer: Numbers
-    bias: float
-    most: float = MOST_LOGIT
-
-    def logits(self, rows: Rows) -> Numbers:
-        """Return the churn logit of each row of an (n, features) matrix."""
-        z = ((rows - self.mean) * self.scale).clip(-self.clip, self.clip)
-        units = np.maximum(z @ self.inner + self.inner_bias, 0)
-        logits: Numbers = units @ self.outer + self.bias
-        return logits
-
-    def probabilities(self, rows: Rows) -> list[float]:
-        """Return the churn probability of each row, rounded: its last bits depend on how many rows there are."""
-        return [round(probability, 6) for probability in probabilities(self.logits(rows), self.most).tolist()]
-
-    def probability(self, row: Rows) -> float:
-        """Return the churn probability of one row."""
-        return self.probabilities(row[None])[0]
 
 
 class Clip(base.Transformer):
@@ -299,9 +168,9 @@ class Net:
             line_slopes=net.line.slopes.tolist(),
             line_bias=net.line.bias,
             steps=net.steps,
-            parameters=_bytes(net.layers.flat),
-            first=_bytes(net.first),
-            second=_bytes(net.second),
+            parameters=packed(net.layers.flat),
+            first=packed(net.first),
+            second=packed(net.second),
             pending=[row.tolist() for row, _ in net.pending],
             pending_labels=[label for _, label in net.pending],
         )
@@ -311,11 +180,11 @@ class Net:
         """Rebuild it; once the old rows are recalled, it goes on as if it had never stopped."""
         net = ReplayNet(copies=snapshot.copies, hidden=snapshot.hidden, seed=snapshot.seed)
         net.rows_seen, net.steps = snapshot.labels, snapshot.steps
-        net.moments = _moments(snapshot)
+        net.moments = moments(snapshot)
         net.line.weights, net.line.slopes = np.array(snapshot.line), np.array(snapshot.line_slopes)
         net.line.bias = snapshot.line_bias
-        net.layers = _layers(snapshot)
-        net.first, net.second = _floats(snapshot.first), _floats(snapshot.second)
+        net.layers = layers(snapshot)
+        net.first, net.second = floats(snapshot.first), floats(snapshot.second)
         net.kept.widen(WIDTH)
         rows = [features.array(row) for row in snapshot.pending]
         net.pending = list(zip(rows, snapshot.pending_labels, strict=True))
@@ -365,98 +234,5 @@ class Learner:
         return learner
 
 
-def kind_of(snapshot: AnySnapshot) -> Kind:
-    """Return which learner a snapshot is of."""
-    return "net" if isinstance(snapshot, NetSnapshot) else "logistic"
-
-
-def sealed(snapshot: AnySnapshot) -> bytes:
-    """Write a snapshot as JSON with a checksum over its contents."""
-    body = msgspec.json.encode(snapshot)
-    return msgspec.json.encode(Sealed(hashlib.sha256(body).hexdigest(), msgspec.Raw(body)))
-
-
-def opened(sealed_snapshot: bytes) -> AnySnapshot:
-    """Read what `sealed` wrote.
-
-    Raises:
-        BadSnapshot: unreadable, changed on its way, of another schema, of other features or of a model unknown here.
-    """
-    try:
-        envelope = msgspec.json.decode(sealed_snapshot, type=Sealed)
-        made = msgspec.json.decode(envelope.snapshot, type=Made)
-        if envelope.checksum != hashlib.sha256(envelope.snapshot).hexdigest():
-            raise BadSnapshot("its checksum does not match its contents")
-        if made.model not in KINDS or made != Made(model=made.model):
-            raise BadSnapshot(f"it is {made}, but this version reads {Made(model=' or '.join(KINDS))}")
-        snapshot: AnySnapshot = msgspec.json.decode(envelope.snapshot, type=AnySnapshot)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadSnapshot(f"unreadable: {error}") from None
-    if wrong := snapshot.wrong():
-        raise BadSnapshot(wrong)
-    return snapshot
-
-
-def scorer(snapshot: AnySnapshot) -> Scorer:
-    """Build the scorer of a snapshot."""
-    built = _net_scorer(snapshot) if isinstance(snapshot, NetSnapshot) else _logistic_scorer(snapshot)
-    seen = hashlib.sha256()
-    for part in (built.mean, built.scale, built.inner, built.inner_bias, built.outer, built.bias, built.most):
-        seen.update(np.asarray(part, np.float64).tobytes())
-    return replace(built, version=f"{built.version}-{seen.hexdigest()[:8]}")
-
-
-def linear(version: str, labels: int, mean: Numbers, scale: Numbers, weights: Numbers, bias: float) -> Scorer:
-    """Build the scorer of a logistic regression: its one logit s is relu(s) - relu(-s)."""
-    inner, outer = np.column_stack((weights, -weights)), np.array((1.0, -1.0))
-    return Scorer(version, labels, mean, scale, CLIP, inner, np.zeros(2), outer, bias)
-
-
-def _net_scorer(snapshot: NetSnapshot) -> Scorer:
-    """Put the hidden units of all nets beside each other, and the line beside them."""
-    layers, share = _layers(snapshot), snapshot.share
-    inner = layers.inner.transpose(1, 0, 2).reshape(WIDTH, -1).astype(np.float64)
-    line, nets = np.array(snapshot.line), (1 - share if snapshot.rows else 0.0)
-    outer = layers.outer.ravel().astype(np.float64) * (nets / snapshot.copies)
-    return Scorer(
-        version="net",
-        labels=snapshot.labels,
-        mean=np.array(snapshot.mean),
-        scale=_moments(snapshot).scale,
-        clip=NET_CLIP,
-        inner=np.column_stack((inner, line, -line)),
-        inner_bias=np.append(layers.inner_bias.ravel().astype(np.float64), (0.0, 0.0)),
-        outer=np.append(outer, (share, -share)),
-        bias=share * snapshot.line_bias + nets * float(layers.outer_bias.mean(dtype=np.float64)),
-        most=certainty(snapshot.labels),
-    )
-
-
-def _logistic_scorer(snapshot: LogisticSnapshot) -> Scorer:
-    variance = np.array(snapshot.variance)
-    scale = np.divide(1.0, np.sqrt(variance), out=np.zeros_like(variance), where=variance > 0)
-    weights = np.array(snapshot.weights)
-    return linear("logistic", snapshot.labels, np.array(snapshot.mean), scale, weights, snapshot.bias)
-
-
 def _restored(snapshot: AnySnapshot) -> _Learns:
     return Net.restore(snapshot) if isinstance(snapshot, NetSnapshot) else Logistic.restore(snapshot)
-
-
-def _moments(snapshot: NetSnapshot) -> Moments:
-    moments = Moments(WIDTH)
-    moments.count = snapshot.rows
-    moments.mean, moments.squares = np.array(snapshot.mean), np.array(snapshot.squares)
-    return moments
-
-
-def _layers(snapshot: NetSnapshot) -> Layers:
-    return Layers(snapshot.copies, WIDTH, snapshot.hidden, _floats(snapshot.parameters))
-
-
-def _bytes(values: NDArray[np.float32]) -> bytes:
-    return values.astype("<f4").tobytes()
-
-
-def _floats(written: bytes) -> NDArray[np.float32]:
-    return np.frombuffer(written, "<f4").astype(np.float32)

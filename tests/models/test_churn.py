@@ -36,7 +36,8 @@ from models.churn import (
     scorer,
     sealed,
 )
-from models.replay_net import MOST_LOGIT, ReplayNet, certainty, probabilities
+from models.layers import MOST_LOGIT, certainty, probabilities
+from models.replay_net import ReplayNet
 
 SIZE = len(features.NAMES)
 
