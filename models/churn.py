@@ -1,63 +1,51 @@
-"""Churn: a learner that River drives, and the scorer that every worker has of it.
+"""Churn: the learners, one door to them, and the snapshots and scorers that come out of it.
 
-The learner lives with the trainer and learns from one labelled row at a time; what it knows goes out as a plain-data
-snapshot, from which a `Scorer` is built anywhere. Scorer and learner give the same probabilities.
+A learner lives with the trainer and learns from one labelled row at a time; what it knows goes out as a plain-data
+snapshot (`models.learned`), from which a scorer (`models.scorer`) is built anywhere. Scorer and learner give the same
+probabilities. There are two: the replay net, and a River logistic regression that stands beside it as the reference.
 """
 
 from __future__ import annotations
 
-import hashlib
-from typing import Annotated, Any
+from typing import Any, Protocol
 
-import msgspec
 import numpy as np
-from msgspec import Struct
 from numpy.typing import NDArray
 from river import base, compose, linear_model, optim, preprocessing, utils
 
 from models import features
+from models.learned import (
+    FEATURES,
+    KINDS,
+    SCHEMA,
+    WIDTH,
+    AnySnapshot,
+    BadSnapshot,
+    Kind,
+    LogisticSnapshot,
+    Made,
+    NetSnapshot,
+    Sealed,
+    floats,
+    kind_of,
+    layers,
+    moments,
+    opened,
+    packed,
+    sealed,
+)
+from models.replay_net import ReplayNet
+from models.scorer import CLIP, Scorer, linear, scorer
 
-SCHEMA = 1
-KIND = "logistic"
-CLIP = 6.0
+__all__ = [
+    "CLIP", "FEATURES", "KINDS", "SCHEMA", "WIDTH", "AnySnapshot", "BadSnapshot", "Clip", "Kind", "Learner", "Logistic",
+    "LogisticSnapshot", "Made", "Net", "NetSnapshot", "Scorer", "Sealed", "kind_of", "linear", "named", "opened",
+    "pipeline", "scorer", "sealed",
+]  # fmt: skip
+
 RATE = 0.05
-FEATURES = hashlib.sha256("\n".join(features.NAMES).encode()).hexdigest()[:12]
-"""Names the row's columns: rows and snapshots of other columns are refused."""
 
-
-class BadSnapshot(Exception):
-    """A snapshot that must not be used; says why."""
-
-
-class Made(Struct, frozen=True, kw_only=True):
-    """What a snapshot says of its own making; it can be read of any version."""
-
-    schema: int = SCHEMA
-    model: str = KIND
-    features: str = FEATURES
-
-
-class Snapshot(Made, frozen=True, kw_only=True):
-    """Everything a learner knows, as plain data: statistics and weights by feature, and the optimizer's state.
-
-    `offset` is that of the last example in it, so that learning goes on right behind.
-    """
-
-    labels: Annotated[int, msgspec.Meta(ge=0)]
-    offset: int
-    mean: list[float]
-    variance: list[float]
-    weights: list[float]
-    bias: float
-    squares: list[float]
-    steps: int
-
-
-class Sealed(Struct, frozen=True):
-    """A snapshot's bytes and their SHA-256."""
-
-    checksum: str
-    snapshot: msgspec.Raw
+Rows = NDArray[np.float32]
 
 
 class Clip(base.Transformer):
@@ -82,130 +70,169 @@ class Clip(base.Transformer):
         return {name: max(-self.bound, min(self.bound, value)) for name, value in x.items()}
 
 
-class Scorer(Struct, frozen=True):
-    """A published model: scores rows, learns nothing.
-
-    Attributes:
-        version: names the snapshot; stands on everything that was decided with it.
-        labels: how many labelled rows it has learned from.
-    """
-
-    version: str
-    labels: int
-    mean: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    weights: NDArray[np.float64]
-    bias: float
-
-    def logits(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the churn logit of each row of an (n, features) matrix."""
-        z: NDArray[np.float64] = ((rows - self.mean) * self.scale).clip(-CLIP, CLIP)
-        logits: NDArray[np.float64] = z @ self.weights + self.bias
-        return logits
-
-    def probabilities(self, rows: NDArray[np.float32]) -> list[float]:
-        """Return the churn probability of each row, rounded: its last bits depend on how many rows there are."""
-        return [round(probability, 6) for probability in (1.0 / (1.0 + np.exp(-self.logits(rows)))).tolist()]
-
-    def probability(self, row: NDArray[np.float32]) -> float:
-        """Return the churn probability of one row."""
-        return self.probabilities(row[None])[0]
-
-
 def pipeline() -> compose.Pipeline:
     """Return a fresh River pipeline: scaler, clip, logistic regression with AdaGrad (Duchi et al. 2011)."""
     regression = linear_model.LogisticRegression(optim.AdaGrad(RATE), intercept_lr=0.01)
     return compose.Pipeline(preprocessing.StandardScaler(), Clip(), regression)
 
 
+def named(row: Rows) -> dict[base.typing.FeatureName, Any]:
+    """Return a row as River has them."""
+    return dict(zip(features.NAMES, row.tolist(), strict=True))
+
+
+class _Learns(Protocol):
+    """What the two learners have in common."""
+
+    def learn(self, row: Rows, churned: bool, key: float | None) -> None: ...
+
+    def recall(self, row: Rows, churned: bool, key: float) -> None: ...
+
+    def snapshot(self, labels: int, offset: int) -> AnySnapshot: ...
+
+
+class Logistic:
+    """A River pipeline of scaler, clip and logistic regression."""
+
+    def __init__(self) -> None:
+        self.pipeline = pipeline()
+        self._scaler, _, self._regression = self.pipeline.steps.values()
+
+    def learn(self, row: Rows, churned: bool, key: float | None) -> None:
+        """Learn from one row and its label."""
+        self.pipeline.learn_one(named(row), churned)
+
+    def recall(self, row: Rows, churned: bool, key: float) -> None:
+        """Nothing: old rows are not needed again."""
+
+    def snapshot(self, labels: int, offset: int) -> LogisticSnapshot:
+        """Return all that is known."""
+        optimizer, weights = self._regression.optimizer, self._regression.weights
+        return LogisticSnapshot(
+            labels=labels,
+            offset=offset,
+            rows=labels,
+            mean=[float(self._scaler.means[name]) for name in features.NAMES],
+            variance=[float(self._scaler.vars[name]) for name in features.NAMES],
+            weights=[float(weights.get(name, 0.0)) for name in features.NAMES],
+            bias=float(self._regression.intercept),
+            gradients=[float(optimizer.g2[name]) for name in features.NAMES],
+            steps=int(optimizer.n_iterations),
+        )
+
+    @classmethod
+    def restore(cls, snapshot: LogisticSnapshot) -> Logistic:
+        """Rebuild it so that it goes on as if it had never stopped."""
+        learner = cls()
+        for index, name in enumerate(features.NAMES):
+            learner._scaler.counts[name] = snapshot.rows
+            learner._scaler.means[name] = snapshot.mean[index]
+            learner._scaler.vars[name] = snapshot.variance[index]
+            learner._regression.optimizer.g2[name] = snapshot.gradients[index]
+        learner._regression._weights = utils.VectorDict(dict(zip(features.NAMES, snapshot.weights, strict=True)))
+        learner._regression.intercept = snapshot.bias
+        learner._regression.optimizer.n_iterations = snapshot.steps
+        return learner
+
+
+class Net:
+    """The replay net."""
+
+    def __init__(self, net: ReplayNet | None = None) -> None:
+        self.net = net or ReplayNet()
+        if net is None:
+            self.net.widen(WIDTH)
+
+    def learn(self, row: Rows, churned: bool, key: float | None) -> None:
+        """Learn from one row and its label."""
+        self.net.learn(row, churned, key)
+
+    def recall(self, row: Rows, churned: bool, key: float) -> None:
+        """Take a row that was learned before back for replay."""
+        self.net.kept.offer(row, churned, key)
+
+    def snapshot(self, labels: int, offset: int) -> NetSnapshot:
+        """Return all that is known, but for the rows kept for replay."""
+        net = self.net
+        return NetSnapshot(
+            labels=labels,
+            offset=offset,
+            rows=net.moments.count,
+            mean=net.moments.mean.tolist(),
+            squares=net.moments.squares.tolist(),
+            seed=net.seed,
+            copies=net.copies,
+            hidden=net.hidden,
+            share=net.share,
+            line=net.line.weights.tolist(),
+            line_slopes=net.line.slopes.tolist(),
+            line_bias=net.line.bias,
+            steps=net.steps,
+            parameters=packed(net.layers.flat),
+            first=packed(net.first),
+            second=packed(net.second),
+            pending=[row.tolist() for row, _ in net.pending],
+            pending_labels=[label for _, label in net.pending],
+        )
+
+    @classmethod
+    def restore(cls, snapshot: NetSnapshot) -> Net:
+        """Rebuild it; once the old rows are recalled, it goes on as if it had never stopped."""
+        net = ReplayNet(copies=snapshot.copies, hidden=snapshot.hidden, seed=snapshot.seed)
+        net.rows_seen, net.steps = snapshot.labels, snapshot.steps
+        net.moments = moments(snapshot)
+        net.line.weights, net.line.slopes = np.array(snapshot.line), np.array(snapshot.line_slopes)
+        net.line.bias = snapshot.line_bias
+        net.layers = layers(snapshot)
+        net.first, net.second = floats(snapshot.first), floats(snapshot.second)
+        net.kept.widen(WIDTH)
+        rows = [features.array(row) for row in snapshot.pending]
+        net.pending = list(zip(rows, snapshot.pending_labels, strict=True))
+        return cls(net)
+
+
 class Learner:
-    """Learns churn from labelled rows, one at a time: a River pipeline of scaler, clip and logistic regression.
+    """Learns churn from labelled rows, one at a time.
 
     The caller scores before it learns, and never asks this for the score of a row it has learned.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Kind = "net") -> None:
+        self.kind = kind
         self.labels = 0
-        self.pipeline = pipeline()
-        self._scaler, _, self._regression = self.pipeline.steps.values()
+        self.core: _Learns = Net() if kind == "net" else Logistic()
 
-    def learn(self, row: NDArray[np.float32], churned: bool) -> None:
-        """Learn from one row and its label."""
-        self.pipeline.learn_one(dict(zip(features.NAMES, row.tolist(), strict=True)), churned)
+    def learn(self, row: Rows, churned: bool, key: float | None = None) -> None:
+        """Learn from one row and its label.
+
+        Args:
+            row: one value a feature.
+            churned: its label.
+            key: the row's place among all rows, evenly spread over [0, 1); the rows with the smallest are replayed.
+        """
+        self.core.learn(row, churned, key)
         self.labels += 1
 
-    def snapshot(self, offset: int = -1) -> Snapshot:
+    def recall(self, row: Rows, churned: bool, key: float) -> None:
+        """Take back a row that was learned before the snapshot this was restored from, in the order of learning."""
+        self.core.recall(row, churned, key)
+
+    def snapshot(self, offset: int = -1) -> AnySnapshot:
         """Return all that is known as plain data: what `restore` and `scorer` read.
 
         Args:
             offset: of the last example learned, in the log they come from.
         """
-        optimizer, weights = self._regression.optimizer, self._regression.weights
-        return Snapshot(
-            labels=self.labels,
-            offset=offset,
-            mean=[float(self._scaler.means[name]) for name in features.NAMES],
-            variance=[float(self._scaler.vars[name]) for name in features.NAMES],
-            weights=[float(weights.get(name, 0.0)) for name in features.NAMES],
-            bias=float(self._regression.intercept),
-            squares=[float(optimizer.g2[name]) for name in features.NAMES],
-            steps=int(optimizer.n_iterations),
-        )
+        return self.core.snapshot(self.labels, offset)
 
     @classmethod
-    def restore(cls, snapshot: Snapshot) -> Learner:
-        """Rebuild a learner so that it goes on as if it had never stopped."""
-        learner = cls()
-        for index, name in enumerate(features.NAMES):
-            learner._scaler.counts[name] = snapshot.labels
-            learner._scaler.means[name] = snapshot.mean[index]
-            learner._scaler.vars[name] = snapshot.variance[index]
-            learner._regression.optimizer.g2[name] = snapshot.squares[index]
-        learner._regression._weights = utils.VectorDict(dict(zip(features.NAMES, snapshot.weights, strict=True)))
-        learner._regression.intercept = snapshot.bias
-        learner._regression.optimizer.n_iterations = snapshot.steps
+    def restore(cls, snapshot: AnySnapshot) -> Learner:
+        """Rebuild a learner so that it goes on as if it had never stopped, once old rows are recalled."""
+        learner = cls(kind_of(snapshot))
+        learner.core = _restored(snapshot)
         learner.labels = snapshot.labels
         return learner
 
 
-def sealed(snapshot: Snapshot) -> bytes:
-    """Write a snapshot as JSON with a checksum over its contents."""
-    body = msgspec.json.encode(snapshot)
-    return msgspec.json.encode(Sealed(hashlib.sha256(body).hexdigest(), msgspec.Raw(body)))
-
-
-def opened(sealed_snapshot: bytes) -> Snapshot:
-    """Read what `sealed` wrote.
-
-    Raises:
-        BadSnapshot: unreadable, changed on its way, of another schema or of other features.
-    """
-    try:
-        envelope = msgspec.json.decode(sealed_snapshot, type=Sealed)
-        made = msgspec.json.decode(envelope.snapshot, type=Made)
-        if envelope.checksum != hashlib.sha256(envelope.snapshot).hexdigest():
-            raise BadSnapshot("its checksum does not match its contents")
-        if made != Made():
-            raise BadSnapshot(f"it is {made}, but this version reads {Made()}")
-        snapshot = msgspec.json.decode(envelope.snapshot, type=Snapshot)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadSnapshot(f"unreadable: {error}") from None
-    columns = {len(column) for column in (snapshot.mean, snapshot.variance, snapshot.weights, snapshot.squares)}
-    if columns != {len(features.NAMES)}:
-        raise BadSnapshot(f"columns of {sorted(columns)} values, not of one for each of {len(features.NAMES)} features")
-    return snapshot
-
-
-def scorer(snapshot: Snapshot) -> Scorer:
-    """Build the scorer of a snapshot."""
-    variance = np.array(snapshot.variance, np.float64)
-    scale = np.divide(1.0, np.sqrt(variance), out=np.zeros_like(variance), where=variance > 0)
-    body = msgspec.json.encode((snapshot.mean, snapshot.variance, snapshot.weights, snapshot.bias))
-    return Scorer(
-        version=f"{snapshot.model}-{hashlib.sha256(body).hexdigest()[:8]}",
-        labels=snapshot.labels,
-        mean=np.array(snapshot.mean, np.float64),
-        scale=scale,
-        weights=np.array(snapshot.weights, np.float64),
-        bias=snapshot.bias,
-    )
+def _restored(snapshot: AnySnapshot) -> _Learns:
+    return Net.restore(snapshot) if isinstance(snapshot, NetSnapshot) else Logistic.restore(snapshot)

@@ -2,8 +2,9 @@
 
 Formulas follow the field's usual ones: retention rate r = (1/T) sum_t 1[A_t >= tau], repurchase rate
 c = (1/T) sum_t 1[P_t > 0] over the T weeks since the person's first event, log(1 + A/B) of this week's active days
-over the person's own trend, and survival terms of the present silence under a Pareto-II model of the person's gaps
-(see Fader & Hardie on the Lomax distribution), each with a little of the platform's prior mixed in.
+over the person's own trend, and survival terms of the present silence: under a Pareto-II model of the person's gaps
+(see Fader & Hardie on the Lomax distribution), as if they had just been here, and by the gaps they really had, each
+with a little prior mixed in. Windows and priors scale with the horizon, so a platform's own rhythm is its measure.
 """
 
 from __future__ import annotations
@@ -13,16 +14,20 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.activity import DAY, HALF_LIVES, RING_DAYS, WEEKS, Activity, Course, week_of
+from models.activity import DAY, GAP_EDGES, HALF_LIVES, RING_DAYS, WEEKS, Activity, Course, week_of
 from models.columns import Column, Columns, columns, latest
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "silence": ("log_silence", "silence_to_gap", "silence_to_longest", "survival"),
+    "silence": (
+        "log_silence", "silence_to_gap", "silence_to_longest", "survival", "silence_to_lately", "silence_to_tenure",
+        "survival_fresh", "survival_own", "gap_rank",
+    ),
     "rhythm": (
         "log_gap", "gap_spread", "gap_trend", "count_1", "count_7", "count_28", "trend_week", "trend_month",
-        "days_7", "days_28", "days_84", "week_to_own", "retention_rate",
+        "days_7", "days_28", "days_84", "week_to_own", "retention_rate", "weeks_1h", "weeks_2h", "weeks_4h",
+        "log_gaps", "log_rate",
     ),
-    "tenure": ("log_tenure", "log_events"),
+    "tenure": ("log_tenure", "log_events", "horizons"),
     "progress": ("progress", "log_stalled", "courses_open", "courses_done", "just_finished"),
     "effort": ("log_minutes", "mean_score", "social"),
     "money": ("log_purchases", "log_spend", "log_since_purchase", "repurchase_rate", "repurchase_share", "member"),
@@ -30,6 +35,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 NAMES: tuple[str, ...] = tuple(name for names in GROUPS.values() for name in names)
 SILENCE = NAMES.index("log_silence")
+_GAP_EDGES = np.array(GAP_EDGES, np.float64)
 
 
 def rows(people: Sequence[Activity], times: Sequence[float], horizon: float) -> NDArray[np.float32]:
@@ -46,9 +52,9 @@ def rows(people: Sequence[Activity], times: Sequence[float], horizon: float) -> 
     """
     known = columns(people, times)
     values = (
-        *_silence(known, horizon / DAY),
+        *_silence(known, people, horizon / DAY),
         *_rhythm(known, people, horizon / DAY),
-        *_tenure_and_progress(known),
+        *_tenure_and_progress(known, horizon / DAY),
         *_effort(known),
         *_money(known, people),
         (known.rating_sum + 0.7) / (known.ratings + 1),
@@ -110,15 +116,32 @@ def _share_of_weeks(activity: Activity, now: float, ring: bytes, least: int) -> 
     return hits / max(1, weeks)
 
 
-def _silence(known: Columns, horizon: float) -> tuple[Column, ...]:
+def _silence(known: Columns, people: Sequence[Activity], horizon: float) -> tuple[Column, ...]:
     silence, gap = known.silence, known.mean_gap(horizon)
+    lately = np.where(known.gaps > 0, known.smoothed_gap, horizon / 4)
     longest = np.maximum(known.longest_gap, known.open_gap)
+    survival = -(known.gaps + 2) * np.log1p(horizon / (known.gap_sum + silence + horizon / 2))
+    counts = np.frombuffer(b"".join([activity.gaps.histogram for activity in people]), np.uint8)
+    longer = counts.reshape(len(people), -1)[:, ::-1].cumsum(1)[:, ::-1]
+    so_long, beyond = _at_least(longer, np.maximum(silence, 1.0)), _at_least(longer, silence + horizon)
+    own = ((beyond + 3 * np.exp(survival)) / (so_long + 3)).clip(0.001, 0.999)
     return (
         np.log1p(silence),
         np.log1p(silence / gap),
         np.log1p(silence) - np.log1p(longest),
-        -(known.gaps + 2) * np.log1p(horizon / (known.gap_sum + silence + horizon / 2)),
+        survival,
+        np.log1p(1.3 * silence / (lately + 0.3 * horizon / 4)),
+        silence / (known.tenure + 1),
+        -(known.gaps + 2) * np.log1p(horizon / (known.gap_sum + horizon / 2)),
+        np.log(own / (1 - own)),
+        (known.gaps - so_long + 0.5) / (known.gaps + 1),
     )
+
+
+def _at_least(longer: NDArray[np.uint64], days: Column) -> Column:
+    """Return of each person how many gaps were (up to the width of a bin) at least so long."""
+    bins = np.searchsorted(_GAP_EDGES, days)
+    return longer[np.arange(len(days)), bins].astype(np.float64)
 
 
 def _rhythm(known: Columns, people: Sequence[Activity], horizon: float) -> tuple[Column, ...]:
@@ -132,6 +155,7 @@ def _rhythm(known: Columns, people: Sequence[Activity], horizon: float) -> tuple
     lately = latest(b"".join([activity.ring for activity in people]), RING_DAYS, known.today, known.day) > 0
     of_7, of_84 = lately[:, :7].sum(1), lately.sum(1)
     own = of_84 / np.minimum(np.maximum(1.0, known.tenure / 7), 12.0)
+    weeks = latest(b"".join([activity.weeks for activity in people]), WEEKS, known.this_week, known.week)
     return (
         np.log(gap),
         np.where(some, spread, gap) / gap,
@@ -145,14 +169,18 @@ def _rhythm(known: Columns, people: Sequence[Activity], horizon: float) -> tuple
         lately[:, :28].sum(1) / 28,
         of_84 / 84,
         np.log1p(of_7 / (own + 0.1)),
-        _share(latest(b"".join([activity.weeks for activity in people]), WEEKS, known.this_week, known.week), known),
+        _share(weeks, known),
+        *(_share(weeks[:, : max(1, round(horizon * times / 7))], known) for times in (1, 2, 4)),
+        np.log1p(known.gaps),
+        np.log((known.gaps + 1) / (known.tenure + horizon / 4)),
     )
 
 
-def _tenure_and_progress(known: Columns) -> tuple[Column, ...]:
+def _tenure_and_progress(known: Columns, horizon: float) -> tuple[Column, ...]:
     return (
         np.log1p(known.tenure),
         np.log1p(known.events),
+        np.sqrt(np.minimum(known.tenure / horizon, 20.0)),
         known.progress,
         np.where(known.entered > 0, np.log1p(np.maximum(0.0, known.now - known.entered) / DAY), 0.0),
         known.courses - known.done,
@@ -179,6 +207,6 @@ def _money(known: Columns, people: Sequence[Activity]) -> tuple[Column, ...]:
 
 
 def _share(weeks: NDArray[np.uint8], known: Columns) -> Column:
-    """Return the share of each person's own weeks, newest first and at most 52, in which something is counted."""
-    own = np.maximum(np.minimum(WEEKS, known.this_week - known.first_week + 1), 1)
+    """Return the share of each person's own weeks in which something is counted; `weeks` has the newest first."""
+    own = np.maximum(np.minimum(weeks.shape[1], known.this_week - known.first_week + 1), 1)
     return np.asarray((weeks > 0).sum(1) / own, np.float64)

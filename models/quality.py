@@ -1,8 +1,9 @@
-"""How good scores are: ROC-AUC, log-loss and calibration over the newest matured ones."""
+"""How good scores are: ROC-AUC, log-loss, calibration and lift over the newest matured ones."""
 
 from __future__ import annotations
 
 from collections import deque
+from math import log
 
 import numpy as np
 from msgspec import Struct
@@ -10,12 +11,16 @@ from numpy.typing import NDArray
 
 
 class Figures(Struct, frozen=True):
-    """Quality of a set of scores: `auc` and `log_loss` as usual, `calibration_error` over ten bins of equal size."""
+    """Quality of a set of scores: `auc` and `log_loss` as usual, `calibration_error` over ten bins of equal size.
+
+    `lift` is that of the tenth with the highest scores.
+    """
 
     auc: float
     log_loss: float
     calibration_error: float
     rows: int
+    lift: float
 
 
 class Rolling:
@@ -40,7 +45,13 @@ class Rolling:
 
 def figures(scores: NDArray[np.float64], outcomes: NDArray[np.float64]) -> Figures:
     """Measure probabilities against outcomes of 0 and 1, of which there is at least one each."""
-    return Figures(auc(scores, outcomes), log_loss(scores, outcomes), calibration_error(scores, outcomes), len(scores))
+    return Figures(
+        auc=auc(scores, outcomes),
+        log_loss=log_loss(scores, outcomes),
+        calibration_error=calibration_error(scores, outcomes),
+        rows=len(scores),
+        lift=lift(scores, outcomes),
+    )
 
 
 def auc(scores: NDArray[np.float64], outcomes: NDArray[np.float64]) -> float:
@@ -61,6 +72,35 @@ def log_loss(scores: NDArray[np.float64], outcomes: NDArray[np.float64]) -> floa
     """Return the mean negative log-likelihood, in nats."""
     clipped = scores.clip(1e-6, 1 - 1e-6)
     return float(-np.mean(outcomes * np.log(clipped) + (1 - outcomes) * np.log(1 - clipped)))
+
+
+def surprise(probability: float, outcome: bool) -> float:
+    """Return the log-loss of one score, in nats."""
+    likelihood = probability if outcome else 1 - probability
+    return -log(min(1.0, max(1e-6, likelihood)))
+
+
+def lift(scores: NDArray[np.float64], outcomes: NDArray[np.float64], share: float = 0.1) -> float:
+    """Return how many times more positives there are among the highest scores than among all.
+
+    Of rows with the same score that only partly belong to the highest, each counts in part.
+
+    Args:
+        scores: n scores.
+        outcomes: n outcomes of 0 and 1, at least one of them 1.
+        share: of the rows that are the highest.
+
+    Examples:
+        >>> lift(np.array([0.9, 0.8, 0.1, 0.1]), np.array([1.0, 0.0, 0.0, 1.0]), share=0.25)
+        2.0
+        >>> lift(np.array([0.5, 0.5, 0.5, 0.5]), np.array([1.0, 0.0, 0.0, 1.0]), share=0.25)
+        1.0
+    """
+    wanted = share * len(scores)
+    _, inverse, counts = np.unique(-scores, return_inverse=True, return_counts=True)
+    positives = np.bincount(inverse, outcomes)
+    taken = np.minimum(counts, np.maximum(0.0, wanted - (counts.cumsum() - counts)))
+    return float((positives * taken / counts).sum() / wanted / outcomes.mean())
 
 
 def calibration_error(scores: NDArray[np.float64], outcomes: NDArray[np.float64], bins: int = 10) -> float:

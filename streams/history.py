@@ -60,7 +60,7 @@ def replay(settings: Settings, wanted: Wanted, console: Console) -> tuple[Summar
 
 async def _replay(settings: Settings, wanted: Wanted, console: Console) -> tuple[Summary, Account]:
     sources = [open_source(spec, settings, wanted.mapping) for spec in wanted.sources]
-    learner = _learner(wanted.model)
+    learner = _learner(wanted.model, settings.model)
     begun = monotonic()
     with Files(wanted.out) as files:
         account = Account(files)
@@ -119,9 +119,9 @@ def _shown(window: Window, console: Console) -> Iterator[Entry | Unusable]:
             yield entry
 
 
-def _learner(file: Path | None) -> Learner:
+def _learner(file: Path | None, kind: churn.Kind) -> Learner:
     if file is None:
-        return Learner()
+        return Learner(kind)
     try:
         return Learner.restore(churn.opened(file.read_bytes()))
     except OSError as error:

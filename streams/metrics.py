@@ -27,9 +27,10 @@ CounterName = Literal[
     "encore_erasures_total",  # people forgotten
     "encore_learned_total",  # labelled rows learned
     "encore_examples_left_out_total",  # labelled rows not learned, by reason: repeat, treated, unreadable, features
+    "encore_drift_total",  # times the log-loss of matured scores has changed beyond chance (ADWIN)
     "encore_snapshots_refused_total",  # model snapshots refused, by reason
     "encore_rebalances_total",  # times partitions were given out anew
-    "encore_failures_total",  # defects of ours, by where: step, wake
+    "encore_failures_total",  # defects, by where: step, wake, challenger
 ]
 GaugeName = Literal[
     "encore_people",  # people by tier ("none" before their first score or after the look-back)
@@ -41,9 +42,10 @@ GaugeName = Literal[
     "encore_clock_seconds",  # a partition's clock, seconds since 1970
     "encore_clock_held",  # 1 while ticks are held because a busy log fell silent
     "encore_lag_records",  # records not yet committed, by group and topic partition, from the broker's own offsets
-    "encore_model_auc",  # rolling ROC-AUC of matured scores, of the model and of recency alone
+    "encore_model_auc",  # rolling ROC-AUC of matured scores: model, recency alone, reference, challenger
     "encore_model_log_loss",  # their rolling log-loss
     "encore_model_calibration_error",  # their expected calibration error, ten bins
+    "encore_model_lift",  # how many times more churn there is in their highest tenth than in all
     "encore_model_labels",  # labelled rows the model in use has learned from
     "encore_model_age_seconds",  # time since the model in use arrived
     "encore_recovery_seconds",  # how long the last recovery took
@@ -76,6 +78,7 @@ LABELS: dict[str, tuple[str, ...]] = {
     "encore_model_auc": ("score",),
     "encore_model_log_loss": ("score",),
     "encore_model_calibration_error": ("score",),
+    "encore_model_lift": ("score",),
 }
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 """Seconds: from an unloaded broker's 10 ms up to a minute, where it no longer matters how late."""

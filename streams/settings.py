@@ -89,6 +89,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """labels that are enough"""
     alerts_wait: bool = True
     """whether tiers and alerts wait for that"""
+    model: Literal["net", "logistic"] = "net"
+    """what learns churn: the replay net, or the logistic regression that is otherwise the reference beside it"""
+    challenger: Annotated[str, Meta(pattern=r"^(river(\.[A-Za-z_]\w*){2,})?$(?!\n)")] = ""
+    """a River classifier, such as `river.tree.HoeffdingAdaptiveTreeClassifier`, that learns in the trainer's shadow"""
     high: Share = 0.7
     """churn probability from which the tier is high"""
     medium: Share = 0.4

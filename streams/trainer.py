@@ -1,4 +1,8 @@
-"""The trainer: one, for everybody. It learns from labelled rows and publishes what it knows."""
+"""The trainer: one, for everybody. It learns from labelled rows and publishes what it knows.
+
+Beside the model that is published, others learn in its shadow from the same rows: recency alone, the logistic
+regression that is the reference, and a challenger if the settings name one. Their figures stand beside the model's.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,14 @@ from typing import Any
 
 import aiokafka
 import msgspec
+from river.drift import ADWIN
 
 from models import churn, features
 from models.churn import BadSnapshot, Learner
+from models.ledger import share_of
 from models.outputs import Example
-from models.quality import Rolling
-from streams import codec, topics
+from models.quality import Rolling, surprise
+from streams import codec, shadows, topics
 from streams.broadcast import latest, reached
 from streams.metrics import GaugeName, Metrics
 from streams.security import client
@@ -24,7 +30,8 @@ from streams.topics import name
 
 MODEL = b"churn"
 WINDOW = 50_000
-"""Repeats come from a crash or a rebalance, so an id comes back within the rows of some seconds."""
+"""Repeats come from a crash or a rebalance, so an id comes back within the rows of some seconds. After a restart the
+shadows learn again from as many rows."""
 
 _log = logging.getLogger(__name__)
 
@@ -33,18 +40,19 @@ class Trainer:
     """Learns each example once, in the log's order, and never scores.
 
     State and offset travel together in the snapshot: after a crash it stands where the snapshot says, reads the
-    examples behind it again, and skips what it is given a second time.
+    examples behind it again, and skips what it is given a second time. The rows kept for replay do not fit into a
+    snapshot; they are those with the smallest hash of their id, and found by reading all examples there are.
     """
 
     def __init__(self, settings: Settings, sender: Sender, metrics: Metrics) -> None:
-        self.learner = Learner()
+        self.learner = Learner(settings.model)
         self.offset = -1
         self._settings = settings
         self._sender = sender
         self._metrics = metrics
         self._recent: OrderedDict[str, None] = OrderedDict()
-        self._scores = {"model": Rolling(), "recency": Rolling()}
-        self._recency = Recency()
+        self._shadows_from = 0
+        self._start_measuring()
         self._published = -1
         self._mine = False
         metrics.watch(self._gauges)
@@ -60,18 +68,20 @@ class Trainer:
 
         A snapshot that cannot be read is refused aloud, and everything learned anew from the examples.
         """
-        self.learner, self.offset, self._published = Learner(), -1, -1
+        self.learner, self.offset, self._published = Learner(self._settings.model), -1, -1
         self._recent.clear()
+        self._start_measuring()
         found = (await latest(self._settings, name(self._settings, topics.SNAPSHOTS))).get(MODEL)
         if found is not None:
             try:
                 snapshot = churn.opened(found)
-                self.learner, self.offset = Learner.restore(snapshot), snapshot.offset
-                self._published = self.offset
+                if churn.kind_of(snapshot) == self._settings.model:
+                    self.learner, self.offset = Learner.restore(snapshot), snapshot.offset
+                    self._published = self.offset
             except BadSnapshot as bad:
                 self._metrics.add("encore_snapshots_refused_total", "trainer")
                 _log.warning("the newest model snapshot is refused (%s): learning again from the examples", bad)
-        await self._catch_up(max(0, self.offset + 1 - WINDOW))
+        await self._catch_up()
 
     async def take(self, records: list[Any]) -> None:
         """Learn a chunk of examples."""
@@ -88,7 +98,16 @@ class Trainer:
             snapshot = churn.sealed(self.learner.snapshot(self.offset))
             self._sender.put(name(self._settings, topics.SNAPSHOTS), MODEL, snapshot, 0)
 
-    async def _catch_up(self, start: int) -> None:
+    def _start_measuring(self) -> None:
+        self._rolling = Rolling()
+        self._drift: Any = ADWIN()  # type: ignore[no-untyped-call]
+        self._shadows = {"recency": shadows.recency()}
+        if self._settings.model != "logistic":
+            self._shadows["reference"] = shadows.reference()
+        if self._settings.challenger:
+            self._shadows["challenger"] = shadows.challenger(self._settings.challenger)
+
+    async def _catch_up(self) -> None:
         topic = name(self._settings, topics.EXAMPLES)
         place = aiokafka.TopicPartition(topic, 0)
         consumer = aiokafka.AIOKafkaConsumer(isolation_level="read_committed", **client(self._settings))
@@ -97,7 +116,8 @@ class Trainer:
             consumer.assign([place])
             first = (await consumer.beginning_offsets([place]))[place]
             ends = await consumer.end_offsets([place])
-            consumer.seek(place, max(first, start))
+            consumer.seek(place, first)
+            self._shadows_from = ends[place] - WINDOW
             while not await reached(consumer, ends):
                 for records in (await consumer.getmany(timeout_ms=500)).values():
                     for record in records:
@@ -114,12 +134,20 @@ class Trainer:
             return
         repeat = example.id in self._recent
         self._remember(example.id)
-        if learned:
+        if repeat or not self._fits(example):
+            if not learned:
+                self._left_out("repeat" if repeat else "features")
             return
-        if repeat:
-            self._left_out("repeat")
-        else:
-            self._learn(example)
+        place = share_of(example.id, "replay")
+        if record.offset >= self._shadows_from:
+            self._measure(example, place)
+        if learned and not example.treated:
+            self.learner.recall(features.array(example.x), example.churned, place)
+        elif not learned:
+            self._learn(example, place)
+
+    def _fits(self, example: Example) -> bool:
+        return example.features == churn.FEATURES and len(example.x) == len(features.NAMES)
 
     def _read(self, record: codec.Record) -> Example | None:
         try:
@@ -128,18 +156,28 @@ class Trainer:
             self._left_out("unreadable")
             return None
 
-    def _learn(self, example: Example) -> None:
-        if example.features != churn.FEATURES or len(example.x) != len(features.NAMES):
-            self._left_out("features")
-            return
-        silence = example.x[features.SILENCE]
-        self._scores["model"].add(example.probability, example.churned)
-        self._scores["recency"].add(self._recency.score_then_learn(silence, example.churned), example.churned)
+    def _learn(self, example: Example, place: float) -> None:
         if example.treated:
             self._left_out("treated")
             return
-        self.learner.learn(features.array(example.x), example.churned)
+        self.learner.learn(features.array(example.x), example.churned, place)
         self._metrics.add("encore_learned_total")
+
+    def _measure(self, example: Example, place: float) -> None:
+        self._rolling.add(example.probability, example.churned)
+        self._drift.update(surprise(example.probability, example.churned))
+        if self._drift.drift_detected:
+            self._metrics.add("encore_drift_total")
+            _log.warning("the log-loss of matured scores has changed; it is %.3f now", self._drift.estimation)
+        for score, shadow in list(self._shadows.items()):
+            try:
+                shadow.take(example, place)
+            except Exception:  # a challenger is any class of River's: its defect is not the trainer's
+                if score != "challenger":
+                    raise
+                self._metrics.add("encore_failures_total", "challenger")
+                _log.exception("the challenger failed and is left out until the next start")
+                del self._shadows[score]
 
     def _remember(self, example_id: str) -> None:
         self._recent[example_id] = None
@@ -152,24 +190,11 @@ class Trainer:
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
         gauges: dict[tuple[GaugeName, tuple[str, ...]], float] = {}
-        for score, rolling in self._scores.items():
+        for score, rolling in {"model": self._rolling, **{n: s.rolling for n, s in self._shadows.items()}}.items():
             figures = rolling.figures()
             if figures is not None:
                 gauges["encore_model_auc", (score,)] = figures.auc
                 gauges["encore_model_log_loss", (score,)] = figures.log_loss
                 gauges["encore_model_calibration_error", (score,)] = figures.calibration_error
+                gauges["encore_model_lift", (score,)] = figures.lift
         return gauges
-
-
-class Recency:
-    """The baseline that a churn model has to beat: silence alone, through a logistic curve that learns too."""
-
-    def __init__(self) -> None:
-        self._learner = churn.pipeline()
-
-    def score_then_learn(self, silence: float, churned: bool) -> float:
-        """Return the probability before the label is learned."""
-        row = {"log_silence": silence}
-        probability = float(self._learner.predict_proba_one(row).get(True, 0.5))
-        self._learner.learn_one(row, churned)
-        return probability

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from models import events as ev
 from models import features, retention
 from models.activity import DAY
-from models.churn import Scorer
+from models.churn import Scorer, linear
 from models.offers import Arm, Campaign
 from models.outputs import Output
 from models.person import Person, next_due
@@ -81,7 +81,7 @@ def model(weight: float = 2.0, bias: float = -3.0) -> Scorer:
     size = len(features.NAMES)
     weights = np.zeros(size)
     weights[features.SILENCE] = weight
-    return Scorer("test-1", 1_000, np.zeros(size), np.ones(size), weights, bias)
+    return linear("test-1", 1_000, np.zeros(size), np.ones(size), weights, bias)
 
 
 def campaign(**changes: object) -> Campaign:

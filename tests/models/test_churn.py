@@ -1,5 +1,6 @@
 """The learner and its scorer agree, snapshots carry everything on, and a damaged one is refused."""
 
+import base64
 import hashlib
 import math
 import sys
@@ -15,7 +16,28 @@ from hypothesis import strategies as st
 from river import base, checks
 
 from models import features
-from models.churn import CLIP, FEATURES, SCHEMA, BadSnapshot, Clip, Learner, Made, Sealed, opened, scorer, sealed
+from models.churn import (
+    CLIP,
+    FEATURES,
+    KINDS,
+    SCHEMA,
+    AnySnapshot,
+    BadSnapshot,
+    Clip,
+    Kind,
+    Learner,
+    Logistic,
+    Made,
+    Net,
+    Sealed,
+    named,
+    opened,
+    pipeline,
+    scorer,
+    sealed,
+)
+from models.layers import MOST_LOGIT, certainty, probabilities
+from models.replay_net import ReplayNet
 
 SIZE = len(features.NAMES)
 
@@ -26,78 +48,125 @@ def rows(count: int, seed: int = 1) -> list[np.ndarray]:
     drawn = dice.normal(size=(count, SIZE)) * 10.0 ** (np.arange(SIZE) % 7 - 3)
     drawn[:, 0] = 2.0
     drawn[dice.random((count, SIZE)) < 0.02] *= 20
-    return list(drawn.astype(np.float16).astype(np.float32))
+    return list(drawn.clip(-6e4, 6e4).astype(np.float16).astype(np.float32))
 
 
 def churned(row: np.ndarray) -> bool:
     return bool(row[3] > 0)
 
 
-def learned(drawn: list[np.ndarray], learner: Learner | None = None) -> Learner:
-    learner = learner or Learner()
-    for row in drawn:
-        learner.learn(row, churned(row))
+def learned(drawn: list[np.ndarray], learner: Learner | Kind = "net", first: int = 0) -> Learner:
+    """Learn rows that have their places among all rows; `first` is the number of the first one."""
+    learner = Learner(learner) if isinstance(learner, str) else learner
+    for number, row in enumerate(drawn, start=first):
+        learner.learn(row, churned(row), place(number))
     return learner
 
 
+def place(number: int) -> float:
+    return number * 0.618034 % 1
+
+
+def handed_on(learner: Learner, drawn: list[np.ndarray]) -> Learner:
+    """What another process makes of a learner's snapshot and the rows it had learned."""
+    restored = Learner.restore(opened(sealed(learner.snapshot())))
+    for number, row in enumerate(drawn):
+        restored.recall(row, churned(row), place(number))
+    return restored
+
+
 def probability(learner: Learner, row: np.ndarray) -> float:
-    """What River's own pipeline says."""
-    said = learner.pipeline.predict_proba_one(dict(zip(features.NAMES, row.tolist(), strict=True)))
-    return float(said[True])
+    """What the learner itself, a River estimator, says."""
+    if isinstance(learner.core, Net):
+        net = learner.core.net
+        return float(probabilities(net.logits(row[None]), certainty(net.rows_seen))[0])
+    assert isinstance(learner.core, Logistic)
+    logit = logit_of(learner.core.pipeline.predict_proba_one(named(row))[True])
+    return float(probabilities(np.array([logit]), MOST_LOGIT)[0])
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 10, 400])
-def test_scorer_and_pipeline_give_the_same_probability(count: int) -> None:
-    """After any number of rows, the scorer of the snapshot says what the pipeline says."""
-    learner = learned(rows(count))
+def logit_of(probability: float) -> float:
+    return math.log(probability / (1 - probability))
+
+
+both = pytest.mark.parametrize("kind", KINDS)
+
+
+@both
+@pytest.mark.parametrize("count", [0, 1, 2, 10, 64, 400])
+def test_scorer_and_learner_give_the_same_probability(kind: Kind, count: int) -> None:
+    """After any number of rows, the scorer of the snapshot says what the learner says."""
+    learner = learned(rows(count), kind)
     built = scorer(opened(sealed(learner.snapshot())))
     asked = rows(50, seed=2)
-    logits = built.logits(np.array(asked))
     expected = [probability(learner, row) for row in asked]
-    assert [1 / (1 + math.exp(-logit)) for logit in logits] == pytest.approx(expected, abs=1e-9)
+    said = probabilities(built.logits(np.array(asked)), built.most)
+    assert said.tolist() == pytest.approx(expected, abs=1e-9)
     assert [built.probability(row) for row in asked] == pytest.approx(expected, abs=5.1e-7)
     assert built.labels == count
 
 
-def test_one_row_scores_as_in_a_matrix() -> None:
+@both
+def test_one_row_scores_as_in_a_matrix(kind: Kind) -> None:
     """A score is rounded to 6 decimals, so that products of different widths agree."""
-    built = scorer(learned(rows(100)).snapshot())
+    built = scorer(learned(rows(100), kind).snapshot())
     asked = rows(64, seed=3)
-    together = (1 / (1 + np.exp(-built.logits(np.array(asked))))).round(6)
-    assert [built.probability(row) for row in asked] == together.tolist()
+    assert [built.probability(row) for row in asked] == built.probabilities(np.array(asked))
 
 
-def test_it_learns_what_can_be_learned() -> None:
+@both
+def test_no_row_makes_it_certain(kind: Kind) -> None:
+    """However far out a row is, the probability leaves room for being wrong."""
+    built = scorer(learned(rows(400), kind).snapshot())
+    asked = [row * scale for row in rows(20, seed=6) for scale in (1e4, -1e4)]
+    assert all(1e-4 < built.probability(row.astype(np.float32)) < 1 - 1e-4 for row in asked)
+
+
+@both
+def test_it_learns_what_can_be_learned(kind: Kind) -> None:
     """After some hundred rows, those who churned score higher than those who stayed."""
-    built = scorer(learned(rows(600)).snapshot())
+    built = scorer(learned(rows(600), kind).snapshot())
     asked = rows(200, seed=4)
     means = [np.mean([built.probability(row) for row in asked if churned(row) is label]) for label in (True, False)]
     assert means[0] - means[1] > 0.1
 
 
-@pytest.mark.parametrize("count", [0, 1, 37])
-def test_a_restored_learner_goes_on_as_if_it_had_never_stopped(count: int) -> None:
-    """Snapshot, restore, learn: the same, to the last bit, as learning on."""
-    learner = learned(rows(count))
-    restored = Learner.restore(opened(sealed(learner.snapshot())))
+@both
+@pytest.mark.parametrize("count", [0, 1, 37, 64, 200])
+def test_a_restored_learner_goes_on_as_if_it_had_never_stopped(kind: Kind, count: int) -> None:
+    """Snapshot, restore, recall, learn: the same, to the last bit, as learning on."""
+    drawn, more = rows(count), rows(100, seed=5)
+    learner = learned(drawn, kind)
+    restored = handed_on(learner, drawn)
     assert restored.snapshot() == learner.snapshot()
-    more = rows(30, seed=5)
-    assert learned(more, restored).snapshot() == learned(more, learner).snapshot()
+    assert learned(more, restored, count).snapshot() == learned(more, learner, count).snapshot()
 
 
-def test_a_snapshot_is_plain_data() -> None:
+def test_a_net_replays_what_is_recalled() -> None:
+    """Without the old rows it would learn something else."""
+    drawn, more = rows(200), rows(40, seed=5)
+    learner = learned(drawn)
+    forgetful = handed_on(learner, drawn[-40:])
+    assert learned(more, forgetful, 200).snapshot() != learned(more, learner, 200).snapshot()
+
+
+@both
+def test_a_snapshot_is_plain_data(kind: Kind) -> None:
     """It survives JSON unchanged, and says its schema, its columns and how much it has learned from."""
-    snapshot = learned(rows(5)).snapshot()
+    snapshot = learned(rows(45), kind).snapshot(7)
     assert opened(sealed(snapshot)) == snapshot
-    assert (snapshot.schema, snapshot.features, snapshot.labels) == (SCHEMA, FEATURES, 5)
+    assert (snapshot.schema, snapshot.features, snapshot.labels, snapshot.offset) == (SCHEMA, FEATURES, 45, 7)
+    assert msgspec.to_builtins(snapshot)["model"] == kind
+    assert len(sealed(snapshot)) < 300_000
 
 
-def test_the_version_names_what_the_scorer_computes() -> None:
+@both
+def test_the_version_names_what_the_scorer_computes(kind: Kind) -> None:
     """The same knowledge has the same version, other knowledge another."""
-    snapshot = learned(rows(5)).snapshot()
-    again, more = scorer(snapshot).version, scorer(learned(rows(6)).snapshot()).version
+    snapshot = learned(rows(32), kind).snapshot()
+    again, more = scorer(snapshot).version, scorer(learned(rows(64), kind).snapshot()).version
     assert scorer(opened(sealed(snapshot))).version == again != more
-    assert again.startswith("logistic-")
+    assert again.startswith(f"{kind}-")
 
 
 def refused(raw: bytes) -> str:
@@ -106,23 +175,46 @@ def refused(raw: bytes) -> str:
     return str(caught.value)
 
 
-def resealed(**changes: Any) -> bytes:
-    body = msgspec.json.encode({**msgspec.to_builtins(learned(rows(3)).snapshot()), **changes})
+def resealed(kind: Kind = "logistic", **changes: Any) -> bytes:
+    body = msgspec.json.encode({**msgspec.to_builtins(learned(rows(3), kind).snapshot()), **changes})
     return msgspec.json.encode(Sealed(hashlib.sha256(body).hexdigest(), msgspec.Raw(body)))
 
 
-@pytest.mark.parametrize("changes", [{"schema": SCHEMA + 1}, {"model": "net"}, {"features": "0123456789ab"}])
-def test_a_snapshot_of_another_schema_model_or_other_features_is_refused(changes: dict[str, Any]) -> None:
+@both
+@pytest.mark.parametrize("changes", [{"schema": SCHEMA - 1}, {"model": "forest"}, {"features": "0123456789ab"}])
+def test_a_snapshot_of_another_schema_model_or_other_features_is_refused(kind: Kind, changes: dict[str, Any]) -> None:
     """The reason names both versions."""
-    reason = refused(resealed(**changes))
-    assert reason == f"it is {Made(**changes)}, but this version reads {Made()}"
+    reason = refused(resealed(kind, **changes))
+    assert (
+        reason == f"it is {Made(**{'model': kind, **changes})}, but this version reads {Made(model='net or logistic')}"
+    )
 
 
-@pytest.mark.parametrize("column", ["mean", "variance", "weights", "squares"])
+@pytest.mark.parametrize(
+    ("kind", "column"),
+    [("logistic", column) for column in ("mean", "variance", "weights", "gradients")]
+    + [("net", column) for column in ("mean", "squares", "line", "line_slopes")],
+)
 @pytest.mark.parametrize("size", [0, SIZE - 1, SIZE + 1])
-def test_a_snapshot_of_another_shape_is_refused(column: str, size: int) -> None:
+def test_a_snapshot_of_another_shape_is_refused(kind: Kind, column: str, size: int) -> None:
     """Each column has one value a feature, though the checksum is right."""
-    assert refused(resealed(**{column: [0.5] * size})).startswith("columns of ")
+    assert f"not of {SIZE}" in refused(resealed(kind, **{column: [0.5] * size}))
+
+
+@pytest.mark.parametrize("part", ["parameters", "first", "second"])
+@pytest.mark.parametrize("values", [b"", bytes(4), b"\xff" * 4])
+def test_parameters_of_another_number_or_that_are_none_are_refused(part: str, values: bytes) -> None:
+    """Too few, too many, or not a number among them."""
+    good: AnySnapshot = learned(rows(3)).snapshot()
+    known = getattr(good, part)
+    changed = known[4:] + values if values == b"\xff" * 4 else known + values if values else known[4:]
+    assert refused(resealed("net", **{part: base64.b64encode(changed).decode()})).startswith("parameters ")
+
+
+@pytest.mark.parametrize("changes", [{"pending": [[0.5] * SIZE]}, {"pending_labels": []}, {"pending": [[0.5]] * 3}])
+def test_pending_rows_without_a_label_or_of_another_width_are_refused(changes: dict[str, Any]) -> None:
+    """As many labels as rows, and as many values in each as there are features."""
+    assert refused(resealed("net", **changes)).startswith("pending rows ")
 
 
 def test_a_changed_snapshot_is_refused() -> None:
@@ -184,7 +276,7 @@ def datasets_without_sklearn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("datasets_without_sklearn")
-@pytest.mark.parametrize("estimator", [Clip(), Learner().pipeline], ids=["clip", "pipeline"])
+@pytest.mark.parametrize("estimator", [Clip(), pipeline(), ReplayNet()], ids=["clip", "pipeline", "net"])
 def test_estimators_pass_rivers_checks(estimator: base.Estimator) -> None:
     """What River asks of every estimator holds for ours."""
     passed = 0

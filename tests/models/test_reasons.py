@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from models import events as ev
 from models import features
 from models.activity import DAY, Activity, fold
-from models.churn import Scorer
+from models.churn import Scorer, linear
 from models.reasons import LEAST_EFFECT, MOST, explain, happened, words
 from tests.models.people import NOON, made
 
@@ -28,12 +28,13 @@ def login(days: float = 0) -> ev.Login:
 
 def scorer(weights: list[float], mean: float = 0.0) -> Scorer:
     size = len(features.NAMES)
-    return Scorer("m", 1, np.full(size, mean), np.ones(size), np.array(weights), 0.0)
+    return linear("m", 1, np.full(size, mean), np.ones(size), np.array(weights), 0.0)
 
 
 def effects(model: Scorer, row: np.ndarray) -> dict[str, float]:
     """What each group adds to the logit over the platform's mean, summed by hand (the model is linear in range)."""
-    z = ((row - model.mean) * model.scale).clip(-6, 6) * model.weights
+    weights = model.inner[:, 0]
+    z = ((row - model.mean) * model.scale).clip(-6, 6) * weights
     return {g: float(sum(z[features.NAMES.index(n)] for n in names)) for g, names in features.GROUPS.items()}
 
 

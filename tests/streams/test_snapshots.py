@@ -29,7 +29,7 @@ def snapshot(learned: int, **more: Any) -> bytes:
     return resealed(learner.snapshot(), **more)
 
 
-def resealed(known: churn.Snapshot, **more: Any) -> bytes:
+def resealed(known: churn.AnySnapshot, **more: Any) -> bytes:
     """A snapshot with some fields changed to anything, under a checksum that is right."""
     body = msgspec.json.encode({**msgspec.to_builtins(known), **more})
     return msgspec.json.encode(churn.Sealed(hashlib.sha256(body).hexdigest(), msgspec.Raw(body)))
@@ -97,7 +97,8 @@ DAMAGED = churn.sealed({"schema": 1})
     [
         b"", b"\xff", b'{"checksum":"\xff","snapshot":{}}', b"[]", DAMAGED, snapshot(3, offset=30)[:-9] + b'"}}',
         snapshot(3, offset=30).replace(b'"labels":3', b'"labels":4'), snapshot(3, offset=30, schema=99),
-        snapshot(3, offset=30, model="net"), snapshot(3, offset=30, mean=[0.0]),
+        snapshot(3, offset=30, model="forest"), snapshot(3, offset=30, model="logistic"),
+        snapshot(3, offset=30, mean=[0.0]),
     ],
 )  # fmt: skip
 def test_a_damaged_model_is_refused_and_counted(raw: bytes) -> None:
@@ -108,11 +109,11 @@ def test_a_damaged_model_is_refused_and_counted(raw: bytes) -> None:
     assert (listener.labels, listener.refused("unreadable")) == (5, 1)
 
 
-@pytest.mark.parametrize("name", ["bias", "labels", "offset", "mean", "weights", "variance"])
+@pytest.mark.parametrize("name", ["line_bias", "labels", "offset", "mean", "line", "squares"])
 @pytest.mark.parametrize("word", [None, "much"])
 def test_a_model_without_numbers_is_refused(name: str, word: object) -> None:
     """JSON writes what is no number as null: a model that came to that must not reach anybody, nor stop them."""
-    listener, many = Listener(), name in ("mean", "weights", "variance")
+    listener, many = Listener(), name in ("mean", "line", "squares")
     listener.model(snapshot(5, offset=20))
     listener.model(snapshot(3, **{"offset": 30, name: [word] * len(features.NAMES) if many else word}))
     assert (listener.labels, listener.metrics.value("encore_snapshots_refused_total")) == (5, 1)

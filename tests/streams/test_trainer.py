@@ -13,16 +13,17 @@ from msgspec.structs import replace
 
 from models import churn, features
 from models.churn import FEATURES, Learner
+from models.ledger import share_of
 from models.outputs import Example
 from streams import codec, topics
 from streams.embedded import EmbeddedBroker
 from streams.metrics import Metrics
-from streams.settings import Settings
+from streams.settings import Settings, SettingsError
 from streams.trainer import MODEL, Trainer
 from tests.streams.doubles import Outlet, Put, Record
 
 DICE = np.random.default_rng(1)
-ROWS = [tuple(DICE.normal(size=len(features.NAMES)).astype(np.float16).astype(float).tolist()) for _ in range(40)]
+ROWS = [tuple(DICE.normal(size=len(features.NAMES)).astype(np.float16).astype(float).tolist()) for _ in range(120)]
 
 
 def example(number: int, **changes: Any) -> Example:
@@ -53,11 +54,11 @@ def trained(*records: Record, trainer: Trainer | None = None) -> Trainer:
     return trainer
 
 
-def expected(*numbers: int, offset: int = -1) -> churn.Snapshot:
+def expected(*numbers: int, offset: int = -1, kind: churn.Kind = "net") -> churn.AnySnapshot:
     """What a learner knows of these rows, learned one after the other."""
-    learner = Learner()
+    learner = Learner(kind)
     for number in numbers:
-        learner.learn(features.array(ROWS[number]), ROWS[number][0] > 0)
+        learner.learn(features.array(ROWS[number]), ROWS[number][0] > 0, share_of(f"e{number}", "replay"))
     return learner.snapshot(offset)
 
 
@@ -118,9 +119,69 @@ def test_scores_are_measured_on_everybody() -> None:
     trainer = Trainer(Settings(), Outlet(), metrics)
     rows = [example(n, treated=n % 2 == 0, probability=float(ROWS[n][0] > 0)) for n in range(20)]
     trained(*(at(n, row) for n, row in enumerate(rows)), trainer=trainer)
-    auc = {sample.labels: sample.value for sample in metrics.samples() if sample.name == "encore_model_auc"}
-    assert auc["model",] == 1.0
-    assert set(auc) == {("model",), ("recency",)}
+    auc = measured(metrics, "encore_model_auc")
+    assert auc["model"] == 1.0
+    assert measured(metrics, "encore_model_lift")["model"] == 20 / sum(ROWS[n][0] > 0 for n in range(20))
+    assert set(auc) == {"model", "recency", "reference"}
+
+
+def measured(metrics: Metrics, name: str) -> dict[str, float]:
+    """A gauge by score."""
+    return {sample.labels[0]: sample.value for sample in metrics.samples() if sample.name == name}
+
+
+@pytest.mark.parametrize(
+    ("given", "scores"),
+    [
+        ({"model": "logistic"}, {"model", "recency"}),
+        ({"challenger": "river.naive_bayes.GaussianNB"}, {"model", "recency", "reference", "challenger"}),
+    ],
+)
+def test_others_learn_in_its_shadow(given: dict[str, Any], scores: set[str]) -> None:
+    """The reference, unless it is the model itself, and a challenger if one is named."""
+    metrics = Metrics()
+    trainer = Trainer(Settings(**given), Outlet(), metrics)
+    trained(*(at(n, example(n)) for n in range(30)), trainer=trainer)
+    assert set(measured(metrics, "encore_model_auc")) == scores
+    assert trainer.learner.snapshot() == expected(*range(30), kind=given.get("model", "net"))
+
+
+def test_a_challenger_that_fails_stops_nothing() -> None:
+    """It is counted once and left out; the model goes on learning."""
+    metrics = Metrics()
+    trainer = Trainer(Settings(challenger="river.naive_bayes.MultinomialNB"), Outlet(), metrics)
+    trained(*(at(n, example(n, time=0.0, until=n / 100)) for n in range(20)), trainer=trainer)
+    trained(*(at(n, example(n, time=1.0 + n)) for n in range(20, 30)), trainer=trainer)
+    assert metrics.value("encore_failures_total", "challenger") == 1
+    assert set(measured(metrics, "encore_model_auc")) == {"model", "recency", "reference"}
+    assert trainer.learner.snapshot() == expected(*range(30))
+
+
+@pytest.mark.parametrize("path", ["river.tree.NoSuchTree", "river.no_such.Tree", "river.linear_model.LinearRegression",
+                                  "river.ensemble.BaggingClassifier"])  # fmt: skip
+def test_what_cannot_be_a_challenger_is_refused_by_name(path: str) -> None:
+    """No such class, no classifier, or one that cannot be made without arguments."""
+    with pytest.raises(SettingsError, match=f"challenger: .*{path}"):
+        Trainer(Settings(challenger=path), Outlet(), Metrics())
+
+
+def test_a_changed_world_is_an_event_on_a_metric() -> None:
+    """The log-loss of what was scored jumps: it is counted, and nothing is forgotten for it."""
+    metrics = Metrics()
+    trainer = Trainer(Settings(), Outlet(), metrics)
+
+    def lived(first: int, wrong: float) -> None:
+        rows = [
+            example(n % 40, id=f"d{n}", churned=n % 10 < 10 * wrong, probability=0.1)
+            for n in range(first, first + 3_000)
+        ]
+        trained(*(at(first + n, row) for n, row in enumerate(rows)), trainer=trainer)
+
+    lived(0, 0.1)
+    assert metrics.value("encore_drift_total") == 0
+    lived(3_000, 0.6)
+    assert metrics.value("encore_drift_total") >= 1
+    assert trainer.learner.labels == 6_000
 
 
 def test_nothing_is_published_by_who_does_not_own_the_examples() -> None:
@@ -176,21 +237,40 @@ def test_what_was_learned_is_published_once_by_its_owner(settings: Settings) -> 
     ]
 
 
-@pytest.mark.parametrize("known", [0, 7, 20])
+@pytest.mark.parametrize("known", [0, 7, 79, 80])
 def test_who_takes_over_stands_where_the_examples_end(settings: Settings, known: int) -> None:
-    """From the newest snapshot and the rows behind it, each once, whatever of them is delivered again."""
+    """From the newest snapshot and the rows behind it, each once, whatever of them is delivered again.
+
+    The rows before it are taken back for replay; a snapshot that cannot be read, and none, is learning from the first.
+    """
 
     async def act() -> Trainer:
-        rows = [(b"hashed", codec.written(example(n))) for n in (*range(19), 3)]
+        rows = [(b"hashed", codec.written(example(n))) for n in (*range(79), 3)]
         await write(settings, topics.EXAMPLES, rows)
-        snapshot = expected(*range(known), offset=known - 1) if known < 20 else expected(offset=1)
+        snapshot = expected(*range(known), offset=known - 1) if known < 80 else expected(offset=1)
         sealed = churn.sealed(snapshot)
-        await write(settings, topics.SNAPSHOTS, [(MODEL, sealed if known < 20 else sealed[:-9])] * bool(known))
+        await write(settings, topics.SNAPSHOTS, [(MODEL, sealed if known < 80 else sealed[:-9])] * bool(known))
         trainer = Trainer(settings, Outlet(), Metrics())
         await trainer.own(True)
-        await trainer.take([at(19, example(3)), at(20, example(19)), at(21, example(18))])
+        more = [at(offset, example(offset - 1)) for offset in range(80, 110)]
+        await trainer.take([at(79, example(3)), *more, at(110, example(18))])
         return trainer
 
     trainer = asyncio.run(act())
-    assert trainer.learner.snapshot() == expected(*range(20))
-    assert trainer.offset == 21
+    assert trainer.learner.snapshot() == expected(*range(109))
+    assert trainer.offset == 110
+
+
+def test_another_kind_of_model_begins_with_the_first_example(settings: Settings) -> None:
+    """A snapshot of the one is nothing to the other."""
+
+    async def act() -> Trainer:
+        await write(settings, topics.EXAMPLES, [(b"hashed", codec.written(example(n))) for n in range(20)])
+        await write(settings, topics.SNAPSHOTS, [(MODEL, churn.sealed(expected(*range(20), offset=19)))])
+        trainer = Trainer(replace(settings, model="logistic"), Outlet(), Metrics())
+        await trainer.own(True)
+        return trainer
+
+    trainer = asyncio.run(act())
+    assert trainer.learner.snapshot() == expected(*range(20), kind="logistic")
+    assert trainer.offset == 19

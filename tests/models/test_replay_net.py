@@ -1,0 +1,194 @@
+"""The net learns what a line cannot, remembers what is long gone, forgets nothing on its way, and is never certain."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.layers import MOST_LOGIT, Layers, Moments, Reservoir, certainty, probabilities
+from models.quality import auc
+from models.replay_net import ReplayNet
+
+Rows = np.ndarray
+
+
+def drawn(count: int, width: int = 4, seed: int = 1) -> Rows:
+    return np.random.default_rng(seed).normal(size=(count, width)).astype(np.float32)
+
+
+def crossed(row: Rows) -> bool:
+    """A label that no line separates."""
+    return bool(row[0] * row[1] > 0)
+
+
+def learned(rows: Rows, label: Callable[[Rows], bool] = crossed, **given: int) -> ReplayNet:
+    net = ReplayNet(**given)
+    net.widen(rows.shape[1])
+    for number, row in enumerate(rows):
+        net.learn(row, label(row), number * 0.618034 % 1)
+    return net
+
+
+def quality_of(net: ReplayNet, label: Callable[[Rows], bool] = crossed) -> float:
+    rows = drawn(1_000, seed=9)
+    return auc(net.logits(rows), np.array([label(row) for row in rows], np.float64))
+
+
+def test_it_learns_what_a_line_cannot() -> None:
+    """An exclusive or, of which a logistic regression knows nothing however long it learns."""
+    net = learned(drawn(6_000), line_rows=500)
+    z = (drawn(1_000, seed=9) - net.moments.mean) * net.moments.scale
+    line = auc(z @ net.line.weights, np.array([crossed(row) for row in drawn(1_000, seed=9)], np.float64))
+    assert line < 0.6
+    assert quality_of(net) > 0.95
+
+
+def test_it_knows_something_after_two_hundred_rows() -> None:
+    """Where a line does, the logistic regression in it is ahead of the nets."""
+
+    def ahead(row: Rows) -> bool:
+        return bool(row[0] > 0.3)
+
+    assert quality_of(learned(drawn(200), ahead), ahead) > 0.95
+
+
+def test_it_remembers_what_came_long_ago() -> None:
+    """After as many rows from elsewhere, the first corner of the world is still known; without replay it is not."""
+
+    def here(row: Rows) -> bool:
+        return crossed(row) if row[2] > 0 else row[0] > 0
+
+    rows = drawn(12_000)
+    first = np.where(rows[:, 2] > 0, 0, 1)
+    ordered = np.concatenate((rows[first == 0], rows[first == 1]))
+    asked = drawn(2_000, seed=9)
+    asked = asked[asked[:, 2] > 0]
+    outcomes = np.array([here(row) for row in asked], np.float64)
+    remembered, forgot = (auc(learned(ordered, here, **given).logits(asked), outcomes) for given in FORGETFUL)
+    assert remembered > 0.9
+    assert remembered > forgot + 0.05
+
+
+FORGETFUL = ({"line_rows": 500}, {"line_rows": 500, "reservoir": 64, "replays": 2})
+
+
+@given(st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=80, unique=True), st.integers(1, 20))
+@settings(max_examples=100)
+def test_the_reservoir_holds_the_smallest_keys(keys: list[float], most: int) -> None:
+    """Whatever the order of rows: so they can be found again by reading everything again."""
+    reservoir = Reservoir(most, 1)
+    for key in keys:
+        reservoir.offer(np.array([key], np.float32), key > 0.5, key)
+    rows, labels = reservoir.draw(np.random.default_rng(1), 2, 1_000)
+    assert reservoir.held == min(most, len(keys))
+    assert set(rows.ravel().tolist()) == {float(np.float32(key)) for key in sorted(keys)[:most]}
+    assert {(float(row), bool(label)) for row, label in zip(rows.ravel(), labels.ravel(), strict=True)} <= {
+        (float(np.float32(key)), key > 0.5) for key in keys
+    }
+
+
+@given(st.integers(1, 6), st.integers(1, 5))
+@settings(max_examples=20)
+def test_moments_in_blocks_are_those_of_all_rows(blocks: int, size: int) -> None:
+    """Mean and variance do not depend on where blocks end."""
+    rows = drawn(blocks * size, seed=blocks) * 100 + 1e4
+    moments = Moments(rows.shape[1])
+    for block in np.split(rows, blocks):
+        moments.merge(block)
+    assert moments.mean == pytest.approx(rows.mean(axis=0, dtype=np.float64), rel=1e-9)
+    variance = rows.astype(np.float64).var(axis=0)
+    assert moments.squares / moments.count == pytest.approx(variance, rel=1e-6, abs=1e-6)
+
+
+def test_the_gradient_is_the_slope_of_the_log_loss() -> None:
+    """As differences of the loss say, parameter by parameter."""
+    dice = np.random.default_rng(3)
+    layers = Layers(2, 3, 4, dice.normal(size=Layers.size(2, 3, 4)).astype(np.float64))
+    rows, labels = dice.normal(size=(2, 6, 3)), (dice.random((2, 6)) < 0.5).astype(np.float64)
+    slope = Layers(2, 3, 4, np.zeros_like(layers.flat))
+    layers.gradient(rows, labels, slope)
+
+    def loss() -> float:
+        hidden = np.maximum(rows @ layers.inner + layers.inner_bias[:, None], 0)
+        logits = (hidden @ layers.outer[:, :, None])[:, :, 0] + layers.outer_bias[:, None]
+        return float((np.logaddexp(0, logits) - labels * logits).mean(axis=1).sum())
+
+    for index in range(len(layers.flat)):
+        kept = layers.flat[index]
+        layers.flat[index] = kept + 1e-6
+        above = loss()
+        layers.flat[index] = kept - 1e-6
+        assert slope.flat[index] == pytest.approx((above - loss()) / 2e-6, abs=1e-6)
+        layers.flat[index] = kept
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20), st.floats(0.01, MOST_LOGIT))
+def test_no_probability_goes_beyond_what_is_believed(logits: list[float], most: float) -> None:
+    """Their order stays, and small ones stay as they are."""
+    said = probabilities(np.array(logits), most)
+    bound = 1 / (1 + math.exp(-most))
+    assert ((1 - bound - 1e-12 <= said) & (said <= bound + 1e-12)).all()
+    assert (np.diff(said[np.argsort(logits)]) >= -1e-12).all()
+    assert probabilities(np.array([most / 10]), most)[0] == pytest.approx(1 / (1 + math.exp(-most / 10)), abs=1e-4)
+
+
+def test_certainty_comes_with_rows() -> None:
+    """None without any, at most one failure in so many rows, and never more than the most."""
+    assert certainty(0) == 0.0
+    assert certainty(10_000) == pytest.approx(math.log(101))
+    assert certainty(10**9) == MOST_LOGIT
+    net = ReplayNet()
+    for _ in range(64):
+        net.learn_one({"a": 1.0}, True)
+    assert 0.5 < net.predict_proba_one({"a": 1.0})[True] <= 1 / (1 + math.exp(-certainty(64)))
+
+
+def test_the_same_rows_make_the_same_net() -> None:
+    """All that is random follows from the seed; another one makes another net."""
+    rows = drawn(300)
+    assert (learned(rows).layers.flat == learned(rows).layers.flat).all()
+    assert (learned(rows, seed=2).layers.flat != learned(rows).layers.flat).any()
+
+
+def test_a_copy_goes_on_like_the_original() -> None:
+    """Pickled half-way through a block, it learns on as the original does."""
+    rows, more = drawn(100), drawn(200, seed=2)
+    net = learned(rows)
+    copy = pickle.loads(pickle.dumps(net))
+    for row in more:
+        net.learn(row, crossed(row))
+        copy.learn(row, crossed(row))
+    assert (net.layers.flat == copy.layers.flat).all()
+
+
+def test_new_features_begin_as_zeros() -> None:
+    """A column that appears late changes no score of rows in which it is 0, and is learned from then on."""
+    net = ReplayNet()
+    rows = drawn(320, 3)
+    for row in rows[:160]:
+        net.learn_one({"a": row[0], "b": row[1]}, bool(row[0] > 0))
+    before = net.predict_proba_one({"a": 0.5, "b": 1.0})
+    net.learn_one({"a": 0.0, "b": 0.0, "c": 1.0}, True)
+    assert net.predict_proba_one({"a": 0.5, "b": 1.0})[True] == pytest.approx(before[True], abs=0.02)
+    for row in rows[160:]:
+        net.learn_one({"a": 0.0, "b": 0.0, "c": row[2]}, bool(row[2] > 0))
+    assert net.predict_proba_one({"c": 1.0})[True] > net.predict_proba_one({"c": -1.0})[True] + 0.2
+
+
+def test_a_net_that_lost_its_old_rows_does_not_lean_on_the_few_it_has() -> None:
+    """Restored without them, it takes one step a block until enough are there again."""
+    net = learned(drawn(3_200))
+    steps = net.steps
+    net.kept = Reservoir(net.reservoir, 4)
+    for row in drawn(320, seed=4):
+        net.learn(row, crossed(row))
+    assert net.steps - steps == 10
+    for row in drawn(1_000, seed=5):
+        net.learn(row, crossed(row))
+    assert net.steps - steps > 10 + 32
