@@ -54,12 +54,13 @@ class NetRanker(base.Estimator):
         self.second = [np.zeros_like(weight) for weight in self.weights]
         self._held = np.zeros((0, OTHERS + 1, columns), np.float16)
         self._sizes = np.zeros(0, np.int64)
+        self._kept = 0
 
     def scores(self, rows: Rows) -> Floats:
         """Return a score a row."""
-        inner, out, _, path = self.weights[0], self.weights[2], self.weights[1], self.weights[3]
+        inner, bias, out, path = self.weights
         z = self.standard(rows).astype(np.float32)
-        hidden = np.maximum(z @ inner + self.weights[1], 0.0)
+        hidden = np.maximum(z @ inner + bias, 0.0)
         logits = hidden @ (out.ravel() / self.nets) + z @ path.mean(1)
         scores: Floats = logits.astype(np.float64)
         return scores
@@ -74,26 +75,28 @@ class NetRanker(base.Estimator):
     def hear(self, rows: Rows) -> None:
         """Learn from a short list, at most 21 rows, of which the first was chosen."""
         self.standard.update(rows)
-        place = self.lists % self.ring
+        place = self._kept % self.ring
         if place >= len(self._held):
-            room = min(self.ring, max(64, 2 * len(self._held)))
-            grown = np.zeros((room, *self._held.shape[1:]), np.float16)
-            grown[: len(self._held)] = self._held
-            self._held, self._sizes = (
-                grown,
-                np.resize(self._sizes, room) if len(self._sizes) else np.zeros(room, np.int64),
-            )
+            self._grow()
         self._held[place, : len(rows)] = rows
         self._held[place, len(rows) :] = 0.0
         self._sizes[place] = len(rows)
+        self._kept += 1
         self.lists += 1
-        if self.lists % self.BLOCK == 0:
+        if self._kept % self.BLOCK == 0:
             self._step()
 
+    def _grow(self) -> None:
+        room = min(self.ring, max(64, 2 * len(self._held)))
+        held, sizes = self._held, self._sizes
+        self._held = np.zeros((room, OTHERS + 1, self.columns), np.float16)
+        self._sizes = np.zeros(room, np.int64)
+        self._held[: len(held)], self._sizes[: len(sizes)] = held, sizes
+
     def _step(self) -> None:
-        have = min(self.lists, self.ring)
-        new = (self.lists - 1 - np.arange(self.BLOCK)) % self.ring
-        drawn = np.concatenate((new, self._dice.integers(0, have, self.REPLAYED)))
+        """Make one step on the newest lists and some of those kept."""
+        new = (self._kept - 1 - np.arange(self.BLOCK)) % self.ring
+        drawn = np.concatenate((new, self._dice.integers(0, min(self._kept, self.ring), self.REPLAYED)))
         sizes = self._sizes[drawn]
         z = self.standard(self._held[drawn].astype(np.float32)).astype(np.float32)
         gradients = self._gradients(z, np.arange(OTHERS + 1) < sizes[:, None])
