@@ -69,13 +69,18 @@ def rows(index: Index, candidates: Candidates, asked: Asked, repeats: Repeats) -
     popular = _popular(index, candidates, asked)
     context = _context(asked)
     crossed = share[[COSINE, ORDER, PEOPLE, POPULAR, OWN] if with_own else [COSINE, ORDER, PEOPLE, POPULAR]]
-    blocks += [popular, (context[:3, None, None] * crossed).reshape(-1, size)]
+    blocks += [popular, _crossed(context, crossed)]
     blocks.append(np.broadcast_to(context[:, None], (len(context), size)))
     if with_own:
         own = _own(index, drawn.numbers, asked)
-        blocks += [own, (context[:3, None, None] * own[[0, 3]]).reshape(-1, size)]
+        blocks += [own, _crossed(context, own[[0, 3]])]
     described = np.concatenate(blocks).T
     return described.astype(np.float16).astype(np.float32)
+
+
+def _crossed(context: Floats, signals: Floats) -> Floats:
+    products: Floats = context[:3, None, None] * signals
+    return products.reshape(3 * len(signals), signals.shape[1])
 
 
 def _share(scores: Floats) -> Floats:

@@ -184,6 +184,9 @@ class Index:
         self.people.grow(self._room)
         for name in ("near", "weight", "popular", "mass", "uses", "audience", "first", "last", "keys", "gone", "mark"):
             old = getattr(self, name)
-            grown = np.full((self._room, *old.shape[1:]), -1 if name == "near" else 0, old.dtype)
+            # Zeros cost no memory before they are written.
+            grown = np.zeros((self._room, *old.shape[1:]), old.dtype)
+            if name == "near":
+                grown[len(old) :] = -1
             grown[: len(old)] = old
             setattr(self, name, grown)

@@ -35,5 +35,5 @@ def taught(told: list[Use], surface: Surface = SHELF, window: Window = WINDOW, s
     for course in sorted({course for _, course, _ in told}):
         model.describe(course, {f"group {int(course[1:]) % 4}": 2.0, course: 1.0})
     for user, course, time in told:
-        model.learn_one(user, course, time)
+        (model.learn_one if share else model.use)(user, course, time)
     return model

@@ -47,7 +47,7 @@ def test_it_learns_what_is_taken(kind: type) -> None:
 def test_the_net_learns_what_no_weighted_sum_can_say() -> None:
     """Where two signals must agree, the net finds it and the linear reference does not."""
     net, linear = NetRanker(8), LinearRanker(8)
-    for rows, taken in lists(4_000, seed=1, together=True, size=8):
+    for rows, taken in lists(2_500, seed=1, together=True, size=8):
         net.learn(rows, taken)
         linear.learn(rows, taken)
     asked = lists(200, seed=2, together=True, size=8)
