@@ -73,6 +73,9 @@ class Content:
         self._ids = np.full((0, TERMS), -1, np.int32)
         self._weights = np.zeros((0, TERMS), np.float32)
         self._posts = np.full((64, POSTED), -1, np.int32)
+        self._posted = np.zeros((64, POSTED), np.float32)
+        self._rarity = np.zeros(64)
+        self._stale = True
         self._ends = np.zeros(64, np.int64)
         self._dense = np.zeros(64)
 
@@ -83,6 +86,7 @@ class Content:
         if (old >= 0).any():
             self._frequency[old[old >= 0]] -= 1
             self.courses -= 1
+            self._stale = True
             self._leave(number, old[old >= 0])
         old[:] = -1
         self._weights[number] = 0.0
@@ -95,12 +99,15 @@ class Content:
         }
         kept = sorted(zip(terms, ids, strict=True), key=lambda pair: (-raw[pair[0]], pair[0]))[:TERMS]
         self.courses += 1
-        for place, (term, identity) in enumerate(kept):
-            self._ids[number, place] = identity
-            self._weights[number, place] = 1.0 + log(terms[term])
-            self._frequency[identity] += 1
-            self._posts[identity, self._ends[identity] % POSTED] = number
-            self._ends[identity] += 1
+        self._stale = True
+        kept_ids = np.array([identity for _, identity in kept])
+        self._ids[number, : len(kept)] = kept_ids
+        self._weights[number, : len(kept)] = [1.0 + log(terms[term]) for term, _ in kept]
+        self._frequency[kept_ids] += 1
+        places = self._ends[kept_ids] % POSTED
+        self._posts[kept_ids, places] = number
+        self._posted[kept_ids, places] = self._vectors(np.array([number]))[1][0, : len(kept)]
+        self._ends[kept_ids] += 1
 
     def profile(
         self, numbers: NDArray[np.int64], weights: NDArray[np.float64]
@@ -144,17 +151,27 @@ class Content:
         alike: NDArray[np.float64] = dense @ dense.T
         return alike
 
-    def about(self, profile: tuple[NDArray[np.int64], NDArray[np.float64]], most: int = 16) -> NDArray[np.int64]:
-        """Return the newest courses of a profile's heaviest terms, repeats among them."""
-        posts = self._posts[profile[0][:most]]
-        found: NDArray[np.int64] = posts[posts >= 0].astype(np.int64)
-        return found
+    def about(
+        self, profile: tuple[NDArray[np.int64], NDArray[np.float64]], most: int = 16
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the newest courses of a profile's heaviest terms, once a term, with what the term adds to likeness.
+
+        The sum of a course's parts is its likeness as far as these terms go, by the frequencies of when it came.
+        """
+        terms, weights = profile[0][:most], profile[1][:most]
+        posts = self._posts[terms]
+        held = posts >= 0
+        parts: NDArray[np.float64] = (self._posted[terms] * weights[:, None])[held]
+        return posts[held].astype(np.int64), parts
 
     def _vectors(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         if len(numbers) and numbers.max() >= len(self._ids):
             self._room(int(numbers.max()))
         ids = self._ids[numbers]
-        vectors = self._weights[numbers] * np.log((1.0 + self.courses) / (1.0 + self._frequency[ids]))
+        if self._stale:
+            self._rarity = np.log((1.0 + self.courses) / (1.0 + self._frequency))
+            self._stale = False
+        vectors = self._weights[numbers] * self._rarity[ids]
         lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
         return ids, vectors / np.maximum(lengths, 1e-12)[:, None]
 
@@ -164,11 +181,12 @@ class Content:
     def _term(self, term: str) -> int:
         identity = self.vocabulary.setdefault(term, len(self.vocabulary))
         if identity >= len(self._frequency) - 1:
-            for name in ("_frequency", "_posts", "_ends", "_dense"):
+            for name in ("_frequency", "_posts", "_posted", "_ends", "_dense"):
                 old = getattr(self, name)
                 grown = np.full((2 * len(old), *old.shape[1:]), -1 if name == "_posts" else 0, old.dtype)
                 grown[: len(old)] = old
                 setattr(self, name, grown)
+            self._stale = True
         return identity
 
     def _leave(self, number: int, terms: NDArray[np.int32]) -> None:

@@ -34,7 +34,7 @@ def resembling(index: Index, content: Content, course: str) -> dict[str, float]:
     if number is None:
         return {}
     profile = content.profile(np.array([number]), np.ones(1))
-    others = np.unique(content.about(profile))
+    others = np.unique(content.about(profile)[0])
     others = others[others != number]
     likeness = content.likeness(others, profile)
     named = zip(others.tolist(), likeness.tolist(), strict=True)

@@ -8,6 +8,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from models.content import Content
 from models.recommend.generators import CONTENT, OWN, POPULAR, Drawn
 from models.recommend.index import Index
 from models.taste import Taste
@@ -44,26 +45,37 @@ def allowed(index: Index, taste: Taste, numbers: NDArray[np.int64], repeats: Rep
     return fit
 
 
-def choose(index: Index, taste: Taste, drawn: Drawn, repeats: Repeats) -> Candidates:
-    """Keep the best 150 by all generators together, the 20 most popular, and the person's own if they may repeat."""
-    drawn = taken(drawn, allowed(index, taste, drawn.numbers, repeats))
-    scores = drawn.scores if repeats != "none" else drawn.scores[:OWN]
-    largest = scores.max(1, initial=0.0)
+def choose(index: Index, content: Content, taste: Taste, drawn: Drawn, repeats: Repeats) -> Candidates:
+    """Keep the best 150 by all generators together, the 20 most popular, and the person's own if they may repeat.
+
+    Of those that are kept, likeness to the person's profile is then worked out in full.
+    """
+    fit = np.flatnonzero(allowed(index, taste, drawn.numbers, repeats))
+    scores = drawn.scores[:, fit]
+    keep = _best(_total(scores, repeats), MOST)
+    keep[_best(scores[POPULAR], POPULAR_MOST)] = True
+    if repeats != "none":
+        keep |= (scores[OWN] > 0) & _best(scores[OWN], OWN_MOST)
+    drawn = taken(drawn, fit[keep])
+    drawn.scores[CONTENT] = content.likeness(drawn.numbers, drawn.profile)
+    total = _total(drawn.scores, repeats)
+    order = np.argsort(-total, kind="stable")
+    return Candidates(taken(drawn, order), total[order])
+
+
+def _total(scores: NDArray[np.float64], repeats: Repeats) -> NDArray[np.float64]:
+    spoken = scores if repeats != "none" else scores[:OWN]
+    largest = spoken.max(1, initial=0.0)
     weights = np.where(largest > 0, 1.0 / np.maximum(largest, 1e-300), 0.0)
     weights[CONTENT] *= 0.3
-    total: NDArray[np.float64] = weights @ scores
-    keep = _best(total, MOST)
-    keep[_best(drawn.scores[POPULAR], POPULAR_MOST)] = True
-    if repeats != "none":
-        keep |= (drawn.scores[OWN] > 0) & _best(drawn.scores[OWN], OWN_MOST)
-    kept = np.flatnonzero(keep)
-    kept = kept[np.argsort(-total[kept], kind="stable")]
-    return Candidates(taken(drawn, kept), total[kept])
+    total: NDArray[np.float64] = weights @ spoken
+    return total
 
 
-def taken(drawn: Drawn, which: NDArray[np.bool_] | NDArray[np.int64]) -> Drawn:
+def taken(drawn: Drawn, which: NDArray[np.int64]) -> Drawn:
     """Return some of what was drawn."""
-    return Drawn(drawn.numbers[which], drawn.scores[:, which], drawn.last[:, which], drawn.visit[:, which])
+    last, visit = drawn.last[:, which], drawn.visit[:, which]
+    return Drawn(drawn.numbers[which], drawn.scores[:, which], last, visit, drawn.profile)
 
 
 def _best(scores: NDArray[np.float64], most: int) -> NDArray[np.bool_]:

@@ -59,12 +59,14 @@ class Drawn(Struct, frozen=True):
         scores: (generators, courses), 0 where a generator says nothing.
         last: (2, courses), what the last and the last but one course lead to.
         visit: (3, courses), cosine to the courses of the visit: mean, largest, and share of them that have any.
+        profile: the terms that the person's courses are about.
     """
 
     numbers: Ints
     scores: Floats
     last: Floats
     visit: Floats
+    profile: tuple[Ints, Floats]
 
 
 def asked(index: Index, taste: Taste, now: float, person: int | None = None) -> Asked:
@@ -99,7 +101,7 @@ def draw(index: Index, content: Content, asked: Asked) -> Drawn:
     rings = index.people.rings[liked]
     theirs = rings[rings >= 0].astype(np.int64)
     profile = content.profile(seeds, np.power(0.9, np.arange(len(seeds), dtype=np.float64)))
-    about = content.about(profile)
+    about, alike = content.about(profile)
     charts = [index.charts[kind].best() for kind in (WEEK, MONTH, EARLY)]
     every = np.concatenate((near, theirs, about, *charts, asked.recent))
     numbers = _unique(index, every)
@@ -109,10 +111,10 @@ def draw(index: Index, content: Content, asked: Asked) -> Drawn:
     damp = 1.0 / np.sqrt(index.masses(numbers, asked.now) + 1.0)
     last, visit = _walk(index, asked, seeds, held, local, damp, scores)
     scores[PEOPLE] = np.bincount(index.mark[theirs], np.broadcast_to(likeness[:, None], rings.shape)[rings >= 0], size)
-    scores[CONTENT] = content.likeness(numbers, profile) if len(profile[0]) else 0.0
+    scores[CONTENT] = np.bincount(index.mark[about], alike, size)
     scores[POPULAR] = index.popularity(numbers, WEEK, asked.now)
     scores[OWN, index.mark[asked.recent]] = asked.heat
-    return Drawn(numbers, scores, last, visit)
+    return Drawn(numbers, scores, last, visit, profile)
 
 
 def _liked(index: Index, asked: Asked) -> tuple[Ints, Floats]:

@@ -98,7 +98,7 @@ def recommend(
         person: their key, to leave them out of their own neighbours.
     """
     question = asked(index, taste, now, person)
-    candidates = choose(index, taste, draw(index, content, question), surface.repeats)
+    candidates = choose(index, content, taste, draw(index, content, question), surface.repeats)
     ranked = rank(index, candidates, question, surface, ranker)
     chosen = shown(index, content, ranked, n, surface)
     scores = dict(zip(ranked.numbers.tolist(), ranked.scores.tolist(), strict=True))

@@ -84,7 +84,7 @@ class Recommender(base.Estimator):
         taste = self.tastes.get(user, Taste())
         question = asked(self.index, taste, now, person_key(user))
         drawn = draw(self.index, self.content, question)
-        candidates = choose(self.index, taste, drawn, self.surface.repeats)
+        candidates = choose(self.index, self.content, taste, drawn, self.surface.repeats)
         rows = features.rows(self.index, candidates, question, self.surface.repeats)
         return Question(taste, question, drawn, candidates, rows)
 

@@ -84,9 +84,7 @@ def test_a_newcomer_draws_what_is_popular() -> None:
     said = drawn_for(model, "nobody")
     assert set(said["popular"]) == set(model.rows)
     assert [name for name in NAMES if said[name]] == ["popular"]
-    assert len(
-        choose(model.index, Taste(), draw(model.index, model.content, asked(model.index, Taste(), NOW)), "none").total
-    )
+    assert len(model.ask("nobody", NOW).rows) == len(model.rows)
 
 
 @pytest.mark.parametrize("repeats", ["none", "unfinished", "all"])
@@ -102,7 +100,7 @@ def test_nothing_is_a_candidate_that_may_not_be_shown(repeats: str) -> None:
         taste, _ = interactions(taste, event, 7)
     model.index.withdraw("c13")
     question = asked(model.index, taste, NOW, 7)
-    chosen = choose(model.index, taste, draw(model.index, model.content, question), repeats)
+    chosen = choose(model.index, model.content, taste, draw(model.index, model.content, question), repeats)
     named = {model.index.names[number] for number in chosen.drawn.numbers}
     without = {"none": {"c1", "c5", "c9", "c13"}, "unfinished": {"c5", "c9", "c13"}, "all": {"c13"}}[repeats]
     assert named == set(model.rows) - without
@@ -123,7 +121,7 @@ def test_candidates_are_few_whatever_the_catalogue() -> None:
     model = taught(visits(people=100, courses=800, days=60))
     question = asked(model.index, model.tastes["p1"], NOW, 1)
     drawn = draw(model.index, model.content, question)
-    chosen = choose(model.index, model.tastes["p1"], drawn, "all")
+    chosen = choose(model.index, model.content, model.tastes["p1"], drawn, "all")
     numbers = chosen.drawn.numbers.tolist()
     assert len(numbers) == len(set(numbers)) <= MOST + POPULAR_MOST + OWN_MOST < len(drawn.numbers)
     assert chosen.total.tolist() == sorted(chosen.total.tolist(), reverse=True)
@@ -149,7 +147,7 @@ def test_rows_have_a_number_for_every_name(repeats: str) -> None:
     for user in ("p1", "nobody"):
         taste = model.tastes.get(user, Taste())
         question = asked(model.index, taste, NOW, 1)
-        chosen = choose(model.index, taste, draw(model.index, model.content, question), repeats)
+        chosen = choose(model.index, model.content, taste, draw(model.index, model.content, question), repeats)
         rows = features.rows(model.index, chosen, question, repeats)
         assert rows.shape == (len(chosen.drawn.numbers), len(features.names_for(repeats)))
         assert np.isfinite(rows).all()
@@ -161,7 +159,7 @@ def test_rows_say_what_their_names_say() -> None:
     model = taught(visits())
     user = "p1"
     question = asked(model.index, model.tastes[user], NOW, 1)
-    chosen = choose(model.index, model.tastes[user], draw(model.index, model.content, question), "all")
+    chosen = choose(model.index, model.content, model.tastes[user], draw(model.index, model.content, question), "all")
     rows = features.rows(model.index, chosen, question, "all")
     column = {name: rows[:, place] for place, name in enumerate(features.names_for("all"))}
     scores = dict(zip(NAMES, chosen.drawn.scores, strict=True))

@@ -243,7 +243,7 @@ def test_a_changed_course_is_what_it_is_now() -> None:
     assert changed.courses == fresh.courses == 2
     said = [each.alike(np.array([0, 1]))[0, 1] for each in (changed, fresh)]
     assert said[0] == pytest.approx(said[1])
-    about = changed.about(changed.profile(np.array([1]), np.ones(1)))
+    about, _ = changed.about(changed.profile(np.array([1]), np.ones(1)))
     assert set(about.tolist()) == {0, 1}
 
 
