@@ -1,0 +1,86 @@
+"""The audience of a new course: the people whose courses it resembles most, within a size.
+
+What the new course resembles is worked out once, as a likeness to each known course; judging a person is then a sum
+over their recent courses. Every worker judges its own people and offers the best; whoever gathers them merges.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+
+import numpy as np
+from msgspec import Struct
+
+from models.content import Content
+from models.recommend.index import Index
+from models.taste import Taste
+
+LEAST = 0.05
+"""Likeness below which two courses have nothing to do with each other."""
+LOOKED_AT, RHO, DOUBT = 20, 0.9, 2.0
+
+
+class Member(Struct, frozen=True, order=True):
+    """Somebody in an audience, with their interest in the course between 0 and 1."""
+
+    interest: float
+    person: str
+
+
+def resembling(index: Index, content: Content, course: str) -> dict[str, float]:
+    """Return how much each course resembles a given one by its content, where it does at all."""
+    number = index.numbers.get(course)
+    if number is None:
+        return {}
+    profile = content.profile(np.array([number]), np.ones(1))
+    others = np.unique(content.about(profile)[0])
+    others = others[others != number]
+    likeness = content.likeness(others, profile)
+    named = zip(others.tolist(), likeness.tolist(), strict=True)
+    return {index.names[other]: alike for other, alike in named if alike >= LEAST}
+
+
+def interest(taste: Taste, likeness: dict[str, float]) -> float:
+    """Return how much a person's recent courses resemble a course: a weighted mean, doubted while they are few.
+
+    Examples:
+        >>> from models.taste import Recent
+        >>> interest(Taste((Recent("go", 4.0, 0.0), Recent("art", 1.0, 0.0))), {"go": 0.9})
+        0.5217391304347826
+    """
+    total = whole = 0.0
+    for place, recent in enumerate(taste.recent[:LOOKED_AT]):
+        weight = recent.strength * RHO**place
+        whole += weight
+        total += weight * likeness.get(recent.course, 0.0)
+    return total / (whole + DOUBT)
+
+
+class Audience:
+    """The most interested people so far, at most `size`.
+
+    Examples:
+        >>> audience = Audience(2)
+        >>> audience.offer([Member(0.2, "ann"), Member(0.9, "bob"), Member(0.5, "cem")])
+        >>> [member.person for member in audience.best()]
+        ['bob', 'cem']
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._members: list[Member] = []
+
+    def offer(self, members: Iterable[Member]) -> None:
+        """Take people into account, in any order and from anywhere; nobody twice."""
+        for member in members:
+            if member.interest <= 0:
+                continue
+            if len(self._members) < self.size:
+                heapq.heappush(self._members, member)
+            elif self._members and member > self._members[0]:
+                heapq.heapreplace(self._members, member)
+
+    def best(self) -> list[Member]:
+        """Return the audience, most interested first."""
+        return sorted(self._members, reverse=True)

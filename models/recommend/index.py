@@ -1,0 +1,192 @@
+"""The rows of all courses as a reader holds them: numbered, symmetric, in flat arrays, so that a query is arithmetic.
+
+A row tells only of pairs in which other courses came before its own. Putting a row writes its half of every pair on
+both sides: in its own line as `in`, in its neighbours' lines as `out`. Values are written, never added, so that a row
+may come twice, or again after a restart. A line holds a fixed number of neighbours; the weakest gives way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import inf
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.activity import DAY
+from models.recommend.chart import Chart
+from models.recommend.people import People
+from models.similarity import POPULAR_DAYS, Row, Window
+from models.taste import key_of
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+IN, OUT, IN_ORDER, OUT_ORDER, IN_FADING, OUT_FADING = range(6)
+LIVES = (*POPULAR_DAYS, POPULAR_DAYS[2])
+"""Half-lives, in days, of the four popularities: a day, a week, a month, and newcomers' month."""
+WEEK, MONTH, EARLY = 1, 2, 3
+MOST_DAYS = 60.0
+"""How far a landmark may lie back, in half-lives of a day, before it moves."""
+
+
+class Index:
+    """All courses of which a row or a catalogue entry has come, under numbers from 0.
+
+    Args:
+        window: the one that the rows were counted with.
+        width: neighbours a line holds.
+        charted: courses that a chart of the most popular ones holds.
+    """
+
+    def __init__(self, window: Window = Window(), width: int = 256, charted: int = 200) -> None:  # noqa: B008 - frozen
+        self.window = window
+        self.width = width
+        self.numbers: dict[str, int] = {}
+        self.names: list[str] = []
+        self.people = People(window.people)
+        self.charts = {kind: Chart(charted) for kind in (WEEK, MONTH, EARLY)}
+        self.landmark = -inf
+        self._room = 0
+        self.near = np.full((0, width), -1, np.int32)
+        self.weight = np.zeros((0, 6, width), np.float32)
+        self.popular = np.zeros((0, len(LIVES)))
+        self.mass = np.zeros(0)
+        self.uses = np.zeros(0)
+        self.audience = np.zeros(0)
+        self.first = np.zeros(0)
+        self.last = np.zeros(0)
+        self.keys = np.zeros(0, np.uint32)
+        self.gone = np.zeros(0, np.bool_)
+        self.mark = np.zeros(0, np.int64)
+        self.path: dict[int, dict[int, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def number(self, course: str) -> int:
+        """Return the number of a course, giving it one if it has none."""
+        number = self.numbers.get(course)
+        if number is None:
+            number = self.numbers[course] = len(self.names)
+            self.names.append(course)
+            if number >= self._room:
+                self._grow()
+            self.keys[number] = int.from_bytes(key_of(course), "little")
+        return number
+
+    def put(self, row: Row, changed: Iterable[str] | None = None) -> None:
+        """Take a row as it now stands.
+
+        Args:
+            row: the newest of its course.
+            changed: neighbours whose pairs differ from the row put before; without it all are written.
+        """
+        self._move(row.last)
+        own = self.number(row.course)
+        names = self._heaviest(row) if changed is None else [name for name in changed if name in row.near]
+        if names:
+            others = np.array([self.number(name) for name in names], np.int64)
+            self._write(own, others, self._scaled(row, names))
+        age = row.last - self.landmark
+        for kind, (count, life) in enumerate(zip(row.popular, LIVES, strict=True)):
+            self.popular[own, kind] = count * 2.0 ** (age / DAY / life)
+        for kind, chart in self.charts.items():
+            chart.put(own, self.popular[own, kind] if not self.gone[own] else 0.0)
+        self.mass[own] = row.mass * 2.0 ** ((row.landmark - self.landmark) / self.window.half_life)
+        self.uses[own], self.audience[own] = row.uses, row.audience
+        self.first[own], self.last[own] = row.first, row.last
+        self.people.put(own, row.people)
+        for course, weight in row.path.items():
+            scale = 2.0 ** ((row.landmark - self.landmark) / self.window.half_life)
+            self.path.setdefault(self.number(course), {})[own] = weight * scale
+
+    def withdraw(self, course: str, gone: bool = True) -> None:
+        """Recommend a course no more, from now on; or again."""
+        number = self.number(course)
+        self.gone[number] = gone
+        for kind, chart in self.charts.items():
+            chart.put(number, 0.0 if gone else self.popular[number, kind])
+
+    def popularity(self, numbers: Ints, kind: int, now: float) -> Floats:
+        """Return the decayed uses of courses as of a moment."""
+        scale = 2.0 ** ((self.landmark - now) / DAY / LIVES[kind])
+        decayed: Floats = self.popular[numbers, kind] * scale
+        return decayed
+
+    def masses(self, numbers: Ints, now: float) -> Floats:
+        """Return the decayed masses of courses as of a moment."""
+        masses: Floats = self.mass[numbers] * self.scales(now)[0]
+        return masses
+
+    def scales(self, now: float) -> tuple[float, float]:
+        """Return what brings stored weights to a moment: lasting and fading ones."""
+        age = self.landmark - now
+        return float(2.0 ** (age / self.window.half_life)), float(2.0 ** (age / self.window.fading))
+
+    def _heaviest(self, row: Row) -> list[str]:
+        if len(row.near) <= self.width:
+            return list(row.near)
+        return sorted(row.near, key=lambda course: row.near[course][0], reverse=True)[: self.width]
+
+    def _scaled(self, row: Row, names: list[str]) -> Floats:
+        age = row.landmark - self.landmark
+        slow, fast = 2.0 ** (age / self.window.half_life), 2.0 ** (age / self.window.fading)
+        scaled: Floats = np.array([row.near[name] for name in names]) * (slow, slow, fast)
+        return scaled
+
+    def _write(self, own: int, others: Ints, pairs: Floats) -> None:
+        """Write one row's half of its pairs, (others, 3), into its own line and into those of the others."""
+        line = self.near[own]
+        hits = line == others[:, None]
+        slots, missing = hits.argmax(1), ~hits.any(1)
+        count = int(missing.sum())
+        if count:
+            held = self.weight[own, IN] + self.weight[own, OUT]
+            held[slots[~missing]] = inf
+            weakest = np.argpartition(held, count - 1)[:count] if count < self.width else np.arange(self.width)
+            slots[missing] = weakest
+            line[weakest] = others[missing]
+            self.weight[own][:, weakest] = 0.0
+        self.weight[own, IN, slots], self.weight[own, IN_ORDER, slots], self.weight[own, IN_FADING, slots] = pairs.T
+        hits = self.near[others] == own
+        slots, missing = hits.argmax(1), ~hits.any(1)
+        if missing.any():
+            new = others[missing]
+            slots[missing] = weakest = (self.weight[new, IN] + self.weight[new, OUT]).argmin(1)
+            self.near[new, weakest] = own
+            self.weight[new, :, weakest] = 0.0
+        for channel, values in zip((OUT, OUT_ORDER, OUT_FADING), pairs.T, strict=True):
+            self.weight[others, channel, slots] = values
+
+    def _move(self, time: float) -> None:
+        """Bring the landmark to a moment once what is stored would grow large."""
+        if self.landmark == -inf:
+            self.landmark = time
+        age = time - self.landmark
+        if age <= MOST_DAYS * DAY and age <= MOST_DAYS * min(self.window.half_life, self.window.fading):
+            return
+        slow, fast = 2.0 ** (-age / self.window.half_life), 2.0 ** (-age / self.window.fading)
+        self.weight[:, :IN_FADING] *= slow
+        self.weight[:, IN_FADING:] *= fast
+        self.mass *= slow
+        lives = 2.0 ** (-age / DAY / np.array(LIVES))
+        self.popular *= lives
+        for kind, chart in self.charts.items():
+            chart.scale(float(lives[kind]))
+        for steps in self.path.values():
+            for course in steps:
+                steps[course] *= slow
+        self.landmark = time
+
+    def _grow(self) -> None:
+        self._room = max(64, 2 * self._room)
+        self.people.grow(self._room)
+        for name in ("near", "weight", "popular", "mass", "uses", "audience", "first", "last", "keys", "gone", "mark"):
+            old = getattr(self, name)
+            # Zeros cost no memory before they are written.
+            grown = np.zeros((self._room, *old.shape[1:]), old.dtype)
+            if name == "near":
+                grown[len(old) :] = -1
+            grown[: len(old)] = old
+            setattr(self, name, grown)
