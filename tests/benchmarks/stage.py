@@ -44,7 +44,7 @@ class Stage:
     def __init__(self, broker: Kafka, cores: Cores, crowd: Crowd, partitions: int = 16, **changed: object) -> None:
         name = f"b{uuid.uuid4().hex[:8]}"
         given = {"broker": broker.url, "prefix": f"{name}-", "group": name, "partitions": partitions, "agents": "users"}
-        given |= {"clock": "source", "expiry": "log", **changed}
+        given |= {"clock": "source", "expiry": "log", "alert_lasts": "3650d", **changed}
         self.environment = {f"ENCORE_{key.upper()}": str(value) for key, value in given.items()}
         self.settings: Settings = settings_.load(self.environment)
         self.broker, self.cores, self.crowd, self.partitions = broker, cores, crowd, partitions
