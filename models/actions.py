@@ -58,6 +58,8 @@ def candidate(about: About, tier: str) -> Kind | None:
 def retold(person: Person, due: float, world: World) -> tuple[Person, tuple[outputs.Output, ...]]:
     """Ask again what the quiet hours held back, where it still stands."""
     again = [retry for retry in person.ledger.retries if retry.at <= due]
+    if not again:
+        return person, ()
     later = tuple(retry for retry in person.ledger.retries if retry.at > due)
     person = replace(person, ledger=replace(person.ledger, retries=later))
     said: tuple[outputs.Output, ...] = ()

@@ -7,6 +7,8 @@ between active days stays open until a later day closes it. Every part has a cap
 
 from __future__ import annotations
 
+from math import exp2
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -24,7 +26,7 @@ _SOCIAL = (ev.Question, ev.Answer, ev.Comment, ev.Like, ev.Shared, ev.LiveSessio
 _BIN = tuple(next((i for i, edge in enumerate(GAP_EDGES) if gap <= edge), len(GAP_EDGES)) for gap in range(302))
 
 
-class Course(Struct, frozen=True, array_like=True):
+class Course(Struct, frozen=True, array_like=True, gc=False):
     """How far a person is in one course."""
 
     id: str
@@ -35,7 +37,7 @@ class Course(Struct, frozen=True, array_like=True):
     completed_at: float = 0.0
 
 
-class Gaps(Struct, frozen=True, array_like=True):
+class Gaps(Struct, frozen=True, array_like=True, gc=False):
     """The closed gaps between a person's active days, in days."""
 
     count: int = 0
@@ -46,7 +48,7 @@ class Gaps(Struct, frozen=True, array_like=True):
     histogram: bytes = bytes(len(GAP_EDGES) + 1)
 
 
-class Wallet(Struct, frozen=True, array_like=True):
+class Wallet(Struct, frozen=True, array_like=True, gc=False):
     """What a person paid: counts, sums and moments."""
 
     purchases: int = 0
@@ -62,7 +64,7 @@ class Wallet(Struct, frozen=True, array_like=True):
     member_until: float = 0.0
 
 
-class Activity(Struct, frozen=True, array_like=True):
+class Activity(Struct, frozen=True, array_like=True, gc=False):
     """A person's activity. Times are seconds since 1970 UTC, days and weeks are counted from there.
 
     `ring[d % 84]` counts the events of day d for the 84 days up to `day`; `weeks[w % 52]` the active days and
@@ -174,12 +176,14 @@ def _first_seen(activity: Activity, time: float, day: int) -> Activity:
 
 
 def _decayed(counts: tuple[float, float, float], last: float, time: float) -> tuple[float, float, float]:
-    days = (time - last) / DAY
+    (a, b, c), (short, middle, long), days = counts, HALF_LIVES, (time - last) / DAY
     if days >= 0:
-        a, b, c = (count * 2.0 ** (-days / life) + 1.0 for count, life in zip(counts, HALF_LIVES, strict=True))
-    else:
-        a, b, c = (count + 2.0 ** (days / life) for count, life in zip(counts, HALF_LIVES, strict=True))
-    return a, b, c
+        return (
+            a * exp2(-days / short) + 1.0,
+            b * exp2(-days / middle) + 1.0,
+            c * exp2(-days / long) + 1.0,
+        )
+    return a + exp2(days / short), b + exp2(days / middle), c + exp2(days / long)
 
 
 def _advanced(ring: bytes, newest: int, day: int) -> bytes:

@@ -103,9 +103,13 @@ class Scorer(Struct, frozen=True):
         logits: NDArray[np.float64] = z @ self.weights + self.bias
         return logits
 
+    def probabilities(self, rows: NDArray[np.float32]) -> list[float]:
+        """Return the churn probability of each row, rounded: its last bits depend on how many rows there are."""
+        return [round(probability, 6) for probability in (1.0 / (1.0 + np.exp(-self.logits(rows)))).tolist()]
+
     def probability(self, row: NDArray[np.float32]) -> float:
-        """Return the churn probability of one row, rounded to 6 decimals."""
-        return round(1.0 / (1.0 + float(np.exp(-self.logits(row[None])[0]))), 6)
+        """Return the churn probability of one row."""
+        return self.probabilities(row[None])[0]
 
 
 def pipeline() -> compose.Pipeline:

@@ -9,12 +9,12 @@ over the person's own trend, and survival terms of the present silence under a P
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import log, log1p, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.activity import DAY, HALF_LIVES, WEEKS, Activity, Course, active_days, week_of
+from models.activity import DAY, HALF_LIVES, RING_DAYS, WEEKS, Activity, Course, week_of
+from models.columns import Column, Columns, columns, latest
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "silence": ("log_silence", "silence_to_gap", "silence_to_longest", "survival"),
@@ -32,22 +32,34 @@ NAMES: tuple[str, ...] = tuple(name for names in GROUPS.values() for name in nam
 SILENCE = NAMES.index("log_silence")
 
 
-def row(activity: Activity, now: float, horizon: float) -> NDArray[np.float32]:
-    """Compute the features of a person at a moment.
+def rows(people: Sequence[Activity], times: Sequence[float], horizon: float) -> NDArray[np.float32]:
+    """Compute the features of many people at once, each at a moment of their own.
 
     Args:
-        activity: with at least one event, none of them later than `now`.
-        now: seconds since 1970 UTC.
+        people: n activities, each with at least one event, none of them later than its moment.
+        times: n moments, in seconds since 1970 UTC.
         horizon: the churn horizon in seconds.
 
     Returns:
-        One value a name of `NAMES`, rounded to float16's precision: the row that is kept until its label comes is
-        exactly the row that was scored.
+        An (n, features) matrix in the order of `NAMES`, rounded to float16's precision: the row that is kept until its
+        label comes is exactly the row that was scored. A person's row does not depend on who else is asked.
     """
-    values = _silence_and_rhythm(activity, now, horizon / DAY)
-    values += _tenure_and_progress(activity, now)
-    values += _effort_and_money(activity, now)
-    return np.array(values, np.float16).astype(np.float32)
+    known = columns(people, times)
+    values = (
+        *_silence(known, horizon / DAY),
+        *_rhythm(known, people, horizon / DAY),
+        *_tenure_and_progress(known),
+        *_effort(known),
+        *_money(known, people),
+        (known.rating_sum + 0.7) / (known.ratings + 1),
+    )
+    return np.array(values, np.float16).T.astype(np.float32, order="C")
+
+
+def row(activity: Activity, now: float, horizon: float) -> NDArray[np.float32]:
+    """Compute the features of one person at a moment: one value a name of `NAMES`, as `rows` does."""
+    one: NDArray[np.float32] = rows((activity,), (now,), horizon)[0]
+    return one
 
 
 def pack(features: NDArray[np.float32]) -> bytes:
@@ -98,63 +110,75 @@ def _share_of_weeks(activity: Activity, now: float, ring: bytes, least: int) -> 
     return hits / max(1, weeks)
 
 
-def _silence_and_rhythm(activity: Activity, now: float, horizon: float) -> list[float]:
-    gaps, today = activity.gaps, int(now // DAY)
-    silence = silence_days(activity, now)
-    gap = mean_gap(activity, horizon)
-    spread = sqrt(max(0.0, gaps.squares / gaps.count - (gaps.total / gaps.count) ** 2)) if gaps.count else gap
-    counts = [count * 2.0 ** (-silence / life) for count, life in zip(activity.decayed, HALF_LIVES, strict=True)]
-    logs = [log(count + 0.02) for count in counts]
-    tenure_weeks = max(1.0, (now - activity.first) / DAY / 7)
-    week = active_days(activity, today, 7)
-    quarter = active_days(activity, today, 84)
-    own = quarter / min(tenure_weeks, 12.0)
-    return [
-        log1p(silence),
-        log1p(silence / gap),
-        log1p(silence) - log1p(max(gaps.longest, activity.day - activity.day_before)),
-        -(gaps.count + 2) * log1p(horizon / (gaps.total + silence + horizon / 2)),
-        log(gap),
-        spread / gap,
-        log((gaps.smoothed + 0.3) / (gap + 0.3)) if gaps.count else 0.0,
-        *logs,
-        logs[0] - logs[1],
-        logs[1] - logs[2],
-        week / 7,
-        active_days(activity, today, 28) / 28,
-        quarter / 84,
-        log1p(week / (own + 0.1)),
-        retention_rate(activity, now),
-    ]
+def _silence(known: Columns, horizon: float) -> tuple[Column, ...]:
+    silence, gap = known.silence, known.mean_gap(horizon)
+    longest = np.maximum(known.longest_gap, known.open_gap)
+    return (
+        np.log1p(silence),
+        np.log1p(silence / gap),
+        np.log1p(silence) - np.log1p(longest),
+        -(known.gaps + 2) * np.log1p(horizon / (known.gap_sum + silence + horizon / 2)),
+    )
 
 
-def _tenure_and_progress(activity: Activity, now: float) -> list[float]:
-    course = current_course(activity)
-    done = sum(course.completed_at > 0 for course in activity.courses)
-    return [
-        log1p((now - activity.first) / DAY),
-        log1p(activity.events),
-        course.progress if course else 0.0,
-        log1p(max(0.0, now - course.last) / DAY) if course else 0.0,
-        float(len(activity.courses) - done),
-        float(done),
-        1.0 if course and course.completed_at else 0.0,
-    ]
+def _rhythm(known: Columns, people: Sequence[Activity], horizon: float) -> tuple[Column, ...]:
+    gap, some = known.mean_gap(horizon), known.gaps > 0
+    count = np.maximum(known.gaps, 1)
+    spread = np.sqrt(np.maximum(0.0, known.gap_squares / count - (known.gap_sum / count) ** 2))
+    counts = (known.count_1, known.count_7, known.count_28)
+    day, week, month = (
+        np.log(count * np.exp2(-known.silence / life) + 0.02) for count, life in zip(counts, HALF_LIVES, strict=True)
+    )
+    lately = latest(b"".join([activity.ring for activity in people]), RING_DAYS, known.today, known.day) > 0
+    of_7, of_84 = lately[:, :7].sum(1), lately.sum(1)
+    own = of_84 / np.minimum(np.maximum(1.0, known.tenure / 7), 12.0)
+    return (
+        np.log(gap),
+        np.where(some, spread, gap) / gap,
+        np.where(some, np.log((known.smoothed_gap + 0.3) / (gap + 0.3)), 0.0),
+        day,
+        week,
+        month,
+        day - week,
+        week - month,
+        of_7 / 7,
+        lately[:, :28].sum(1) / 28,
+        of_84 / 84,
+        np.log1p(of_7 / (own + 0.1)),
+        _share(latest(b"".join([activity.weeks for activity in people]), WEEKS, known.this_week, known.week), known),
+    )
 
 
-def _effort_and_money(activity: Activity, now: float) -> list[float]:
-    wallet = activity.wallet
-    this_week = week_of(int(now // DAY))
-    bought = activity.buys[this_week % WEEKS] if this_week == activity.week else 0
-    return [
-        log1p(activity.minutes),
-        (activity.score_sum + 0.5) / (activity.exercises + 1),
-        log1p(activity.social),
-        log1p(wallet.purchases),
-        log1p(max(0.0, wallet.spend - wallet.refunded)),
-        log1p(max(0.0, now - (wallet.last or activity.first)) / DAY),
-        repurchase_rate(activity, now),
-        bought / wallet.purchases if wallet.purchases else 0.0,
-        1.0 if wallet.member_since > wallet.member_until else 0.0,
-        (activity.rating_sum + 0.7) / (activity.ratings + 1),
-    ]
+def _tenure_and_progress(known: Columns) -> tuple[Column, ...]:
+    return (
+        np.log1p(known.tenure),
+        np.log1p(known.events),
+        known.progress,
+        np.where(known.entered > 0, np.log1p(np.maximum(0.0, known.now - known.entered) / DAY), 0.0),
+        known.courses - known.done,
+        known.done,
+        known.finished,
+    )
+
+
+def _effort(known: Columns) -> tuple[Column, ...]:
+    return np.log1p(known.minutes), (known.score_sum + 0.5) / (known.exercises + 1), np.log1p(known.social)
+
+
+def _money(known: Columns, people: Sequence[Activity]) -> tuple[Column, ...]:
+    buys = latest(b"".join([activity.buys for activity in people]), WEEKS, known.this_week, known.week)
+    since = np.where(known.last_purchase > 0, known.last_purchase, known.first)
+    return (
+        np.log1p(known.purchases),
+        np.log1p(known.spend),
+        np.log1p(np.maximum(0.0, known.now - since) / DAY),
+        _share(buys, known),
+        buys[:, 0] / np.maximum(known.purchases, 1),
+        known.member,
+    )
+
+
+def _share(weeks: NDArray[np.uint8], known: Columns) -> Column:
+    """Return the share of each person's own weeks, newest first and at most 52, in which something is counted."""
+    own = np.maximum(np.minimum(WEEKS, known.this_week - known.first_week + 1), 1)
+    return np.asarray((weeks > 0).sum(1) / own, np.float64)

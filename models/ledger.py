@@ -16,7 +16,7 @@ MOST_RETRIES = 4
 _HASH = 8
 
 
-class Row(Struct, frozen=True, array_like=True):
+class Row(Struct, frozen=True, array_like=True, gc=False):
     """A row that was scored and waits for its label: features as float16, the score, and what happened since."""
 
     at: float
@@ -27,7 +27,7 @@ class Row(Struct, frozen=True, array_like=True):
     returned: float = 0.0
 
 
-class Offer(Struct, frozen=True, array_like=True):
+class Offer(Struct, frozen=True, array_like=True, gc=False):
     """A coupon that was sent and may still be redeemed, with the moment's features and the propensity of sending."""
 
     id: str
@@ -41,7 +41,7 @@ class Offer(Struct, frozen=True, array_like=True):
     bought: bool = False
 
 
-class Sent(Struct, frozen=True, array_like=True):
+class Sent(Struct, frozen=True, array_like=True, gc=False):
     """How often and when last a kind was sent in a campaign; in the hold-out as if it had been."""
 
     campaign: str
@@ -50,7 +50,7 @@ class Sent(Struct, frozen=True, array_like=True):
     times: int = 0
 
 
-class Retry(Struct, frozen=True, array_like=True):
+class Retry(Struct, frozen=True, array_like=True, gc=False):
     """News that the quiet hours held back: when to ask again, what about, and which course."""
 
     at: float
@@ -58,7 +58,7 @@ class Retry(Struct, frozen=True, array_like=True):
     course_id: str | None = None
 
 
-class Ledger(Struct, frozen=True, array_like=True):
+class Ledger(Struct, frozen=True, array_like=True, gc=False):
     """One person's ledger; times are seconds since 1970 UTC, `NEVER` where nothing is due."""
 
     tier: str = ""
@@ -83,15 +83,22 @@ class Ledger(Struct, frozen=True, array_like=True):
             (sent for sent in self.sent if (sent.campaign, sent.kind) == (campaign, kind)), Sent(campaign, kind)
         )
 
-    def has_seen(self, event_id: str) -> bool:
-        """Return whether an event with this id is among the last ones applied."""
-        digest = _digest(event_id)
-        return any(self.seen[i : i + _HASH] == digest for i in range(0, len(self.seen), _HASH))
+    def has_seen(self, digest: bytes) -> bool:
+        """Return whether the event with this digest is among the last ones applied."""
+        found = self.seen.find(digest)
+        while found % _HASH and found >= 0:
+            found = self.seen.find(digest, found + 1)
+        return found >= 0
 
 
-def remember(seen: bytes, event_id: str) -> bytes:
-    """Add an event id to the last 16, dropping the oldest."""
-    return (seen + _digest(event_id))[-SEEN * _HASH :]
+def digest_of(event_id: str) -> bytes:
+    """Return the 8 bytes by which an event is remembered."""
+    return blake2b(event_id.encode(), digest_size=_HASH).digest()
+
+
+def remember(seen: bytes, digest: bytes) -> bytes:
+    """Add an event to the last 16, dropping the oldest."""
+    return (seen + digest)[-SEEN * _HASH :]
 
 
 def name_of(person: str, rule: str, cause: str) -> str:
@@ -110,7 +117,3 @@ def pseudonym(person: str, key: bytes) -> str:
 def share_of(person: str, salt: str) -> float:
     """Return a number in [0, 1) that belongs to a person and a salt, evenly spread over people."""
     return int.from_bytes(blake2b(f"{salt}\0{person}".encode(), digest_size=8).digest(), "big") / 2.0**64
-
-
-def _digest(event_id: str) -> bytes:
-    return blake2b(event_id.encode(), digest_size=_HASH).digest()

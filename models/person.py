@@ -11,7 +11,7 @@ from models.ledger import Ledger
 from models.rules import Rules
 
 
-class Person(Struct, frozen=True, array_like=True):
+class Person(Struct, frozen=True, array_like=True, gc=False):
     """One person's whole state. It is replaced, never changed."""
 
     id: str

@@ -30,6 +30,8 @@ def joined(person: Person, event: ev.MoneyEvent, rules: Rules) -> tuple[Person, 
 
 def expired(person: Person, due: float, rules: Rules) -> tuple[Person, Outcomes]:
     """Close the offers that ran out by `due`."""
+    if not person.ledger.offers:
+        return person, ()
     over = [offer for offer in person.ledger.offers if offer.until <= due]
     if not over:
         return person, ()

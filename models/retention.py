@@ -3,20 +3,25 @@
 `step` folds an event, joins it to what we did before, and scores the person where that is due by the event alone.
 `wake` does what falls due as time passes: labels, expiries, the score of the silent. Both are pure: the person as they
 stood, a cause and the world go in; the person as they stand, what there is to say, and notes to count come out.
+
+Where a score is wanted, both can be had in two halves, so that many people are scored at once: `begin_step` or
+`begin_wake` go as far as the score, `scores` gives those of many people together, `answer` does the rest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from models import actions, activity, features, redemption, risk
 from models import events as ev
-from models.ledger import NEVER, Ledger, name_of, remember
+from models.ledger import NEVER, Ledger, digest_of, name_of, remember
 from models.lifecycle import stage
 from models.outputs import Alert, Forgotten, Output, Profile
 from models.person import Person, keeps_row, label_due, next_wake
+from models.risk import Score
 from models.rules import Rules
 from models.world import World
 
@@ -31,6 +36,18 @@ class Moved(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+class Asked(NamedTuple):
+    """A person of whom a score is wanted before anything else may happen to them: as of when, and what for."""
+
+    person: Person
+    outputs: tuple[Output, ...]
+    notes: tuple[str, ...]
+    at: float
+    cause: str
+    on_grid: bool = False
+    finished: str | None = None
+
+
 def step(person: Person, event: ev.Event, world: World) -> Moved:
     """Apply one event to a person.
 
@@ -43,27 +60,7 @@ def step(person: Person, event: ev.Event, world: World) -> Moved:
     Returns:
         The person afterwards, outputs in the order in which they are to leave, and notes.
     """
-    if person.ledger.has_seen(event.id):
-        return Moved(person, notes=("duplicate",))
-    if event.time <= person.ledger.erased_at:
-        return Moved(person, notes=("erased",))
-    if not person.id:  # forgotten, and back
-        person = replace(person, id=event.user_id)
-    if isinstance(event, ev.ErasureRequested):
-        return _erased(person, event)
-    cause = f"event {event.id}"
-    late = event.time < person.ledger.done
-    active = ev.kind_of(event) in world.rules.active_kinds
-    person, said = _applied(person, event, active, late, world)
-    if late:
-        return Moved(person, said, ("late",))
-    if _to_be_scored(person, event, active, world):
-        moved = _assessed(person, event.time, cause, False, world)
-        person, said = moved.person, said + moved.outputs
-    if isinstance(event, ev.CourseCompleted):
-        person, more = _course_news(person, "finished", event.course_id, event.time, cause, world)
-        said += more
-    return Moved(person, said, ("applied",))
+    return _answered(begin_step(person, event, world), world)
 
 
 def wake(person: Person, due: float, world: World) -> Moved:
@@ -77,17 +74,75 @@ def wake(person: Person, due: float, world: World) -> Moved:
     Returns:
         The person afterwards, outputs in the order in which they are to leave, and notes.
     """
-    person = replace(person, ledger=replace(person.ledger, done=max(person.ledger.done, due)))
+    return _answered(begin_wake(person, due, world), world)
+
+
+def begin_step(person: Person, event: ev.Event, world: World) -> Moved | Asked:
+    """Apply one event as far as the score that it asks for, if any: `step` without what follows from that."""
+    ledger = person.ledger
+    digest = digest_of(event.id)
+    if ledger.has_seen(digest):
+        return Moved(person, (), ("duplicate",))
+    if event.time <= ledger.erased_at:
+        return Moved(person, (), ("erased",))
+    if not person.id:  # forgotten, and back
+        person = replace(person, id=event.user_id)
+    if isinstance(event, ev.ErasureRequested):
+        return _erased(person, event)
+    late = event.time < ledger.done
+    active = ev.kind_of(event) in world.rules.active_kinds
+    person, said = _applied(person, event, digest, active, late, world)
+    if late:
+        return Moved(person, said, ("late",))
+    finished = event.course_id if isinstance(event, ev.CourseCompleted) else None
+    if _to_be_scored(person, event, active, world):
+        return Asked(person, said, ("applied",), event.time, f"event {event.id}", finished=finished)
+    if finished is not None:
+        person, more = _course_news(person, "finished", finished, event.time, f"event {event.id}", world)
+        said += more
+    return Moved(person, said, ("applied",))
+
+
+def begin_wake(person: Person, due: float, world: World) -> Moved | Asked:
+    """Do what is due as far as the score that it asks for, if any: `wake` without what follows from that."""
+    if person.ledger.done < due:
+        person = Person(person.id, person.activity, replace(person.ledger, done=due))
     person, labelled = risk.released(person, due, world)
     person, outcomes = redemption.expired(person, due, world.rules)
     said: tuple[Output, ...] = (*labelled, *outcomes)
     notes = tuple("label churned" if row.churned else "label stayed" for row in labelled)
     person, more = actions.retold(person, due, world)
     said += more
-    if person.ledger.grid <= due:
-        moved = _grid(person, due, world)
-        person, said, notes = moved.person, said + moved.outputs, notes + moved.notes
-    return Moved(person, said, notes)
+    if person.ledger.grid > due:
+        return Moved(person, said, notes)
+    if risk.eligible(person, due, world.rules):
+        return Asked(person, said, notes, due, f"due {due!r}", on_grid=True)
+    had_tier = bool(person.ledger.tier)
+    person = replace(person, ledger=replace(person.ledger, grid=NEVER, tier="", tier_since=due))
+    gone = (_profile(person, due, f"due {due!r}", world),) if had_tier else ()
+    return Moved(person, said + gone, (*notes, NOT_ELIGIBLE))
+
+
+def scores(asked: Sequence[Asked], world: World) -> list[Score]:
+    """Score people together; nobody's score depends on who else is asked about."""
+    return risk.scores([one.person for one in asked], [one.at for one in asked], world)
+
+
+def answer(asked: Asked, score: Score, world: World) -> Moved:
+    """Do what follows from the score that was asked for."""
+    person, before, notes, at, cause, on_grid, finished = asked
+    keep = on_grid and keeps_row(person.id, at, world.rules)
+    person, said = _assessed(person, at, cause, keep, score, world)
+    if on_grid:
+        person, said = _on_grid(person, at, cause, said, world)
+    if finished is not None:
+        person, news = _course_news(person, "finished", finished, at, cause, world)
+        said += news
+    return Moved(person, before + said, (*notes, "scored"))
+
+
+def _answered(moved: Moved | Asked, world: World) -> Moved:
+    return answer(moved, scores([moved], world)[0], world) if isinstance(moved, Asked) else moved
 
 
 def skipped(person: Person, due: float, rules: Rules) -> Person:
@@ -107,7 +162,7 @@ def skipped(person: Person, due: float, rules: Rules) -> Person:
 
 
 def _applied(
-    person: Person, event: ev.Event, active: bool, late: bool, world: World
+    person: Person, event: ev.Event, digest: bytes, active: bool, late: bool, world: World
 ) -> tuple[Person, tuple[Output, ...]]:
     ledger = person.ledger
     grid = ledger.grid
@@ -120,7 +175,7 @@ def _applied(
     person = Person(
         person.id,
         activity.fold(person.activity, event, active, late),
-        replace(_consent(ledger, event), seen=remember(ledger.seen, event.id), grid=grid, rows=rows, said=said_of),
+        replace(_consent(ledger, event), seen=remember(ledger.seen, digest), grid=grid, rows=rows, said=said_of),
     )
     if isinstance(event, ev.MoneyEvent):
         return redemption.joined(person, event, world.rules)
@@ -133,25 +188,20 @@ def _to_be_scored(person: Person, event: ev.Event, active: bool, world: World) -
     return event.money or (active and event.time - person.ledger.scored_at >= world.rules.rescore_after)
 
 
-def _grid(person: Person, due: float, world: World) -> Moved:
-    """Score a silent person on their grid time, and see whether a course has stalled."""
-    if not risk.eligible(person, due, world.rules):
-        had_tier = bool(person.ledger.tier)
-        person = replace(person, ledger=replace(person.ledger, grid=NEVER, tier="", tier_since=due))
-        gone = (_profile(person, due, f"due {due!r}", world),) if had_tier else ()
-        return Moved(person, gone, (NOT_ELIGIBLE,))
-    keep = keeps_row(person.id, due, world.rules)
-    moved = _assessed(person, due, f"due {due!r}", keep, world)
-    person = replace(moved.person, ledger=replace(moved.person.ledger, grid=next_wake(person.id, due, world.rules)))
+def _on_grid(
+    person: Person, due: float, cause: str, said: tuple[Output, ...], world: World
+) -> tuple[Person, tuple[Output, ...]]:
+    """Set a silent person's next grid time, and see whether a course has stalled."""
+    person = Person(person.id, person.activity, replace(person.ledger, grid=next_wake(person.id, due, world.rules)))
     course = _stalled_course(person, due, world)
     if course is None or not _speaks(world):
-        return Moved(person, moved.outputs, moved.notes)
-    said = (*person.ledger.said, course.id)[-activity.MOST_COURSES :]
-    person = replace(person, ledger=replace(person.ledger, said=said))
-    if any(isinstance(output, Alert) for output in moved.outputs):  # it says what happened in the course
-        return Moved(person, moved.outputs, moved.notes)
-    person, more = _course_news(person, "stalled", course.id, due, f"due {due!r}", world)
-    return Moved(person, moved.outputs + more, moved.notes)
+        return person, said
+    told = (*person.ledger.said, course.id)[-activity.MOST_COURSES :]
+    person = replace(person, ledger=replace(person.ledger, said=told))
+    if any(isinstance(output, Alert) for output in said):  # it says what happened in the course
+        return person, said
+    person, more = _course_news(person, "stalled", course.id, due, cause, world)
+    return person, said + more
 
 
 def _speaks(world: World) -> bool:
@@ -167,21 +217,22 @@ def _stalled_course(person: Person, at: float, world: World) -> activity.Course 
     return course if at - course.last >= max(world.rules.stalled_after, 3 * usual) else None
 
 
-def _assessed(person: Person, at: float, cause: str, keep: bool, world: World) -> Moved:
-    """Score a person as of a moment; where that changes their tier, tell it."""
-    row, probability = risk.score(person, at, world)
+def _assessed(
+    person: Person, at: float, cause: str, keep: bool, score: Score, world: World
+) -> tuple[Person, tuple[Output, ...]]:
+    """Note a score as of a moment; where it changes the person's tier, tell it."""
     before = person.ledger.tier
-    tier = risk.tier_of(person.ledger, probability, at, world)
-    ledger = risk.scored(person.ledger, row, probability, at, world, keep)
+    tier = risk.tier_of(person.ledger, score.probability, at, world)
+    ledger = risk.scored(person.ledger, score, at, world, keep)
     if tier == before:
-        return Moved(replace(person, ledger=ledger), notes=("scored",))
+        return Person(person.id, person.activity, ledger), ()
     person = replace(person, ledger=replace(ledger, tier=tier, tier_since=at))
     said: tuple[Output, ...] = (_profile(person, at, cause, world),)
     if before or tier != "low":
-        news = actions.News(about="risk", at=at, cause=cause, row=row, tier_before=before)
+        news = actions.News(about="risk", at=at, cause=cause, row=score.row, tier_before=before)
         person, alert = actions.tell(person, news, world)
         said = (*alert, *said)
-    return Moved(person, said, ("scored",))
+    return person, said
 
 
 def _course_news(

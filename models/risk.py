@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from msgspec.structs import replace
 from numpy import float32
 from numpy.typing import NDArray
@@ -19,22 +22,29 @@ def eligible(person: Person, at: float, rules: Rules) -> bool:
     return person.activity.events > 0 and at - person.activity.last <= rules.lookback
 
 
-def score(person: Person, at: float, world: World) -> tuple[NDArray[float32], float]:
-    """Return the person's row at a moment and their churn probability: the model's, or the prior before that."""
-    row = features.row(person.activity, at, world.rules.horizon)
+class Score(NamedTuple):
+    """A person's row at a moment, and their churn probability: the model's, or the prior before there is one."""
+
+    row: NDArray[float32]
+    probability: float
+
+
+def scores(people: Sequence[Person], times: Sequence[float], world: World) -> list[Score]:
+    """Score people, each at a moment of their own, in one matrix product."""
+    rows = features.rows([person.activity for person in people], times, world.rules.horizon)
     if world.model is None or not world.ready:
-        return row, world.rules.prior_churn
-    return row, world.model.probability(row)
+        return [Score(row, world.rules.prior_churn) for row in rows]
+    return list(map(Score, rows, world.model.probabilities(rows)))
 
 
-def scored(ledger: Ledger, row: NDArray[float32], probability: float, at: float, world: World, keep: bool) -> Ledger:
+def scored(ledger: Ledger, score: Score, at: float, world: World, keep: bool) -> Ledger:
     """Note a score; with `keep`, the row waits for its label exactly as it was scored."""
     rows = ledger.rows
     if keep and len(rows) < MOST_ROWS:
         version = world.model.version if world.model else "prior"
         treated = any(offer.until > at for offer in ledger.offers)
-        rows = (*rows, Row(at, features.pack(row), probability, version, treated))
-    return replace(ledger, probability=probability, scored_at=at, rows=rows)
+        rows = (*rows, Row(at, features.pack(score.row), score.probability, version, treated))
+    return replace(ledger, probability=score.probability, scored_at=at, rows=rows)
 
 
 def tier_of(ledger: Ledger, probability: float, at: float, world: World) -> str:
@@ -59,20 +69,21 @@ def tier_of(ledger: Ledger, probability: float, at: float, world: World) -> str:
 
 def returned(rows: tuple[Row, ...], time: float, horizon: float) -> tuple[Row, ...]:
     """Note on the waiting rows that the person was active at `time`; the earliest return within the horizon stands."""
-    if not any(row.at < time <= row.at + horizon for row in rows):
-        return rows
-    return tuple(
-        replace(row, returned=min(row.returned or time, time)) if row.at < time <= row.at + horizon else row
-        for row in rows
-    )
+    for row in rows:
+        if row.at < time <= row.at + horizon and not 0 < row.returned <= time:
+            return tuple(
+                replace(row, returned=min(row.returned or time, time)) if row.at < time <= row.at + horizon else row
+                for row in rows
+            )
+    return rows
 
 
 def released(person: Person, due: float, world: World) -> tuple[Person, tuple[outputs.Example, ...]]:
     """Label the rows whose horizon has closed by `due`: who was not active within it has churned."""
     rules, ledger = world.rules, person.ledger
-    closed = [row for row in ledger.rows if label_due(row.at, rules) <= due]
-    if not closed:
+    if not ledger.rows or label_due(ledger.rows[0].at, rules) > due:
         return person, ()
+    closed = [row for row in ledger.rows if label_due(row.at, rules) <= due]
     waiting = tuple(row for row in ledger.rows if label_due(row.at, rules) > due)
     examples = tuple(_example(person, row, rules) for row in closed)
     return replace(person, ledger=replace(ledger, rows=waiting)), examples

@@ -26,14 +26,15 @@ class DueQueue:
             self._entered[key] = due
             heapq.heappush(self._heap, (due, key))
 
-    def take(self, until: float) -> bytes | None:
-        """Return somebody whose entry is at or before a time, earliest first, or nobody; their entry is gone then."""
-        while self._heap and self._heap[0][0] <= until:
+    def take(self, until: float, most: int = 1) -> list[bytes]:
+        """Return people whose entries are at or before a time, earliest first, at most so many; their entries go."""
+        taken: list[bytes] = []
+        while self._heap and self._heap[0][0] <= until and len(taken) < most:
             due, key = heapq.heappop(self._heap)
             if self._entered.get(key) == due:
                 del self._entered[key]
-                return key
-        return None
+                taken.append(key)
+        return taken
 
     def __len__(self) -> int:
         return len(self._entered)

@@ -26,7 +26,7 @@ class BadEnvelope(Exception):
     """A value that this version cannot read; says why."""
 
 
-class Parcel(Struct, frozen=True, array_like=True):
+class Parcel(Struct, frozen=True, array_like=True, gc=False):
     """An output in the outbox: it leaves once the state that decided it is safe, and stays until Kafka has it."""
 
     id: str
@@ -38,7 +38,7 @@ class Parcel(Struct, frozen=True, array_like=True):
     user: str = ""
 
 
-class Envelope(Struct, frozen=True, array_like=True):
+class Envelope(Struct, frozen=True, array_like=True, gc=False):
     """A person with the offset of the last record applied, the highest offset of every origin, and the outbox."""
 
     person: Person

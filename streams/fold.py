@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from math import nextafter
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -18,27 +19,60 @@ from models import retention
 from models.activity import DAY
 from models.errors import BadEvent
 from models.ledger import pseudonym
-from models.outputs import Alert, CouponTrigger, Decision, Forgotten, OfferOutcome, Output
 from models.person import next_due
+from models.retention import Asked, Moved
+from models.risk import Score
 from models.world import World
 from streams import codec
 from streams.clock import Clock, Slice
 from streams.codec import Record
 from streams.deadletters import Cemetery
 from streams.due import DueQueue
-from streams.envelope import Envelope, Parcel
-from streams.metrics import CounterName, Metrics
+from streams.envelope import Envelope
+from streams.metrics import Metrics
 from streams.outbox import Outbox
+from streams.parcels import Packer
 from streams.people import People
 from streams.settings import Settings
 
 BUSY = 24
 MOST_PARCELS = 100
 MOST_ORIGINS = 128
+AT_ONCE = 128
+"""How many people are scored together when due work is done."""
+
+Origin = tuple[str, int] | None
 
 
 class TooManyFailures(Exception):
     """So many defects in a row that going on would bury everything."""
+
+
+class Taken(NamedTuple):
+    """A record that is to be applied, once the person's due work up to a moment has been done."""
+
+    key: bytes
+    record: Record
+    origin: Origin
+    event: ev.Event
+    until: float
+
+
+class Cause(NamedTuple):
+    """What moves a person: a record with its origin, or a due time."""
+
+    record: Record | None
+    origin: Origin
+    due: float
+
+
+class Open(NamedTuple):
+    """A person in the middle of being moved, whose score is asked for: the envelope held, and how far it is."""
+
+    held: Envelope
+    envelope: Envelope
+    asked: Asked
+    cause: Cause
 
 
 class Fold:
@@ -68,8 +102,9 @@ class Fold:
         self._cemetery = cemetery
         self._metrics = metrics
         self._world = world
+        self._packer = Packer(settings, metrics)
+        self._open: dict[bytes, Open] = {}
         self._failures = 0
-        self._since = 0.0
 
     @property
     def last_event(self) -> float:
@@ -99,31 +134,19 @@ class Fold:
         Raises:
             TooManyFailures: the worker has to stop; nothing of this chunk is committed.
         """
-        world = self._world()
-        for record in records:
-            try:
-                event = codec.read(
-                    record.value, record.timestamp / 1000.0, self._settings.most_bytes, self._settings.skew
-                )
-                event = codec.of_person(event, record.key, self.partition, self._partitions)
-            except BadEvent as bad:
-                self._cemetery.bury(record, bad)
-                continue
-            self.clock.advance(event.time)
-            if isinstance(event, ev.Tick):
-                self._metrics.add("encore_ticks_total")
-            else:
-                self._event(record, event, world)
+        world, left = self._world(), [taken for record in records if (taken := self._taken(record)) is not None]
+        while left:  # whoever waits for a score has their next records wait as well; the others go on
+            left = [taken for taken in left if not self._event(taken, world)]
+            self._answer(world)
         self.people.shrink()
 
     def drain(self, slice_: Slice) -> bool:
         """Do due work until the slice is over; return whether some is left."""
-        world = self._world()
-        self._since = 0.0
-        until = self.clock.now - self._rules.lateness
-        while (key := self.due.take(until)) is not None:
-            envelope = self.people.get(key)
-            self._hold(key, envelope, self._woken(key, envelope, until, world))
+        world, until = self._world(), self.clock.now - self._rules.lateness
+        while keys := self.due.take(until, AT_ONCE):
+            for key in keys:
+                self._wake(key, until, world)
+            self._answer(world)
             if slice_.over():
                 return True
         return False
@@ -134,39 +157,66 @@ class Fold:
             self.outbox.save(key)
         self.people.shrink()
 
-    def _event(self, record: Record, event: ev.Event, world: World) -> None:
-        key = record.key or b""
+    def _taken(self, record: Record) -> Taken | None:
+        """Read a record, move the clock, and note what is to be done before it; what cannot be read is buried."""
+        try:
+            event = codec.read(record.value, record.timestamp / 1000.0, self._settings.most_bytes, self._settings.skew)
+            event = codec.of_person(event, record.key, self.partition, self._partitions, self.people.hot)
+        except BadEvent as bad:
+            self._cemetery.bury(record, bad)
+            return None
+        self.clock.advance(event.time)
+        if isinstance(event, ev.Tick):
+            self._metrics.add("encore_ticks_total")
+            return None
+        until = max(self.clock.now - self._rules.lateness, nextafter(event.time, 0.0))
+        return Taken(record.key or b"", record, codec.origin_of(record), event, until)
+
+    def _event(self, taken: Taken, world: World) -> bool:
+        """Apply an event; return whether it was, or has to wait until a score of the person's is there."""
+        key, record, origin, event, until = taken
+        if key in self._open:
+            return False
         envelope = self.people.get(key)
-        origin = codec.origin_of(record)
         known = self._known(record, origin, envelope)
         if known:
             self._metrics.add("encore_duplicates_total", known)
             self._again(key, envelope, record, origin)
-            return
-        if self._full(envelope):
+            return True
+        if len(envelope.outbox) >= MOST_PARCELS and self._full(envelope):
             self._cemetery.bury(record, BadEvent("state_too_large", None, "too many of the person's outputs wait"))
             self.people.put(key, _marked(envelope, record, origin))
-            return
-        self._since = record.timestamp / 1000.0 if self._settings.clock == "wall" else self.clock.wall()
-        until = max(self.clock.now - self._rules.lateness, nextafter(event.time, 0.0))
-        woken = self._woken(key, envelope, until, world)
-        self._hold(key, envelope, _marked(self._stepped(woken, record, event, world), record, origin))
+            return True
+        if next_due(envelope.person, self._rules) <= until:
+            self._wake(key, until, world)
+            return self._event(taken, world)
         self._latest.append(max(self.last_event, event.time))
+        self._step(key, envelope, Cause(record, origin, event.time), event, world)
+        return True
+
+    def _step(self, key: bytes, envelope: Envelope, cause: Cause, event: ev.Event, world: World) -> None:
+        try:
+            moved = retention.begin_step(envelope.person, event, world)
+        except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the record: it is buried with it
+            self._hold(key, envelope, self._failed(key, envelope, cause, error), cause)
+            return
+        if isinstance(moved, Asked):
+            self._open[key] = Open(envelope, envelope, moved, cause)
+        else:
+            self._hold(key, envelope, self._packed(envelope, moved), cause)
 
     def _full(self, envelope: Envelope) -> bool:
         """Whether what waits in the outbox leaves no room for more in a changelog record."""
-        if len(envelope.outbox) < MOST_PARCELS:
-            return False
         return sum(len(parcel.value or b"") for parcel in envelope.outbox) > self._settings.most_bytes * 2 // 3
 
-    def _known(self, record: Record, origin: tuple[str, int] | None, envelope: Envelope) -> str | None:
+    def _known(self, record: Record, origin: Origin, envelope: Envelope) -> str | None:
         if record.offset <= envelope.offset:
             return "offset"
         if origin is not None and origin[1] <= envelope.origins.get(origin[0], -1):
             return "origin"
         return None
 
-    def _again(self, key: bytes, envelope: Envelope, record: Record, origin: tuple[str, int] | None) -> None:
+    def _again(self, key: bytes, envelope: Envelope, record: Record, origin: Origin) -> None:
         """A record that is in the state already: have the state written and its outbox delivered once more."""
         if record.offset > envelope.offset:
             self.people.put(key, _marked(envelope, record, origin))
@@ -175,101 +225,91 @@ class Fold:
         if envelope.outbox:
             self.outbox.save(key)
 
-    def _woken(self, key: bytes, envelope: Envelope, until: float, world: World) -> Envelope:
-        """Do a person's due work up to a moment, each as of its own time."""
+    def _wake(self, key: bytes, until: float, world: World) -> None:
+        """Do a person's due work up to a moment, or to the first score that it asks for."""
+        held = envelope = self.people.get(key)
         while (due := next_due(envelope.person, self._rules)) <= until:
+            cause = Cause(None, None, due)
             try:
-                envelope = self._moved(envelope, retention.wake(envelope.person, due, world))
-                self._failures = 0
+                moved = retention.begin_wake(envelope.person, due, world)
             except Exception as error:  # noqa: BLE001 - a defect of ours must not stop everybody else's time
-                envelope = self._postponed(key, envelope, due, error)
-        return envelope
+                envelope = self._failed(key, envelope, cause, error)
+                continue
+            if isinstance(moved, Asked):
+                self._open[key] = Open(held, envelope, moved, cause)
+                return
+            envelope = self._packed(envelope, moved)
+        if envelope is held:
+            self.due.enter(key, due)
+        else:
+            self._hold(key, held, envelope, Cause(None, None, due))
 
-    def _stepped(self, envelope: Envelope, record: Record, event: ev.Event, world: World) -> Envelope:
+    def _answer(self, world: World) -> None:
+        """Score everybody who is open, together, and hold what becomes of them."""
+        if not self._open:
+            return
+        opened, self._open = self._open, {}
+        scores = self._scores([one.asked for one in opened.values()], world)
+        for (key, one), score in zip(opened.items(), scores, strict=True):
+            try:
+                score = score or retention.scores((one.asked,), world)[0]
+                envelope = self._packed(one.envelope, retention.answer(one.asked, score, world))
+            except Exception as error:  # noqa: BLE001 - as where it began
+                envelope = self._failed(key, one.envelope, one.cause, error)
+            self._hold(key, one.held, envelope, one.cause)
+
+    def _scores(self, asked: Sequence[Asked], world: World) -> Sequence[Score | None]:
+        if len(asked) == 1:
+            return [None]
         try:
-            envelope = self._moved(envelope, retention.step(envelope.person, event, world))
-            self._failures = 0
-        except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the record: it is buried with it
-            self._failed("step", error)
-            self._cemetery.bury(record, BadEvent("failed", None, repr(error)))
-        return envelope
+            return retention.scores(asked, world)
+        except Exception:  # noqa: BLE001 - each is asked for alone then, and whose fails is dealt with there
+            return [None] * len(asked)
 
-    def _moved(self, envelope: Envelope, moved: retention.Moved) -> Envelope:
-        """Put a person's new state and what it says into their envelope."""
-        self._count(moved)
-        parcels = tuple(self._parcel(output, envelope) for output in moved.outputs if self._goes_out(output))
-        return replace(envelope, person=moved.person, outbox=envelope.outbox + parcels)
+    def _packed(self, envelope: Envelope, moved: Moved) -> Envelope:
+        self._failures = 0
+        return self._packer.packed(envelope, moved)
 
-    def _hold(self, key: bytes, before: Envelope, after: Envelope) -> None:
+    def _hold(self, key: bytes, before: Envelope, after: Envelope, cause: Cause) -> None:
         """Hold a person's new envelope; with urgent words in it, it is written through at once."""
+        if cause.record is not None:
+            after = _marked(after, cause.record, cause.origin)
         self.people.put(key, after)
         self.due.enter(key, next_due(after.person, self._rules))
-        if any(parcel.urgent for parcel in after.outbox[len(before.outbox) :]):
-            self.outbox.save(key, self._since)
+        if len(after.outbox) > len(before.outbox) and any(word.urgent for word in after.outbox[len(before.outbox) :]):
+            self.outbox.save(key, self._arrival(cause.record))
 
-    def _goes_out(self, output: Output) -> bool:
-        return self._settings.mode == "live" or not isinstance(output, Alert | CouponTrigger)
+    def _arrival(self, record: Record | None) -> float:
+        """Return when what caused an output arrived, where that is to be measured."""
+        if record is None:
+            return 0.0
+        return record.timestamp / 1000.0 if self._settings.clock == "wall" else self.clock.wall()
 
-    def _parcel(self, output: Output, envelope: Envelope) -> Parcel:
-        topic, key = codec.address(output)
-        news = isinstance(output, Alert | CouponTrigger)
-        return Parcel(
-            id=output.id,
-            topic=topic,
-            key=key,
-            value=codec.written(output),
-            expires_at=output.expires_at if isinstance(output, Alert | CouponTrigger) else float("inf"),
-            urgent=output.urgent,
-            user=self._pseudonym(envelope.person.id) if news else "",
-        )
+    def _failed(self, key: bytes, envelope: Envelope, cause: Cause, error: Exception) -> Envelope:
+        """Bury what failed (the record, or a notice of due work), and return the person as they go on behind it.
 
-    def _pseudonym(self, person_id: str) -> str:
-        return pseudonym(person_id, self._rules.pseudonym_key)
-
-    def _count(self, moved: retention.Moved) -> None:
-        for note in moved.notes:
-            counter, label = _NOTES[note]
-            self._metrics.add(counter, label)
-        for output in moved.outputs:
-            if isinstance(output, Decision):
-                self._metrics.add("encore_decisions_total", output.candidate, output.reason)
-            elif isinstance(output, OfferOutcome):
-                self._metrics.add("encore_outcomes_total", output.outcome)
-            elif isinstance(output, Forgotten):
-                self._metrics.add("encore_erasures_total")
-
-    def _failed(self, where: str, error: Exception) -> None:
-        self._metrics.add("encore_failures_total", where)
+        Raises:
+            TooManyFailures: so many in a row that something is wrong with all of them.
+        """
+        self._metrics.add("encore_failures_total", "step" if cause.record else "wake")
         self._failures += 1
         if self._failures >= self._settings.most_failures:
             raise TooManyFailures(f"{self._failures} defects in a row, the last: {error!r}") from error
-
-    def _postponed(self, key: bytes, envelope: Envelope, due: float, error: Exception) -> Envelope:
-        """Due work that failed: bury its notice, and let the person's time go on behind it."""
-        self._failed("wake", error)
-        self._cemetery.mourn(self._pseudonym(key.decode()), key, self.partition, due, repr(error))
-        return replace(envelope, person=retention.skipped(envelope.person, due, self._rules))
-
-
-_NOTES: dict[str, tuple[CounterName, str]] = {
-    "applied": ("encore_events_total", "applied"),
-    "late": ("encore_events_total", "late"),
-    "erased": ("encore_events_total", "erased"),
-    "erasure": ("encore_events_total", "applied"),
-    "duplicate": ("encore_duplicates_total", "id"),
-    "scored": ("encore_scores_total", "churn"),
-    "label churned": ("encore_labels_total", "churned"),
-    "label stayed": ("encore_labels_total", "stayed"),
-    "not eligible: silent beyond the look-back": ("encore_not_eligible_total", "silent beyond the look-back"),
-}
+        if cause.record is not None:
+            self._cemetery.bury(cause.record, BadEvent("failed", None, repr(error)))
+            return envelope
+        name = pseudonym(key.decode(), self._rules.pseudonym_key)
+        self._cemetery.mourn(name, key, self.partition, cause.due, repr(error))
+        return replace(envelope, person=retention.skipped(envelope.person, cause.due, self._rules))
 
 
-def _marked(envelope: Envelope, record: Record, origin: tuple[str, int] | None) -> Envelope:
+def _marked(envelope: Envelope, record: Record, origin: Origin) -> Envelope:
     """Note on the envelope that a record is in it."""
-    if origin is None:
-        return replace(envelope, offset=max(envelope.offset, record.offset))
-    origins = {source: offset for source, offset in envelope.origins.items() if source != origin[0]}
-    while len(origins) >= MOST_ORIGINS:
-        del origins[next(iter(origins))]  # the one not heard of for longest
-    origins[origin[0]] = max(origin[1], envelope.origins.get(origin[0], -1))
-    return replace(envelope, offset=max(envelope.offset, record.offset), origins=origins)
+    offset, origins = max(envelope.offset, record.offset), envelope.origins
+    if origin is not None:
+        origins = dict(origins)
+        before = origins.pop(origin[0], -1)
+        while len(origins) >= MOST_ORIGINS:
+            del origins[next(iter(origins))]  # the one not heard of for longest
+        origins[origin[0]] = max(origin[1], before)
+    return Envelope(envelope.person, offset, origins, envelope.outbox)

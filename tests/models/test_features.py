@@ -43,6 +43,18 @@ def test_every_value_is_finite(events: list[ev.Event], later_days: float, horizo
     assert row.shape == (len(features.NAMES),)
 
 
+@given(st.lists(st.tuples(histories(most=15, longest_gap_days=60), st.floats(0, 400)), min_size=1, max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_a_row_is_the_persons_own(crowd: list[tuple[list[ev.Event], float]]) -> None:
+    """Asked for together or alone, in any company, everybody's row is the same to the last bit."""
+    people = [folded(started(events)) for events, _ in crowd]
+    times = [events[-1].time + later_days * DAY for events, later_days in crowd]
+    together = features.rows(people, times, HORIZON)
+    alone = [features.row(person, time, HORIZON) for person, time in zip(people, times, strict=True)]
+    assert together.tolist() == [row.tolist() for row in alone]
+    assert features.rows(people[::-1], times[::-1], HORIZON).tolist() == together[::-1].tolist()
+
+
 def test_a_heavy_history_is_finite() -> None:
     """The largest amounts and minutes there can be, day after day, do not overflow a float16."""
     activity = Activity()

@@ -101,7 +101,7 @@ def test_a_silent_person_is_left_alone_in_the_end(events: list[ev.Event], state:
     for event in events:
         person = retention.step(person, event, state).person
     wakes, due = 0, 0.0
-    while (soon := next_due(person, state.rules)) < NEVER and wakes < 100:
+    while (soon := next_due(person, state.rules)) < NEVER and wakes < 400:
         person, wakes, due = retention.wake(person, soon, state).person, wakes + 1, soon
     assert next_due(person, state.rules) == NEVER
     assert due <= events[-1].time + RULES.lookback + RULES.horizon + 2 * DAY

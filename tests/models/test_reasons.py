@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from models import events as ev
@@ -46,6 +46,7 @@ def test_the_strongest_groups_in_the_asked_direction_are_named(weights: list[flo
     row, model = features.row(activity, now, HORIZON), scorer(weights)
     sign = 1 if rising else -1
     strong = sorted((sign * value for value in effects(model, row).values()), reverse=True)
+    assume(all(abs(value - LEAST_EFFECT) > 1e-9 for value in strong))  # on the edge, rounding decides
     expected = [sign * value for value in strong if value >= LEAST_EFFECT][:MOST]
     reasons = explain(model, row, activity, now, HORIZON, rising)
     assert [reason.effect for reason in reasons] == pytest.approx(expected, abs=6e-4)

@@ -14,6 +14,7 @@ from models.ledger import MOST_ROWS, Ledger, Row
 from models.outputs import TIERS
 from models.person import Person
 from models.rules import Rules
+from models.world import World
 from tests.models.people import HOUR, NOON, model, world
 
 RULES = Rules()
@@ -97,22 +98,27 @@ def test_only_who_was_active_in_the_look_back_is_asked_about() -> None:
 def test_before_a_model_is_ready_the_prior_is_said() -> None:
     """The score is then the stated prior, afterwards the model's of the person's row."""
     somebody = person(NOON)
-    row, probability = risk.score(somebody, NOON + 5 * DAY, world())
+
+    def score(at: float, world: World) -> risk.Score:
+        return risk.scores([somebody], [at], world)[0]
+
+    row, probability = score(NOON + 5 * DAY, world())
     assert probability == model().probability(row)
     assert row.tolist() == features.row(somebody.activity, NOON + 5 * DAY, RULES.horizon).tolist()
-    assert risk.score(somebody, NOON, world(model=None))[1] == RULES.prior_churn
-    assert risk.score(somebody, NOON, world(rules=Rules(labels_needed=1_001)))[1] == RULES.prior_churn
+    assert score(NOON, world(model=None)).probability == RULES.prior_churn
+    assert score(NOON, world(rules=Rules(labels_needed=1_001))).probability == RULES.prior_churn
 
 
 def test_a_row_is_kept_as_it_was_scored_and_within_the_cap() -> None:
     """With `keep`, the row waits with score and model; at the cap no further one does."""
     row = features.row(person(NOON).activity, NOON, RULES.horizon)
-    ledger = risk.scored(Ledger(), row, 0.25, NOON, world(), keep=True)
+    score = risk.Score(row, 0.25)
+    ledger = risk.scored(Ledger(), score, NOON, world(), keep=True)
     assert ledger.rows == (Row(NOON, features.pack(row), 0.25, "test-1"),)
     assert (ledger.probability, ledger.scored_at) == (0.25, NOON)
-    assert risk.scored(Ledger(), row, 0.25, NOON, world(), keep=False).rows == ()
+    assert risk.scored(Ledger(), score, NOON, world(), keep=False).rows == ()
     for _ in range(20):
-        ledger = risk.scored(ledger, row, 0.25, NOON, world(), keep=True)
+        ledger = risk.scored(ledger, score, NOON, world(), keep=True)
     assert len(ledger.rows) == MOST_ROWS
 
 

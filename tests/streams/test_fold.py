@@ -8,6 +8,7 @@ from models.activity import DAY
 from models.rules import Rules
 from streams import topics
 from streams.deadletters import letter_from
+from streams.fold import AT_ONCE
 from tests.models.people import HOUR, NOON, model, world
 from tests.streams.doubles import Record, Times
 from tests.streams.stations import PEOPLE, Station, record
@@ -160,13 +161,13 @@ def test_an_event_at_the_very_time_of_due_work_comes_before_it() -> None:
 
 
 def test_due_work_is_drained_in_slices() -> None:
-    """A slice does at least one person and says whether somebody is left."""
-    station = Station(world=CALM)
-    station.apply(*(record(login(0, name), n) for n, name in enumerate("abc")))
-    station.apply(record(ev.Tick(time=NOON + DAY + 2 * HOUR), 3))
+    """A slice does at least as many people as are scored at once, and says whether there may be more."""
+    station, crowd = Station(world=CALM), 2 * AT_ONCE + 1
+    station.apply(*(record(login(0, f"u{n}"), n) for n in range(crowd)))
+    station.apply(record(ev.Tick(time=NOON + DAY + 2 * HOUR), crowd))
     left = [station.fold.drain(Times(1)) for _ in range(4)]
     assert left == [True, True, True, False]
-    assert all(station.people.get(name.encode()).person.ledger.done > NOON for name in "abc")
+    assert all(station.people.get(b"u%d" % n).person.ledger.done > NOON for n in range(crowd))
 
 
 def test_a_busy_log_is_one_with_many_events_in_a_day() -> None:

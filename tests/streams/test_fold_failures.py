@@ -22,7 +22,10 @@ RISKY = world(model=model(0.0, 3.0), campaign=campaign(arm=Arm(name="ten", amoun
 
 
 class Defect:
-    """A model that fails at some of the times it is asked: at the n-th where `fails[n]`, the last one for ever."""
+    """A model that fails at some of the rows it is asked for: at the n-th where `fails[n]`, the last one for ever.
+
+    Of several rows together it knows nothing.
+    """
 
     version, labels = "defect-1", 1_000
 
@@ -30,11 +33,13 @@ class Defect:
         self.fails = fails
         self.asked = 0
 
-    def probability(self, row: Any) -> float:
+    def probabilities(self, rows: Any) -> list[float]:
+        if len(rows) > 1:
+            raise ZeroDivisionError("a defect somewhere")
         self.asked += 1
         if self.fails[min(self.asked, len(self.fails)) - 1]:
             raise ZeroDivisionError("a defect")
-        return 0.1
+        return [0.1]
 
 
 def defective(*fails: bool) -> World:

@@ -1,0 +1,72 @@
+"""From what a person's step or wake says to parcels in their outbox, and to what is counted of it."""
+
+from __future__ import annotations
+
+from models.ledger import pseudonym
+from models.outputs import Alert, CouponTrigger, Decision, Forgotten, OfferOutcome, Output
+from models.retention import Moved
+from streams import codec
+from streams.envelope import Envelope, Parcel
+from streams.metrics import CounterName, Metrics
+from streams.settings import Settings
+
+FOR_EVER = float("inf")
+
+
+class Packer:
+    """Puts a person's new state and what it says into their envelope, and counts it."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._live = settings.mode == "live"
+        self._key = settings.pseudonym_key.encode()
+        self._metrics = metrics
+
+    def packed(self, envelope: Envelope, moved: Moved) -> Envelope:
+        """Return the envelope with the person as they stand now, and a parcel for everything that goes out."""
+        person, outputs, notes = moved
+        for note in notes:
+            counter, label = _NOTES[note]
+            self._metrics.add(counter, label)
+        if not outputs:
+            return Envelope(person, envelope.offset, envelope.origins, envelope.outbox)
+        for output in outputs:
+            self._count(output)
+        parcels = [self._parcel(output, envelope.person.id) for output in outputs if self._goes_out(output)]
+        return Envelope(person, envelope.offset, envelope.origins, (*envelope.outbox, *parcels))
+
+    def _goes_out(self, output: Output) -> bool:
+        return self._live or not isinstance(output, Alert | CouponTrigger)
+
+    def _parcel(self, output: Output, person_id: str) -> Parcel:
+        topic, key = codec.address(output)
+        news = isinstance(output, Alert | CouponTrigger)
+        return Parcel(
+            output.id,
+            topic,
+            key,
+            codec.written(output),
+            output.expires_at if isinstance(output, Alert | CouponTrigger) else FOR_EVER,
+            output.urgent,
+            pseudonym(person_id, self._key) if news else "",
+        )
+
+    def _count(self, output: Output) -> None:
+        if isinstance(output, Decision):
+            self._metrics.add("encore_decisions_total", output.candidate, output.reason)
+        elif isinstance(output, OfferOutcome):
+            self._metrics.add("encore_outcomes_total", output.outcome)
+        elif isinstance(output, Forgotten):
+            self._metrics.add("encore_erasures_total")
+
+
+_NOTES: dict[str, tuple[CounterName, str]] = {
+    "applied": ("encore_events_total", "applied"),
+    "late": ("encore_events_total", "late"),
+    "erased": ("encore_events_total", "erased"),
+    "erasure": ("encore_events_total", "applied"),
+    "duplicate": ("encore_duplicates_total", "id"),
+    "scored": ("encore_scores_total", "churn"),
+    "label churned": ("encore_labels_total", "churned"),
+    "label stayed": ("encore_labels_total", "stayed"),
+    "not eligible: silent beyond the look-back": ("encore_not_eligible_total", "silent beyond the look-back"),
+}

@@ -1,0 +1,98 @@
+"""JSON Lines: one event a line, plain, gzip or zstd, from a file or from standard input."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, cast
+
+from models import events as ev
+from models.errors import BadEvent
+from streams.admin import OperatorError
+from streams.deadletters import KEPT
+from streams.settings import Settings
+from streams.sources.source import Entry, Unusable
+
+STANDARD_INPUT = "-"
+_GZIP, _ZSTD, _MARK = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
+
+
+class Lines:
+    """A file of JSON Lines. Positions are line numbers from 0; empty lines count but hold nothing.
+
+    How it is packed is told by its first bytes and not by its name.
+    """
+
+    logged = False
+
+    def __init__(self, path: str, settings: Settings) -> None:
+        self.name = path
+        self.again = path != STANDARD_INPUT and not _is_pipe(path)
+        self.skipped = 0
+        self._most_bytes = settings.most_bytes
+
+    def __iter__(self) -> Iterator[Entry | Unusable]:
+        try:
+            with ExitStack() as stack:
+                for position, line in _lines(_opened(self.name, stack), self._most_bytes):
+                    yield self._read(position, line)
+        except (OSError, EOFError, zlib.error) as error:
+            raise OperatorError(f"{self.name}: {getattr(error, 'strerror', None) or error}") from None
+
+    def where(self, position: int) -> str:
+        """Return the line's number as an editor counts it."""
+        return f"line {position + 1}"
+
+    def _read(self, position: int, line: bytes) -> Entry | Unusable:
+        try:
+            if len(line) > self._most_bytes:
+                raise BadEvent("oversize", None, f"more than the {self._most_bytes} bytes that are taken")
+            return Entry(position, ev.decode(line))
+        except BadEvent as error:
+            return Unusable(position, line[:KEPT], error)
+
+
+def _is_pipe(path: str) -> bool:
+    """Return whether a path can be read only once.
+
+    Raises:
+        OperatorError: there is nothing to be read.
+    """
+    file = Path(path)
+    if file.is_dir():
+        raise OperatorError(f"{path}: is a folder; put the data set's name before it, such as oulad:{path}")
+    if not file.exists():
+        raise OperatorError(f"{path}: no such file")
+    return not file.is_file()
+
+
+def _opened(path: str, stack: ExitStack) -> IO[bytes]:
+    file = sys.stdin.buffer
+    if path != STANDARD_INPUT:
+        file = stack.enter_context(Path(path).open("rb"))  # noqa: SIM115  (the stack closes it)
+    begin = cast(io.BufferedReader, file).peek(4)[:4]
+    if begin.startswith(_GZIP):
+        return cast(IO[bytes], stack.enter_context(gzip.open(file)))
+    if begin == _ZSTD:
+        import pyarrow as pa
+
+        return io.BufferedReader(stack.enter_context(pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd")))
+    return file
+
+
+def _lines(file: IO[bytes], most: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that hold something; of one longer than the most, a little more than that and no more."""
+    position = 0
+    while line := file.readline(most + 2):
+        whole = line.endswith(b"\n")
+        bare = (line.removeprefix(_MARK) if position == 0 else line).strip()
+        if bare:
+            yield position, bare
+        while not whole and (rest := file.readline(1 << 20)):
+            whole = rest.endswith(b"\n")
+        position += 1

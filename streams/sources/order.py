@@ -1,0 +1,149 @@
+"""History in the order of time, with bounded memory, whatever order it comes in."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import operator
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+
+from models import events as ev
+from models.errors import BadEvent
+from streams.sources.runs import Item, Runs
+from streams.sources.source import Entry, Source, Unusable
+
+RUN = 1 << 17
+"""Entries that are sorted in memory at a time: some 60 MB of events."""
+CHUNK = 1 << 13
+"""Entries that are read at a time."""
+NOBODY = float("inf")
+
+_by_time = operator.itemgetter(0)
+
+
+def ordered(sources: Sequence[Source], skew: float, run: int = RUN, folder: Path | None = None) -> Ordered:
+    """Return the entries of some sources in the order of (time, source, position).
+
+    Args:
+        sources: what to read; the place in this sequence is the `source` of an entry.
+        skew: seconds that an event may lie beyond the end of history (the settings' `skew`).
+        run: entries sorted in memory at a time.
+        folder: where temporary files go; the system's place for them if left out.
+
+    Raises:
+        OperatorError: while iterating, if a source cannot be read or the disk is full.
+    """
+    return Ordered(sources, skew, run, folder)
+
+
+class Ordered:
+    """The entries of some sources by (time, source, position). Iterate it once.
+
+    What cannot be used comes first, while the sources are read for the first time; then the entries, in order; those
+    from the far future come last, as unusable. A source found in order on that first reading is read a second time;
+    of any other, all behind the part that is in order goes through temporary files.
+
+    A file has no log time that tells what lies in the future: here that is beyond `skew` over the latest event of the
+    third-latest person of all files together (with fewer people, nothing is). Logs have judged for themselves.
+
+    Attributes:
+        read: entries and unusables met in the first reading so far.
+        total: as many as there are, once that reading is over.
+    """
+
+    def __init__(self, sources: Sequence[Source], skew: float, run: int = RUN, folder: Path | None = None) -> None:
+        self.read = 0
+        self.total: int | None = None
+        self._sources = sources
+        self._skew = skew
+        self._run = run
+        self._folder = folder
+        self._latest = Latest()
+        self._held: list[Item] = []
+
+    def __iter__(self) -> Iterator[Entry | Unusable]:
+        with Runs(self._folder) as runs:
+            again = []
+            for number in range(len(self._sources)):
+                length = yield from self._first_reading(number, runs)
+                again.append(self._prefix(number, length))
+            self.total = self.read
+            self._held.sort(key=_by_time)
+            yield from self._judged(heapq.merge(*again, *runs.streams(), self._held))
+
+    def _first_reading(self, number: int, runs: Runs) -> Generator[Unusable, None, int]:
+        """Read a source; return how many of its first entries are in order and therefore not kept."""
+        source = self._sources[number]
+        left, in_order, prefix, end = iter(source), source.again, 0, float("-inf")
+        while chunk := list(itertools.islice(left, CHUNK)):
+            self.read += len(chunk)
+            items = []
+            for found in chunk:
+                if isinstance(found, Unusable):
+                    yield found._replace(source=number)
+                else:
+                    items.append((found.event.time, number, found.position, found.event))
+            times = [item[0] for item in items]
+            in_order = in_order and _rising([end, *times])
+            if not source.logged:
+                self._latest.add(items)
+            if in_order and times:
+                prefix, end = prefix + len(items), times[-1]
+            elif times:
+                self._hold(items, runs)
+        return prefix
+
+    def _hold(self, items: list[Item], runs: Runs) -> None:
+        """Take what has to be sorted; a full run goes to disk."""
+        self._held += items
+        if len(self._held) >= self._run:
+            self._held.sort(key=_by_time)
+            runs.add(self._held)
+            self._held = []
+
+    def _prefix(self, number: int, length: int) -> Iterator[Item]:
+        """Read the first entries of a source again."""
+        entries = (found for found in self._sources[number] if isinstance(found, Entry))
+        for position, event, _ in itertools.islice(entries, length):
+            yield event.time, number, position, event
+
+    def _judged(self, items: Iterator[Item]) -> Iterator[Entry | Unusable]:
+        bound = self._latest.third + self._skew
+        logged = [source.logged for source in self._sources]
+        for time, number, position, event in items:
+            if time > bound and not logged[number]:
+                error = BadEvent("far_future", "time", f"{time - bound + self._skew:.0f} s after everybody else")
+                yield Unusable(position, ev.encode(event), error, number)
+            else:
+                yield Entry(position, event, number)
+
+
+class Latest:
+    """The latest events of the three people whose latest events are the latest."""
+
+    def __init__(self) -> None:
+        self._people: dict[str, float] = {}
+        self.third = NOBODY
+
+    def add(self, items: list[Item]) -> None:
+        """Take note of items, in whatever order they are."""
+        known = self.third if self.third != NOBODY else float("-inf")
+        newer = [item for item in items if item[0] > known]
+        seen: set[str] = set()
+        for time, _, _, event in sorted(newer, key=_by_time, reverse=True):
+            if isinstance(event, ev.Event) and event.user_id not in seen:
+                seen.add(event.user_id)
+                self._note(event.user_id, time)
+                if len(seen) == 3:
+                    break
+
+    def _note(self, person: str, time: float) -> None:
+        people = {**self._people, person: max(time, self._people.get(person, time))}
+        latest = sorted(people.items(), key=lambda item: -item[1])[:3]
+        self._people = dict(latest)
+        self.third = latest[2][1] if len(latest) == 3 else NOBODY
+
+
+def _rising(times: list[float]) -> bool:
+    return all(map(operator.le, times, times[1:]))
