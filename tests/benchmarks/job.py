@@ -21,8 +21,11 @@ from models.errors import BadEvent
 from models.offers import Campaign
 from models.outputs import Alert, CouponTrigger, Example, Forgotten, Output, Profile
 from models.person import Person, next_due
+from models.retention import Asked, Moved
+from models.risk import Score
 from models.rules import Rules
 from models.world import World
+from tests.benchmarks import one_row
 
 SKEW = 300.0
 SEEDED = 0x93
@@ -103,7 +106,7 @@ class Job:
     def event(self, person: Person, event: ev.Event) -> tuple[Person, list[Output]]:
         """Apply an event, after the work that was due before it."""
         person, said = self.wake(person, math.nextafter(event.time, 0.0))
-        moved = retention.step(person, event, self._world)
+        moved = self._answered(retention.begin_step(person, event, self._world))
         said.extend(moved.outputs)
         return moved.person, said
 
@@ -111,7 +114,7 @@ class Job:
         """Do what is due for somebody up to a moment."""
         said: list[Output] = []
         while (due := next_due(person, self._world.rules)) <= until:
-            moved = retention.wake(person, due, self._world)
+            moved = self._answered(retention.begin_wake(person, due, self._world))
             person = moved.person
             said.extend(moved.outputs)
         return person, said
@@ -119,6 +122,15 @@ class Job:
     def due(self, person: Person) -> float:
         """Return when something is next to be done for somebody."""
         return next_due(person, self._world.rules)
+
+    def _answered(self, moved: Moved | Asked) -> Moved:
+        """Score whoever is to be scored: one at a time, as these engines hand them over."""
+        if not isinstance(moved, Asked):
+            return moved
+        world = self._world
+        row = one_row.row(moved.person.activity, moved.at, world.rules.horizon)
+        assert world.model is not None
+        return retention.answer(moved, Score(row, world.model.probability(row)), world)
 
     @property
     def lateness(self) -> float:

@@ -77,7 +77,7 @@ def fill(stage: Stage, records: Iterable[Outgoing]) -> None:
 
 def peers_python(given: str | None = None) -> str | None:
     """Return the interpreter of the environment that the peers live in, if it is there."""
-    named = given or os.environ.get("ENCORE_BENCH_PEERS") or str(rig.CHECKOUT / ".venv-peers" / "bin" / "python")
+    named = given or os.environ.get("BENCH_PEERS") or str(rig.CHECKOUT / ".venv-peers" / "bin" / "python")
     return named if Path(named).exists() else None
 
 

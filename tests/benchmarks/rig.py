@@ -18,7 +18,7 @@ CHECKOUT = Path(__file__).parents[2]
 PATIENCE = 900.0
 """A bound for waiting: it only turns a hang into a failure."""
 _TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Cores(NamedTuple):
@@ -61,7 +61,7 @@ class Engine:
     def sample(self, events: float) -> Sample:
         """Return where it stands."""
         stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(") ")[2].split()
-        return Sample(events, time.monotonic(), (int(stat[11]) + int(stat[12])) / _TICKS, int(stat[21]) * _PAGE)
+        return Sample(events, time.monotonic(), (int(stat[11]) + int(stat[12])) / _TICKS, int(stat[21]) * PAGE)
 
     def check(self) -> None:
         """Raise if it has ended by itself."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import os
 import shutil
@@ -13,8 +12,6 @@ import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
-
-from confluent_kafka import KafkaException
 
 from models import events as ev
 from streams import admin, campaigns, codec, topics
@@ -28,6 +25,9 @@ from tests.benchmarks import rig, workload
 from tests.benchmarks.rig import Cores, Engine, Figures, Outgoing
 from tests.benchmarks.workload import Crowd, Happening
 from tests.brokers import Kafka, free_port
+
+
+INPUT = "learning-events"
 
 
 class Filled(NamedTuple):
@@ -44,6 +44,7 @@ class Stage:
     def __init__(self, broker: Kafka, cores: Cores, crowd: Crowd, partitions: int = 16, **changed: object) -> None:
         name = f"b{uuid.uuid4().hex[:8]}"
         given = {"broker": broker.url, "prefix": f"{name}-", "group": name, "partitions": partitions, "agents": "users"}
+        given |= {"inputs": INPUT}
         given |= {"clock": "source", "expiry": "log", "alert_lasts": "3650d", **changed}
         self.environment = {f"ENCORE_{key.upper()}": str(value) for key, value in given.items()}
         self.settings: Settings = settings_.load(self.environment)
@@ -83,7 +84,7 @@ class Stage:
                 size, last, written = size + len(one.value), max(last, one.time), written + (one.key is not None)
                 yield one
 
-        origin = (lambda number: codec.origin_header("learning-events", number % 16, number)) if ingested else None
+        origin = (lambda number: codec.origin_header(INPUT, number % 16, number)) if ingested else None
         rig.fill(self.broker.bootstrap, self.settings.prefix + topics.EVENTS, records(), origin)
         return Filled(written, last, size / max(1, written))
 
@@ -102,11 +103,7 @@ class Stage:
         return Measured([rig.python(), "-m", "streams", "worker"], environment, self.cores, log, port)
 
     def close(self) -> None:
-        """Remove the topics and what was written beside them."""
-        client = admin.connect(self.settings)  # held until the answers are here: they never come otherwise
-        for future in client.delete_topics([topic.name for topic in topics.topics(self.settings)]).values():
-            with contextlib.suppress(KafkaException, TimeoutError):
-                future.result(30)
+        """Remove what was written beside the topics; those go with the broker, since deleting them would cost others."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Stage:
