@@ -23,8 +23,7 @@ from bytewax.run import cli_main
 
 from models import events as ev
 from models.person import Person
-from streams.due import DueQueue
-from tests.benchmarks.job import SEEDED, Job, Progress, Task, address, packed, unpacked, written
+from tests.benchmarks.job import SEEDED, Due, Job, Progress, Task, address, packed, unpacked, written
 
 Item = tuple[int, Any]
 """The partition it came from, and what it is: an event, a person's state, or the moment up to which to wake them."""
@@ -36,7 +35,7 @@ class Flow:
     def __init__(self, task: Task) -> None:
         self.job = Job(task.world())
         self.progress = Progress(task.progress)
-        self.heaps: dict[int, DueQueue] = defaultdict(DueQueue)
+        self.heaps: dict[int, Due] = defaultdict(Due)
 
     def rows(self, messages: list[Any]) -> Iterable[tuple[str, Item]]:
         """Parse records; a tick becomes a wake-up for everybody due."""
@@ -50,9 +49,8 @@ class Flow:
             if isinstance(event, ev.Event):
                 rows.append((event.user_id, (partition, event)))
             elif event is not None:
-                until, heap = event.time - self.job.lateness, self.heaps[partition]
-                due = iter(lambda heap=heap, until=until: heap.take(until), None)
-                rows += [(key.decode(), (partition, until)) for key in due]
+                until = event.time - self.job.lateness
+                rows += [(key.decode(), (partition, until)) for key in self.heaps[partition].until(until)]
         return rows
 
 

@@ -6,6 +6,7 @@ gives (where state lives, how it is made durable, how outputs leave) is in the f
 
 from __future__ import annotations
 
+import heapq
 import json
 import math
 import sys
@@ -83,6 +84,30 @@ class Progress:
         if now >= self._next:
             self._next = now + 0.25
             self._file.write(json.dumps([self._events, now, time.process_time()]) + "\n")
+
+
+class Due:
+    """Who is due when: a heap, in which an outdated entry of somebody is passed over."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, bytes]] = []
+        self._entered: dict[bytes, float] = {}
+
+    def enter(self, key: bytes, due: float) -> None:
+        """Note when somebody is due: earlier than they were noted, or they were not."""
+        if due < self._entered.get(key, math.inf):
+            self._entered[key] = due
+            heapq.heappush(self._heap, (due, key))
+
+    def until(self, moment: float) -> list[bytes]:
+        """Return everybody due by a moment; their entries are gone then."""
+        due = []
+        while self._heap and self._heap[0][0] <= moment:
+            at, key = heapq.heappop(self._heap)
+            if self._entered.get(key) == at:
+                del self._entered[key]
+                due.append(key)
+        return due
 
 
 class Job:

@@ -16,8 +16,8 @@ from quixstreams import Application, State, message_context
 from quixstreams.models.serializers import SerializationContext, Serializer
 
 from models import events as ev
-from streams.due import DueQueue
-from tests.benchmarks.job import SEEDED, Job, Progress, Task, address, packed, unpacked, written
+from models.person import Person
+from tests.benchmarks.job import SEEDED, Due, Job, Progress, Task, address, packed, unpacked, written
 
 OUTPUTS = ("retention-alerts", "coupon-triggers", "user-profiles", "examples", "decisions")
 
@@ -36,7 +36,7 @@ class Flow:
     def __init__(self, task: Task) -> None:
         self.job = Job(task.world())
         self.progress = Progress(task.progress)
-        self.heaps: dict[int, DueQueue] = defaultdict(DueQueue)
+        self.heaps: dict[int, Due] = defaultdict(Due)
 
     def rows(self, value: bytes, key: Any, timestamp: int, headers: Any) -> Iterable[tuple[Any, Any, int, Any]]:
         """Parse a record; a tick becomes a wake-up for everybody due."""
@@ -48,8 +48,8 @@ class Flow:
             return ()
         if not isinstance(event, ev.Tick):
             return [(event, key, timestamp, headers)]
-        until, heap = event.time - self.job.lateness, self.heaps[message_context().partition]
-        due = iter(lambda: heap.take(until), None)
+        until = event.time - self.job.lateness
+        due = self.heaps[message_context().partition].until(until)
         return [(until, person, timestamp, headers) for person in due]
 
     def person(self, what: Any, key: bytes, timestamp: int, headers: Any, state: State) -> list[Any]:
@@ -58,7 +58,7 @@ class Flow:
             person, said = unpacked(what), []
         else:
             value = state.get_bytes("person")
-            person = unpacked(value) if value is not None else ev_person(key)
+            person = unpacked(value) if value is not None else Person(key.decode())
             if isinstance(what, float):
                 person, said = self.job.wake(person, what)
             else:
@@ -67,13 +67,6 @@ class Flow:
         state.set_bytes("person", packed(person))
         self.heaps[message_context().partition].enter(key, self.job.due(person))
         return said
-
-
-def ev_person(key: bytes) -> Any:
-    """Return somebody new."""
-    from models.person import Person
-
-    return Person(key.decode())
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -39,6 +40,14 @@ class Cores(NamedTuple):
         return self.engine != self.others
 
 
+MOST_MEMORY = 8 << 30
+"""Bytes beyond which a process that is measured gets no more: one that runs away must not take the machine along."""
+
+
+def _bounded() -> None:
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
+
+
 class Sample(NamedTuple):
     """A process at a moment: events applied so far, the machine's time, its CPU time and its memory in bytes."""
 
@@ -55,7 +64,9 @@ class Engine:
         self.log = log
         pinned = ["taskset", "-c", ",".join(map(str, sorted(cores.engine))), *command]
         with log.open("wb") as out:
-            self.process = subprocess.Popen(pinned, env=dict(environment), cwd=CHECKOUT, stdout=out, stderr=out)
+            self.process = subprocess.Popen(
+                pinned, env=dict(environment), cwd=CHECKOUT, stdout=out, stderr=out, preexec_fn=_bounded
+            )
         self.began = time.monotonic()
 
     def sample(self, events: float) -> Sample:
