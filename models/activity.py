@@ -22,7 +22,10 @@ HALF_LIVES = (1.0, 7.0, 28.0)
 GAP_EDGES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 18, 22, 28, 35, 45, 60, 80, 110, 150, 200, 300)
 """Upper edges, in days, of the gap histogram's bins; one more bin holds all that is longer."""
 
-_SOCIAL = (ev.Question, ev.Answer, ev.Comment, ev.Like, ev.Shared, ev.LiveSession)
+_TIMED = (ev.LessonProgress, ev.LiveSession)
+_ADVANCING = (ev.LessonProgress, ev.LessonCompleted)
+_MEMBERSHIP = (ev.SubscriptionStarted, ev.SubscriptionRenewed)
+_SOCIAL = (ev.Question, ev.Answer, ev.Comment, ev.Like, ev.Shared)
 _BIN = tuple(next((i for i, edge in enumerate(GAP_EDGES) if gap <= edge), len(GAP_EDGES)) for gap in range(302))
 
 
@@ -135,6 +138,14 @@ def _seen(activity: Activity, time: float, late: bool) -> Activity:
         return _first_seen(activity, time, day)
     last, newest = activity.last, activity.day
     late = late and time <= last
+    if day == newest and not late and time >= last:  # the usual case
+        return replace(
+            activity,
+            last=time,
+            events=activity.events + 1,
+            ring=_bumped(activity.ring, day % RING_DAYS),
+            decayed=_decayed(activity.decayed, last, time),
+        )
     if day > newest:
         ring, fresh = _advanced(activity.ring, newest, day), True
     elif day > newest - RING_DAYS:
@@ -235,29 +246,30 @@ def _with_gap(gaps: Gaps, days: int) -> Gaps:
 
 
 def _learned(activity: Activity, event: ev.Learning) -> Activity:
-    changes: dict[str, object] = {}
-    if event.course_id is not None:
-        changes["courses"] = _in_course(activity.courses, event)
-    if isinstance(event, ev.LessonProgress | ev.LiveSession):
-        changes["minutes"] = activity.minutes + event.minutes
-    elif isinstance(event, ev.Exercise) and event.score is not None:
-        changes["exercises"] = activity.exercises + 1
-        changes["score_sum"] = activity.score_sum + event.score
-    elif isinstance(event, ev.Review) and event.rating is not None:
-        changes["ratings"] = activity.ratings + 1
-        changes["rating_sum"] = activity.rating_sum + event.rating
+    courses = activity.courses if event.course_id is None else _in_course(activity.courses, event)
+    if isinstance(event, ev.LessonProgress):
+        return replace(activity, courses=courses, minutes=activity.minutes + event.minutes)
+    if isinstance(event, ev.LiveSession):
+        minutes, social = activity.minutes + event.minutes, activity.social + 1
+        return replace(activity, courses=courses, minutes=minutes, social=social)
     if isinstance(event, _SOCIAL):
-        changes["social"] = activity.social + 1
-    return replace(activity, **changes) if changes else activity
+        return replace(activity, courses=courses, social=activity.social + 1)
+    if isinstance(event, ev.Exercise) and event.score is not None:
+        exercises, score_sum = activity.exercises + 1, activity.score_sum + event.score
+        return replace(activity, courses=courses, exercises=exercises, score_sum=score_sum)
+    if isinstance(event, ev.Review) and event.rating is not None:
+        ratings, rating_sum = activity.ratings + 1, activity.rating_sum + event.rating
+        return replace(activity, courses=courses, ratings=ratings, rating_sum=rating_sum)
+    return activity if courses is activity.courses else replace(activity, courses=courses)
 
 
 def _in_course(courses: tuple[Course, ...], event: ev.Learning) -> tuple[Course, ...]:
     course_id, time = event.course_id or "", event.time
     for index, course in enumerate(courses):
         if course.id == course_id:
-            return (*courses[:index], _progressed(course, event), *courses[index + 1 :])
-    entered = _progressed(Course(course_id, time, time), event)
-    kept = (*courses, entered)
+            moved = _progressed(course, event)
+            return (moved,) if len(courses) == 1 else (*courses[:index], moved, *courses[index + 1 :])
+    kept = (*courses, _progressed(Course(course_id, time, time), event))
     if len(kept) > MOST_COURSES:
         oldest = min(kept, key=lambda course: (course.last, course.id))
         kept = tuple(course for course in kept if course is not oldest)
@@ -265,14 +277,16 @@ def _in_course(courses: tuple[Course, ...], event: ev.Learning) -> tuple[Course,
 
 
 def _progressed(course: Course, event: ev.Learning) -> Course:
-    progress, minutes, completed = course.progress, course.minutes, course.completed_at
-    if isinstance(event, ev.LessonProgress | ev.LessonCompleted) and event.progress is not None:
-        progress = max(progress, event.progress)
-    if isinstance(event, ev.LessonProgress | ev.LiveSession):
+    time, progress, minutes, completed = event.time, course.progress, course.minutes, course.completed_at
+    first, last = course.first, course.last
+    first, last = (first if first < time else time), (last if last > time else time)
+    if isinstance(event, _ADVANCING) and event.progress is not None and event.progress > progress:
+        progress = event.progress
+    if isinstance(event, _TIMED):
         minutes += event.minutes
-    if isinstance(event, ev.CourseCompleted):
-        progress, completed = 1.0, max(completed, event.time)
-    return Course(course.id, min(course.first, event.time), max(course.last, event.time), progress, minutes, completed)
+    elif isinstance(event, ev.CourseCompleted):
+        progress, completed = 1.0, max(completed, time)
+    return Course(course.id, first, last, progress, minutes, completed)
 
 
 def _paid(activity: Activity, event: ev.MoneyEvent) -> Activity:
@@ -285,7 +299,7 @@ def _paid(activity: Activity, event: ev.MoneyEvent) -> Activity:
         return replace(activity, week=week, weeks=weeks, buys=buys, wallet=_bought(wallet, event.amount, time))
     if isinstance(event, ev.Refund):
         changed = replace(wallet, refunds=wallet.refunds + 1, refunded=wallet.refunded + event.amount)
-    elif isinstance(event, ev.SubscriptionStarted | ev.SubscriptionRenewed):
+    elif isinstance(event, _MEMBERSHIP):
         changed = replace(wallet, member_since=max(wallet.member_since, time), spend=wallet.spend + event.amount)
     elif isinstance(event, ev.SubscriptionCancelled):
         changed = replace(wallet, member_until=max(wallet.member_until, time))

@@ -314,6 +314,7 @@ COURSE_KINDS: tuple[type[CourseEvent], ...] = (CoursePublished, CourseChanged, C
 PERSON_KINDS: tuple[type[Event], ...] = (*LEARNING_KINDS, *MONEY_KINDS, *PROFILE_KINDS)
 _ALL: tuple[type[Struct], ...] = (*PERSON_KINDS, *COURSE_KINDS, Tick)
 KINDS: dict[str, type[Struct]] = {str(kind.__struct_config__.tag): kind for kind in _ALL}
+_KIND_OF = {kind: name for name, kind in KINDS.items()}
 
 AnyEvent = Event | CourseEvent | Tick
 
@@ -360,7 +361,7 @@ def encode(event: AnyEvent) -> bytes:
 
 def kind_of(event: AnyEvent) -> str:
     """Return the name that stands in the event's `type` field."""
-    return str(event.__struct_config__.tag)
+    return _KIND_OF[type(event)]
 
 
 def _seconds(moment: object) -> float:

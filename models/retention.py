@@ -26,6 +26,7 @@ from models.rules import Rules
 from models.world import World
 
 NOT_ELIGIBLE = "not eligible: silent beyond the look-back"
+_CONSENT = (ev.ConsentGiven, ev.ConsentWithdrawn)
 
 
 class Moved(NamedTuple):
@@ -246,7 +247,7 @@ def _course_news(
 
 
 def _consent(ledger: Ledger, event: ev.Event) -> Ledger:
-    if event.time < ledger.consent_at or not isinstance(event, ev.ConsentGiven | ev.ConsentWithdrawn):
+    if not isinstance(event, _CONSENT) or event.time < ledger.consent_at:
         return ledger
     if event.time == ledger.consent_at and ledger.consent < 0:
         return ledger  # of two words of the same moment, the withdrawal counts

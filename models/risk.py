@@ -69,6 +69,8 @@ def tier_of(ledger: Ledger, probability: float, at: float, world: World) -> str:
 
 def returned(rows: tuple[Row, ...], time: float, horizon: float) -> tuple[Row, ...]:
     """Note on the waiting rows that the person was active at `time`; the earliest return within the horizon stands."""
+    if rows and 0 < rows[-1].returned <= time:  # whatever came back to the newest row came back to the older ones
+        return rows
     for row in rows:
         if row.at < time <= row.at + horizon and not 0 < row.returned <= time:
             return tuple(

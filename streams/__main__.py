@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import click
+import msgspec
 import orjson
+from rich.console import Console
 
 from streams import admin, campaigns, letters, topics
 from streams import settings as settings_
@@ -217,6 +220,41 @@ def demo(source: Literal["simulation", "sample"], forever: bool, seed: int) -> N
     from streams.demo.run import run
 
     sys.exit(run(source=source, forever=forever, seed=seed))
+
+
+MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
+
+
+@cli.command()
+@click.argument("sources", nargs=-1, required=True)
+@click.option("--settings", "file", type=click.Path(path_type=Path), help="A TOML file of settings.")
+@click.option("--mapping", type=click.Path(path_type=Path), help="A TOML file that says how foreign events are read.")
+@click.option("--since", type=MOMENT, help="Leave out what happened before (UTC).")
+@click.option("--until", type=MOMENT, help="Let time pass up to here, and leave out what happened later (UTC).")
+@click.option("--model", type=click.Path(path_type=Path), help="Begin with the model that --save-model wrote.")
+@click.option("--frozen", is_flag=True, help="Learn nothing: score with --model all the time.")
+@click.option("--campaign", type=click.Path(path_type=Path), help="A campaign file that is taken to run all the time.")
+@click.option("--out", type=click.Path(path_type=Path), help="A folder for decisions, alerts, examples and the rest.")
+@click.option("--save-model", type=click.Path(path_type=Path), help="Put there what was learned.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def replay(file: Path | None, since: datetime | None, until: datetime | None, as_json: bool, **wanted: Any) -> None:
+    """Play history without Kafka: what would have been said and decided, and how good the model would have been.
+
+    SOURCES are files of events, one JSON object a line (plain, .gz, .zst, or - for standard input).
+    """
+    from streams.history import Wanted
+    from streams.history import replay as play
+    from streams.summary import words
+
+    chosen = Wanted(since=_moment(since), until=_moment(until), **wanted)
+    if chosen.frozen and chosen.model is None:
+        raise click.UsageError("--frozen: say with which --model")
+    summary, _ = play(load(file), chosen, Console(stderr=True))
+    click.echo(orjson.dumps(msgspec.to_builtins(summary)) if as_json else words(summary, ", ".join(chosen.sources)))
+
+
+def _moment(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.replace(tzinfo=UTC).timestamp()
 
 
 @cli.command()

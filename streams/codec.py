@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import Protocol
 
 import msgspec
@@ -30,13 +30,33 @@ _example = msgspec.json.Decoder(Example)
 class Record(Protocol):
     """What we read of a Kafka record: aiokafka's `ConsumerRecord` is one."""
 
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    @property
+    def topic(self) -> str:
+        """Where it stands."""
+
+    @property
+    def partition(self) -> int:
+        """Where in the topic."""
+
+    @property
+    def offset(self) -> int:
+        """Where in the partition."""
+
+    @property
+    def timestamp(self) -> int:
+        """When it was written, or taken by the log, in milliseconds since 1970 UTC."""
+
+    @property
+    def key(self) -> bytes | None:
+        """What it is keyed by."""
+
+    @property
+    def value(self) -> bytes | None:
+        """What it holds."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        """What stands beside it."""
 
 
 ORIGIN = "origin"

@@ -26,6 +26,10 @@ class DueQueue:
             self._entered[key] = due
             heapq.heappush(self._heap, (due, key))
 
+    def earliest(self) -> float:
+        """Return a time before which nobody is due; infinity if nobody is."""
+        return self._heap[0][0] if self._heap else float("inf")
+
     def take(self, until: float, most: int = 1) -> list[bytes]:
         """Return people whose entries are at or before a time, earliest first, at most so many; their entries go."""
         taken: list[bytes] = []

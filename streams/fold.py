@@ -134,7 +134,11 @@ class Fold:
         Raises:
             TooManyFailures: the worker has to stop; nothing of this chunk is committed.
         """
-        world, left = self._world(), [taken for record in records if (taken := self._taken(record)) is not None]
+        self.move([taken for record in records if (taken := self._taken(record)) is not None])
+
+    def move(self, left: Sequence[Taken]) -> None:
+        """Apply records that were read and accepted; the clock has moved with them."""
+        world = self._world()
         while left:  # whoever waits for a score has their next records wait as well; the others go on
             left = [taken for taken in left if not self._event(taken, world)]
             self._answer(world)
@@ -165,10 +169,15 @@ class Fold:
         except BadEvent as bad:
             self._cemetery.bury(record, bad)
             return None
-        self.clock.advance(event.time)
         if isinstance(event, ev.Tick):
+            self.clock.advance(event.time)
             self._metrics.add("encore_ticks_total")
             return None
+        return self.accepted(record, event)
+
+    def accepted(self, record: Record, event: ev.Event) -> Taken:
+        """Move the clock with an accepted event, and note what is to be done before it."""
+        self.clock.advance(event.time)
         until = max(self.clock.now - self._rules.lateness, nextafter(event.time, 0.0))
         return Taken(record.key or b"", record, codec.origin_of(record), event, until)
 

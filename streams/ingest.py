@@ -1,4 +1,4 @@
-"""Ingest: any topics in, one log out. Checks, keys by person, appends, and says where each record came from.
+"""Ingest: any topics in, one log out. Maps, checks, keys by person, appends, and says where each record came from.
 
 It reads with a consumer of its own and not through a Faust stream, because alignment has to choose which partition
 to read next, before anything of it is delivered.
@@ -14,7 +14,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 
 from models import events as ev
 from models.errors import BadEvent
-from streams import codec, topics
+from streams import codec, mapping, topics
 from streams.align import Aligner
 from streams.clock import Slice
 from streams.codec import Record
@@ -30,7 +30,8 @@ MOST_RECORDS = 2_000
 MOST_UNACKNOWLEDGED = 20_000
 
 Place: TypeAlias = aiokafka.TopicPartition
-Found = tuple[Record, ev.AnyEvent | BadEvent]
+Found = tuple[Record, ev.AnyEvent | BadEvent | None]
+"""A record and what it is; none if a mapping file leaves it out."""
 
 
 class Ingest:
@@ -48,6 +49,7 @@ class Ingest:
         self._done: dict[Place, int] = {}
         self._ends: dict[Place, int] = {}
         self._partitions = partitions
+        self._mappings = mapping.of_topics(settings)
         self.places: set[Place] = set()
 
     async def run(self) -> None:
@@ -130,32 +132,38 @@ class Ingest:
 
     def _offer(self, place: Place, record: Record) -> None:
         event = self._read(record)
-        moment = event.time if not isinstance(event, BadEvent) else 0.0
+        moment = 0.0 if event is None or isinstance(event, BadEvent) else event.time
         self._aligner.offer(place, moment, (record, event))
 
-    def _read(self, record: Record) -> ev.AnyEvent | BadEvent:
-        settings = self._settings
+    def _read(self, record: Record) -> ev.AnyEvent | BadEvent | None:
+        settings, value, mapped = self._settings, record.value, self._mappings.get(record.topic)
         try:
-            event = codec.read(record.value, record.timestamp / 1000.0, settings.most_bytes, settings.skew)
+            if mapped is not None and value is not None and len(value) <= settings.most_bytes:
+                value = mapped.translate(value)
+                if value is None:
+                    return None
+            event = codec.read(value, record.timestamp / 1000.0, settings.most_bytes, settings.skew)
         except BadEvent as bad:
             return bad
         if isinstance(event, ev.Tick):
             return BadEvent("unknown_type", "type", "ticks belong to `events` alone")
         return event
 
-    def _append(self, record: Record, event: ev.AnyEvent | BadEvent) -> None:
+    def _append(self, record: Record, event: ev.AnyEvent | BadEvent | None) -> None:
+        if event is None:
+            self._metrics.add("encore_skipped_total", record.topic)
+            return
         if isinstance(event, BadEvent):
             self._cemetery.bury(record, event)
             return
         headers = codec.origin_header(record.topic, record.partition, record.offset)
+        value = ev.encode(event) if record.topic in self._mappings else record.value
         if isinstance(event, ev.CourseEvent):
-            self._sender.put(
-                name(self._settings, topics.CATALOG), event.course_id.encode(), record.value, headers=headers
-            )
+            self._sender.put(name(self._settings, topics.CATALOG), event.course_id.encode(), value, headers=headers)
         elif isinstance(event, ev.Event):
             key = event.user_id.encode()
             place = partition_of(key, self._partitions)
-            self._sender.put(name(self._settings, topics.EVENTS), key, record.value, place, headers, record.timestamp)
+            self._sender.put(name(self._settings, topics.EVENTS), key, value, place, headers, record.timestamp)
 
     async def _unread(self, consumer: aiokafka.AIOKafkaConsumer, place: Place) -> bool:
         try:

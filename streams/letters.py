@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from models import events as ev
 from models.errors import BadEvent
-from streams import codec, topics
+from streams import codec, mapping, topics
 from streams.admin import OperatorError
 from streams.broadcast import everything
 from streams.clock import wall
@@ -49,8 +49,13 @@ def mended(letter: DeadLetter, fields: dict[str, Any], settings: Settings) -> ev
         raise OperatorError(
             f"{letter.id}: too large to be kept ({letter.cut_from} bytes); send it again from its source"
         )
-    value = letter.value
+    value: bytes | None = letter.value
+    mapped = mapping.of_topics(settings).get(letter.topic)
     try:
+        if mapped is not None:
+            value = mapped.translate(letter.value)
+        if value is None:
+            raise OperatorError(f"{letter.id}: the mapping file skips it")
         if fields:
             value = orjson.dumps({**orjson.loads(value), **fields})
         event = codec.read(value, wall(), settings.most_bytes, settings.skew)

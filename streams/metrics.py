@@ -16,6 +16,7 @@ CounterName = Literal[
     "encore_duplicates_total",  # records left out, by how they were known: id, offset, origin
     "encore_ticks_total",  # ticks read
     "encore_dead_letters_total",  # records buried, by reason
+    "encore_skipped_total",  # records that a mapping file leaves out, by topic
     "encore_scores_total",  # scores taken, by model
     "encore_not_eligible_total",  # people not scored on their grid time, by reason
     "encore_labels_total",  # labels that matured, by what they say: churned, stayed
@@ -59,6 +60,7 @@ LABELS: dict[str, tuple[str, ...]] = {
     "encore_events_total": ("fate",),
     "encore_duplicates_total": ("how",),
     "encore_dead_letters_total": ("reason",),
+    "encore_skipped_total": ("topic",),
     "encore_not_eligible_total": ("reason",),
     "encore_scores_total": ("model",),
     "encore_labels_total": ("label",),

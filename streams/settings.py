@@ -51,6 +51,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """put before the name of every topic"""
     inputs: Names = ("learning-events", "purchase-events", "coupon-events", "user-updates")
     """topics that ingest reads"""
+    mapping: Names = ()
+    """mapping files of inputs that hold a platform's own objects: `FILE` for all, or `TOPIC=FILE`, several"""
     agents: tuple[Literal["ingest", "users", "trainer"], ...] = ("ingest", "users", "trainer")
     """what this worker does"""
     mode: Literal["live", "shadow"] = "live"

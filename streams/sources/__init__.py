@@ -8,14 +8,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 from streams.admin import OperatorError
+from streams.mapping import load
 from streams.settings import Settings
+from streams.sources.cdnow import Cdnow
+from streams.sources.completejourney import CompleteJourney
+from streams.sources.kafka import KafkaTopic
 from streams.sources.lines import Lines
+from streams.sources.onlineretail import OnlineRetail
+from streams.sources.oulad import Oulad
 from streams.sources.source import Entry, Source, Unusable
 
 __all__ = ["Entry", "Source", "Unusable", "open_source"]
 
-KINDS: dict[str, Callable[[str, Settings], Source]] = {}
-"""The kinds of source by the word before the colon; each is given what stands behind it."""
+LOADERS: dict[str, Callable[[str], Source]] = {
+    "oulad": Oulad,
+    "completejourney": CompleteJourney,
+    "onlineretail": OnlineRetail,
+    "cdnow": Cdnow,
+}
+"""Data sets by the word before the colon; each is given what stands behind it."""
+KAFKA = "kafka"
 
 
 def open_source(spec: str, settings: Settings | None = None, mapping: Path | None = None) -> Source:
@@ -32,10 +44,16 @@ def open_source(spec: str, settings: Settings | None = None, mapping: Path | Non
     """
     chosen = settings or Settings()
     kind, colon, rest = spec.partition(":")
-    if colon and kind in KINDS:
-        return KINDS[kind](rest, chosen)
+    if colon and kind in LOADERS:
+        if mapping is not None:
+            raise OperatorError(f"{mapping}: a mapping file is for JSON Lines and topics; {kind} has its own")
+        return LOADERS[kind](rest)
+    mapped = None if mapping is None else load(mapping)
+    if colon and kind == KAFKA:
+        return KafkaTopic(rest, chosen, mapped)
     if colon and re.fullmatch(r"[a-z]{2,}", kind) and not Path(spec).exists():
-        near = difflib.get_close_matches(kind, KINDS, 1)
-        hint = f"did you mean {near[0]}:?" if near else f"there are {', '.join(f'{known}:' for known in KINDS)}"
-        raise OperatorError(f"{spec}: no such kind of source; {hint} Or give a file of JSON Lines")
-    return Lines(spec, chosen)
+        known = [*LOADERS, KAFKA]
+        near = difflib.get_close_matches(kind, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}, and files of JSON Lines"
+        raise OperatorError(f"{spec}: {kind} is no kind of source; {hint}")
+    return Lines(spec, chosen, mapped)

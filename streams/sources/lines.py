@@ -11,11 +11,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, cast
 
-from models import events as ev
-from models.errors import BadEvent
 from streams.admin import OperatorError
-from streams.deadletters import KEPT
+from streams.mapping import Mapping
 from streams.settings import Settings
+from streams.sources.reading import Reader
 from streams.sources.source import Entry, Unusable
 
 STANDARD_INPUT = "-"
@@ -30,31 +29,32 @@ class Lines:
 
     logged = False
 
-    def __init__(self, path: str, settings: Settings) -> None:
+    def __init__(self, path: str, settings: Settings, mapping: Mapping | None = None) -> None:
         self.name = path
         self.again = path != STANDARD_INPUT and not _is_pipe(path)
-        self.skipped = 0
-        self._most_bytes = settings.most_bytes
+        self._settings = settings
+        self._mapping = mapping
+        self._reader = Reader(settings, mapping)
+
+    @property
+    def skipped(self) -> int:
+        """How many lines the mapping file has left out."""
+        return self._reader.skipped
 
     def __iter__(self) -> Iterator[Entry | Unusable]:
+        self._reader = reader = Reader(self._settings, self._mapping)
         try:
             with ExitStack() as stack:
-                for position, line in _lines(_opened(self.name, stack), self._most_bytes):
-                    yield self._read(position, line)
+                for position, line in _lines(_opened(self.name, stack), self._settings.most_bytes):
+                    found = reader.read(position, line)
+                    if found is not None:
+                        yield found
         except (OSError, EOFError, zlib.error) as error:
             raise OperatorError(f"{self.name}: {getattr(error, 'strerror', None) or error}") from None
 
     def where(self, position: int) -> str:
         """Return the line's number as an editor counts it."""
         return f"line {position + 1}"
-
-    def _read(self, position: int, line: bytes) -> Entry | Unusable:
-        try:
-            if len(line) > self._most_bytes:
-                raise BadEvent("oversize", None, f"more than the {self._most_bytes} bytes that are taken")
-            return Entry(position, ev.decode(line))
-        except BadEvent as error:
-            return Unusable(position, line[:KEPT], error)
 
 
 def _is_pipe(path: str) -> bool:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from models import events as ev
 from models.errors import BadEvent
-from streams.sources.runs import Item, Runs
+from streams.sources.runs import Decoded, Item, Runs
 from streams.sources.source import Entry, Source, Unusable
 
 RUN = 1 << 17
 """Entries that are sorted in memory at a time: some 60 MB of events."""
-CHUNK = 1 << 13
-"""Entries that are read at a time."""
+CHUNK = 1 << 8
+"""Entries that are read at a time: few enough for the garbage collector to look at them once."""
 NOBODY = float("inf")
 
 _by_time = operator.itemgetter(0)
@@ -68,9 +68,9 @@ class Ordered:
             for number in range(len(self._sources)):
                 length = yield from self._first_reading(number, runs)
                 again.append(self._prefix(number, length))
+            self._spill(runs)
             self.total = self.read
-            self._held.sort(key=_by_time)
-            yield from self._judged(heapq.merge(*again, *runs.streams(), self._held))
+            yield from self._judged(heapq.merge(*again, *runs.streams()))
 
     def _first_reading(self, number: int, runs: Runs) -> Generator[Unusable, None, int]:
         """Read a source; return how many of its first entries are in order and therefore not kept."""
@@ -78,37 +78,34 @@ class Ordered:
         left, in_order, prefix, end = iter(source), source.again, 0, float("-inf")
         while chunk := list(itertools.islice(left, CHUNK)):
             self.read += len(chunk)
-            items = []
-            for found in chunk:
-                if isinstance(found, Unusable):
-                    yield found._replace(source=number)
-                else:
-                    items.append((found.event.time, number, found.position, found.event))
-            times = [item[0] for item in items]
-            in_order = in_order and _rising([end, *times])
+            entries = [found for found in chunk if isinstance(found, Entry)]
+            yield from (found._replace(source=number) for found in chunk if isinstance(found, Unusable))
+            times = [entry.event.time for entry in entries]
             if not source.logged:
-                self._latest.add(items)
-            if in_order and times:
-                prefix, end = prefix + len(items), times[-1]
-            elif times:
-                self._hold(items, runs)
+                self._latest.add(entries)
+            in_order = in_order and _rising([end, *times])
+            if in_order:
+                prefix, end = prefix + len(times), max([end, *times[-1:]])
+                continue
+            self._held += ((entry.event.time, number, entry.position, ev.encode(entry.event)) for entry in entries)
+            if len(self._held) >= self._run:
+                self._spill(runs)
         return prefix
 
-    def _hold(self, items: list[Item], runs: Runs) -> None:
-        """Take what has to be sorted; a full run goes to disk."""
-        self._held += items
-        if len(self._held) >= self._run:
+    def _spill(self, runs: Runs) -> None:
+        """Put what is held on disk, sorted. It was met in the order of source and position, and sorting is stable."""
+        if self._held:
             self._held.sort(key=_by_time)
             runs.add(self._held)
             self._held = []
 
-    def _prefix(self, number: int, length: int) -> Iterator[Item]:
+    def _prefix(self, number: int, length: int) -> Iterator[Decoded]:
         """Read the first entries of a source again."""
         entries = (found for found in self._sources[number] if isinstance(found, Entry))
         for position, event, _ in itertools.islice(entries, length):
             yield event.time, number, position, event
 
-    def _judged(self, items: Iterator[Item]) -> Iterator[Entry | Unusable]:
+    def _judged(self, items: Iterator[Decoded]) -> Iterator[Entry | Unusable]:
         bound = self._latest.third + self._skew
         logged = [source.logged for source in self._sources]
         for time, number, position, event in items:
@@ -126,15 +123,15 @@ class Latest:
         self._people: dict[str, float] = {}
         self.third = NOBODY
 
-    def add(self, items: list[Item]) -> None:
-        """Take note of items, in whatever order they are."""
+    def add(self, entries: list[Entry]) -> None:
+        """Take note of entries, in whatever order they are."""
         known = self.third if self.third != NOBODY else float("-inf")
-        newer = [item for item in items if item[0] > known]
+        newer = [event for _, event, _ in entries if event.time > known]
         seen: set[str] = set()
-        for time, _, _, event in sorted(newer, key=_by_time, reverse=True):
+        for event in sorted(newer, key=lambda event: event.time, reverse=True):
             if isinstance(event, ev.Event) and event.user_id not in seen:
                 seen.add(event.user_id)
-                self._note(event.user_id, time)
+                self._note(event.user_id, event.time)
                 if len(seen) == 3:
                     break
 

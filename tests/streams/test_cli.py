@@ -64,6 +64,7 @@ def test_the_commands_are_those_of_the_product() -> None:
     assert {" ".join(path) for path, command in EVERY.items() if not isinstance(command, click.Group)} == {
         "worker", "topics create", "topics check", "campaign check", "campaign apply", "campaign end",
         "clock release", "dead-letters list", "dead-letters show", "dead-letters replay", "demo", "contract",
+        "replay",
     }  # fmt: skip
 
 
@@ -99,7 +100,13 @@ def test_wrong_settings_are_one_line(
     """In the environment, in a file, a file that is not there: every command that takes settings says which."""
     campaign = tmp_path / "campaign.toml"
     campaign.write_text(CAMPAIGN)
-    needs = {"campaign_file": [campaign], "campaign_id": ["back"], "letter_id": ["x"], "letter_ids": ["x"]}
+    needs = {
+        "campaign_file": [campaign],
+        "campaign_id": ["back"],
+        "letter_id": ["x"],
+        "letter_ids": ["x"],
+        "sources": ["x"],
+    }
     rest = [value for param in EVERY[path].params for value in needs.get(param.name or "", [])]
     file = tmp_path / "encore.toml"
     refused(encore(capsys, *path, *rest, "--settings", file), str(file), "No such file")

@@ -1,0 +1,139 @@
+"""History in by one command: sources are opened, played through a replay, and given account of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from models import churn
+from models.churn import BadSnapshot, Learner
+from streams import campaigns
+from streams.admin import OperatorError
+from streams.clock import monotonic
+from streams.replay import Replay
+from streams.replayed import Account, Files
+from streams.settings import Settings
+from streams.sources import Entry, Unusable, open_source
+from streams.sources.order import Ordered, ordered
+from streams.summary import Summary, summarised
+
+
+class Wanted(NamedTuple):
+    """What is to be played, and how.
+
+    Attributes:
+        sources: as `open_source` takes them.
+        since: earliest event time that is played, in seconds since 1970 UTC.
+        until: event time up to which time passes; later events are left out.
+        model: a snapshot to begin with.
+        frozen: whether that model stays as it is.
+        campaign: a campaign file that is taken to run all the time.
+        mapping: a mapping file for foreign events.
+        out: a folder for what would have gone to topics.
+        save_model: where to put what was learned.
+    """
+
+    sources: tuple[str, ...]
+    since: float | None = None
+    until: float | None = None
+    model: Path | None = None
+    frozen: bool = False
+    campaign: Path | None = None
+    mapping: Path | None = None
+    out: Path | None = None
+    save_model: Path | None = None
+
+
+def replay(settings: Settings, wanted: Wanted, console: Console) -> tuple[Summary, Account]:
+    """Play history without Kafka.
+
+    Raises:
+        OperatorError: something that was named cannot be used; the message says what and why.
+    """
+    return asyncio.run(_replay(settings, wanted, console))
+
+
+async def _replay(settings: Settings, wanted: Wanted, console: Console) -> tuple[Summary, Account]:
+    sources = [open_source(spec, settings, wanted.mapping) for spec in wanted.sources]
+    learner = _learner(wanted.model)
+    begun = monotonic()
+    with Files(wanted.out) as files:
+        account = Account(files)
+        played = Replay(
+            settings,
+            account.heard,
+            learner=None if wanted.frozen else learner,
+            model=churn.scorer(learner.snapshot()) if wanted.model else None,
+            campaign=campaigns.read(wanted.campaign) if wanted.campaign else None,
+            names=tuple(source.name for source in sources),
+        )
+        # A file is no log: its last people may be hours or days apart without anything being wrong with them.
+        entries = Window(ordered(sources, max(settings.skew, settings.horizon)), wanted.since, wanted.until)
+        await played.play(_shown(entries, console), wanted.until)
+    if wanted.save_model is not None:
+        _saved(wanted.save_model, learner)
+    span = (entries.first, played.fold.clock.now)
+    seconds = monotonic() - begun
+    people = len(played.people)
+    return summarised(
+        account, played.metrics, entries=entries.count, people=people, span=span, seconds=seconds
+    ), account
+
+
+class Window:
+    """The entries of a span of event time, from `since` up to and including `until`, counted as they pass."""
+
+    def __init__(self, entries: Ordered, since: float | None, until: float | None) -> None:
+        self.count = 0
+        self.first = 0.0
+        self.entries = entries
+        self._since = float("-inf") if since is None else since
+        self._until = float("inf") if until is None else until
+
+    def __iter__(self) -> Iterator[Entry | Unusable]:
+        """Read from the beginning."""
+        for entry in self.entries:
+            if isinstance(entry, Entry):
+                if not self._since <= entry.event.time <= self._until:
+                    continue
+                self.first = self.first or entry.event.time
+            self.count += 1
+            yield entry
+
+
+def _shown(window: Window, console: Console) -> Iterator[Entry | Unusable]:
+    """Pass entries on under a progress bar; without a terminal, a line now and then."""
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("reading", total=None)
+        for number, entry in enumerate(window):
+            if number % 10_000 == 0:
+                bar.update(task, description=f"{number:,} events", total=window.entries.total, completed=number)
+                if number and number % 1_000_000 == 0 and not console.is_terminal:
+                    console.print(f"{number:,} of {window.entries.total or 0:,} events")
+            yield entry
+
+
+def _learner(file: Path | None) -> Learner:
+    if file is None:
+        return Learner()
+    try:
+        return Learner.restore(churn.opened(file.read_bytes()))
+    except OSError as error:
+        raise OperatorError(f"{file}: {error.strerror}") from None
+    except BadSnapshot as bad:
+        raise OperatorError(f"{file}: {bad}") from None
+
+
+def _saved(file: Path, learner: Learner) -> None:
+    if not learner.labels:
+        raise OperatorError(f"{file}: nothing was learned, so there is no model to save")
+    try:
+        file.write_bytes(churn.sealed(learner.snapshot()))
+    except OSError as error:
+        raise OperatorError(f"{file}: {error.strerror}") from None

@@ -1,0 +1,41 @@
+"""From the bytes of one line or record to an entry: the same for files and topics, with a mapping file or without."""
+
+from __future__ import annotations
+
+from models.errors import BadEvent
+from streams import codec
+from streams.deadletters import KEPT
+from streams.mapping import Mapping
+from streams.settings import Settings
+from streams.sources.source import Entry, Unusable
+
+NO_LOG_TIME = float("inf")
+"""Stands for the time at which a log took a record, where there is no log."""
+
+
+class Reader:
+    """Reads entries.
+
+    Args:
+        settings: how large an event may be, and how far it may lie beyond the log's time.
+        mapping: what makes events of foreign objects.
+    """
+
+    def __init__(self, settings: Settings, mapping: Mapping | None) -> None:
+        self.skipped = 0
+        self._most_bytes = settings.most_bytes
+        self._skew = settings.skew
+        self._mapping = mapping
+
+    def read(self, position: int, raw: bytes | None, log_time: float = NO_LOG_TIME) -> Entry | Unusable | None:
+        """Return what bytes at a position are, None (and counted) if the mapping file skips them."""
+        try:
+            value = raw
+            if self._mapping is not None and raw is not None and len(raw) <= self._most_bytes:
+                value = self._mapping.translate(raw)
+                if value is None:
+                    self.skipped += 1
+                    return None
+            return Entry(position, codec.read(value, log_time, self._most_bytes, self._skew))
+        except BadEvent as error:
+            return Unusable(position, (raw or b"")[:KEPT], error)
