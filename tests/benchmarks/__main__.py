@@ -1,0 +1,113 @@
+"""`make bench`: what Encore costs, beside its peers, on this machine.
+
+Seeded; needs a real Kafka (deploy/kafka) and, for part c, the peers' environment. One process is measured on the first
+core, everything else (broker, driver) on the second. A shared machine makes seconds worthless and CPU time dear: compare
+ratios within a run, look at the spread, and at the share of its core that a process had.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.benchmarks import memory_of, micro, rig, versus, working
+from tests.benchmarks.figures import Report
+from tests.benchmarks.rig import Cores
+from tests.benchmarks.workload import Crowd
+from tests.brokers import available
+
+PARTS = "abcdefg"
+
+
+class Size(argparse.Namespace):
+    """How much is measured."""
+
+    def __init__(self, quick: bool) -> None:
+        super().__init__()
+        self.rounds = 1 if quick else 3
+        self.events = 100_000 if quick else 400_000
+        self.people = 10_000 if quick else 50_000
+        self.micro = 20_000 if quick else 60_000
+        self.seconds = 10.0 if quick else 40.0
+        self.recovered = 100_000 if quick else 1_000_000
+        self.sizes = [10_000, 100_000] if quick else [10_000, 100_000, 1_000_000]
+        self.partitions = [1, 32] if quick else [1, 4, 16, 32]
+
+
+def main() -> int:
+    """Measure what was asked for, print the table, and write it where that was asked for."""
+    asked = _asked()
+    size, cores, report = Size(asked.quick), Cores.here(), Report()
+    missing = available() if set(asked.parts) & set("bcdfg") else None
+    if missing:
+        print(f"no broker: {missing}", file=sys.stderr)
+        return 1
+    began = time.time()
+    os.sched_setaffinity(0, cores.others)
+    _about(report, cores, asked)
+    crowd = Crowd(asked.seed)
+    for part in asked.parts:
+        print(f"({part})", flush=True)
+        _measure(part, report, cores, crowd, size, asked)
+    report.remark(f"Seed {asked.seed}; {(time.time() - began) / 60:.0f} minutes.")
+    print("\n" + report.table())
+    if asked.json:
+        about = {"seed": asked.seed, "parts": asked.parts, "quick": asked.quick, "at": began, "machine": platform.platform()}
+        report.write(asked.json, about)
+    return 0
+
+
+def _measure(part: str, report: Report, cores: Cores, crowd: Crowd, size: Size, asked: argparse.Namespace) -> None:
+    if part == "a":
+        with rig.on(cores.engine):
+            micro.run(report, crowd, size.micro, max(3, size.rounds))
+    elif part == "b":
+        rate = working.catch_up(report, cores, crowd, size.people, size.events, size.rounds)
+        working.under_load(report, cores, asked.seed, size.people, 0.7 * rate, size.seconds)
+    elif part == "c":
+        versus.run(report, cores, crowd, size.people, size.events // 2, size.rounds)
+    elif part == "d":
+        working.recover(report, cores, crowd, size.recovered, size.rounds)
+    elif part == "e":
+        memory_of.run(report, cores, asked.seed, size.recovered // 5, size.rounds)
+    elif part == "f":
+        working.grow(report, cores, crowd, size.sizes, size.partitions, size.events // 2)
+    elif part == "g":
+        working.ingest(report, cores, crowd, size.people, size.events, size.rounds)
+
+
+def _about(report: Report, cores: Cores, asked: argparse.Namespace) -> None:
+    """Say on what this was measured."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=rig.CHECKOUT, capture_output=True, text=True)
+    load = os.getloadavg()[0]
+    pinned = "one core for what is measured, another for the rest" if cores.pinned else "NOT pinned: one core for all"
+    version = commit.stdout.strip() or "no commit"
+    report.remark(
+        f"{version}, CPython {platform.python_version()}, {pinned}; load {load:.1f} before it began "
+        f"(above 1 somebody else is at work here: seconds are then worth little, CPU times and ratios more)."
+    )
+
+
+def _asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--parts", default=PARTS, help="which parts, such as a,c (all)")
+    parser.add_argument("--quick", action="store_true", help="little of everything: to see that it runs")
+    parser.add_argument("--seed", type=int, default=1, help="of people and log (1)")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    asked = parser.parse_args()
+    asked.parts = [part for part in asked.parts if part.isalpha()]
+    if set(asked.parts) - set(PARTS):
+        parser.error(f"parts are {', '.join(PARTS)}")
+    return asked
+
+
+__all__ = ["json", "main"]
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""The job as a user of another engine would write it: plain functions over one person, and the same models.
+
+Typed parse and validation, the check for repeats, due work, fold, features, scores, decisions. What another engine
+gives (where state lives, how it is made durable, how outputs leave) is in the file of that engine.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from models import churn, retention
+from models import events as ev
+from models.errors import BadEvent
+from models.offers import Campaign
+from models.outputs import Alert, CouponTrigger, Example, Forgotten, Output, Profile
+from models.person import Person, next_due
+from models.retention import Asked, Moved
+from models.risk import Score
+from models.rules import Rules
+from models.world import World
+from tests.benchmarks import one_row
+
+SKEW = 300.0
+SEEDED = 0x93
+"""First byte of a record that is a person's state and not an event: how the people get in who were there before."""
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(Person).decode
+_json = msgspec.json.Encoder().encode
+
+
+class Task(msgspec.Struct, kw_only=True):
+    """What a run is told: a JSON file named on the command line."""
+
+    bootstrap: str
+    prefix: str
+    group: str
+    folder: str
+    snapshot: str
+    campaign: str
+    progress: str
+    partitions: int
+    commit_every: float = 1.0
+
+    @classmethod
+    def read(cls) -> Task:
+        """Return the task of this process."""
+        return msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=cls)
+
+    def world(self) -> World:
+        """Return what decides."""
+        model = churn.scorer(churn.opened(Path(self.snapshot).read_bytes()))
+        campaign = msgspec.json.decode(Path(self.campaign).read_bytes(), type=Campaign)
+        return World(rules=Rules(), model=model, campaign=campaign)
+
+
+class Progress:
+    """Writes down now and then how many events were applied, and at what cost so far."""
+
+    def __init__(self, file: str) -> None:
+        self._file = Path(file).open("a", buffering=1)
+        self._events = 0
+        self._next = 0.0
+        self._asked = 0
+
+    def add(self) -> None:
+        """Count an event."""
+        self._events += 1
+
+    def note(self) -> None:
+        """Write a line, at most four a second."""
+        self._asked += 1
+        if self._asked & 31:
+            return
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + 0.25
+            self._file.write(json.dumps([self._events, now, time.process_time()]) + "\n")
+
+
+class Due:
+    """Who is due when: a heap, in which an outdated entry of somebody is passed over."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, bytes]] = []
+        self._entered: dict[bytes, float] = {}
+
+    def enter(self, key: bytes, due: float) -> None:
+        """Note when somebody is due: earlier than they were noted, or they were not."""
+        if due < self._entered.get(key, math.inf):
+            self._entered[key] = due
+            heapq.heappush(self._heap, (due, key))
+
+    def until(self, moment: float) -> list[bytes]:
+        """Return everybody due by a moment; their entries are gone then."""
+        due = []
+        while self._heap and self._heap[0][0] <= moment:
+            at, key = heapq.heappop(self._heap)
+            if self._entered.get(key) == at:
+                del self._entered[key]
+                due.append(key)
+        return due
+
+
+class Job:
+    """What is done to one person; every call returns them as they stand, and what there is to say."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.rejected = 0
+
+    def parse(self, value: bytes, log_time: float) -> ev.Event | ev.Tick | None:
+        """Return an event, checked; nothing for what has to be thrown away."""
+        try:
+            event = ev.decode(value)
+        except BadEvent:
+            event = None
+        if isinstance(event, ev.Event | ev.Tick) and event.time <= log_time + SKEW:
+            return event
+        self.rejected += 1
+        return None
+
+    def event(self, person: Person, event: ev.Event) -> tuple[Person, list[Output]]:
+        """Apply an event, after the work that was due before it."""
+        person, said = self.wake(person, math.nextafter(event.time, 0.0))
+        moved = self._answered(retention.begin_step(person, event, self._world))
+        said.extend(moved.outputs)
+        return moved.person, said
+
+    def wake(self, person: Person, until: float) -> tuple[Person, list[Output]]:
+        """Do what is due for somebody up to a moment."""
+        said: list[Output] = []
+        while (due := next_due(person, self._world.rules)) <= until:
+            moved = self._answered(retention.begin_wake(person, due, self._world))
+            person = moved.person
+            said.extend(moved.outputs)
+        return person, said
+
+    def due(self, person: Person) -> float:
+        """Return when something is next to be done for somebody."""
+        return next_due(person, self._world.rules)
+
+    def _answered(self, moved: Moved | Asked) -> Moved:
+        """Score whoever is to be scored: one at a time, as these engines hand them over."""
+        if not isinstance(moved, Asked):
+            return moved
+        world = self._world
+        row = one_row.row(moved.person.activity, moved.at, world.rules.horizon)
+        assert world.model is not None
+        return retention.answer(moved, Score(row, world.model.probability(row)), world)
+
+    @property
+    def lateness(self) -> float:
+        """Seconds for which due work waits for events that come late."""
+        return self._world.rules.lateness
+
+
+def packed(person: Person) -> bytes:
+    """Return a person as they are kept."""
+    return _pack(person)
+
+
+def unpacked(value: bytes) -> Person:
+    """Read what `packed` wrote."""
+    return _unpack(value)
+
+
+def address(output: Output) -> tuple[str, str]:
+    """Return an output's topic and key."""
+    if isinstance(output, Alert):
+        return "retention-alerts", output.user_id
+    if isinstance(output, CouponTrigger):
+        return "coupon-triggers", output.user_id
+    if isinstance(output, Profile | Forgotten):
+        return "user-profiles", output.user_id
+    said: Any = output
+    return "examples" if isinstance(output, Example) else "decisions", said.user
+
+
+def written(output: Output) -> bytes:
+    """Return an output's bytes."""
+    return _json(output)

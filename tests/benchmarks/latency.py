@@ -1,0 +1,118 @@
+"""From event to decision: events sent live at a steady rate, and the broker's own times of what came of them."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import NamedTuple
+
+import orjson
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+from streams import admin, topics
+from streams.topics import partition_of
+from tests.benchmarks import workload
+from tests.benchmarks.rig import Cores
+from tests.benchmarks.stage import Measured, Stage
+from tests.benchmarks.workload import Crowd, Happening
+from tests.brokers import Kafka
+
+STEP = 0.01
+WARM_UP = 4.0
+LATENESS = 5.0
+
+
+class Delays(NamedTuple):
+    """Seconds from an event being sent to its decision being in its topic; the rate; the worker's share of its core."""
+
+    p50: float
+    p99: float
+    worst: float
+    count: int
+    rate: float
+    busy: float
+
+
+def measured(broker: Kafka, cores: Cores, seed: int, people: int, rate: float, seconds: float) -> Delays:
+    """Send so many events a second for a while, and measure what is decided because of them.
+
+    People wake as often for an event as in a backlog: what a day is there, is as much shorter here as time is denser.
+    """
+    crowd = Crowd(seed, start=float(int(time.time())))
+    log = list(itertools.islice(crowd.log(people), int(rate * (seconds + WARM_UP)) + 1))
+    day = 86_400.0 * (seconds + WARM_UP) / (log[-1].time - log[0].time)
+    changed = {"clock": "wall", "expiry": "wall", "wake_every": day, "lateness": LATENESS, "tick_every": 1.0}
+    with Stage(broker, cores, crowd, **changed) as stage:
+        _stamped_by_broker(stage)
+        stage.settle(people)
+        with stage.worker() as worker:
+            worker.ready()
+            sent, busy, pace = _sent(stage, worker, log, rate, seconds)
+            time.sleep(3.0)
+        delays = sorted(_delays(stage, sent))
+    if not delays:
+        raise RuntimeError("no decision came of any event: take more of them")
+    at = lambda share: delays[min(len(delays) - 1, int(share * len(delays)))]  # noqa: E731
+    return Delays(at(0.5), at(0.99), delays[-1], len(delays), pace, busy)
+
+
+def _sent(
+    stage: Stage, worker: Measured, log: list[Happening], rate: float, seconds: float
+) -> tuple[dict[tuple[str, float], float], float, float]:
+    """Send the log at a rate; return when each event was sent after the warm-up, the worker's load, and the real rate."""
+    producer = Producer({"bootstrap.servers": stage.broker.bootstrap, "linger.ms": 2, "acks": "1"})
+    topic, partitions = stage.settings.prefix + topics.EVENTS, stage.partitions
+    sent: dict[tuple[str, float], float] = {}
+    began, done, before, measured_from = time.time(), 0, None, 0
+    while (elapsed := time.time() - began) < seconds + WARM_UP and done < len(log):
+        if before is None and elapsed >= WARM_UP:
+            before, measured_from = worker.sample(0), done
+        for one in log[done : int(elapsed * rate)]:
+            name, now = workload.name_of(one.number), round(time.time(), 3)
+            key = name.encode()
+            producer.produce(topic, at(one.value, now), key, partition_of(key, partitions))
+            if before is not None:
+                sent[name, now] = now
+        done = max(done, min(len(log), int(elapsed * rate)))
+        producer.poll(0)
+        time.sleep(STEP)
+    assert before is not None
+    after = worker.sample(0)
+    producer.flush()
+    spent = after.at - before.at
+    return sent, (after.cpu - before.cpu) / spent, (done - measured_from) / spent
+
+
+def at(value: bytes, moment: float) -> bytes:
+    """Return an event as if it had happened at another moment."""
+    begin = value.index(b'"time":') + 7
+    end = value.find(b",", begin)
+    return b"%s%.3f%s" % (value[:begin], moment, value[end if end >= 0 else len(value) - 1 :])
+
+
+def _delays(stage: Stage, sent: dict[tuple[str, float], float]) -> list[float]:
+    """Return how long after its event each alert that an event caused stood in its topic, by the broker's clock."""
+    consumer = Consumer({"bootstrap.servers": stage.broker.bootstrap, "group.id": "latency", "enable.partition.eof": True})
+    topic = stage.settings.prefix + topics.ALERTS
+    consumer.assign([TopicPartition(topic, place, 0) for place in range(stage.partitions)])
+    delays, open_ = list[float](), stage.partitions
+    while open_ and (message := consumer.poll(30.0)) is not None:
+        if message.error():
+            open_ -= 1
+            continue
+        alert = orjson.loads(message.value() or b"")
+        moment = sent.get((alert["user_id"], alert["time"]))
+        if moment is not None:
+            delays.append(message.timestamp()[1] / 1000.0 - moment)
+    consumer.close()
+    return delays
+
+
+def _stamped_by_broker(stage: Stage) -> None:
+    """Have the broker put its own time on alerts: what counts is when others can read them."""
+    entry = ConfigEntry("message.timestamp.type", "LogAppendTime", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, stage.settings.prefix + topics.ALERTS, incremental_configs=[entry])
+    client = admin.connect(stage.settings)
+    for future in client.incremental_alter_configs([resource]).values():
+        future.result(30)

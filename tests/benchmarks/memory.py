@@ -1,0 +1,51 @@
+"""(e) Memory a person, cold and hot, in a process of its own: `python -m tests.benchmarks.memory SEED COLD HOT`."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from models.person import next_due
+from streams import envelope as env
+from streams.due import DueQueue
+from streams.envelope import Envelope
+from streams.people import People
+from tests.benchmarks import workload
+from tests.benchmarks.rig import PAGE
+from tests.benchmarks.workload import Crowd
+
+
+def resident() -> int:
+    """Return the memory of this process in bytes."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+
+
+def measured(seed: int, cold: int, hot: int) -> dict[str, float]:
+    """Return bytes a person: of the value alone, cold (with key and place in the due-queue), and hot besides."""
+    crowd = Crowd(seed)
+    rules = crowd.world.rules
+    people, due = People(rules, hot, _nowhere), DueQueue()
+    before, values = resident(), 0
+    for number in range(cold):
+        person = crowd.person(number)
+        key, value = person.id.encode(), env.seal(Envelope(person), 1, rules)
+        people.restore(key, value)
+        due.enter(key, next_due(person, rules))
+        values += len(value)
+    after = resident()
+    for number in range(hot):
+        people.get(workload.name_of(number).encode())
+    return {"value": values / cold, "cold": (after - before) / cold, "hot": (resident() - after) / hot}
+
+
+def _nowhere(key: bytes, value: bytes | None) -> asyncio.Future[Any]:
+    raise AssertionError("people are held here, not written")
+
+
+if __name__ == "__main__":
+    print(json.dumps(measured(*map(int, sys.argv[1:4]))))

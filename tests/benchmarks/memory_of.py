@@ -1,0 +1,24 @@
+"""(e) Memory a person: runs `memory` in a fresh process for each round."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+
+from tests.benchmarks import rig
+from tests.benchmarks.figures import Report
+from tests.benchmarks.rig import Cores
+
+
+def run(report: Report, cores: Cores, seed: int, cold: int, rounds: int) -> None:
+    """Measure so many people, so many times."""
+    command = [rig.python(), "-m", "tests.benchmarks.memory", str(seed), str(cold), str(cold // 10)]
+    environment = {**os.environ, "PYTHONPATH": str(rig.CHECKOUT)}
+    for _ in range(rounds):
+        with rig.on(cores.engine):
+            run = subprocess.run(command, cwd=rig.CHECKOUT, env=environment, capture_output=True, text=True, check=True)
+        found = json.loads(run.stdout)
+        report.add("e", "a person's value", "bytes", found["value"], more=False)
+        report.add("e", "memory a person, cold (key, value, due-queue)", "bytes", found["cold"], more=False, goal=1_500.0)
+        report.add("e", "memory a person more, hot", "bytes", found["hot"], more=False)

@@ -1,0 +1,118 @@
+"""(a) The single steps, in CPU microseconds, on people and events of the workload; and how often each is taken."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from models import activity, features, offers, retention
+from models import events as ev
+from models.ledger import NEVER
+from models.person import Person, next_due
+from models.retention import Asked
+from streams import codec
+from streams import envelope as env
+from streams.envelope import Envelope
+from streams.topics import partition_of
+from tests.benchmarks import one_row, workload
+from tests.benchmarks.figures import Report
+from tests.benchmarks.workload import Crowd
+
+PART = "a"
+PEOPLE = 2_000
+CHUNK = 64
+"""Rows that share one matrix product here; how many do in a worker depends on the chunk and on who is in it."""
+
+
+def run(report: Report, crowd: Crowd, events: int, rounds: int) -> None:
+    """Measure every step so many times."""
+    log = list(itertools.islice(crowd.log(PEOPLE), events))
+    decoded = [ev.decode(one.value) for one in log]
+    people = [crowd.person(number) for number in range(PEOPLE)]
+    alive = [person for person in people if person.ledger.grid != NEVER]
+    proportions(report, crowd, people, decoded)
+    for _ in range(rounds):
+        for what, operations, work in _steps(crowd, people, alive, log, decoded):
+            began = time.process_time()
+            work()
+            report.add(PART, what, "us", (time.process_time() - began) / operations * 1e6, more=False)
+
+
+def _steps(
+    crowd: Crowd, people: list[Person], alive: list[Person], log: Sequence[Any], decoded: list[Any]
+) -> list[tuple[str, int, Callable[[], object]]]:
+    """Return what is measured: its name, how many operations it does, and a call that does them."""
+    rules, world, now = crowd.world.rules, crowd.world, crowd.start
+    model, horizon = world.model, rules.horizon
+    assert model is not None
+    alive = alive * (CHUNK * 20 // len(alive) + 1)
+    acts, moments = [person.activity for person in alive], [now] * CHUNK
+    starts = range(0, len(alive) - CHUNK + 1, CHUNK)
+    rows = [features.rows(acts[i : i + CHUNK], moments, horizon) for i in starts]
+    events = [(people[one.number], event) for one, event in zip(log, decoded, strict=True)]
+    records = [(one.value, one.time, workload.name_of(one.number).encode()) for one in log]
+    places = [partition_of(key, 16) for _, _, key in records]
+    envelopes = [Envelope(person) for person in people]
+    sealed = [env.seal(envelope, 1, rules) for envelope in envelopes]
+    active = rules.active_kinds
+
+    def decode() -> None:
+        for (value, at, key), place in zip(records, places, strict=True):
+            codec.of_person(codec.read(value, at, 900_000, 300.0), key, place, 16)
+
+    wakes = [(person, person.ledger.grid) for person in alive]
+    n, m = len(records), len(starts) * CHUNK
+    return [
+        ("decode and check an event", n, decode),
+        ("fold it into the activity", n, lambda: [activity.fold(p.activity, e, ev.kind_of(e) in active) for p, e in events]),
+        ("step: all of an event but its score", n, lambda: [retention.begin_step(p, e, world) for p, e in events]),
+        ("wake: all of a wake but its score", len(wakes), lambda: [retention.begin_wake(p, d, world) for p, d in wakes]),
+        (f"features, {CHUNK} rows together", m, lambda: [features.rows(acts[i : i + CHUNK], moments, horizon) for i in starts]),
+        ("features, one row alone", len(acts), lambda: [features.row(a, now, horizon) for a in acts]),
+        ("features, one row in plain Python (what the peers use)", len(acts), lambda: [one_row.row(a, now, horizon) for a in acts]),
+        (f"score, {CHUNK} rows together", m, lambda: [model.logits(r) for r in rows]),
+        ("score, one row alone", CHUNK * 5, lambda: [model.probability(row) for r in rows[:5] for row in r]),
+        ("decide on an action", len(alive), lambda: [offers.decide("contact", p.id, p.ledger, world.campaign, now, False) for p in alive]),
+        ("encode a person", len(envelopes), lambda: [env.seal(e, 1, rules) for e in envelopes]),
+        ("decode a person", len(sealed), lambda: [env.unseal(value) for value in sealed]),
+        ("look at a sealed person's prefix", len(sealed), lambda: [env.peek(value) for value in sealed]),
+    ]  # fmt: skip
+
+
+def proportions(report: Report, crowd: Crowd, people: list[Person], decoded: list[Any]) -> None:
+    """Say what a hundred events cause: these proportions, and not the events alone, are what a run costs."""
+    world, by_name, counts = crowd.world, {person.id: person for person in people}, Counter[str]()
+    for event in decoded:
+        person = by_name[event.user_id]
+        while (due := next_due(person, world.rules)) < event.time:
+            person = _through(retention.begin_wake(person, due, world), crowd, counts, "wakes")
+        by_name[event.user_id] = _through(retention.begin_step(person, event, world), crowd, counts, "events")
+    end = decoded[-1].time - world.rules.lateness
+    for person in by_name.values():
+        while (due := next_due(person, world.rules)) <= end:
+            person = _through(retention.begin_wake(person, due, world), crowd, counts, "wakes")
+    share = {name: round(count * 100 / len(decoded), 1) for name, count in sorted(counts.items())}
+    size = np.mean([len(env.seal(Envelope(person), 1, world.rules)) for person in people])
+    said = ", ".join(f"{value} {name}" for name, value in share.items() if name != "events")
+    days = (decoded[-1].time - crowd.start) / activity.DAY
+    report.remark(
+        f"Of 100 events: {said}. {len(people)} people, {len(decoded) / len(people) / days:.1f} events a person and day; "
+        f"{size:.0f} bytes a person."
+    )
+
+
+def _through(moved: Any, crowd: Crowd, counts: Counter[str], cause: str) -> Person:
+    """Answer what is asked, and count what came of it."""
+    counts[cause] += 1
+    if isinstance(moved, Asked):
+        counts[f"scores by {cause}"] += 1
+        moved = retention.answer(moved, retention.scores([moved], crowd.world)[0], crowd.world)
+    for output in moved.outputs:
+        counts[type(output).__name__.lower() + "s"] += 1
+    person: Person = moved.person
+    return person

@@ -1,0 +1,152 @@
+"""Encore on the rig: its topics, filled with a crowd and a log, and workers to measure."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from models import events as ev
+from streams import admin, campaigns, codec, topics
+from streams import envelope as env
+from streams import settings as settings_
+from streams.envelope import Envelope
+from streams.people import FENCE
+from streams.settings import Settings
+from streams.topics import partition_of
+from tests.benchmarks import rig, workload
+from tests.benchmarks.rig import Cores, Engine, Figures, Outgoing
+from tests.benchmarks.workload import Crowd, Happening
+from tests.brokers import Kafka, free_port
+
+
+INPUT = "learning-events"
+
+
+class Filled(NamedTuple):
+    """What a log holds: events, when its last one happened, and bytes an event."""
+
+    events: int
+    last: float
+    size: float
+
+
+class Stage:
+    """One Encore under a prefix of its own, with what decides already published."""
+
+    def __init__(self, broker: Kafka, cores: Cores, crowd: Crowd, partitions: int = 16, **changed: object) -> None:
+        name = f"b{uuid.uuid4().hex[:8]}"
+        given = {"broker": broker.url, "prefix": f"{name}-", "group": name, "partitions": partitions, "agents": "users"}
+        given |= {"inputs": INPUT}
+        given |= {"clock": "source", "expiry": "log", "alert_lasts": "3650d", **changed}
+        self.environment = {f"ENCORE_{key.upper()}": str(value) for key, value in given.items()}
+        self.settings: Settings = settings_.load(self.environment)
+        self.broker, self.cores, self.crowd, self.partitions = broker, cores, crowd, partitions
+        self.folder = Path(tempfile.mkdtemp(prefix="encore-bench-"))
+        admin.create(self.settings)
+        asyncio.run(admin.publish(self.settings, topics.SNAPSHOTS, b"churn", crowd.snapshot))
+        campaign = crowd.campaign
+        asyncio.run(admin.publish(self.settings, topics.CAMPAIGNS, campaign.id.encode(), campaigns.written(campaign)))
+
+    # -- what stands in the topics
+
+    def settle(self, people: int) -> int:
+        """Write so many people to the changelog, as a worker before us left them; return the bytes."""
+        sizes = 0
+
+        def values() -> Iterator[Outgoing]:
+            nonlocal sizes
+            for partition in range(self.partitions):
+                yield Outgoing(partition, FENCE, env.seal(Envelope(workload.nobody()), 1, self.settings.rules()), time.time())
+            for number in range(people):
+                key = workload.name_of(number).encode()
+                value = env.seal(Envelope(self.crowd.person(number)), 1, self.settings.rules())
+                sizes += len(value)
+                yield Outgoing(partition_of(key, self.partitions), key, value, time.time())
+
+        rig.fill(self.broker.bootstrap, self.settings.prefix + topics.PEOPLE, values())
+        return sizes
+
+    def log(self, people: int, events: int, ingested: bool = False) -> Filled:
+        """Write so many events of so many people to the log, with ticks in it; `ingested` gives them their origins."""
+        size, last, written = 0, self.crowd.start, 0
+
+        def records() -> Iterator[Outgoing]:
+            nonlocal size, last, written
+            for one in with_ticks(itertools.islice(self.crowd.log(people), events), self.partitions):
+                size, last, written = size + len(one.value), max(last, one.time), written + (one.key is not None)
+                yield one
+
+        origin = (lambda number: codec.origin_header(INPUT, number % 16, number)) if ingested else None
+        rig.fill(self.broker.bootstrap, self.settings.prefix + topics.EVENTS, records(), origin)
+        return Filled(written, last, size / max(1, written))
+
+    def tick(self, moment: float) -> None:
+        """Write a tick to every partition of the log."""
+        rig.fill(self.broker.bootstrap, self.settings.prefix + topics.EVENTS, ticks(moment, self.partitions))
+
+    # -- who reads them
+
+    def worker(self, **changed: object) -> Measured:
+        """Start a worker on its core."""
+        port = free_port()
+        given = {f"ENCORE_{key.upper()}": str(value) for key, value in {**changed, "web_port": port}.items()}
+        environment = {**os.environ, **self.environment, **given, "PYTHONPATH": str(rig.CHECKOUT)}
+        log = self.folder / f"worker-{port}.log"
+        return Measured([rig.python(), "-m", "streams", "worker"], environment, self.cores, log, port)
+
+    def close(self) -> None:
+        """Remove what was written beside the topics; those go with the broker, since deleting them would cost others."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Measured(Engine):
+    """A worker that is measured."""
+
+    def __init__(self, command: list[str], environment: Mapping[str, str], cores: Cores, log: Path, port: int) -> None:
+        super().__init__(command, environment, cores, log)
+        self.figures = Figures(port)
+
+    def ready(self) -> float:
+        """Wait until it is ready; return the seconds since it was started."""
+        deadline = time.monotonic() + rig.PATIENCE
+        while self.figures.sum("encore_ready") < 1:
+            self.check()
+            if time.monotonic() > deadline:
+                raise RuntimeError("the worker did not become ready")
+            time.sleep(0.1)
+        return time.monotonic() - self.began
+
+    def applied(self) -> float:
+        """Return how many events it has applied."""
+        return self.figures.sum("encore_events_total")
+
+
+def with_ticks(events: Iterator[Happening], partitions: int) -> Iterator[Outgoing]:
+    """Yield the records of a log: events by person, and now and then a tick in every partition."""
+    ticked = 0.0
+    for one in events:
+        if one.time - ticked >= workload.TICK:
+            ticked = one.time
+            yield from ticks(ticked, partitions)
+        key = workload.name_of(one.number).encode()
+        yield Outgoing(partition_of(key, partitions), key, one.value, one.time)
+
+
+def ticks(moment: float, partitions: int) -> Iterator[Outgoing]:
+    """Yield a tick for every partition."""
+    for partition in range(partitions):
+        yield Outgoing(partition, None, ev.encode(ev.Tick(time=moment)), moment)

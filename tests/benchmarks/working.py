@@ -1,0 +1,120 @@
+"""(b, d, f, g) A worker on a real Kafka: catching up, under load, recovering, growing, and ingesting."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+
+from streams import topics
+from tests.benchmarks import latency, rig
+from tests.benchmarks.figures import Report
+from tests.benchmarks.rig import Cores, Outgoing, Pace
+from tests.benchmarks.stage import INPUT, Stage
+from tests.benchmarks.workload import Crowd, Happening
+from tests.brokers import Kafka, RealKafka
+
+WARM, NEARLY = 0.1, 0.95
+"""A run is measured between these shares of its events: neither its start nor its end is in it."""
+
+
+def catch_up(report: Report, cores: Cores, crowd: Crowd, people: int, events: int, rounds: int) -> float:
+    """(b) Let a worker catch up on a backlog; then, at 70 % of that, time from event to decision. Returns events/s."""
+    with RealKafka() as broker:
+        for number in range(rounds):
+            for how in ("direct", "ingested"):
+                if how == "ingested" and number >= max(1, rounds // 2):
+                    continue
+                with Stage(broker, cores, crowd) as stage:
+                    stage.settle(people)
+                    stage.log(people, events, how == "ingested")
+                    told = "catching up" if how == "direct" else "catching up, with ingest's origins on the records"
+                    _told(report, "b", told, applied(stage, events))
+    return report.figures["b", "catching up"].median
+
+
+def under_load(report: Report, cores: Cores, seed: int, people: int, rate: float, seconds: float) -> None:
+    """(b) Time from event to decision at a rate, live."""
+    with RealKafka() as broker:
+        delays = latency.measured(broker, cores, seed, people, rate, seconds)
+    report.add("b", "p50 from event to decision", "ms", delays.p50 * 1e3, more=False)
+    report.add("b", "p99 from event to decision", "ms", delays.p99 * 1e3, more=False, goal=100.0)
+    report.remark(f"Latency at {delays.rate:,.0f} events/s over {seconds:.0f} s: {delays.count} decisions, slowest {delays.worst * 1e3:.0f} ms; the worker had {delays.busy:.0%} of a core.")
+
+
+def applied(stage: Stage, events: int) -> Pace:
+    """Return the pace at which a worker applies a log."""
+    with stage.worker() as worker:
+        worker.ready()
+        samples = worker.watch(worker.applied, events * NEARLY)
+        return rig.pace(samples, events * WARM, events * 2.0)
+
+
+def recover(report: Report, cores: Cores, crowd: Crowd, people: int, rounds: int) -> None:
+    """(d) Let a worker recover so many people, its due-queue included."""
+    with RealKafka() as broker, Stage(broker, cores, crowd) as stage:
+        size = stage.settle(people) / people
+        for _ in range(rounds):
+            with stage.worker() as worker:
+                ready = worker.ready()
+                figures = worker.figures.all()
+                took, back = figures["encore_recovery_seconds"], figures["encore_recovered_people"]
+                sample = worker.sample(0)
+                report.add("d", "recovery", "people/s", back / took, goal=50_000.0)
+                report.add("d", "CPU a person recovered", "us", sample.cpu / back * 1e6, more=False)
+                report.add("d", "from start to ready", "s", ready, more=False)
+                report.add("d", "memory a person, the whole worker", "bytes", sample.rss / back, more=False)
+        report.remark(f"Recovered: {people:,} people of {size:,.0f} bytes.")
+
+
+def grow(report: Report, cores: Cores, crowd: Crowd, sizes: list[int], counts: list[int], events: int) -> None:
+    """(f) The cost of an event by how many people there are, and by how many partitions."""
+    for people in sizes:
+        with RealKafka() as broker, Stage(broker, cores, crowd) as stage:
+            stage.settle(people)
+            stage.log(people, events)
+            report.add("f", f"CPU an event, {people:,} people", "us", applied(stage, events).cpu, more=False)
+    few, many = (f"CPU an event, {people:,} people" for people in (sizes[0], sizes[-1]))
+    report.ratio("f", f"{sizes[-1]:,} people to {sizes[0]:,}", many, few)
+    for partitions in counts:
+        with RealKafka() as broker, Stage(broker, cores, crowd, partitions) as stage:
+            stage.settle(sizes[0])
+            stage.log(sizes[0], events)
+            report.add("f", f"CPU an event, {partitions} partitions", "us", applied(stage, events).cpu, more=False)
+    report.remark(
+        "Workers share partitions and nothing else: what a second core adds is what this one does, as long as the "
+        "broker and the partitions are not what limits; two cores cannot show it."
+    )
+
+
+def ingest(report: Report, cores: Cores, crowd: Crowd, people: int, events: int, rounds: int) -> None:
+    """(g) Ingest alone: records read, checked, keyed and appended."""
+    with RealKafka() as broker:
+        for _ in range(rounds):
+            with Stage(broker, cores, crowd, agents="ingest") as stage:
+                log = itertools.islice(crowd.log(people), events)
+                rig.fill(broker.bootstrap, stage.settings.prefix + INPUT, _unkeyed(log, stage.partitions))
+                with stage.worker() as worker:
+                    worker.ready()
+                    agent = 'agent="ingest"'
+                    samples = worker.watch(
+                        lambda found=worker.figures: found.sum("encore_records_total", agent), events * NEARLY
+                    )
+                    _told(report, "g", "ingest", rig.pace(samples, events * WARM, events * 2.0), 100_000.0)
+
+
+def _unkeyed(log: Iterator[Happening], partitions: int) -> Iterator[Outgoing]:
+    """Yield events as a platform sends them that has no keys: to its partitions in turn."""
+    for number, one in enumerate(log):
+        yield Outgoing(number // 50 % partitions, None, one.value, one.time)
+
+
+def _told(report: Report, part: str, what: str, pace: Pace, goal: float | None = None) -> None:
+    report.add(part, what, "events/s", pace.rate, goal=goal if goal else 30_000.0 if what == "catching up" else None)
+    report.add(part, f"{what}: CPU an event", "us", pace.cpu, more=False)
+    report.add(part, f"{what}: events/s of a core's own second", "events/s", 1e6 / pace.cpu)
+    report.add(part, f"{what}: share of its core that it had", "%", pace.busy * 100)
+    report.add(part, f"{what}: memory", "MB", pace.rss / 1e6, more=False)
+
+
+__all__ = ["Kafka", "catch_up", "grow", "ingest", "recover", "time", "topics", "under_load"]

@@ -1,0 +1,227 @@
+"""The workload: people with twelve weeks behind them, what they do next, and a model that learned from their kind.
+
+Everything follows from the seed. How much work an event causes is set by a few proportions, which are a learning
+platform's usual ones: a person has about five events on a day within the look-back (the click logs of the Open
+University have four to five), in visits of a dozen; somebody active is scored once a visit and at money; the silent once a day.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator
+from random import Random
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from msgspec.structs import replace
+
+from models import churn, features, retention
+from models import events as ev
+from models.activity import DAY
+from models.churn import Learner
+from models.ledger import NEVER
+from models.outputs import Example
+from models.person import Person, next_due, next_wake
+from models.rules import Rules
+from models.world import World
+from streams import campaigns
+
+START = 1_767_571_200.0
+"""Monday, 5 January 2026: where the log begins, unless somebody wants to live in the present."""
+KINDS = 300
+"""How many different lives there are; everybody lives one of them under a name of their own."""
+HISTORY = 84.0
+"""Days of life before the log begins: what the ring of days holds."""
+VISITS = 0.5
+"""Visits a day of the mean person who has not left."""
+DEEDS = 12.0
+"""Events a visit, on average."""
+TICK = 600.0
+"""Seconds of event time between two ticks of a partition: the share of ticks in a log of tens of thousands a second."""
+CAMPAIGN = Path(__file__).parents[2] / "deploy" / "campaigns" / "win-back.toml"
+_MASK = (1 << 64) - 1
+_COURSES = 400
+
+
+class Happening(NamedTuple):
+    """An event as a platform sends it: whose (the number), when, and the bytes."""
+
+    number: int
+    time: float
+    value: bytes
+
+
+def name_of(number: int) -> str:
+    """Return a person's id."""
+    return f"u-{number:08d}"
+
+
+def nobody() -> Person:
+    """Return the person in a fence."""
+    return Person("")
+
+
+# -- what people do ---------------------------------------------------------------------------------------------------
+
+_SHARES: tuple[tuple[float, str, str], ...] = (
+    (0.34, "lesson_progress", ',"course_id":"{course}","lesson_id":"{course}/{lesson}","progress":{part},"minutes":{minutes}'),
+    (0.18, "page_view", ',"page":"/courses/{course}/lessons/{lesson}"'),
+    (0.10, "course_view", ',"course_id":"{course}"'),
+    (0.09, "lesson_completed", ',"course_id":"{course}","lesson_id":"{course}/{lesson}","progress":{part}'),
+    (0.08, "exercise", ',"course_id":"{course}","score":{part}'),
+    (0.05, "search", ',"query":"introduction to {course}"'),
+    (0.04, "like", ',"course_id":"{course}"'),
+    (0.03, "comment", ',"course_id":"{course}"'),
+    (0.025, "points_earned", ',"points":{minutes}'),
+    (0.02, "favourite", ',"course_id":"{course}"'),
+    (0.01, "question", ',"course_id":"{course}"'),
+    (0.01, "live_session", ',"course_id":"{course}","minutes":{minutes}'),
+    (0.008, "review", ',"course_id":"{course}","rating":{part}'),
+    (0.012, "purchase", ',"course_id":"{course}","amount":{minutes},"currency":"EUR"'),
+    (0.005, "course_completed", ',"course_id":"{course}"'),
+)  # fmt: skip
+_CUMULATED = [sum(share for share, _, _ in _SHARES[: index + 1]) for index in range(len(_SHARES))]
+
+
+class Platform:
+    """Writes events. Half of the people are on the web, whose events carry RFC 3339 times, the others seconds."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._written = 0
+        self._salt = rng.getrandbits(64)
+
+    def visit(self, number: int, at: float) -> list[Happening]:
+        """Return one visit: an arrival, and what is done until the person goes."""
+        rng = self._rng
+        course = f"course-{(number * 7 + rng.randrange(3)) % _COURSES}"
+        reached = rng.random() * 0.9
+        said = [self.write(number, at, "login" if rng.random() < 0.6 else "page_view", "")]
+        for _ in range(min(60, int(rng.expovariate(1.0 / (DEEDS - 0.5))))):
+            at += 1.0 + rng.expovariate(1.0 / 100.0)
+            reached = min(1.0, reached + 0.01)
+            kind, more = self._deed()
+            minutes = round(rng.expovariate(1.0 / 14.0) % 90.0, 1)
+            more = more.format(course=course, lesson=int(reached * 24) + 1, part=round(reached, 3), minutes=minutes)
+            said.append(self.write(number, at, kind, more))
+        return said
+
+    def write(self, number: int, at: float, kind: str, more: str = "") -> Happening:
+        """Return one event."""
+        self._written += 1
+        name = (self._written * 0x9E3779B97F4A7C15 + self._salt) & _MASK
+        at = round(at, 3)
+        when = f'"{np.datetime64(round(at * 1000), "ms")}Z"' if number & 1 else f"{at:.3f}"
+        text = f'{{"type":"{kind}","id":"{name:016x}","user_id":"{name_of(number)}","time":{when}{more}}}'
+        return Happening(number, at, text.encode())
+
+    def _deed(self) -> tuple[str, str]:
+        drawn = self._rng.random() * _CUMULATED[-1]
+        for index, bound in enumerate(_CUMULATED):
+            if drawn < bound:
+                return _SHARES[index][1:]
+        return _SHARES[0][1:]
+
+
+# -- who they are -----------------------------------------------------------------------------------------------------
+
+
+class Crowd:
+    """People as they stand when the log begins, a model that learned from their kind, and a campaign.
+
+    Attributes:
+        start: when the log begins, in seconds since 1970 UTC.
+        snapshot: the model as it is published.
+        world: what decides: rules, that model, that campaign.
+    """
+
+    def __init__(self, seed: int, start: float = START, rules: Rules | None = None, kinds: int = KINDS) -> None:
+        self.start = start
+        self._seed = seed
+        self._rules = rules or Rules()
+        self.campaign = campaigns.read(CAMPAIGN)
+        rng = Random(f"lives {seed}")
+        self._paces = _paces(kinds, rng)
+        lives = [self._life(number, rng) for number in range(kinds)]
+        learner = Learner()
+        for row in sorted((row for _, rows in lives for row in rows), key=lambda row: row.time):
+            learner.learn(features.array(row.x), row.churned)
+        self.snapshot = churn.sealed(learner.snapshot(0))
+        self.world = World(rules=self._rules, model=churn.scorer(churn.opened(self.snapshot)), campaign=self.campaign)
+        self._kinds = [self._known(person) for person, _ in lives]
+
+    def person(self, number: int) -> Person:
+        """Return somebody as they stand when the log begins: no due work is left undone."""
+        kind = self._kinds[number % len(self._kinds)]
+        name = name_of(number)
+        grid = kind.ledger.grid if kind.ledger.grid == NEVER else next_wake(name, self.start, self._rules)
+        return replace(kind, id=name, ledger=replace(kind.ledger, grid=grid, done=self.start))
+
+    def log(self, people: int) -> Iterator[Happening]:
+        """Yield what so many people do, in order of time, without end."""
+        rng = Random(f"log {self._seed}")
+        platform, draw = Platform(rng), np.random.default_rng(self._seed)
+        weights = np.tile(self._paces, people // len(self._paces) + 1)[:people].cumsum()
+        ahead: list[tuple[float, int, Happening]] = []
+        at, written, rate = self.start, 0, float(weights[-1]) / DAY
+        while True:
+            for number in np.searchsorted(weights, draw.random(4_096) * weights[-1]).tolist():
+                at += rng.expovariate(rate)
+                while ahead and ahead[0][0] <= at:
+                    yield heapq.heappop(ahead)[2]
+                for happening in platform.visit(number, at):
+                    written += 1
+                    heapq.heappush(ahead, (happening.time, written, happening))
+
+    def _life(self, number: int, rng: Random) -> tuple[Person, list[Example]]:
+        """Live twelve weeks; two in five leave on the way and come back seldom."""
+        platform, begins = Platform(rng), self.start - HISTORY * DAY
+        leaves = self.start if rng.random() < 0.6 else begins + rng.random() * HISTORY * DAY
+        at, said = begins + rng.random() * 14 * DAY, list[Happening]()
+        said += [platform.write(number, at, "signup"), platform.write(number, at, "consent_given")][: rng.choice((1, 2, 2))]
+        rate = float(self._paces[number]) / DAY
+        while (at := at + 60 + rng.expovariate(rate)) < leaves:
+            said += platform.visit(number, at)
+            at = said[-1].time
+        if leaves < self.start:
+            self._paces[number] *= 0.05
+        world = World(rules=self._rules)
+        person, outputs = lived(Person(name_of(number)), [ev.decode(one.value) for one in said if one.time < self.start], self.start, world)
+        return person, [output for output in outputs if isinstance(output, Example)]
+
+    def _known(self, person: Person) -> Person:
+        """Give somebody the tier that the model would have given them at the end."""
+        ledger = person.ledger
+        if ledger.grid == NEVER:
+            return person
+        row = features.row(person.activity, self.start, self._rules.horizon)
+        assert self.world.model is not None
+        probability = self.world.model.probability(row)
+        tier = ("low", "medium", "high")[(probability >= self._rules.medium) + (probability >= self._rules.high)]
+        since = self.start - DAY * (1 + len(person.id) % 3)
+        return replace(person, ledger=replace(ledger, tier=tier, tier_since=since, probability=probability))
+
+
+def lived(person: Person, events: list[Any], until: float, world: World) -> tuple[Person, list[Any]]:
+    """Take somebody through events and, as it falls due in between, through time."""
+    said: list[Any] = []
+    for event in [*events, None]:
+        before = math.nextafter(event.time, 0.0) if event is not None else until
+        while (due := next_due(person, world.rules)) <= before:
+            moved = retention.wake(person, due, world)
+            person, said = moved.person, [*said, *moved.outputs]
+        if event is not None:
+            moved = retention.step(person, event, world)
+            person, said = moved.person, [*said, *moved.outputs]
+    return person, said
+
+
+def _paces(kinds: int, rng: Random) -> Any:
+    """Return visits a day by kind of life, as Zipf's law has it: few are there daily, most every other week."""
+    ranks = np.arange(1, kinds + 1) ** -0.8
+    paces = np.minimum(4.0, ranks / ranks.mean() * VISITS)
+    order = list(range(kinds))
+    rng.shuffle(order)
+    return paces[order]
