@@ -41,7 +41,7 @@ def scored(ledger: Ledger, score: Score, at: float, world: World, keep: bool) ->
     """Note a score; with `keep`, the row waits for its label exactly as it was scored."""
     rows = ledger.rows
     if keep and len(rows) < MOST_ROWS:
-        version = world.model.version if world.model else "prior"
+        version = world.model.version if world.model is not None and world.ready else "prior"
         treated = any(offer.until > at for offer in ledger.offers)
         rows = (*rows, Row(at, features.pack(score.row), score.probability, version, treated))
     return replace(ledger, probability=score.probability, scored_at=at, rows=rows)
