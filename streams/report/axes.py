@@ -51,12 +51,15 @@ def steps(low: float, high: float, most: int) -> list[float]:
     return [round(index * step, 10) for index in range(first, max(last, first + 1) + 1)]
 
 
-def numbers(low: float, high: float, most: int, form: str = ",.0f", name: str = "") -> Axis:
-    """Return an axis of round numbers around a span."""
+def numbers(low: float, high: float, most: int, form: str = ",.0f", name: str = "", exact: bool = False) -> Axis:
+    """Return an axis of round numbers around a span; an exact one shows the span and nothing beyond it."""
     values = steps(low, high, most)
     if form.endswith(".0f"):
         values = [value for value in values if value == int(value)] or [floor(low), ceil(high) or 1]
-    return Axis(values[0], values[-1], tuple(Tick(value, f"{value:{form}}") for value in values), name)
+    if exact:
+        values = [value for value in values if low <= value <= high]
+    ticks = tuple(Tick(value, f"{value:{form}}") for value in values)
+    return Axis(low, high, ticks, name) if exact else Axis(values[0], values[-1], ticks, name)
 
 
 def days(first: float, last: float, most: int, name: str = "") -> Axis:

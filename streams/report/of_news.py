@@ -50,7 +50,10 @@ def reasons(collected: Reasons) -> Figure:
     )
     bars = [Bars(f"{side.name.capitalize()}: {count(side.alerts, 'alert')}", _reasons(side)) for side in told]
     rows = [(side.name.capitalize(), _group(why.group), f"{why.times:,}") for side in told for why in side.why]
-    note = "An alert names up to three reasons, those that move the score most; under each stands how it first read."
+    note = (
+        "An alert names up to three reasons, those that move the score most; under each stands "
+        "how it read where it moved the score most of all."
+    )
     return Figure(name, title, says, note, bars=bars, numbers=Numbers(("Alerts", "Reason", "Times"), rows))
 
 
@@ -99,7 +102,7 @@ def _decided(kind: str, reasons: dict[str, int]) -> str:
     )
     if held:
         reason, times = held[0]
-        says += f"; most that did not ({times:,}): {_reason(reason)}"
+        says += f"; of the others most ({times:,}) did not for this reason: {_reason(reason)}"
     return says + "."
 
 

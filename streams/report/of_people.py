@@ -17,6 +17,8 @@ from streams.report.weeks import WEEK, begin_of
 
 MILESTONES = (1, 4, 12, 26, 52, 104)
 """Weeks after the first of which the sentence on retention tells."""
+LEAST_COHORT = 0.01
+"""Share of all people below which the sentence on cohorts does not tell of one."""
 FALLING = tuple(reversed(TIERS))
 
 
@@ -70,7 +72,7 @@ def retention(crowd: Crowd, end: float) -> Figure:
     ]
 
     def drawing(width: float, height: float) -> Markup:
-        x = numbers(0, curve[-1].weeks, int(width // 80), ",.0f", "weeks after the first")
+        x = numbers(0, curve[-1].weeks, int(width // 80), ",.0f", "weeks after the first", exact=True)
         y = numbers(0, 1, 5, ".0%", "active")
         return draw.lines(width, height, f"{title}. {says}", x, y, [Line("model", spots)])
 
@@ -96,9 +98,9 @@ def cohorts(crowd: Crowd, end: float) -> Figure:
     known = [cohort for cohort in table.rows if cohort.active and cohort.active[0] is not None]
     if not known:
         return Figure(name, title, "There is no cohort yet whose second week is over.")
-    says = _best_and_least(known, table)
+    says = _best_and_least([cohort for cohort in known if cohort.people >= LEAST_COHORT * len(crowd)] or known, table)
     columns = [table.column(index) for index in range(len(table.rows[0].active))]
-    rows = [Row(short_day(begin_of(cohort.week)), _cells(cohort, table)) for cohort in table.rows]
+    rows = [Row(short_day(begin_of(cohort.week)), _cells(cohort, table)) for cohort in known]
     people = "one first week" if table.weeks_a_row == 1 else f"{table.weeks_a_row} first weeks"
     note = f"A row is the people of {people}, named by its Monday; the columns are weeks after that."
     if table.weeks_a_column > 1:
@@ -150,8 +152,9 @@ def _best_and_least(known: Sequence[Cohort], table: Table) -> str:
     if len(known) == 1:
         return f"Of the {_people(best)} who came first {_when(best, table)}, {shares[0]} were active in {after}."
     return (
-        f"Of {count(len(known), 'cohort')}, the {_people(best)} who came first {_when(best, table)} came back most: "
-        f"{shares[0]} were active in {after}. Of the {_people(least)} {_when(least, table)} {shares[1]} were, the least."
+        f"Of {count(len(known), 'cohort')}, the {_people(best)} who came first {_when(best, table)} came back "
+        f"most: {shares[0]} were active in {after}. Of the {_people(least)} {_when(least, table)} {shares[1]} were, "
+        "the least."
     )
 
 

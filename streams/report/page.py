@@ -157,6 +157,6 @@ def _defined(rules: Rules) -> str:
     return (
         f"Somebody left if they were not active for {horizon} after they were scored; only people active within "
         f"{lookback} are scored. High risk begins at {percent(rules.high)}, medium at {percent(rules.medium)}; "
-        f"tiers and alerts begin {begin} {count(rules.labels_needed, 'label')} have been learned from. Weeks begin on Monday; "
-        "days and weeks are in UTC."
+        f"tiers and alerts begin {begin} {count(rules.labels_needed, 'label')} have been learned from. "
+        "Weeks begin on Monday; days and weeks are in UTC."
     )

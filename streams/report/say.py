@@ -17,14 +17,19 @@ def count(number: int, one: str, many: str | None = None) -> str:
 
 
 def percent(share: float) -> str:
-    """Say a share in percent, with a decimal where it would be lost otherwise.
+    """Say a share in percent, with a decimal where it would be lost otherwise; only nobody is 0%, only all are 100%.
 
     Examples:
         >>> percent(0.284), percent(0.0042), percent(0.996), percent(0.0), percent(1.0)
         ('28%', '0.4%', '99.6%', '0%', '100%')
+        >>> percent(1e-5), percent(0.9999)
+        ('under 0.1%', 'over 99.9%')
     """
-    lost = 0 < share < 0.01 or 0.99 < share < 1
-    return f"{share:.1%}" if lost else f"{share:.0%}"
+    if 0 < share < 0.001:
+        return "under 0.1%"
+    if 0.999 < share < 1:
+        return "over 99.9%"
+    return f"{share:.1%}" if 0 < share < 0.01 or 0.99 < share < 1 else f"{share:.0%}"
 
 
 def points(share: float) -> str:
