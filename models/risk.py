@@ -44,7 +44,7 @@ def scored(ledger: Ledger, score: Score, at: float, world: World, keep: bool) ->
     """
     rows = ledger.rows
     if keep and len(rows) < MOST_ROWS:
-        version = world.model.version if world.model else "prior"
+        version = world.model.version if world.model is not None and world.ready else "prior"
         recently = at - ledger.treated_at < world.rules.horizon
         treated = recently or any(offer.until > at for offer in ledger.offers)
         rows = (*rows, Row(at, features.pack(score.row), score.probability, version, treated))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from models import churn
+from models import events as ev
 from models.churn import BadSnapshot, Learner
 from streams import campaigns
 from streams.admin import OperatorError
@@ -63,7 +64,7 @@ async def _replay(settings: Settings, wanted: Wanted, console: Console) -> tuple
     learner = _learner(wanted.model, settings.model)
     begun = monotonic()
     with Files(wanted.out) as files:
-        account = Account(files)
+        account = Account(files, settings.rules())
         played = Replay(
             settings,
             account.heard,
@@ -73,7 +74,8 @@ async def _replay(settings: Settings, wanted: Wanted, console: Console) -> tuple
             names=tuple(source.name for source in sources),
         )
         # A file is no log: its last people may be hours or days apart without anything being wrong with them.
-        entries = Window(ordered(sources, max(settings.skew, settings.horizon)), wanted.since, wanted.until)
+        history = ordered(sources, max(settings.skew, settings.horizon))
+        entries = Window(history, wanted.since, wanted.until, account.crowd.saw)
         await played.play(_shown(entries, console), wanted.until)
     if wanted.save_model is not None:
         _saved(wanted.save_model, learner)
@@ -86,14 +88,17 @@ async def _replay(settings: Settings, wanted: Wanted, console: Console) -> tuple
 
 
 class Window:
-    """The entries of a span of event time, from `since` up to and including `until`, counted as they pass."""
+    """The entries of a span of event time, from `since` up to and including `until`, counted and told as they pass."""
 
-    def __init__(self, entries: Ordered, since: float | None, until: float | None) -> None:
+    def __init__(
+        self, entries: Ordered, since: float | None, until: float | None, told: Callable[[ev.AnyEvent], None]
+    ) -> None:
         self.count = 0
         self.first = 0.0
         self.entries = entries
         self._since = float("-inf") if since is None else since
         self._until = float("inf") if until is None else until
+        self._told = told
 
     def __iter__(self) -> Iterator[Entry | Unusable]:
         """Read from the beginning."""
@@ -102,6 +107,7 @@ class Window:
                 if not self._since <= entry.event.time <= self._until:
                     continue
                 self.first = self.first or entry.event.time
+                self._told(entry.event)
             self.count += 1
             yield entry
 
