@@ -134,6 +134,26 @@ def release(file: Path | None, **given: Any) -> None:
     click.echo("ticks go on")
 
 
+@cli.group()
+def model() -> None:
+    """Begin with a model that a replay has learned."""
+
+
+@model.command(name="publish")
+@common
+@click.argument("model_file", type=click.Path(path_type=Path))
+@click.option("--replace", is_flag=True, help="Put it in the place of the one that is there.")
+def model_publish(model_file: Path, replace: bool, file: Path | None, **given: Any) -> None:
+    """Publish what `replay --save-model` wrote: workers score with it, the trainer goes on with it."""
+    from streams import modelfile
+
+    snapshot = modelfile.read(model_file)
+    chosen = load(file, **given)
+    admin.check(chosen)
+    asyncio.run(modelfile.begin_with(chosen, snapshot, replace))
+    click.echo(f"a model of {snapshot.labels} labels is published")
+
+
 @cli.group(name="dead-letters")
 def dead_letters() -> None:
     """See what could not be applied and why, mend it, and send it back."""
@@ -271,6 +291,38 @@ def evaluate(data: Path | None, names: tuple[str, ...], people: float | None, as
     from streams.evaluated import run
 
     run(data, names, people, as_json)
+
+
+@cli.command()
+@click.argument("sources", nargs=-1, required=True)
+@common
+@click.option("--mapping", type=click.Path(path_type=Path), help="A TOML file that says how foreign events are read.")
+@click.option("--since", type=MOMENT, help="Leave out what happened before (UTC).")
+@click.option("--until", type=MOMENT, help="Let time pass up to here, and leave out what happened later (UTC).")
+@click.option("--to", metavar="TOPIC", help="An input topic, and through ingest; straight into the log if left out.")
+@click.option("--speed", type=click.FloatRange(0, min_open=True), help="Seconds of history in a second; 3600: an hour.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def send(
+    sources: tuple[str, ...],
+    file: Path | None,
+    mapping: Path | None,
+    since: datetime | None,
+    until: datetime | None,
+    to: str | None,
+    speed: float | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Send history to Kafka: the events that `replay` plays, to workers that have clock = source.
+
+    As fast as workers take it, with ticks of its own time; ends when all that was due by its end has been done. What
+    is old news by now is not mailed. Sent a second time, straight into the log, it goes on where it was interrupted.
+    """
+    from streams import sending
+
+    posted = sending.Posted(sources, _moment(since), _moment(until), mapping, to, speed)
+    sent = sending.send(load(file, **given), posted, Console(stderr=True))
+    click.echo(orjson.dumps(msgspec.to_builtins(sent)) if as_json else sending.words(sent))
 
 
 def _moment(moment: datetime | None) -> float | None:

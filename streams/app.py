@@ -50,7 +50,8 @@ class Worker:
         self._tasks: list[asyncio.Task[None]] = []
         self._ticker = Ticker(settings.stall)
         self._newest = Newest(settings, self.metrics, self._ticker)
-        self._broadcast = Broadcast(settings, self._newest.topics, self._newest.heard)
+        self._broadcast = Broadcast(settings, self._newest.topics, self._heard)
+        self._trainers: list[Trainer] = []
         self._partitions = partitions[name(settings, topics.EVENTS)]
         self._inputs = {
             aiokafka.TopicPartition(topic, number)
@@ -154,12 +155,10 @@ class Worker:
         return app
 
     def _training(self, app: App, flushes: list[Any]) -> None:
-        trainers: list[Trainer] = []
-
         def trainer() -> Trainer:
-            if not trainers:
-                trainers.append(Trainer(self.settings, cast(Producer, app.producer).sender, self.metrics))
-            return trainers[0]
+            if not self._trainers:
+                self._trainers.append(Trainer(self.settings, cast(Producer, app.producer).sender, self.metrics))
+            return self._trainers[0]
 
         async def take(_: int, records: list[Any]) -> bool:
             await trainer().take(records)
@@ -172,6 +171,13 @@ class Worker:
         app.deliver(name(self.settings, topics.EXAMPLES), "trainer", take)
         app.on_rebalance_complete.connect(given, weak=False)
         flushes.append(lambda: trainer().flush())
+
+    def _heard(self, record: Any) -> None:
+        """Take a record of a compacted topic."""
+        self._newest.heard(record)
+        if record.topic == name(self.settings, topics.SNAPSHOTS):
+            for trainer in self._trainers:
+                trainer.heard(record)
 
     async def _tick(self) -> None:
         assert self.users is not None and self.app is not None

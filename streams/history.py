@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,15 +12,15 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from models import churn
 from models import events as ev
-from models.churn import BadSnapshot, Learner
-from streams import campaigns
+from models.churn import Learner
+from streams import campaigns, modelfile
 from streams.admin import OperatorError
 from streams.clock import monotonic
 from streams.replay import Replay
 from streams.replayed import Account, Files
 from streams.settings import Settings
-from streams.sources import Entry, Unusable, open_source
-from streams.sources.order import Ordered, ordered
+from streams.sources import Entry, Source, Unusable, open_source
+from streams.sources.order import ordered
 from streams.summary import Summary, summarised
 
 
@@ -61,7 +61,7 @@ def replay(settings: Settings, wanted: Wanted, console: Console) -> tuple[Summar
 
 async def _replay(settings: Settings, wanted: Wanted, console: Console) -> tuple[Summary, Account]:
     sources = [open_source(spec, settings, wanted.mapping) for spec in wanted.sources]
-    learner = _learner(wanted.model, settings.model)
+    learner = Learner.restore(modelfile.read(wanted.model)) if wanted.model else Learner(settings.model)
     begun = monotonic()
     with Files(wanted.out) as files:
         account = Account(files, settings.rules())
@@ -73,10 +73,8 @@ async def _replay(settings: Settings, wanted: Wanted, console: Console) -> tuple
             campaign=campaigns.read(wanted.campaign) if wanted.campaign else None,
             names=tuple(source.name for source in sources),
         )
-        # A file is no log: its last people may be hours or days apart without anything being wrong with them.
-        history = ordered(sources, max(settings.skew, settings.horizon))
-        entries = Window(history, wanted.since, wanted.until, account.crowd.saw)
-        await played.play(_shown(entries, console), wanted.until)
+        entries = Window(sources, settings, wanted.since, wanted.until, account.crowd.saw)
+        await played.play(shown(entries, console), wanted.until)
     if wanted.save_model is not None:
         _saved(wanted.save_model, learner)
     span = (entries.first, played.fold.clock.now)
@@ -88,22 +86,36 @@ async def _replay(settings: Settings, wanted: Wanted, console: Console) -> tuple
 
 
 class Window:
-    """The entries of a span of event time, from `since` up to and including `until`, counted and told as they pass."""
+    """The entries of a span of event time in its order, from `since` up to and including `until`, counted.
+
+    Attributes:
+        number: how many entries of events, ticks and the catalogue were met, those before and after the span as well.
+        count: how many entries, or what should be one, have passed.
+        first: the time of the first one that has passed; 0 before that.
+    """
 
     def __init__(
-        self, entries: Ordered, since: float | None, until: float | None, told: Callable[[ev.AnyEvent], None]
+        self,
+        sources: Sequence[Source],
+        settings: Settings,
+        since: float | None,
+        until: float | None,
+        told: Callable[[ev.AnyEvent], None] | None = None,
     ) -> None:
+        self.number = 0
         self.count = 0
         self.first = 0.0
-        self.entries = entries
+        # A file is no log: its last people may be hours or days apart without anything being wrong with them.
+        self.entries = ordered(sources, max(settings.skew, settings.horizon))
         self._since = float("-inf") if since is None else since
         self._until = float("inf") if until is None else until
-        self._told = told
+        self._told = told or (lambda event: None)
 
     def __iter__(self) -> Iterator[Entry | Unusable]:
         """Read from the beginning."""
         for entry in self.entries:
             if isinstance(entry, Entry):
+                self.number += 1
                 if not self._since <= entry.event.time <= self._until:
                     continue
                 self.first = self.first or entry.event.time
@@ -112,7 +124,7 @@ class Window:
             yield entry
 
 
-def _shown(window: Window, console: Console) -> Iterator[Entry | Unusable]:
+def shown(window: Window, console: Console) -> Iterator[Entry | Unusable]:
     """Pass entries on under a progress bar; without a terminal, a line now and then."""
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
@@ -123,17 +135,6 @@ def _shown(window: Window, console: Console) -> Iterator[Entry | Unusable]:
                 if number and number % 1_000_000 == 0 and not console.is_terminal:
                     console.print(f"{number:,} of {window.entries.total or 0:,} events")
             yield entry
-
-
-def _learner(file: Path | None, kind: churn.Kind) -> Learner:
-    if file is None:
-        return Learner(kind)
-    try:
-        return Learner.restore(churn.opened(file.read_bytes()))
-    except OSError as error:
-        raise OperatorError(f"{file}: {error.strerror}") from None
-    except BadSnapshot as bad:
-        raise OperatorError(f"{file}: {bad}") from None
 
 
 def _saved(file: Path, learner: Learner) -> None:

@@ -7,7 +7,7 @@ topic goes to whoever listens instead, and counts as acknowledged; labelled rows
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import floor
 from typing import Any, NamedTuple
 
@@ -140,7 +140,7 @@ class Replay:
         for entry in entries:
             self._number += 1
             if isinstance(entry, Unusable):
-                self._cemetery.bury(self._unusable(entry), entry.error)
+                self._cemetery.bury(buried(entry, self._names), entry.error)
                 continue
             event = entry.event
             if event.time >= self._turn or len(chunk) >= CHUNK:
@@ -200,8 +200,10 @@ class Replay:
         name, key = self._names[entry.source], event.user_id.encode()
         return Played(name, self._number, key, int(event.time * 1000), event)
 
-    def _unusable(self, entry: Unusable) -> Played:
-        return Played(self._names[entry.source], entry.position, None, 0, None, entry.raw)
+
+def buried(entry: Unusable, names: Sequence[str]) -> Played:
+    """Return what could not be used as the record in whose place it stands among the dead letters."""
+    return Played(names[entry.source], entry.position, None, 0, None, entry.raw)
 
 
 def _turn_after(time: float) -> float:

@@ -21,7 +21,7 @@ from models.ledger import share_of
 from models.outputs import Example
 from models.quality import Rolling, surprise
 from streams import codec, shadows, topics
-from streams.broadcast import latest, reached
+from streams.broadcast import everything, reached
 from streams.metrics import GaugeName, Metrics
 from streams.security import client
 from streams.sender import Sender
@@ -54,6 +54,9 @@ class Trainer:
         self._shadows_from = 0
         self._start_measuring()
         self._published = -1
+        self._ours: dict[bytes, int] = {}
+        self._stands_at = self._known = -1
+        self._superseded = False
         self._mine = False
         metrics.watch(self._gauges)
 
@@ -71,7 +74,7 @@ class Trainer:
         self.learner, self.offset, self._published = Learner(self._settings.model), -1, -1
         self._recent.clear()
         self._start_measuring()
-        found = (await latest(self._settings, name(self._settings, topics.SNAPSHOTS))).get(MODEL)
+        found = await self._newest()
         if found is not None:
             try:
                 snapshot = churn.opened(found)
@@ -85,6 +88,8 @@ class Trainer:
 
     async def take(self, records: list[Any]) -> None:
         """Learn a chunk of examples."""
+        if self._superseded:
+            await self.restore()
         self._metrics.add("encore_records_total", "trainer", by=len(records))
         for number, record in enumerate(records):
             self._take(record)
@@ -93,9 +98,10 @@ class Trainer:
 
     def flush(self) -> None:
         """Publish what was learned since the last time; called before offsets are chosen."""
-        if self._mine and self.offset > self._published and self.learner.labels:
+        if self._mine and self.offset > self._published and self.learner.labels and not self._superseded:
             self._published = self.offset
             snapshot = churn.sealed(self.learner.snapshot(self.offset))
+            self._ours[snapshot] = self.offset
             self._sender.put(name(self._settings, topics.SNAPSHOTS), MODEL, snapshot, 0)
 
     def _start_measuring(self) -> None:
@@ -106,6 +112,29 @@ class Trainer:
             self._shadows["reference"] = shadows.reference()
         if self._settings.challenger:
             self._shadows["challenger"] = shadows.challenger(self._settings.challenger)
+
+    def heard(self, record: codec.Record) -> None:
+        """Take note of a published snapshot. Of one that an operator put in the place of ours, go on from there."""
+        if record.key != MODEL or record.value is None or record.offset <= self._stands_at:
+            return
+        self._stands_at = record.offset
+        ours = self._ours.pop(record.value, None)
+        offset = _offset(record.value) if ours is None else ours
+        if offset is not None and offset >= self._known:  # else it is of a trainer that was frozen and came back
+            self._known = offset
+            self._superseded = self._superseded or ours is None
+
+    async def _newest(self) -> bytes | None:
+        """Return the newest snapshot there is, and remember where it stands."""
+        records = await everything(self._settings, name(self._settings, topics.SNAPSHOTS))
+        found = [record for record in records if record.key == MODEL]
+        self._superseded = False
+        self._ours.clear()
+        newest = found[-1].value if found else None
+        offset = _offset(newest) if newest is not None else None
+        self._stands_at = found[-1].offset if found else -1
+        self._known = -1 if offset is None else offset
+        return newest
 
     async def _catch_up(self) -> None:
         topic = name(self._settings, topics.EXAMPLES)
@@ -198,3 +227,11 @@ class Trainer:
                 gauges["encore_model_calibration_error", (score,)] = figures.calibration_error
                 gauges["encore_model_lift", (score,)] = figures.lift
         return gauges
+
+
+def _offset(sealed: bytes) -> int | None:
+    """Return the offset in a snapshot, none of one that cannot be read."""
+    try:
+        return churn.opened(sealed).offset
+    except BadSnapshot:
+        return None

@@ -18,12 +18,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 from models import events as ev
 from models.outputs import OUTPUTS, Output
 from streams import topics
+from streams.batches import BATCH_BYTES, Batches, Row, committed
+from streams.security import client
 from streams.settings import Settings
 
 HEARD = (topics.ALERTS, topics.TRIGGERS, topics.DECISIONS, topics.EXAMPLES, topics.PROFILES)
 WAIT_MS = 50
 """How long a fetch waits: the embedded broker waits all of it, whatever arrives meanwhile."""
-BATCH_BYTES = 900_000
 
 _decoder: msgspec.json.Decoder[Output] = msgspec.json.Decoder(functools.reduce(operator.or_, OUTPUTS))
 
@@ -54,32 +55,31 @@ class Wire:
         self._settings = settings
         self._partitions = settings.partitions
         self._events = topics.name(settings, topics.EVENTS)
-        self._places = [aiokafka.TopicPartition(self._events, number) for number in range(self._partitions)]
         self._sent: deque[Step] = deque()
-        self._ends = (0,) * self._partitions
         self._applied = 0.0
         self._outputs: list[Output] = []
         self._listening: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        servers = self._settings.bootstrap
-        self._producer = aiokafka.AIOKafkaProducer(bootstrap_servers=servers, max_batch_size=BATCH_BYTES)
-        self._admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+        broker = client(self._settings)
+        self._producer = aiokafka.AIOKafkaProducer(max_batch_size=BATCH_BYTES, **broker)
+        self._batches = Batches(self._producer, self._events, self._partitions)
+        self._admin = AIOKafkaAdminClient(**broker)
         self._consumer = aiokafka.AIOKafkaConsumer(
             *(topics.name(self._settings, topic) for topic in HEARD),
-            bootstrap_servers=servers,
             group_id=None,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=WAIT_MS,
+            **broker,
         )
         async with contextlib.AsyncExitStack() as opened:
-            for client, end in (
+            for opening, end in (
                 (self._producer, self._producer.stop),
                 (self._admin, self._admin.close),
                 (self._consumer, self._consumer.stop),
             ):
                 opened.push_async_callback(end)
-                await client.start()
+                await opening.start()
             self._listening = asyncio.create_task(self._listen())
             self._opened = opened.pop_all()
         return self
@@ -98,15 +98,14 @@ class Wire:
 
     async def send(self, events: Iterable[ev.Event], until: float) -> None:
         """Write the events up to a moment, each where its person's stand, then a tick of that moment everywhere."""
-        lines: list[list[tuple[bytes | None, bytes, int]]] = [[] for _ in range(self._partitions)]
+        lines: list[list[Row]] = [[] for _ in range(self._partitions)]
         for event in events:
             key = event.user_id.encode()
             place = topics.partition_of(key, self._partitions)
-            lines[place].append((key, ev.encode(event), int(event.time * 1_000)))
-        tick = (None, ev.encode(ev.Tick(time=until)), int(until * 1_000))
-        ends = await asyncio.gather(*(self._write(place, [*rows, tick]) for place, rows in enumerate(lines)))
-        self._ends = tuple(ends)
-        self._sent.append(Step(until, self._ends))
+            lines[place].append(Row(key, ev.encode(event), event.time))
+        tick = Row(None, ev.encode(ev.Tick(time=until)), until)
+        await self._batches.write([[*rows, tick] for rows in lines])
+        self._sent.append(Step(until, tuple(self._batches.ends)))
 
     def heard(self) -> list[Output]:
         """Return what the worker has said since the last call.
@@ -121,29 +120,13 @@ class Wire:
 
     async def lag(self) -> Lag:
         """Return how far the worker has committed behind what was sent."""
-        found = await self._admin.list_consumer_group_offsets(self._settings.group, partitions=self._places)
-        committed = [max(0, found[place].offset) for place in self._places]
-        while self._sent and all(done >= end for done, end in zip(committed, self._sent[0].ends, strict=True)):
+        far = await committed(self._admin, self._settings.group, self._events, self._partitions)
+        while self._sent and all(done >= end for done, end in zip(far, self._sent[0].ends, strict=True)):
             self._applied = self._sent.popleft().at
-        records = sum(max(0, end - done) for done, end in zip(committed, self._ends, strict=True))
+        records = sum(max(0, end - done) for done, end in zip(far, self._batches.ends, strict=True))
         if not self._sent:
             return Lag(records, 0.0)
         return Lag(records, self._sent[-1].at - (self._applied or self._sent[0].at))
-
-    async def _write(self, place: int, rows: list[tuple[bytes | None, bytes, int]]) -> int:
-        """Write rows to a partition in order, in as few batches as hold them; return where it ends then."""
-        end = self._ends[place]
-        while rows:
-            batch = self._producer.create_batch()
-            taken = 0
-            for key, value, at in rows:
-                if batch.append(key=key, value=value, timestamp=at) is None:
-                    break
-                taken += 1
-            written = await self._producer.send_batch(batch, self._events, partition=place)
-            end = (await written).offset + taken
-            rows = rows[taken:]
-        return end
 
     async def _listen(self) -> None:
         while True:

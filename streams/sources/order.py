@@ -5,7 +5,9 @@ from __future__ import annotations
 import heapq
 import itertools
 import operator
+from array import array
 from collections.abc import Generator, Iterator, Sequence
+from hashlib import blake2b
 from pathlib import Path
 
 from models import events as ev
@@ -63,6 +65,12 @@ class Ordered:
         self._folder = folder
         self._latest = Latest()
         self._held: list[Item] = []
+        self._times = blake2b(digest_size=8)
+
+    @property
+    def digest(self) -> str:
+        """Names what was met in the first reading so far: the same for the same times in the same order."""
+        return self._times.hexdigest()
 
     def __iter__(self) -> Iterator[Entry | Unusable]:
         with Runs(self._folder) as runs:
@@ -83,6 +91,7 @@ class Ordered:
             entries = [found for found in chunk if isinstance(found, Entry)]
             yield from (found._replace(source=number) for found in chunk if isinstance(found, Unusable))
             times = [entry.event.time for entry in entries]
+            self._times.update(array("d", times))
             if not source.logged:
                 self._latest.add(entries)
             in_order = in_order and _rising([end, *times])

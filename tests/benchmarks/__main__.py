@@ -58,7 +58,13 @@ def main() -> int:
     report.remark(f"Seed {asked.seed}; {(time.time() - began) / 60:.0f} minutes.")
     print("\n" + report.table())
     if asked.json:
-        about = {"seed": asked.seed, "parts": asked.parts, "quick": asked.quick, "at": began, "machine": platform.platform()}
+        about = {
+            "seed": asked.seed,
+            "parts": asked.parts,
+            "quick": asked.quick,
+            "at": began,
+            "machine": platform.platform(),
+        }
         report.write(asked.json, about)
     return 0
 

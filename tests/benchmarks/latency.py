@@ -93,7 +93,9 @@ def at(value: bytes, moment: float) -> bytes:
 
 def _delays(stage: Stage, sent: dict[tuple[str, float], float]) -> list[float]:
     """Return how long after its event each alert that an event caused stood in its topic, by the broker's clock."""
-    consumer = Consumer({"bootstrap.servers": stage.broker.bootstrap, "group.id": "latency", "enable.partition.eof": True})
+    consumer = Consumer(
+        {"bootstrap.servers": stage.broker.bootstrap, "group.id": "latency", "enable.partition.eof": True}
+    )
     topic = stage.settings.prefix + topics.ALERTS
     consumer.assign([TopicPartition(topic, place, 0) for place in range(stage.partitions)])
     delays, open_ = list[float](), stage.partitions

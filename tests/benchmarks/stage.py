@@ -64,7 +64,9 @@ class Stage:
         def values() -> Iterator[Outgoing]:
             nonlocal sizes
             for partition in range(self.partitions):
-                yield Outgoing(partition, FENCE, env.seal(Envelope(workload.nobody()), 1, self.settings.rules()), time.time())
+                yield Outgoing(
+                    partition, FENCE, env.seal(Envelope(workload.nobody()), 1, self.settings.rules()), time.time()
+                )
             for number in range(people):
                 key = workload.name_of(number).encode()
                 value = env.seal(Envelope(self.crowd.person(number)), 1, self.settings.rules())

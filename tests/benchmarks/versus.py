@@ -27,7 +27,13 @@ def run(report: Report, cores: Cores, crowd: Crowd, people: int, events: int, ro
                     _told(report, engine, _pace(stage, engine, python or "", people, events))
     for peer in PEERS:
         goal = GOALS[peer]
-        report.ratio("c", f"encore to {peer}, events a CPU second", "encore: events/s of a core's own second", f"{peer}: events/s of a core's own second", goal)
+        report.ratio(
+            "c",
+            f"encore to {peer}, events a CPU second",
+            "encore: events/s of a core's own second",
+            f"{peer}: events/s of a core's own second",
+            goal,
+        )
         report.ratio("c", f"encore to {peer}, events/s", "encore", peer)
 
 

@@ -39,7 +39,9 @@ def under_load(report: Report, cores: Cores, seed: int, people: int, rate: float
         delays = latency.measured(broker, cores, seed, people, rate, seconds)
     report.add("b", "p50 from event to decision", "ms", delays.p50 * 1e3, more=False)
     report.add("b", "p99 from event to decision", "ms", delays.p99 * 1e3, more=False, goal=100.0)
-    report.remark(f"Latency at {delays.rate:,.0f} events/s over {seconds:.0f} s: {delays.count} decisions, slowest {delays.worst * 1e3:.0f} ms; the worker had {delays.busy:.0%} of a core.")
+    report.remark(
+        f"Latency at {delays.rate:,.0f} events/s over {seconds:.0f} s: {delays.count} decisions, slowest {delays.worst * 1e3:.0f} ms; the worker had {delays.busy:.0%} of a core."
+    )
 
 
 def applied(stage: Stage, events: int) -> Pace:

@@ -180,7 +180,9 @@ class Crowd:
         platform, begins = Platform(rng), self.start - HISTORY * DAY
         leaves = self.start if rng.random() < 0.6 else begins + rng.random() * HISTORY * DAY
         at, said = begins + rng.random() * 14 * DAY, list[Happening]()
-        said += [platform.write(number, at, "signup"), platform.write(number, at, "consent_given")][: rng.choice((1, 2, 2))]
+        said += [platform.write(number, at, "signup"), platform.write(number, at, "consent_given")][
+            : rng.choice((1, 2, 2))
+        ]
         rate = float(self._paces[number]) / DAY
         while (at := at + 60 + rng.expovariate(rate)) < leaves:
             said += platform.visit(number, at)
@@ -188,7 +190,9 @@ class Crowd:
         if leaves < self.start:
             self._paces[number] *= 0.05
         world = World(rules=self._rules)
-        person, outputs = lived(Person(name_of(number)), [ev.decode(one.value) for one in said if one.time < self.start], self.start, world)
+        person, outputs = lived(
+            Person(name_of(number)), [ev.decode(one.value) for one in said if one.time < self.start], self.start, world
+        )
         return person, [output for output in outputs if isinstance(output, Example)]
 
     def _known(self, person: Person) -> Person:

@@ -1,0 +1,111 @@
+"""Live equals replay: the same events through Kafka and workers give the same decisions, ids and contents.
+
+Of the sample of OULAD the first three months are played, of the simulator six weeks: so the suite stays short.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+
+import orjson
+import pytest
+
+from models import events as ev
+from models.activity import DAY
+from streams import topics
+from tests.operation import lived
+from tests.operation.encore import Encore
+from tests.operation.lived import Past, Said
+
+PARTITIONS = 4
+
+
+@pytest.fixture(scope="module")
+def pasts(tmp_path_factory):
+    """Each history, played once."""
+    events = {"oulad": lambda: lived.sample(6_000), "simulator": lambda: lived.simulated(150, 42.0)}
+
+    @functools.cache
+    def past(which: str) -> Past:
+        past = Past(events[which](), tmp_path_factory.mktemp(which))
+        found = {topic: len(by_id) for topic, by_id in past.frozen.items()}
+        assert all(found[topic] > 30 for topic in lived.OUT), found
+        return past
+
+    return past
+
+
+def frozen(broker, prefix: str, past: Past, **settings: object) -> Encore:
+    """An Encore with the campaign and the model of a past, which nobody trains."""
+    encore = Encore.on(broker, prefix, **{**lived.RULES, "agents": "users", **settings})
+    encore.done("campaign", "apply", str(past.campaign))
+    encore.done("model", "publish", str(past.model))
+    return encore
+
+
+@pytest.mark.parametrize(("which", "workers", "chunk"), [("oulad", 1, 200), ("oulad", 2, 1), ("simulator", 2, 200)])
+def test_what_is_sent_straight_into_the_log_is_decided_as_in_a_replay(kafka, prefix, pasts, which, workers, chunk):
+    """By one worker and by two, in chunks and record by record."""
+    past = pasts(which)
+    encore = frozen(kafka, prefix, past, chunk=chunk)
+    with contextlib.ExitStack() as running:
+        lived.shared([running.enter_context(encore.worker()) for _ in range(workers)], PARTITIONS)
+        sent = orjson.loads(encore.done("send", str(past.file), "--until", past.until, "--json"))
+        assert (sent["events"], sent["dead_letters"]) == (len(past.events), {})
+        lived.agree(lived.on_topics(encore), past.frozen)
+    again(encore, past, str(past.file.parent / f"again-{workers}"))
+
+
+def again(encore: Encore, past: Past, folder: str) -> None:
+    """The log itself, played again: the same once more, of its ticks too."""
+    given = ("--model", str(past.model), "--frozen", "--campaign", str(past.campaign), "--out", folder)
+    encore.done("replay", "kafka:events", *given)
+    lived.agree(lived.in_files(past.file.parent / folder), past.frozen)
+
+
+@pytest.mark.parametrize(("which", "workers", "chunk"), [("simulator", 1, 1), ("oulad", 2, 200), ("simulator", 2, 200)])
+def test_what_comes_through_ingest_is_decided_as_in_a_replay(kafka, prefix, pasts, which, workers, chunk):
+    """Money in one topic, the rest in another, days of both waiting before the workers start."""
+    past = pasts(which)
+    encore = frozen(kafka, prefix, past, chunk=chunk, agents="ingest,users")
+    money = [event for event in past.events if isinstance(event, ev.MoneyEvent)]
+    encore.send("purchase-events", *money)
+    encore.send("learning-events", *[event for event in past.events if not isinstance(event, ev.MoneyEvent)])
+    assert 50 < len(money) < len(past.events)
+    with contextlib.ExitStack() as running:
+        those = [running.enter_context(encore.worker()) for _ in range(workers)]
+        lived.shared(those, PARTITIONS)
+        those[0].until(
+            lambda: sum(one.metric("encore_records_total", agent="users") for one in those) >= len(past.events)
+        )
+        encore.tick(past.end + 10 * DAY - past.end % 1)
+        lived.agree(lived.settled(encore, past.frozen), past.frozen)
+
+
+def test_what_is_sent_to_an_input_topic_is_decided_as_in_a_replay(any_broker, prefix, pasts):
+    """Through ingest, with ticks that never overtake what it has not appended yet."""
+    past = pasts("simulator")
+    encore = frozen(any_broker, prefix, past, agents="ingest,users")
+    with encore.worker() as worker:
+        worker.ready()
+        encore.done("send", str(past.file), "--until", past.until, "--to", "learning-events")
+        lived.agree(lived.on_topics(encore), past.frozen)
+
+
+def test_with_learning_on_the_examples_are_the_same(any_broker, prefix, pasts):
+    """Ids, features and labels; how likely it was thought to be depends on when the trainer had learned what."""
+    past = pasts("oulad")
+    encore = Encore.on(any_broker, prefix, **{**lived.RULES, "agents": "users,trainer"})
+    with encore.worker() as worker:
+        worker.ready()
+        encore.done("send", str(past.file), "--until", past.until)
+        said = lived.on_topics(encore)
+        learned = worker.metric("encore_learned_total")
+    assert labelled(said) == labelled(past.learning)
+    assert learned == len(said[topics.EXAMPLES])
+
+
+def labelled(said: Said) -> dict[str, tuple[object, ...]]:
+    rows = [orjson.loads(value) for values in said[topics.EXAMPLES].values() for value in values]
+    return {row["id"]: (row["user"], row["time"], row["until"], row["x"], row["churned"]) for row in rows}
