@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import click
 import pytest
+from aiokafka.errors import KafkaError
+from confluent_kafka import KafkaException
 
 from streams.__main__ import cli, main
 
@@ -63,8 +65,25 @@ def test_the_commands_are_those_of_the_product() -> None:
     """Nothing is missing, and whatever is new is written down here."""
     assert {" ".join(path) for path, command in EVERY.items() if not isinstance(command, click.Group)} == {
         "worker", "topics create", "topics check", "campaign check", "campaign apply", "campaign end",
-        "clock release", "dead-letters list", "dead-letters show", "dead-letters replay", "demo", "contract",
+        "clock release", "dead-letters list", "dead-letters show", "dead-letters replay",
+        "dead-letters remove", "demo", "contract",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "error", [KafkaError("the broker\nwent"), KafkaException("the broker went"), TimeoutError("the broker went")]
+)
+def test_what_kafka_says_no_to_is_one_line(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whichever client it comes from, in whichever command."""
+
+    @cli.command(name="breaks")
+    def breaks() -> None:
+        raise error
+
+    try:
+        refused(encore(capsys, "breaks"), "the broker", "went")
+    finally:
+        del cli.commands["breaks"]
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
