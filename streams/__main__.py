@@ -12,11 +12,14 @@ from typing import Any, Literal
 import click
 import msgspec
 import orjson
+from aiokafka.errors import KafkaError
+from confluent_kafka import KafkaException
 from rich.console import Console
 
 from streams import admin, campaigns, letters, topics
 from streams import settings as settings_
 from streams.admin import OperatorError
+from streams.broadcast import latest
 from streams.clock import wall
 from streams.deadletters import DeadLetter
 from streams.settings import Settings, SettingsError
@@ -115,6 +118,10 @@ def campaign_end(campaign_id: str, file: Path | None, **given: Any) -> None:
     """Take a campaign back from all workers; open offers stay good until they expire."""
     chosen = load(file, **given)
     admin.check(chosen)
+    published = asyncio.run(latest(chosen, topics.name(chosen, topics.CAMPAIGNS)))
+    if campaign_id.encode() not in published:
+        known = ", ".join(sorted(key.decode(errors="replace") for key in published)) or "none"
+        raise OperatorError(f"no campaign {campaign_id} is published; those that are: {known}")
     asyncio.run(admin.publish(chosen, topics.CAMPAIGNS, campaign_id.encode(), None))
     click.echo(f"campaign {campaign_id} has ended")
 
@@ -203,6 +210,18 @@ def letters_replay(
     click.echo(f"{done} replayed, {sum(bool(letter.replayed) for letter in wanted)} had been before")
     if problems:
         raise OperatorError("; ".join(problems))
+
+
+@dead_letters.command(name="remove")
+@common
+@click.argument("letter_ids", nargs=-1, required=True)
+def letters_remove(letter_ids: tuple[str, ...], file: Path | None, **given: Any) -> None:
+    """Remove dead letters for good, with the bytes in them."""
+    chosen = load(file, **given)
+    wanted = [_letter(chosen, letter_id) for letter_id in letter_ids]
+    for letter in wanted:
+        asyncio.run(admin.publish(chosen, topics.DEAD_LETTERS, letter.id.encode(), None))
+    click.echo(f"{len(wanted)} removed; Kafka drops their bytes when it compacts the topic")
 
 
 def _letters(chosen: Settings, reason: str | None, replayed_too: bool) -> list[DeadLetter]:
@@ -345,11 +364,17 @@ def contract(out: Path | None) -> None:
 
 
 def main() -> None:
-    """Run a command; what an operator has to put right is one line on stderr and exit code 2."""
+    """Run a command; what an operator has to put right is one line on stderr and exit code 2.
+
+    So is what Kafka says no to: a broker that went away, a topic that we may not read.
+    """
     try:
         cli(standalone_mode=False)
     except (OperatorError, SettingsError) as error:
         click.echo(f"encore: {error}", err=True)
+        sys.exit(2)
+    except (KafkaError, KafkaException, TimeoutError) as error:
+        click.echo(f"encore: Kafka: {' '.join(str(error).split()) or type(error).__name__}", err=True)
         sys.exit(2)
     except click.ClickException as error:
         error.show()

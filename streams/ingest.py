@@ -83,8 +83,10 @@ class Ingest:
                     self._said_at = monotonic()
                     self._sender.put(name(self._settings, topics.META), PROGRESS, repr(moment).encode())
         finally:
-            await self.commit(consumer)
-            await consumer.stop()
+            try:
+                await self.commit(consumer)
+            finally:
+                await consumer.stop()
 
     async def commit(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
         """Commit what the log has acknowledged."""

@@ -206,7 +206,7 @@ class People:
         return self._write(key, value)
 
     def shrink(self) -> None:
-        """Let go of decoded people beyond the limit, those looked at longest ago first; dirty ones stay."""
+        """Let go of decoded people beyond the limit, those decoded longest ago first; dirty ones stay."""
         surplus = len(self.hot) - self._most_hot
         if surplus <= 0:
             return

@@ -44,7 +44,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything a worker can be told. The text after a field is its line in the README."""
 
     broker: str = "kafka://127.0.0.1:9092"
-    """Kafka's bootstrap servers: `kafka://host:port`, several separated by `;`"""
+    """Kafka's bootstrap servers: `kafka://host:port`, several separated by `;` or `,`"""
     group: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,100}$(?!\n)")] = "encore"
     """name of the workers' consumer group; the topics of a prefix belong to one group"""
     prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,100}$(?!\n)")] = ""
@@ -75,7 +75,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """how far events may be out of order"""
     skew: Duration = 300.0
     """how far an event may lie beyond the log's time before it is a dead letter"""
-    wake_every: Positive = DAY
+    wake_every: Annotated[float, Meta(ge=1, le=3_650 * DAY, extra={"unit": "duration"})] = DAY
     """how often silent people are scored"""
     rescore_after: Duration = 3_600.0
     """least time between two scores caused by a person's learning events"""
@@ -162,7 +162,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def bootstrap(self) -> list[str]:
         """Kafka's bootstrap servers as host:port."""
-        return [re.sub(r"^[a-z]+://", "", server) for server in self.broker.split(";") if server]
+        servers = [server.strip() for server in re.split("[;,]", self.broker)]
+        return [re.sub(r"^[a-z]+://", "", server) for server in servers if server]
 
 
 def load(environment: Mapping[str, str], file: Path | None = None, given: Mapping[str, Any] | None = None) -> Settings:
@@ -246,10 +247,25 @@ def _checked(values: dict[str, Any]) -> Settings:
         raise SettingsError(f"active_kinds: no such event type: {', '.join(unknown)}")
     if len(set(settings.inputs) - OURS) < len(settings.inputs):
         raise SettingsError(f"inputs: {', '.join(settings.inputs)}: a topic twice, or one that Encore writes itself")
-    if settings.medium >= settings.high:
-        raise SettingsError(f"medium: {settings.medium} is not below high ({settings.high})")
-    if settings.store == "rocksdb" and not settings.data_folder:
-        raise SettingsError("data_folder: needed for store rocksdb")
-    if settings.security_protocol.startswith("SASL") and not settings.sasl_username:
-        raise SettingsError("sasl_username: needed for security_protocol " + settings.security_protocol)
+    for wrong, text in _at_odds(settings):
+        if wrong:
+            raise SettingsError(text)
     return settings
+
+
+def _at_odds(one: Settings) -> list[tuple[bool, str]]:
+    """Return what settings have to be beside each other: whether it is wrong, and what is to be said then."""
+    high, low = one.high + one.margin, one.medium - one.margin
+    sasl = one.security_protocol.startswith("SASL")
+    return [
+        (not one.agents, "agents: none is named; a worker does at least one of ingest, users and trainer"),
+        (not one.inputs and "ingest" in one.agents, "inputs: none is named, and the agent ingest reads nothing else"),
+        (one.medium >= one.high, f"medium: {one.medium} is not below high ({one.high})"),
+        (high > 1, f"margin: high + margin is {high:g}, and no probability is above 1"),
+        (low < 0, f"margin: medium - margin is {low:g}, and no probability is below 0"),
+        (one.skew > one.lateness, "skew: it must not exceed lateness, or one event of the future makes others late"),
+        (one.alert_lasts <= one.lateness, "alert_lasts: it must exceed lateness, by which news of silence leave later"),
+        (sasl and not one.sasl_username, "sasl_username: needed for security_protocol " + one.security_protocol),
+        (one.store == "rocksdb" and not one.data_folder, "data_folder: needed for store rocksdb"),
+        (not one.bootstrap, "broker: no server is named"),
+    ]

@@ -38,3 +38,8 @@ def test_a_dead_letter_is_mended_and_sent_back_once(encore):
         encore.send("learning-events", ev.Login(id="l2", user_id="u1", time=START + 60))
         worker.until(lambda: worker.user("u1").get("events") == 3)
         assert worker.user("u1")["purchases"] == 1
+        malformed = next(line.split()[0] for line in encore.done("dead-letters", "list").splitlines() if "malf" in line)
+        assert encore.done("dead-letters", "remove", malformed, letter).startswith("2 removed")
+        (left,) = encore.done("dead-letters", "list", "--all").splitlines()
+        assert left.split()[1] == "missing_field"
+        assert encore.run("dead-letters", "remove", malformed).returncode == 2

@@ -92,6 +92,15 @@ def test_another_clock_needs_another_log(encore):
     assert "message.timestamp.type=CreateTime, it must be LogAppendTime" in refused(other.run("topics", "check"))
 
 
+def test_a_campaign_that_is_not_published_cannot_be_ended(encore):
+    """The line says which there are; one that is, can."""
+    encore.done("topics", "create")
+    assert "no campaign nosuch is published; those that are: none" in refused(encore.run("campaign", "end", "nosuch"))
+    encore.done("campaign", "apply", "deploy/campaigns/win-back.toml")
+    assert "those that are: win-back" in refused(encore.run("campaign", "end", "nosuch"))
+    assert encore.done("campaign", "end", "win-back") == "campaign win-back has ended\n"
+
+
 def test_the_topics_of_a_prefix_belong_to_one_group_and_key(encore):
     """A worker of another group would take the state from under the first one's: it is refused, in shadow mode too.
 

@@ -171,8 +171,9 @@ def test_shadow_decides_and_sends_nothing(anywhere, tmp_path):
 def test_the_silent_are_reached_by_time(any_broker, prefix):
     """On the wall's clock the worker writes ticks: whoever falls silent is told of, and labelled, without any event."""
     encore = Encore.on(
-        any_broker, prefix, clock="wall", expiry="wall", tick_every=0.5, lateness=0.5, wake_every=2, horizon=4,
-        lookback=30, stalled_after=2, labels_needed=0, alerts_wait="no", prior_churn=0.9, dwell=0, rescore_after=3600,
+        any_broker, prefix, clock="wall", expiry="wall", tick_every=0.5, lateness=0.5, skew=0.5, wake_every=2,
+        horizon=4, lookback=30, stalled_after=2, labels_needed=0, alerts_wait="no", prior_churn=0.9, dwell=0,
+        rescore_after=3600,
     )  # fmt: skip
     with encore.worker() as worker:
         worker.ready()

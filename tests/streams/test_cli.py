@@ -11,7 +11,11 @@ from typing import NamedTuple
 
 import click
 import pytest
+from aiokafka.errors import KafkaError
+from confluent_kafka import KafkaException
 
+from models import churn
+from models.churn import Learner
 from streams.__main__ import cli, main
 
 CHECKOUT = Path(__file__).parents[2]
@@ -63,9 +67,26 @@ def test_the_commands_are_those_of_the_product() -> None:
     """Nothing is missing, and whatever is new is written down here."""
     assert {" ".join(path) for path, command in EVERY.items() if not isinstance(command, click.Group)} == {
         "worker", "topics create", "topics check", "campaign check", "campaign apply", "campaign end",
-        "clock release", "dead-letters list", "dead-letters show", "dead-letters replay", "demo", "contract",
-        "replay",
+        "clock release", "dead-letters list", "dead-letters show", "dead-letters replay",
+        "dead-letters remove", "demo", "contract",
+        "replay", "send", "evaluate", "model publish",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "error", [KafkaError("the broker\nwent"), KafkaException("the broker went"), TimeoutError("the broker went")]
+)
+def test_what_kafka_says_no_to_is_one_line(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whichever client it comes from, in whichever command."""
+
+    @cli.command(name="breaks")
+    def breaks() -> None:
+        raise error
+
+    try:
+        refused(encore(capsys, "breaks"), "the broker", "went")
+    finally:
+        del cli.commands["breaks"]
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
@@ -100,12 +121,15 @@ def test_wrong_settings_are_one_line(
     """In the environment, in a file, a file that is not there: every command that takes settings says which."""
     campaign = tmp_path / "campaign.toml"
     campaign.write_text(CAMPAIGN)
+    model = tmp_path / "model.json"
+    model.write_bytes(churn.sealed(Learner("logistic").snapshot()))
     needs = {
         "campaign_file": [campaign],
         "campaign_id": ["back"],
         "letter_id": ["x"],
         "letter_ids": ["x"],
         "sources": ["x"],
+        "model_file": [model],
     }
     rest = [value for param in EVERY[path].params for value in needs.get(param.name or "", [])]
     file = tmp_path / "encore.toml"

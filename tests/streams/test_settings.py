@@ -126,6 +126,32 @@ def test_flags_are_said_in_several_ways(text: str, meant: bool) -> None:
     assert load({"ENCORE_ALERTS_WAIT": text}).alerts_wait is meant
 
 
+@pytest.mark.parametrize(
+    ("named", "environment"),
+    [
+        ("agents", {"AGENTS": " , "}),
+        ("broker", {"BROKER": ";"}),
+        ("inputs", {"INPUTS": ""}),
+        ("margin", {"HIGH": "0.97"}),
+        ("margin", {"MEDIUM": "0.1", "MARGIN": "0.2"}),
+        ("skew", {"SKEW": "2h"}),
+        ("skew", {"LATENESS": "4m"}),
+        ("alert_lasts", {"ALERT_LASTS": "1h"}),
+        ("wake_every", {"WAKE_EVERY": "0.5s"}),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused_by_name(named: str, environment: dict[str, str]) -> None:
+    """A tier out of reach, news that are always old, a worker without work: said before anything runs."""
+    message = refused({f"ENCORE_{name}": text for name, text in environment.items()})
+    assert message.startswith(f"{named}: ")
+    assert "\n" not in message
+
+
+def test_without_ingest_there_need_be_no_inputs() -> None:
+    """Where everybody writes to the log itself."""
+    assert load({"ENCORE_INPUTS": "", "ENCORE_AGENTS": "users"}).inputs == ()
+
+
 def test_lists_are_separated_by_commas(file: Path) -> None:
     """In the environment; a file may also use its own lists."""
     assert load({"ENCORE_INPUTS": " a, b,,c "}).inputs == ("a", "b", "c")
@@ -147,3 +173,4 @@ def test_bootstrap_servers_are_hosts_and_ports() -> None:
     """Without the scheme, one or several."""
     assert Settings(broker="kafka://a:1").bootstrap == ["a:1"]
     assert Settings(broker="kafka://a:1;kafka://b:2;c:3;").bootstrap == ["a:1", "b:2", "c:3"]
+    assert Settings(broker="kafka://a:1,b:2, kafka://c:3").bootstrap == ["a:1", "b:2", "c:3"]
