@@ -221,11 +221,10 @@ def _csv(file: Path, names: list[str]) -> Iterator[tuple[pa.RecordBatch, list[Fa
     with pa.csv.open_csv(file, reading, parsing, converting) as reader:
         for rows in reader:
             yield rows, _taken(broken)
-    yield pa.record_batch({name: pa.array([], pa.string()) for name in names}), _taken(broken)
 
 
 def _taken(broken: list[Fault]) -> list[Fault]:
-    """Take what is there now; the reader may be adding to it."""
+    """Take what is there now; the reader, which is ahead, may be adding to it. No block is without a batch behind it."""
     return [broken.pop(0) for _ in range(len(broken))]
 
 

@@ -188,6 +188,17 @@ def test_a_line_of_another_length_is_told(tmp_path):
     assert len(events(source)) == len(events(oulad(write(tmp_path / "whole", OULAD))))
 
 
+def test_many_lines_of_another_length_are_told(tmp_path):
+    """Also where whole megabytes of a file hold nothing else: none is lost, and it is the same every time."""
+    lines = [*("00001 19970101 1 11.77,x" for _ in range(60_000)), *("short" for _ in range(300_000))]
+    (tmp_path / "online_retail.csv").write_text(RETAIL + "\n".join(lines) + "\n")
+    found = [(item.position, item.raw) for item in unusable(open_source(f"onlineretail:{tmp_path}"))]
+
+    assert sum(raw == b"short" for _, raw in found) == 300_000
+    assert sum(raw.endswith(b",x") for _, raw in found) == 60_000
+    assert found == [(item.position, item.raw) for item in unusable(open_source(f"onlineretail:{tmp_path}"))]
+
+
 # -- The Complete Journey -----------------------------------------------------------------------------------------
 
 
