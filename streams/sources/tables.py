@@ -224,8 +224,10 @@ def _csv(file: Path, names: list[str]) -> Iterator[tuple[pa.RecordBatch, list[Fa
 
 
 def _taken(broken: list[Fault]) -> list[Fault]:
-    """Take what is there now; the reader, which is ahead, may be adding to it. No block is without a batch behind it."""
-    return [broken.pop(0) for _ in range(len(broken))]
+    """Take what is there now. The reader is ahead and may be adding; as it gives a batch a block, none stays."""
+    taken = broken[: len(broken)]
+    del broken[: len(taken)]
+    return taken
 
 
 def _numbers(column: pa.Array) -> NDArray[np.float64]:
