@@ -28,7 +28,7 @@ class Unusable(NamedTuple):
 
     Attributes:
         position: as in an `Entry`.
-        raw: the bytes as they came, or for a row of a table the row as JSON; at most the settings' `most_bytes`.
+        raw: the bytes as they came, as many as a dead letter keeps; for a row of a table the row as JSON.
         error: why.
         source: as in an `Entry`.
     """

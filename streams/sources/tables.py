@@ -221,12 +221,13 @@ def _csv(file: Path, names: list[str]) -> Iterator[tuple[pa.RecordBatch, list[Fa
     with pa.csv.open_csv(file, reading, parsing, converting) as reader:
         for rows in reader:
             yield rows, _taken(broken)
-    yield pa.record_batch({name: pa.array([], pa.string()) for name in names}), _taken(broken)
 
 
 def _taken(broken: list[Fault]) -> list[Fault]:
-    """Take what is there now; the reader may be adding to it."""
-    return [broken.pop(0) for _ in range(len(broken))]
+    """Take what is there now. The reader is ahead and may be adding; as it gives a batch a block, none stays."""
+    taken = broken[: len(broken)]
+    del broken[: len(taken)]
+    return taken
 
 
 def _numbers(column: pa.Array) -> NDArray[np.float64]:

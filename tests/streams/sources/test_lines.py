@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import sys
+import tracemalloc
 
 import pyarrow as pa
 import pytest
@@ -82,14 +83,26 @@ def test_a_line_without_end_does_not_fill_the_memory(tmp_path):
     settings = Settings(most_bytes=300_000)
     file = tmp_path / "history.jsonl"
     fits = ev.encode(ev.Search(id="s", user_id="u", time=1.0, query="q")).ljust(300_000)
-    file.write_bytes(b"x" * 5_000_000 + b"\n" + fits + b"\n" + b"y" * 300_001 + b"\n" + ev.encode(LOGINS[0]))
+    file.write_bytes(b"x" * 30_000_000 + b"\n" + fits + b"\n" + b"y" * 300_001 + b"\n" + ev.encode(LOGINS[0]))
     source = open_source(str(file), settings)
 
     assert [(found.position, found.raw[:2], len(found.raw) <= 500_000) for found in unusable(source)] == [
         (0, b"xx", True), (2, b"yy", True),
     ]  # fmt: skip
     assert reasons(source) == [("oversize", None)] * 2
+    tracemalloc.start()
     assert [entry.position for entry in entries(source)] == [1, 3]
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 10_000_000
+
+
+def test_of_a_long_line_as_much_is_kept_as_of_a_record(tmp_path):
+    """What is wrong with it is told; dead letters keep half a megabyte."""
+    (tmp_path / "history.jsonl").write_bytes(b"z" * 600_000)
+    (found,) = unusable(open_source(str(tmp_path / "history.jsonl")))
+
+    assert (found.error.reason, found.raw) == ("malformed", b"z" * 500_000)
 
 
 @pytest.mark.parametrize("how", ["gzip", "zstd"])

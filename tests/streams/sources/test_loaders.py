@@ -188,6 +188,17 @@ def test_a_line_of_another_length_is_told(tmp_path):
     assert len(events(source)) == len(events(oulad(write(tmp_path / "whole", OULAD))))
 
 
+def test_many_lines_of_another_length_are_told(tmp_path):
+    """Also where whole megabytes of a file hold nothing else: none is lost, and it is the same every time."""
+    lines = [*(f"{at},too short" for at in range(5_000)), *("far too short for an invoice" for _ in range(60_000))]
+    (tmp_path / "online_retail.csv").write_text(RETAIL + "\n".join(lines) + "\n")
+    found = [(item.position, item.raw) for item in unusable(open_source(f"onlineretail:{tmp_path}"))]
+
+    assert sum(raw.endswith(b"an invoice") for _, raw in found) == 60_000
+    assert sum(raw.endswith(b",too short") for _, raw in found) == 5_000
+    assert found == [(item.position, item.raw) for item in unusable(open_source(f"onlineretail:{tmp_path}"))]
+
+
 # -- The Complete Journey -----------------------------------------------------------------------------------------
 
 
@@ -292,6 +303,18 @@ def test_lines_of_cdnow_become_purchases(tmp_path, head):
     assert reasons(source) == [
         ("wrong_type", "user_id"), ("impossible_value", "time"), ("wrong_type", "amount"), ("malformed", None),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [("00001 19970101 1 -5.00", "amount"), ("00001 19970101 1 1e12", "amount"), ("00001 19970101 1 nan", "amount"),
+     ("1234567890123456 19970101 1 5", "user_id"), ("00001 19690101 1 5", "time")],
+)  # fmt: skip
+def test_what_is_impossible_in_cdnow_is_told(tmp_path, line, field):
+    """By its field."""
+    (tmp_path / "CDNOW_master.txt").write_text(line)
+
+    assert [field_ for _, field_ in reasons(open_source(f"cdnow:{tmp_path}"))] == [field]
 
 
 def test_the_sample_of_cdnow_has_a_column_more(tmp_path):
