@@ -2,6 +2,7 @@
 
 Only what the changelog has is written to it, together with the position in one batch. So whatever ends the worker, the
 folder is a beginning of the changelog, and a restart reads on from there. What is still on its way is held in memory.
+RocksDB's own log is off, since the changelog is one: a crash costs the last few megabytes, which are read again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteOptions
 
 from streams.clock import wall
 
@@ -99,6 +100,7 @@ class Disk:
         """Write down what the changelog has, and set the folder free."""
         self._ahead.clear()
         self._spill()
+        self._db.flush()
         self._db.close()
 
     def _spill(self) -> None:
@@ -110,7 +112,7 @@ class Disk:
             else:
                 batch.put(key, value)
         batch.put(_POSITION, _position.pack(self.position, self.fence, self._written))
-        self._db.write(batch)
+        self._db.write(batch, _unlogged())
         self._fresh.clear()
 
 
@@ -140,3 +142,10 @@ def _options() -> Options:
 def _cache() -> Cache:
     """Return the block cache, 64 MiB for all partitions together."""
     return Cache(64 << 20)
+
+
+@cache
+def _unlogged() -> WriteOptions:
+    options = WriteOptions()
+    options.disable_wal = True  # type: ignore[method-assign, assignment]  # declared as a method, and is none
+    return options
