@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from math import inf
 
 import numpy as np
 from msgspec import Struct
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from models.layers import CLIP as NET_CLIP
-from models.layers import MOST_LOGIT, certainty, probabilities
+from models.layers import certainty, probabilities
 from models.learned import WIDTH, AnySnapshot, LogisticSnapshot, NetSnapshot, layers, moments
 
 CLIP = 6.0
@@ -45,7 +46,7 @@ class Scorer(Struct, frozen=True):
     inner_bias: Numbers
     outer: Numbers
     bias: float
-    most: float = MOST_LOGIT
+    most: float = inf
 
     def logits(self, rows: Rows) -> Numbers:
         """Return the churn logit of each row of an (n, features) matrix."""

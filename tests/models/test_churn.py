@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import math
 import sys
 import types
 from typing import Any
@@ -36,7 +35,7 @@ from models.churn import (
     scorer,
     sealed,
 )
-from models.layers import MOST_LOGIT, certainty, probabilities
+from models.layers import certainty, probabilities
 from models.replay_net import ReplayNet
 
 SIZE = len(features.NAMES)
@@ -81,12 +80,7 @@ def probability(learner: Learner, row: np.ndarray) -> float:
         net = learner.core.net
         return float(probabilities(net.logits(row[None]), certainty(net.rows_seen))[0])
     assert isinstance(learner.core, Logistic)
-    logit = logit_of(learner.core.pipeline.predict_proba_one(named(row))[True])
-    return float(probabilities(np.array([logit]), MOST_LOGIT)[0])
-
-
-def logit_of(probability: float) -> float:
-    return math.log(probability / (1 - probability))
+    return float(learner.core.pipeline.predict_proba_one(named(row))[True])
 
 
 both = pytest.mark.parametrize("kind", KINDS)
@@ -114,12 +108,11 @@ def test_one_row_scores_as_in_a_matrix(kind: Kind) -> None:
     assert [built.probability(row) for row in asked] == built.probabilities(np.array(asked))
 
 
-@both
-def test_no_row_makes_it_certain(kind: Kind) -> None:
-    """However far out a row is, the probability leaves room for being wrong."""
-    built = scorer(learned(rows(400), kind).snapshot())
+def test_no_row_makes_a_net_certain() -> None:
+    """However far out a row is, the probability leaves room for being wrong: one in six, after 400 rows."""
+    built = scorer(learned(rows(400)).snapshot())
     asked = [row * scale for row in rows(20, seed=6) for scale in (1e4, -1e4)]
-    assert all(1e-4 < built.probability(row.astype(np.float32)) < 1 - 1e-4 for row in asked)
+    assert all(0.16 < built.probability(row.astype(np.float32)) < 0.84 for row in asked)
 
 
 @both

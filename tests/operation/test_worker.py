@@ -106,14 +106,14 @@ def test_a_new_worker_starts_from_the_last_snapshot(encore):
 
 
 def forge(encore):
-    """Publish the newest snapshot with one weight changed and the checksum left as it was."""
+    """Publish the newest snapshot with one number changed and the checksum left as it was."""
     import asyncio
 
     from streams.admin import publish
 
     newest = [record for record in encore.read("model-snapshots") if record.key == b"churn"][-1]
     sealed = json.loads(newest.value)
-    sealed["snapshot"]["weights"][0] += 1.0
+    sealed["snapshot"]["mean"][0] += 1.0
     asyncio.run(publish(encore.settings, "model-snapshots", b"churn", json.dumps(sealed).encode()))
 
 
