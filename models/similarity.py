@@ -202,6 +202,8 @@ class Snapshot(Struct, frozen=True):
     window: Window
     shrinkage: float
     exponent: float
+    seeds: int
+    rho: float
     rows: list[Row]
     tastes: dict[str, Taste]
 
@@ -309,16 +311,15 @@ class ItemSimilarity(base.Estimator):
 
     def snapshot(self) -> Snapshot:
         """Return all that is known as plain data."""
-        return Snapshot(
-            self.SCHEMA, self.window, self.shrinkage, self.exponent, list(self.rows.values()), dict(self.tastes)
-        )
+        settings = (self.window, self.shrinkage, self.exponent, self.seeds, self.rho)
+        return Snapshot(self.SCHEMA, *settings, list(self.rows.values()), dict(self.tastes))
 
     @classmethod
     def restore(cls, snapshot: Snapshot) -> ItemSimilarity:
         """Rebuild a model that goes on as if it had never stopped."""
         if snapshot.schema != cls.SCHEMA:
             raise ValueError(f"a snapshot of schema {snapshot.schema}, but this version reads {cls.SCHEMA}")
-        model = cls(snapshot.window, snapshot.shrinkage, snapshot.exponent)
+        model = cls(snapshot.window, snapshot.shrinkage, snapshot.exponent, snapshot.seeds, snapshot.rho)
         model.tastes = dict(snapshot.tastes)
         for row in snapshot.rows:
             model.rows[row.course] = row
