@@ -12,6 +12,7 @@ from collections import Counter
 from math import log
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from models import events as ev
@@ -19,7 +20,6 @@ from models import events as ev
 TERMS = 32
 POSTED = 256
 _WORD = re.compile(r"[^\W_]+")
-_FIELDS = {"title": 2.0, "description": 1.0}
 
 
 def terms_of(entry: ev.CoursePublished) -> dict[str, float]:
@@ -30,17 +30,27 @@ def terms_of(entry: ev.CoursePublished) -> dict[str, float]:
         >>> terms_of(entry)
         {'modern': 2.0, 'go': 2.0, '#web dev': 2.0, 'web': 1.0, 'dev': 1.0}
     """
-    counts: Counter[str] = Counter()
-    weighted: dict[str, float] = {}
-    for text, weight in ((entry.title, 2), (entry.description, 1)):
-        for word in words(text):
-            counts[word] += weight
+    counts: Counter[str] = Counter(words(entry.description))
+    for word in words(entry.title):
+        counts[word] += 2
     for label in (*entry.tags, *((entry.category,) if entry.category else ())):
         counts["#" + label.casefold().strip()] += 2
         if len(split := words(label)) > 1:
             counts.update(split)
-    weighted.update({term: float(count) for term, count in counts.items()})
-    return weighted
+    return {term: float(count) for term, count in counts.items()}
+
+
+def revised(entry: ev.CoursePublished, change: ev.CourseChanged) -> ev.CoursePublished:
+    """Return a catalogue entry with a change applied; a field the change leaves out stays as it was.
+
+    Examples:
+        >>> entry = ev.CoursePublished(id="1", course_id="c", time=0.0, title="Go", category="IT")
+        >>> revised(entry, ev.CourseChanged(id="2", course_id="c", time=5.0, title="Go II")).category
+        'IT'
+    """
+    named = ("title", "description", "tags", "category", "price", "lessons")
+    given = {name: value for name in named if (value := getattr(change, name)) is not None}
+    return replace(entry, id=change.id, time=change.time, **given)
 
 
 def words(text: str) -> list[str]:

@@ -202,6 +202,9 @@ class Snapshot(Struct, frozen=True):
     window: Window
     shrinkage: float
     exponent: float
+    seeds: int
+    rho: float
+    now: float
     rows: list[Row]
     tastes: dict[str, Taste]
 
@@ -261,6 +264,7 @@ class ItemSimilarity(base.Estimator):
         """Learn that a person used a course, with a strength of at most what is the most a course can be liked."""
         taste, heard = touched(self.tastes.get(user, Taste()), "", item, person_key(user), time, strength)
         self.tastes[user] = taste
+        self._now = max(self._now, time)
         if heard is not None:
             self.hear(heard)
 
@@ -269,7 +273,7 @@ class ItemSimilarity(base.Estimator):
         old = self.rows.get(heard.course, Row(heard.course))
         row = interacted(old, heard, self.window)
         self.rows[heard.course] = row
-        self._now = max(self._now, row.last, row.landmark)
+        self._now = max(self._now, heard.time)
         for gone in old.near.keys() - row.near.keys():
             self._after[gone].discard(heard.course)
         for come in row.near.keys() - old.near.keys():
@@ -309,20 +313,18 @@ class ItemSimilarity(base.Estimator):
 
     def snapshot(self) -> Snapshot:
         """Return all that is known as plain data."""
-        return Snapshot(
-            self.SCHEMA, self.window, self.shrinkage, self.exponent, list(self.rows.values()), dict(self.tastes)
-        )
+        settings = (self.window, self.shrinkage, self.exponent, self.seeds, self.rho)
+        return Snapshot(self.SCHEMA, *settings, self._now, list(self.rows.values()), dict(self.tastes))
 
     @classmethod
     def restore(cls, snapshot: Snapshot) -> ItemSimilarity:
         """Rebuild a model that goes on as if it had never stopped."""
         if snapshot.schema != cls.SCHEMA:
             raise ValueError(f"a snapshot of schema {snapshot.schema}, but this version reads {cls.SCHEMA}")
-        model = cls(snapshot.window, snapshot.shrinkage, snapshot.exponent)
-        model.tastes = dict(snapshot.tastes)
+        model = cls(snapshot.window, snapshot.shrinkage, snapshot.exponent, snapshot.seeds, snapshot.rho)
+        model.tastes, model._now = dict(snapshot.tastes), snapshot.now
         for row in snapshot.rows:
             model.rows[row.course] = row
-            model._now = max(model._now, row.last, row.landmark)
             for other in row.near:
                 model._after.setdefault(other, set()).add(row.course)
         return model

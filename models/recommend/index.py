@@ -85,8 +85,10 @@ class Index:
         self._move(row.last)
         own = self.number(row.course)
         names = self._heaviest(row) if changed is None else [name for name in changed if name in row.near]
+        others = np.array([self.number(name) for name in names], np.int64)
+        if changed is None and len(lapsed := self._lapsed(own, others)):
+            self._write(own, lapsed, np.zeros((len(lapsed), 3)))
         if names:
-            others = np.array([self.number(name) for name in names], np.int64)
             self._write(own, others, self._scaled(row, names))
         age = row.last - self.landmark
         for kind, (count, life) in enumerate(zip(row.popular, LIVES, strict=True)):
@@ -128,6 +130,13 @@ class Index:
         if len(row.near) <= self.width:
             return list(row.near)
         return sorted(row.near, key=lambda course: row.near[course][0], reverse=True)[: self.width]
+
+    def _lapsed(self, own: int, others: Ints) -> Ints:
+        """Return the neighbours of a line that its row once had and has no more."""
+        line = self.near[own]
+        held = line[(line >= 0) & (self.weight[own, IN] > 0)].astype(np.int64)
+        lapsed: Ints = held[~np.isin(held, others)]
+        return lapsed
 
     def _scaled(self, row: Row, names: list[str]) -> Floats:
         age = row.landmark - self.landmark

@@ -6,6 +6,7 @@ place goes to a course that few have used yet, so that it can be found at all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -139,6 +140,19 @@ def shown(index: Index, content: Content, ranked: Ranked, n: int, surface: Surfa
     rest = ranked.numbers[~np.isin(ranked.numbers, best)]
     rare = rest[index.uses[rest] < RARE]
     return np.append(best[:-1], rare[:1]) if len(rare) else best
+
+
+def is_news(before: Sequence[str], now: Sequence[str], least: float = 0.3) -> bool:
+    """Return whether a list differs enough from the one last told to be told: another first course, or many new ones.
+
+    Examples:
+        >>> is_news(["a", "b", "c", "d"], ["a", "c", "b", "e"]), is_news(["a", "b", "c"], ["b", "a", "c"])
+        (False, True)
+    """
+    if list(before[:1]) != list(now[:1]):
+        return True
+    new = set(now) - set(before)
+    return len(new) >= max(1.0, least * len(now))
 
 
 def varied(content: Content, numbers: Ints, scores: Floats, n: int, relevance: float) -> Ints:

@@ -42,10 +42,11 @@ def of_rows(rows: dict[str, Row], part: int, life: float, now: float, both: bool
     return {name: weight for name, weight in said.items() if weight}
 
 
-def test_an_index_says_what_the_rows_say() -> None:
-    """Use by use or row by row: sums of both halves, and each direction, equal those of the rows."""
-    model = taught(visits(), window=WINDOW)
-    now = 31 * DAY
+@pytest.mark.parametrize("days", [30, 400])
+def test_an_index_says_what_the_rows_say(days: int) -> None:
+    """Use by use or row by row, before and after landmarks moved: both halves together, and each direction."""
+    model = taught(visits(days=days), window=WINDOW)
+    now = days * DAY
     for index in (model.index, read(model.rows, seed=1)):
         together = of_rows(model.rows, 0, WINDOW.half_life, now, both=True)
         assert pairs(index, (IN, OUT), now) == pytest.approx(together, rel=1e-5)
@@ -82,6 +83,26 @@ def test_rows_may_come_in_any_order_and_again() -> None:
         for kind in range(4):
             said = [index.popularity(number, kind, now) for index, number in zip((one, other), numbers, strict=True)]
             assert said[0] == pytest.approx(said[1], rel=1e-9)
+
+
+def test_a_full_line_lets_go_of_others_first() -> None:
+    """When a row comes again with some new neighbours, those it still has keep their places, however light."""
+    index = Index(width=4)
+    for names in ("abcd", "abef"):
+        index.put(Row("x", uses=1, near={name: (float(ord(name)), 0.0, 0.0) for name in names}))
+    line = index.near[index.numbers["x"]]
+    assert {index.names[number] for number in line} == {"a", "b", "e", "f"}
+
+
+def test_what_a_row_let_go_of_weighs_nothing() -> None:
+    """A neighbour that was cut from a row is out of the pair's weight, seen from either side."""
+    index, kept = Index(), {"a": (1.0, 0.5, 0.2), "b": (2.0, 1.0, 0.4)}
+    index.put(Row("x", uses=1, near=kept))
+    index.put(Row("a", uses=1, near={"x": (4.0, 2.0, 1.0)}))
+    index.put(Row("x", uses=2, near={"b": kept["b"]}))
+    together = pairs(index, (IN, OUT), 0.0)
+    assert together == {("x", "b"): 2.0, ("b", "x"): 2.0, ("a", "x"): 4.0, ("x", "a"): 4.0}
+    assert pairs(index, (OUT_ORDER,), 0.0) == {("b", "x"): 1.0, ("x", "a"): 2.0}
 
 
 def test_years_later_everything_is_finite_and_has_faded() -> None:

@@ -173,6 +173,16 @@ def test_a_list_of_few_is_an_example_too() -> None:
     assert net.scores(rows).argmax() == 2
 
 
+def test_a_list_of_one_teaches_nothing() -> None:
+    """Where there was no choice, no weight moves by more than its decay."""
+    net = NetRanker(8)
+    before = [weight.copy() for weight in net.weights]
+    for rows, _ in lists(160, seed=3, size=8):
+        net.hear(rows[:1])
+    moved = max(float(np.abs(weight - old).max()) for weight, old in zip(net.weights, before, strict=True))
+    assert moved < 1e-4
+
+
 def test_a_fixed_share_of_events_is_drawn() -> None:
     """By the hash of the id: about the share asked for, and of a smaller share none that a larger one leaves out."""
     ids = [f"event-{number}" for number in range(4_000)]

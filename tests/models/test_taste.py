@@ -122,3 +122,12 @@ def test_folds_events_of_every_kind(events: list[ev.Event]) -> None:
             assert heard.after > heard.before >= 0.0
             assert heard.new == (course not in before)
     assert {recent.time for recent in taste.recent} <= {event.time for event in events}
+
+
+def test_keys_are_compared_at_their_places() -> None:
+    """Bytes of two neighbouring keys that look like a third one are not it."""
+    shifted = Taste(seen=b"\0" + key_of("a") + b"\0\0\0")
+    for taste, new in ((shifted, True), (Taste(seen=key_of("a")), False)):
+        _, heard = touched(taste, "e", "a", 7, 0.0, 1.0)
+        assert heard is not None
+        assert heard.new is new
