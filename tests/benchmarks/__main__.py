@@ -1,14 +1,13 @@
 """`make bench`: what Encore costs, beside its peers, on this machine.
 
-Seeded; needs a real Kafka (deploy/kafka) and, for part c, the peers' environment. One process is measured on the first
-core, everything else (broker, driver) on the second. A shared machine makes seconds worthless and CPU time dear: compare
-ratios within a run, look at the spread, and at the share of its core that a process had.
+Seeded; needs a real Kafka (deploy/kafka) and, for part c, the peers' environment. One process is measured on the
+first core, everything else (broker, driver) on the second. A shared machine makes seconds worthless and CPU time dear:
+compare ratios within a run, look at the spread, and at the share of its core that a process had.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import subprocess
@@ -58,7 +57,13 @@ def main() -> int:
     report.remark(f"Seed {asked.seed}; {(time.time() - began) / 60:.0f} minutes.")
     print("\n" + report.table())
     if asked.json:
-        about = {"seed": asked.seed, "parts": asked.parts, "quick": asked.quick, "at": began, "machine": platform.platform()}
+        about = {
+            "seed": asked.seed,
+            "parts": asked.parts,
+            "quick": asked.quick,
+            "at": began,
+            "machine": platform.platform(),
+        }
         report.write(asked.json, about)
     return 0
 
@@ -106,8 +111,6 @@ def _asked() -> argparse.Namespace:
         parser.error(f"parts are {', '.join(PARTS)}")
     return asked
 
-
-__all__ = ["json", "main"]
 
 if __name__ == "__main__":
     sys.exit(main())

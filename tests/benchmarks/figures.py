@@ -69,14 +69,21 @@ class Report:
         head = ("", "what", "median", "least", "greatest", "n", "unit", "goal", "")
         rows = [head, *(self._row(figure) for figure in self.figures.values())]
         widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-        lines = ["  ".join(_set(cell, width, i) for i, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]
+        lines = [
+            "  ".join(_set(cell, width, i) for i, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip()
+            for row in rows
+        ]
         lines.insert(1, "-" * max(map(len, lines)))
         return "\n".join([*lines, "", *self.remarks])
 
     def write(self, file: Path, about: dict[str, Any]) -> None:
         """Write everything as JSON."""
         figures = [
-            {**{name: getattr(one, name) for name in one.__struct_fields__}, "median": one.median, "verdict": one.verdict}
+            {
+                **{name: getattr(one, name) for name in one.__struct_fields__},
+                "median": one.median,
+                "verdict": one.verdict,
+            }
             for one in self.figures.values()
         ]
         file.write_text(json.dumps({**about, "figures": figures, "remarks": self.remarks}, indent=1) + "\n")
@@ -84,7 +91,16 @@ class Report:
     def _row(self, one: Figure) -> tuple[str, ...]:
         goal = "" if one.goal is None else ("≥ " if one.more else "≤ ") + number(one.goal)
         spread = (number(min(one.values)), number(max(one.values)))
-        return (one.part, one.what, number(one.median), *spread, str(len(one.values)), one.unit, goal, one.verdict + one.note)
+        return (
+            one.part,
+            one.what,
+            number(one.median),
+            *spread,
+            str(len(one.values)),
+            one.unit,
+            goal,
+            one.verdict + one.note,
+        )
 
 
 def number(value: float) -> str:

@@ -42,12 +42,16 @@ def measured(broker: Kafka, cores: Cores, seed: int, people: int, rate: float, s
     crowd = Crowd(seed, start=float(int(time.time())))
     log = list(itertools.islice(crowd.log(people), int(rate * (seconds + WARM_UP)) + 1))
     day = 86_400.0 * (seconds + WARM_UP) / (log[-1].time - log[0].time)
+    crowd.day = day
     changed = {"clock": "wall", "expiry": "wall", "wake_every": day, "lateness": LATENESS, "tick_every": 1.0}
     with Stage(broker, cores, crowd, **changed) as stage:
         _stamped_by_broker(stage)
         stage.settle(people)
         with stage.worker() as worker:
             worker.ready()
+            while worker.figures.sum("encore_ticks_total") < stage.partitions:
+                worker.check()
+                time.sleep(0.1)
             sent, busy, pace = _sent(stage, worker, log, rate, seconds)
             time.sleep(3.0)
         delays = sorted(_delays(stage, sent))
@@ -60,7 +64,7 @@ def measured(broker: Kafka, cores: Cores, seed: int, people: int, rate: float, s
 def _sent(
     stage: Stage, worker: Measured, log: list[Happening], rate: float, seconds: float
 ) -> tuple[dict[tuple[str, float], float], float, float]:
-    """Send the log at a rate; return when each event was sent after the warm-up, the worker's load, and the real rate."""
+    """Send the log at a rate; return when each event after the warm-up was sent, the worker's load, the real rate."""
     producer = Producer({"bootstrap.servers": stage.broker.bootstrap, "linger.ms": 2, "acks": "1"})
     topic, partitions = stage.settings.prefix + topics.EVENTS, stage.partitions
     sent: dict[tuple[str, float], float] = {}
@@ -93,7 +97,9 @@ def at(value: bytes, moment: float) -> bytes:
 
 def _delays(stage: Stage, sent: dict[tuple[str, float], float]) -> list[float]:
     """Return how long after its event each alert that an event caused stood in its topic, by the broker's clock."""
-    consumer = Consumer({"bootstrap.servers": stage.broker.bootstrap, "group.id": "latency", "enable.partition.eof": True})
+    consumer = Consumer(
+        {"bootstrap.servers": stage.broker.bootstrap, "group.id": "latency", "enable.partition.eof": True}
+    )
     topic = stage.settings.prefix + topics.ALERTS
     consumer.assign([TopicPartition(topic, place, 0) for place in range(stage.partitions)])
     delays, open_ = list[float](), stage.partitions

@@ -20,5 +20,7 @@ def run(report: Report, cores: Cores, seed: int, cold: int, rounds: int) -> None
             run = subprocess.run(command, cwd=rig.CHECKOUT, env=environment, capture_output=True, text=True, check=True)
         found = json.loads(run.stdout)
         report.add("e", "a person's value", "bytes", found["value"], more=False)
-        report.add("e", "memory a person, cold (key, value, due-queue)", "bytes", found["cold"], more=False, goal=1_500.0)
+        report.add(
+            "e", "memory a person, cold (key, value, due-queue)", "bytes", found["cold"], more=False, goal=1_500.0
+        )
         report.add("e", "memory a person more, hot", "bytes", found["hot"], more=False)

@@ -146,9 +146,7 @@ class Figures:
 
 def total(figures: Mapping[str, float], name: str, wanted: str = "") -> float:
     """Return a figure summed over its labels."""
-    return sum(
-        value for key, value in figures.items() if (key == name or key.startswith(name + "{")) and wanted in key
-    )
+    return sum(value for key, value in figures.items() if (key == name or key.startswith(name + "{")) and wanted in key)
 
 
 @contextlib.contextmanager
@@ -182,7 +180,13 @@ def fill(bootstrap: str, topic: str, records: Iterable[Outgoing], headers: Any =
     """
     failed: list[Any] = []
     settings = {"bootstrap.servers": bootstrap, "linger.ms": 50, "batch.size": 1 << 19, "acks": "1"}
-    producer = Producer({**settings, "queue.buffering.max.messages": 400_000, "on_delivery": lambda error, _: failed.append(error) if error else None})
+    producer = Producer(
+        {
+            **settings,
+            "queue.buffering.max.messages": 400_000,
+            "on_delivery": lambda error, _: failed.append(error) if error else None,
+        }
+    )
     number = -1
     for number, one in enumerate(records):
         more = {"headers": headers(number)} if headers else {}

@@ -27,7 +27,13 @@ def run(report: Report, cores: Cores, crowd: Crowd, people: int, events: int, ro
                     _told(report, engine, _pace(stage, engine, python or "", people, events))
     for peer in PEERS:
         goal = GOALS[peer]
-        report.ratio("c", f"encore to {peer}, events a CPU second", "encore: events/s of a core's own second", f"{peer}: events/s of a core's own second", goal)
+        report.ratio(
+            "c",
+            f"encore to {peer}, events a CPU second",
+            "encore: events/s of a core's own second",
+            f"{peer}: events/s of a core's own second",
+            goal,
+        )
         report.ratio("c", f"encore to {peer}, events/s", "encore", peer)
 
 
@@ -37,7 +43,7 @@ def _pace(stage: Stage, engine: str, python: str, people: int, events: int) -> P
         stage.settle(people)
         stage.log(people, events)
         return applied(stage, events)
-    peers.fill(stage, peers.seeded_log(stage, people, events))
+    peers.fill(stage, people, events)
     with Peer(stage, engine, python) as peer:
         peer.watch(peer.applied, events * NEARLY)
         return rig.pace(peer.own(), events * WARM, events * 2.0)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-import time
 from collections.abc import Iterator
 
-from streams import topics
 from tests.benchmarks import latency, rig
 from tests.benchmarks.figures import Report
 from tests.benchmarks.rig import Cores, Outgoing, Pace
 from tests.benchmarks.stage import INPUT, Stage
 from tests.benchmarks.workload import Crowd, Happening
-from tests.brokers import Kafka, RealKafka
+from tests.brokers import RealKafka
 
 WARM, NEARLY = 0.1, 0.95
 """A run is measured between these shares of its events: neither its start nor its end is in it."""
@@ -39,7 +38,10 @@ def under_load(report: Report, cores: Cores, seed: int, people: int, rate: float
         delays = latency.measured(broker, cores, seed, people, rate, seconds)
     report.add("b", "p50 from event to decision", "ms", delays.p50 * 1e3, more=False)
     report.add("b", "p99 from event to decision", "ms", delays.p99 * 1e3, more=False, goal=100.0)
-    report.remark(f"Latency at {delays.rate:,.0f} events/s over {seconds:.0f} s: {delays.count} decisions, slowest {delays.worst * 1e3:.0f} ms; the worker had {delays.busy:.0%} of a core.")
+    report.remark(
+        f"Latency at {delays.rate:,.0f} events/s over {seconds:.0f} s: {delays.count} decisions, slowest "
+        f"{delays.worst * 1e3:.0f} ms; the worker had {delays.busy:.0%} of a core."
+    )
 
 
 def applied(stage: Stage, events: int) -> Pace:
@@ -96,9 +98,8 @@ def ingest(report: Report, cores: Cores, crowd: Crowd, people: int, events: int,
                 rig.fill(broker.bootstrap, stage.settings.prefix + INPUT, _unkeyed(log, stage.partitions))
                 with stage.worker() as worker:
                     worker.ready()
-                    agent = 'agent="ingest"'
                     samples = worker.watch(
-                        lambda found=worker.figures: found.sum("encore_records_total", agent), events * NEARLY
+                        functools.partial(worker.figures.sum, "encore_records_total", 'agent="ingest"'), events * NEARLY
                     )
                     _told(report, "g", "ingest", rig.pace(samples, events * WARM, events * 2.0), 100_000.0)
 
@@ -115,6 +116,3 @@ def _told(report: Report, part: str, what: str, pace: Pace, goal: float | None =
     report.add(part, f"{what}: events/s of a core's own second", "events/s", 1e6 / pace.cpu)
     report.add(part, f"{what}: share of its core that it had", "%", pace.busy * 100)
     report.add(part, f"{what}: memory", "MB", pace.rss / 1e6, more=False)
-
-
-__all__ = ["Kafka", "catch_up", "grow", "ingest", "recover", "time", "topics", "under_load"]

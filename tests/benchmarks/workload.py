@@ -2,7 +2,8 @@
 
 Everything follows from the seed. How much work an event causes is set by a few proportions, which are a learning
 platform's usual ones: a person has about five events on a day within the look-back (the click logs of the Open
-University have four to five), in visits of a dozen; somebody active is scored once a visit and at money; the silent once a day.
+University have four to five), in visits of a dozen; somebody active is scored once a visit and at money, the silent
+once a day.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterator
-from random import Random
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,11 +66,12 @@ def nobody() -> Person:
 
 # -- what people do ---------------------------------------------------------------------------------------------------
 
+_LESSON = ',"course_id":"{course}","lesson_id":"{course}/{lesson}","progress":{part}'
 _SHARES: tuple[tuple[float, str, str], ...] = (
-    (0.34, "lesson_progress", ',"course_id":"{course}","lesson_id":"{course}/{lesson}","progress":{part},"minutes":{minutes}'),
+    (0.34, "lesson_progress", _LESSON + ',"minutes":{minutes}'),
     (0.18, "page_view", ',"page":"/courses/{course}/lessons/{lesson}"'),
     (0.10, "course_view", ',"course_id":"{course}"'),
-    (0.09, "lesson_completed", ',"course_id":"{course}","lesson_id":"{course}/{lesson}","progress":{part}'),
+    (0.09, "lesson_completed", _LESSON),
     (0.08, "exercise", ',"course_id":"{course}","score":{part}'),
     (0.05, "search", ',"query":"introduction to {course}"'),
     (0.04, "like", ',"course_id":"{course}"'),
@@ -133,12 +135,14 @@ class Crowd:
 
     Attributes:
         start: when the log begins, in seconds since 1970 UTC.
+        day: seconds between two wakes of a person; whoever makes time denser makes it shorter.
         snapshot: the model as it is published.
         world: what decides: rules, that model, that campaign.
     """
 
     def __init__(self, seed: int, start: float = START, rules: Rules | None = None, kinds: int = KINDS) -> None:
         self.start = start
+        self.day = DAY
         self._seed = seed
         self._rules = rules or Rules()
         self.campaign = campaigns.read(CAMPAIGN)
@@ -156,7 +160,11 @@ class Crowd:
         """Return somebody as they stand when the log begins: no due work is left undone."""
         kind = self._kinds[number % len(self._kinds)]
         name = name_of(number)
-        grid = kind.ledger.grid if kind.ledger.grid == NEVER else next_wake(name, self.start, self._rules)
+        grid = (
+            kind.ledger.grid
+            if kind.ledger.grid == NEVER
+            else next_wake(name, self.start, replace(self._rules, wake_every=self.day))
+        )
         return replace(kind, id=name, ledger=replace(kind.ledger, grid=grid, done=self.start))
 
     def log(self, people: int) -> Iterator[Happening]:
@@ -180,7 +188,9 @@ class Crowd:
         platform, begins = Platform(rng), self.start - HISTORY * DAY
         leaves = self.start if rng.random() < 0.6 else begins + rng.random() * HISTORY * DAY
         at, said = begins + rng.random() * 14 * DAY, list[Happening]()
-        said += [platform.write(number, at, "signup"), platform.write(number, at, "consent_given")][: rng.choice((1, 2, 2))]
+        said += [platform.write(number, at, "signup"), platform.write(number, at, "consent_given")][
+            : rng.choice((1, 2, 2))
+        ]
         rate = float(self._paces[number]) / DAY
         while (at := at + 60 + rng.expovariate(rate)) < leaves:
             said += platform.visit(number, at)
@@ -188,7 +198,9 @@ class Crowd:
         if leaves < self.start:
             self._paces[number] *= 0.05
         world = World(rules=self._rules)
-        person, outputs = lived(Person(name_of(number)), [ev.decode(one.value) for one in said if one.time < self.start], self.start, world)
+        person, outputs = lived(
+            Person(name_of(number)), [ev.decode(one.value) for one in said if one.time < self.start], self.start, world
+        )
         return person, [output for output in outputs if isinstance(output, Example)]
 
     def _known(self, person: Person) -> Person:
