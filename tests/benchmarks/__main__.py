@@ -85,6 +85,7 @@ def _measure(part: str, report: Report, cores: Cores, crowd: Crowd, size: Size, 
         working.grow(report, cores, crowd, size.sizes, size.partitions, size.events // 2)
     elif part == "g":
         working.ingest(report, cores, crowd, size.people, size.events, size.rounds)
+        working.replay(report, cores, crowd, size.people // 5, size.events, size.rounds)
 
 
 def _about(report: Report, cores: Cores, asked: argparse.Namespace) -> None:

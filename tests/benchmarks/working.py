@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
+import tempfile
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from tests.benchmarks import latency, rig
 from tests.benchmarks.figures import Report
-from tests.benchmarks.rig import Cores, Outgoing, Pace
+from tests.benchmarks.rig import Cores, Engine, Outgoing, Pace, Sample
 from tests.benchmarks.stage import INPUT, Stage
-from tests.benchmarks.workload import Crowd, Happening
+from tests.benchmarks.workload import CAMPAIGN, Crowd, Happening
 from tests.brokers import RealKafka
 
 WARM, NEARLY = 0.1, 0.95
 """A run is measured between these shares of its events: neither its start nor its end is in it."""
+START = 2_000
+"""Events of the replay that is taken off from another: what starting costs."""
 
 
 def catch_up(report: Report, cores: Cores, crowd: Crowd, people: int, events: int, rounds: int) -> float:
@@ -102,6 +108,39 @@ def ingest(report: Report, cores: Cores, crowd: Crowd, people: int, events: int,
                         functools.partial(worker.figures.sum, "encore_records_total", 'agent="ingest"'), events * NEARLY
                     )
                     _told(report, "g", "ingest", rig.pace(samples, events * WARM, events * 2.0), 100_000.0)
+
+
+def replay(report: Report, cores: Cores, crowd: Crowd, people: int, events: int, rounds: int) -> None:
+    """(g) `encore replay` over a file: everything on and no broker; its start is taken off by a short file's run."""
+    with tempfile.TemporaryDirectory(prefix="encore-bench-") as folder:
+        log = [one.value for one in itertools.islice(crowd.log(people), events)]
+        model, few, all_ = (Path(folder) / name for name in ("model", "few.jsonl", "all.jsonl"))
+        model.write_bytes(crowd.snapshot)
+        few.write_bytes(b"\n".join(log[:START]) + b"\n")
+        all_.write_bytes(b"\n".join(log) + b"\n")
+        for _ in range(rounds):
+            start, whole = (_replayed(cores, file, model, Path(folder)) for file in (few, all_))
+            seconds, cpu = whole.at - start.at, whole.cpu - start.cpu
+            _told(
+                report,
+                "g",
+                "replay",
+                Pace((events - START) / seconds, cpu / (events - START) * 1e6, cpu / seconds, whole.rss),
+                60_000.0,
+            )
+
+
+def _replayed(cores: Cores, file: Path, model: Path, folder: Path) -> Sample:
+    """Return what a replay took: its seconds, its CPU time, its memory."""
+    command = [rig.python(), "-m", "streams", "replay", str(file), "--model", str(model), "--campaign", str(CAMPAIGN)]
+    environment = {**os.environ, "PYTHONPATH": str(rig.CHECKOUT)}
+    with Engine([*command, "--json"], environment, cores, folder / "log") as engine:
+        status, usage = os.wait4(engine.process.pid, 0)[1:]
+        engine.process.returncode = os.waitstatus_to_exitcode(status)
+        took = time.monotonic() - engine.began
+    if status:
+        raise RuntimeError(f"the replay failed:\n{(folder / 'log').read_text()[-2_000:]}")
+    return Sample(0, took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1_024)
 
 
 def _unkeyed(log: Iterator[Happening], partitions: int) -> Iterator[Outgoing]:
