@@ -36,12 +36,12 @@ class Delays(NamedTuple):
     busy: float
 
 
-def measured(broker: Kafka, cores: Cores, seed: int, people: int, rate: float, seconds: float) -> Delays:
+def measured(broker: Kafka, cores: Cores, seed: int, model: str, people: int, rate: float, seconds: float) -> Delays:
     """Send so many events a second for a while, and measure what is decided because of them.
 
     People wake as often for an event as in a backlog: what a day is there, is as much shorter here as time is denser.
     """
-    crowd = Crowd(seed, start=float(int(time.time())))
+    crowd = Crowd(seed, start=float(int(time.time())), model=model)
     log = list(itertools.islice(crowd.log(people), int(rate * (seconds + WARM_UP)) + 1))
     day = 86_400.0 * (seconds + WARM_UP) / (log[-1].time - log[0].time)
     crowd.day = day

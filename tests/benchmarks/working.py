@@ -7,6 +7,7 @@ import itertools
 import os
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,10 +39,10 @@ def catch_up(report: Report, cores: Cores, crowd: Crowd, people: int, events: in
     return report.figures["b", "catching up"].median
 
 
-def under_load(report: Report, cores: Cores, seed: int, people: int, rate: float, seconds: float) -> None:
+def under_load(report: Report, cores: Cores, asked: Namespace, people: int, rate: float, seconds: float) -> None:
     """(b) Time from event to decision at a rate, live."""
     with RealKafka() as broker:
-        delays = latency.measured(broker, cores, seed, people, rate, seconds)
+        delays = latency.measured(broker, cores, asked.seed, asked.model, people, rate, seconds)
     report.add("b", "p50 from event to decision", "ms", delays.p50 * 1e3, more=False)
     report.add("b", "p99 from event to decision", "ms", delays.p99 * 1e3, more=False, goal=100.0)
     report.remark(

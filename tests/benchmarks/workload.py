@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -140,7 +141,9 @@ class Crowd:
         world: what decides: rules, that model, that campaign.
     """
 
-    def __init__(self, seed: int, start: float = START, rules: Rules | None = None, kinds: int = KINDS) -> None:
+    def __init__(
+        self, seed: int, start: float = START, rules: Rules | None = None, kinds: int = KINDS, model: str = "logistic"
+    ) -> None:
         self.start = start
         self.day = DAY
         self._seed = seed
@@ -149,7 +152,7 @@ class Crowd:
         rng = Random(f"lives {seed}")
         self._paces = _paces(kinds, rng)
         lives = [self._life(number, rng) for number in range(kinds)]
-        learner = Learner()
+        learner = _learner(model)
         for row in sorted((row for _, rows in lives for row in rows), key=lambda row: row.time):
             learner.learn(features.array(row.x), row.churned)
         self.snapshot = churn.sealed(learner.snapshot(0))
@@ -214,6 +217,16 @@ class Crowd:
         tier = ("low", "medium", "high")[(probability >= self._rules.medium) + (probability >= self._rules.high)]
         since = self.start - DAY * (1 + len(person.id) % 3)
         return replace(person, ledger=replace(ledger, tier=tier, tier_since=since, probability=probability))
+
+
+def models() -> tuple[str, ...]:
+    """Return the kinds of models that this version can score with."""
+    return ("logistic", "net") if "kind" in signature(Learner).parameters else ("logistic",)
+
+
+def _learner(kind: str) -> Learner:
+    chosen: Any = Learner
+    return chosen(kind) if len(models()) > 1 else chosen()
 
 
 def lived(person: Person, events: list[Any], until: float, world: World) -> tuple[Person, list[Any]]:
