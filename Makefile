@@ -5,8 +5,12 @@ BIN := .venv/bin
 SOURCE ?= simulation
 FOREVER ?=
 SEED ?= 1
+PARTS ?= a,b,c,d,e,f,g
+QUICK ?=
+JSON ?=
+MODEL ?= logistic
 
-.PHONY: demo test lint lock clean help
+.PHONY: demo test lint lock bench clean help
 
 help:  ## show this
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -22,14 +26,20 @@ lint: .venv/development  ## what reads the code: ruff and mypy
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+bench: .venv/development $(if $(findstring c,$(PARTS)),.venv-peers/ready)  ## what it costs, beside its peers (PARTS=a,c MODEL=net QUICK=1 JSON=FILE)
+	@$(BIN)/python -m tests.benchmarks --seed $(SEED) --parts $(PARTS) --model $(MODEL) $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))
+
 lock: .venv/development  ## renew the pins
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		pyproject.toml --group build -o requirements.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		pyproject.toml --group build --group dev -c requirements.txt -o requirements-dev.txt
+	sed -n '/^confluent-kafka/d; /^[a-z]/s/ \\$$//p' requirements.txt >.venv/ours.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		tests/benchmarks/peers.in -c .venv/ours.txt -o tests/benchmarks/peers.txt
 
 clean:  ## remove what was installed and built
-	rm -rf .venv build *.egg-info deploy/kafka/jars deploy/kafka/target
+	rm -rf .venv .venv-peers build *.egg-info deploy/kafka/jars deploy/kafka/target
 
 .venv/runtime: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Encore needs Python 3.11 or newer: make PYTHON=python3.12")'
@@ -41,4 +51,11 @@ clean:  ## remove what was installed and built
 
 .venv/development: .venv/runtime requirements-dev.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# The peers of `make bench`: they want other versions than we do.
+.venv-peers/ready: tests/benchmarks/peers.txt
+	@echo "installing the peers into .venv-peers (once; about a minute)"
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r tests/benchmarks/peers.txt
 	@touch $@

@@ -1,14 +1,13 @@
 """`make bench`: what Encore costs, beside its peers, on this machine.
 
-Seeded; needs a real Kafka (deploy/kafka) and, for part c, the peers' environment. One process is measured on the first
-core, everything else (broker, driver) on the second. A shared machine makes seconds worthless and CPU time dear: compare
-ratios within a run, look at the spread, and at the share of its core that a process had.
+Seeded; needs a real Kafka (deploy/kafka) and, for part c, the peers' environment. One process is measured on the
+first core, everything else (broker, driver) on the second. A shared machine makes seconds worthless and CPU time dear:
+compare ratios within a run, look at the spread, and at the share of its core that a process had.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import subprocess
@@ -19,7 +18,7 @@ from pathlib import Path
 from tests.benchmarks import memory_of, micro, rig, versus, working
 from tests.benchmarks.figures import Report
 from tests.benchmarks.rig import Cores
-from tests.benchmarks.workload import Crowd
+from tests.benchmarks.workload import Crowd, models
 from tests.brokers import available
 
 PARTS = "abcdefg"
@@ -51,16 +50,17 @@ def main() -> int:
     began = time.time()
     os.sched_setaffinity(0, cores.others)
     _about(report, cores, asked)
-    crowd = Crowd(asked.seed)
+    crowd = Crowd(asked.seed, model=asked.model)
     for part in asked.parts:
         print(f"({part})", flush=True)
         _measure(part, report, cores, crowd, size, asked)
-    report.remark(f"Seed {asked.seed}; {(time.time() - began) / 60:.0f} minutes.")
+    report.remark(f"Seed {asked.seed}, model {asked.model}; {(time.time() - began) / 60:.0f} minutes.")
     print("\n" + report.table())
     if asked.json:
         about = {
             "seed": asked.seed,
             "parts": asked.parts,
+            "model": asked.model,
             "quick": asked.quick,
             "at": began,
             "machine": platform.platform(),
@@ -75,7 +75,7 @@ def _measure(part: str, report: Report, cores: Cores, crowd: Crowd, size: Size, 
             micro.run(report, crowd, size.micro, max(3, size.rounds))
     elif part == "b":
         rate = working.catch_up(report, cores, crowd, size.people, size.events, size.rounds)
-        working.under_load(report, cores, asked.seed, size.people, 0.7 * rate, size.seconds)
+        working.under_load(report, cores, asked, size.people, 0.7 * rate, size.seconds)
     elif part == "c":
         versus.run(report, cores, crowd, size.people, size.events // 2, size.rounds)
     elif part == "d":
@@ -86,6 +86,7 @@ def _measure(part: str, report: Report, cores: Cores, crowd: Crowd, size: Size, 
         working.grow(report, cores, crowd, size.sizes, size.partitions, size.events // 2)
     elif part == "g":
         working.ingest(report, cores, crowd, size.people, size.events, size.rounds)
+        working.replay(report, cores, crowd, size.people // 5, size.events, size.rounds)
 
 
 def _about(report: Report, cores: Cores, asked: argparse.Namespace) -> None:
@@ -105,6 +106,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--parts", default=PARTS, help="which parts, such as a,c (all)")
     parser.add_argument("--quick", action="store_true", help="little of everything: to see that it runs")
     parser.add_argument("--seed", type=int, default=1, help="of people and log (1)")
+    parser.add_argument("--model", choices=models(), default="logistic", help="what scores (logistic)")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     asked = parser.parse_args()
     asked.parts = [part for part in asked.parts if part.isalpha()]
@@ -112,8 +114,6 @@ def _asked() -> argparse.Namespace:
         parser.error(f"parts are {', '.join(PARTS)}")
     return asked
 
-
-__all__ = ["json", "main"]
 
 if __name__ == "__main__":
     sys.exit(main())

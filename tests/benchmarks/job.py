@@ -66,7 +66,7 @@ class Progress:
     """Writes down now and then how many events were applied, and at what cost so far."""
 
     def __init__(self, file: str) -> None:
-        self._file = Path(file).open("a", buffering=1)
+        self._file = Path(file)
         self._events = 0
         self._next = 0.0
         self._asked = 0
@@ -83,7 +83,8 @@ class Progress:
         now = time.monotonic()
         if now >= self._next:
             self._next = now + 0.25
-            self._file.write(json.dumps([self._events, now, time.process_time()]) + "\n")
+            with self._file.open("a") as file:
+                file.write(json.dumps([self._events, now, time.process_time()]) + "\n")
 
 
 class Due:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import orjson
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
+from models import events as ev
 from streams import admin, topics
 from streams.topics import partition_of
 from tests.benchmarks import workload
@@ -24,7 +26,7 @@ LATENESS = 5.0
 
 
 class Delays(NamedTuple):
-    """Seconds from an event being sent to its decision being in its topic; the rate; the worker's share of its core."""
+    """Seconds from an event in the log to its decision in its topic; the rate; the share of its core the worker had."""
 
     p50: float
     p99: float
@@ -34,20 +36,24 @@ class Delays(NamedTuple):
     busy: float
 
 
-def measured(broker: Kafka, cores: Cores, seed: int, people: int, rate: float, seconds: float) -> Delays:
+def measured(broker: Kafka, cores: Cores, seed: int, model: str, people: int, rate: float, seconds: float) -> Delays:
     """Send so many events a second for a while, and measure what is decided because of them.
 
     People wake as often for an event as in a backlog: what a day is there, is as much shorter here as time is denser.
     """
-    crowd = Crowd(seed, start=float(int(time.time())))
+    crowd = Crowd(seed, start=float(int(time.time())), model=model)
     log = list(itertools.islice(crowd.log(people), int(rate * (seconds + WARM_UP)) + 1))
     day = 86_400.0 * (seconds + WARM_UP) / (log[-1].time - log[0].time)
+    crowd.day = day
     changed = {"clock": "wall", "expiry": "wall", "wake_every": day, "lateness": LATENESS, "tick_every": 1.0}
     with Stage(broker, cores, crowd, **changed) as stage:
         _stamped_by_broker(stage)
         stage.settle(people)
         with stage.worker() as worker:
             worker.ready()
+            while worker.figures.sum("encore_ticks_total") < stage.partitions:
+                worker.check()
+                time.sleep(0.1)
             sent, busy, pace = _sent(stage, worker, log, rate, seconds)
             time.sleep(3.0)
         delays = sorted(_delays(stage, sent))
@@ -59,11 +65,14 @@ def measured(broker: Kafka, cores: Cores, seed: int, people: int, rate: float, s
 
 def _sent(
     stage: Stage, worker: Measured, log: list[Happening], rate: float, seconds: float
-) -> tuple[dict[tuple[str, float], float], float, float]:
-    """Send the log at a rate; return when each event was sent after the warm-up, the worker's load, and the real rate."""
+) -> tuple[set[tuple[str, float]], float, float]:
+    """Send the log at a rate; return which events were sent after the warm-up, the worker's load, the real rate."""
     producer = Producer({"bootstrap.servers": stage.broker.bootstrap, "linger.ms": 2, "acks": "1"})
     topic, partitions = stage.settings.prefix + topics.EVENTS, stage.partitions
-    sent: dict[tuple[str, float], float] = {}
+    for place in range(partitions):  # whoever is not connected yet would send a burst once they are
+        producer.produce(topic, ev.encode(ev.Tick(time=time.time())), None, place)
+    producer.flush()
+    sent = set[tuple[str, float]]()
     began, done, before, measured_from = time.time(), 0, None, 0
     while (elapsed := time.time() - began) < seconds + WARM_UP and done < len(log):
         if before is None and elapsed >= WARM_UP:
@@ -73,7 +82,7 @@ def _sent(
             key = name.encode()
             producer.produce(topic, at(one.value, now), key, partition_of(key, partitions))
             if before is not None:
-                sent[name, now] = now
+                sent.add((name, now))
         done = max(done, min(len(log), int(elapsed * rate)))
         producer.poll(0)
         time.sleep(STEP)
@@ -91,24 +100,29 @@ def at(value: bytes, moment: float) -> bytes:
     return b"%s%.3f%s" % (value[:begin], moment, value[end if end >= 0 else len(value) - 1 :])
 
 
-def _delays(stage: Stage, sent: dict[tuple[str, float], float]) -> list[float]:
-    """Return how long after its event each alert that an event caused stood in its topic, by the broker's clock."""
+def _delays(stage: Stage, sent: set[tuple[str, float]]) -> list[float]:
+    """Return how long after its event each alert that an event caused stood in its topic, both by the broker's clock.
+
+    So what the sender takes is not in it, but the worker's fetch is, and all until others can read the alert.
+    """
+    appended = {name: at for name, at in _read(stage, topics.EVENTS) if name in sent}
+    return [at - appended[name] for name, at in _read(stage, topics.ALERTS) if name in appended]
+
+
+def _read(stage: Stage, topic: str) -> Iterator[tuple[tuple[str, float], float]]:
+    """Yield whom and which moment a topic's records are about, and when the broker took them."""
     consumer = Consumer(
         {"bootstrap.servers": stage.broker.bootstrap, "group.id": "latency", "enable.partition.eof": True}
     )
-    topic = stage.settings.prefix + topics.ALERTS
-    consumer.assign([TopicPartition(topic, place, 0) for place in range(stage.partitions)])
-    delays, open_ = list[float](), stage.partitions
-    while open_ and (message := consumer.poll(30.0)) is not None:
+    consumer.assign([TopicPartition(stage.settings.prefix + topic, place, 0) for place in range(stage.partitions)])
+    left = stage.partitions
+    while left and (message := consumer.poll(30.0)) is not None:
         if message.error():
-            open_ -= 1
+            left -= 1
             continue
-        alert = orjson.loads(message.value() or b"")
-        moment = sent.get((alert["user_id"], alert["time"]))
-        if moment is not None:
-            delays.append(message.timestamp()[1] / 1000.0 - moment)
+        about = orjson.loads(message.value() or b"")
+        yield (about.get("user_id", ""), about["time"]), message.timestamp()[1] / 1000.0
     consumer.close()
-    return delays
 
 
 def _stamped_by_broker(stage: Stage) -> None:

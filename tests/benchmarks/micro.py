@@ -53,7 +53,8 @@ def _steps(
     alive = alive * (CHUNK * 20 // len(alive) + 1)
     acts, moments = [person.activity for person in alive], [now] * CHUNK
     starts = range(0, len(alive) - CHUNK + 1, CHUNK)
-    rows = [features.rows(acts[i : i + CHUNK], moments, horizon) for i in starts]
+    chunks = [acts[i : i + CHUNK] for i in starts]
+    rows = [features.rows(some, moments, horizon) for some in chunks]
     events = [(people[one.number], event) for one, event in zip(log, decoded, strict=True)]
     records = [(one.value, one.time, workload.name_of(one.number).encode()) for one in log]
     places = [partition_of(key, 16) for _, _, key in records]
@@ -65,19 +66,35 @@ def _steps(
         for (value, at, key), place in zip(records, places, strict=True):
             codec.of_person(codec.read(value, at, 900_000, 300.0), key, place, 16)
 
+    def fold() -> None:
+        for person, event in events:
+            activity.fold(person.activity, event, ev.kind_of(event) in active)
+
+    def wake() -> None:
+        for person, due in wakes:
+            retention.begin_wake(person, due, world)
+
+    def one() -> None:
+        for known in acts:
+            one_row.row(known, now, horizon)
+
+    def decide() -> None:
+        for person in alive:
+            offers.decide("contact", person.id, person.ledger, world.campaign, now, False)
+
     wakes = [(person, person.ledger.grid) for person in alive]
     n, m = len(records), len(starts) * CHUNK
     return [
         ("decode and check an event", n, decode),
-        ("fold it into the activity", n, lambda: [activity.fold(p.activity, e, ev.kind_of(e) in active) for p, e in events]),
+        ("fold it into the activity", n, fold),
         ("step: all of an event but its score", n, lambda: [retention.begin_step(p, e, world) for p, e in events]),
-        ("wake: all of a wake but its score", len(wakes), lambda: [retention.begin_wake(p, d, world) for p, d in wakes]),
-        (f"features, {CHUNK} rows together", m, lambda: [features.rows(acts[i : i + CHUNK], moments, horizon) for i in starts]),
+        ("wake: all of a wake but its score", len(wakes), wake),
+        (f"features, {CHUNK} rows together", m, lambda: [features.rows(a, moments, horizon) for a in chunks]),
         ("features, one row alone", len(acts), lambda: [features.row(a, now, horizon) for a in acts]),
-        ("features, one row in plain Python (what the peers use)", len(acts), lambda: [one_row.row(a, now, horizon) for a in acts]),
+        ("features, one row in plain Python, for the peers", len(acts), one),
         (f"score, {CHUNK} rows together", m, lambda: [model.logits(r) for r in rows]),
         ("score, one row alone", CHUNK * 5, lambda: [model.probability(row) for r in rows[:5] for row in r]),
-        ("decide on an action", len(alive), lambda: [offers.decide("contact", p.id, p.ledger, world.campaign, now, False) for p in alive]),
+        ("decide on an action", len(alive), decide),
         ("encode a person", len(envelopes), lambda: [env.seal(e, 1, rules) for e in envelopes]),
         ("decode a person", len(sealed), lambda: [env.unseal(value) for value in sealed]),
         ("look at a sealed person's prefix", len(sealed), lambda: [env.peek(value) for value in sealed]),
@@ -101,8 +118,8 @@ def proportions(report: Report, crowd: Crowd, people: list[Person], decoded: lis
     said = ", ".join(f"{value} {name}" for name, value in share.items() if name != "events")
     days = (decoded[-1].time - crowd.start) / activity.DAY
     report.remark(
-        f"Of 100 events: {said}. {len(people)} people, {len(decoded) / len(people) / days:.1f} events a person and day; "
-        f"{size:.0f} bytes a person."
+        f"Of 100 events: {said}. {len(people)} people, {len(decoded) / len(people) / days:.1f} events a person "
+        f"and day; {size:.0f} bytes a person."
     )
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -14,12 +13,9 @@ from streams import campaigns, topics
 from streams.topics import partition_of
 from tests.benchmarks import rig, workload
 from tests.benchmarks.rig import Engine, Outgoing, Sample
-from tests.benchmarks.stage import Stage, with_ticks
-from tests.benchmarks.workload import Happening
+from tests.benchmarks.stage import Filled, Stage
 
 PEERS = ("quix", "bytewax")
-END = 86_400.0
-"""Seconds by which the last ticks go beyond the last event: time for what was due."""
 
 
 class Peer(Engine):
@@ -60,25 +56,22 @@ class Peer(Engine):
         return [Sample(events, at, cpu, rss) for events, at, cpu in noted]
 
 
-def seeded_log(stage: Stage, people: int, events: int) -> Iterator[Outgoing]:
-    """Yield the peers' log: everybody's state first, since they have no changelog of ours to recover, then the events."""
+def fill(stage: Stage, people: int, events: int) -> Filled:
+    """Write the peers' log: everybody's state first, since they cannot recover a changelog of ours, then the events."""
     pack = msgspec.msgpack.Encoder().encode
-    for number in range(people):
-        key = workload.name_of(number).encode()
-        place = partition_of(key, stage.partitions)
-        yield Outgoing(place, key, pack(stage.crowd.person(number)), stage.crowd.start)
-    yield from with_ticks(islice(stage.crowd.log(people), events), stage.partitions)
 
+    def states() -> Iterator[Outgoing]:
+        for number in range(people):
+            key = workload.name_of(number).encode()
+            yield Outgoing(
+                partition_of(key, stage.partitions), key, pack(stage.crowd.person(number)), stage.crowd.start
+            )
 
-def fill(stage: Stage, records: Iterable[Outgoing]) -> None:
-    """Write the log."""
-    rig.fill(stage.broker.bootstrap, stage.settings.prefix + topics.EVENTS, records)
+    rig.fill(stage.broker.bootstrap, stage.settings.prefix + topics.EVENTS, states())
+    return stage.log(people, events)
 
 
 def peers_python(given: str | None = None) -> str | None:
     """Return the interpreter of the environment that the peers live in, if it is there."""
     named = given or os.environ.get("BENCH_PEERS") or str(rig.CHECKOUT / ".venv-peers" / "bin" / "python")
     return named if Path(named).exists() else None
-
-
-__all__ = ["END", "PEERS", "Happening", "Peer", "chain", "fill", "peers_python", "seeded_log"]

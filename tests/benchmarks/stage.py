@@ -26,7 +26,6 @@ from tests.benchmarks.rig import Cores, Engine, Figures, Outgoing
 from tests.benchmarks.workload import Crowd, Happening
 from tests.brokers import Kafka, free_port
 
-
 INPUT = "learning-events"
 
 
@@ -105,7 +104,7 @@ class Stage:
         return Measured([rig.python(), "-m", "streams", "worker"], environment, self.cores, log, port)
 
     def close(self) -> None:
-        """Remove what was written beside the topics; those go with the broker, since deleting them would cost others."""
+        """Remove what was written beside the topics; those go with the broker: deleting them would cost who is next."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Stage:

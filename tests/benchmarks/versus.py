@@ -43,7 +43,7 @@ def _pace(stage: Stage, engine: str, python: str, people: int, events: int) -> P
         stage.settle(people)
         stage.log(people, events)
         return applied(stage, events)
-    peers.fill(stage, peers.seeded_log(stage, people, events))
+    peers.fill(stage, people, events)
     with Peer(stage, engine, python) as peer:
         peer.watch(peer.applied, events * NEARLY)
         return rig.pace(peer.own(), events * WARM, events * 2.0)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import os
+import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Iterator
+from pathlib import Path
 
-from streams import topics
 from tests.benchmarks import latency, rig
 from tests.benchmarks.figures import Report
-from tests.benchmarks.rig import Cores, Outgoing, Pace
+from tests.benchmarks.rig import Cores, Engine, Outgoing, Pace, Sample
 from tests.benchmarks.stage import INPUT, Stage
-from tests.benchmarks.workload import Crowd, Happening
-from tests.brokers import Kafka, RealKafka
+from tests.benchmarks.workload import CAMPAIGN, Crowd, Happening
+from tests.brokers import RealKafka
 
 WARM, NEARLY = 0.1, 0.95
 """A run is measured between these shares of its events: neither its start nor its end is in it."""
+START = 2_000
+"""Events of the replay that is taken off from another: what starting costs."""
 
 
 def catch_up(report: Report, cores: Cores, crowd: Crowd, people: int, events: int, rounds: int) -> float:
@@ -33,14 +39,15 @@ def catch_up(report: Report, cores: Cores, crowd: Crowd, people: int, events: in
     return report.figures["b", "catching up"].median
 
 
-def under_load(report: Report, cores: Cores, seed: int, people: int, rate: float, seconds: float) -> None:
+def under_load(report: Report, cores: Cores, asked: Namespace, people: int, rate: float, seconds: float) -> None:
     """(b) Time from event to decision at a rate, live."""
     with RealKafka() as broker:
-        delays = latency.measured(broker, cores, seed, people, rate, seconds)
+        delays = latency.measured(broker, cores, asked.seed, asked.model, people, rate, seconds)
     report.add("b", "p50 from event to decision", "ms", delays.p50 * 1e3, more=False)
     report.add("b", "p99 from event to decision", "ms", delays.p99 * 1e3, more=False, goal=100.0)
     report.remark(
-        f"Latency at {delays.rate:,.0f} events/s over {seconds:.0f} s: {delays.count} decisions, slowest {delays.worst * 1e3:.0f} ms; the worker had {delays.busy:.0%} of a core."
+        f"Latency at {delays.rate:,.0f} events/s over {seconds:.0f} s: {delays.count} decisions, slowest "
+        f"{delays.worst * 1e3:.0f} ms; the worker had {delays.busy:.0%} of a core."
     )
 
 
@@ -98,11 +105,43 @@ def ingest(report: Report, cores: Cores, crowd: Crowd, people: int, events: int,
                 rig.fill(broker.bootstrap, stage.settings.prefix + INPUT, _unkeyed(log, stage.partitions))
                 with stage.worker() as worker:
                     worker.ready()
-                    agent = 'agent="ingest"'
                     samples = worker.watch(
-                        lambda found=worker.figures: found.sum("encore_records_total", agent), events * NEARLY
+                        functools.partial(worker.figures.sum, "encore_records_total", 'agent="ingest"'), events * NEARLY
                     )
                     _told(report, "g", "ingest", rig.pace(samples, events * WARM, events * 2.0), 100_000.0)
+
+
+def replay(report: Report, cores: Cores, crowd: Crowd, people: int, events: int, rounds: int) -> None:
+    """(g) `encore replay` over a file: everything on and no broker; its start is taken off by a short file's run."""
+    with tempfile.TemporaryDirectory(prefix="encore-bench-") as folder:
+        log = [one.value for one in itertools.islice(crowd.log(people), events)]
+        model, few, all_ = (Path(folder) / name for name in ("model", "few.jsonl", "all.jsonl"))
+        model.write_bytes(crowd.snapshot)
+        few.write_bytes(b"\n".join(log[:START]) + b"\n")
+        all_.write_bytes(b"\n".join(log) + b"\n")
+        for _ in range(rounds):
+            start, whole = (_replayed(cores, file, model, Path(folder)) for file in (few, all_))
+            seconds, cpu = whole.at - start.at, whole.cpu - start.cpu
+            _told(
+                report,
+                "g",
+                "replay",
+                Pace((events - START) / seconds, cpu / (events - START) * 1e6, cpu / seconds, whole.rss),
+                60_000.0,
+            )
+
+
+def _replayed(cores: Cores, file: Path, model: Path, folder: Path) -> Sample:
+    """Return what a replay took: its seconds, its CPU time, its memory."""
+    command = [rig.python(), "-m", "streams", "replay", str(file), "--model", str(model), "--campaign", str(CAMPAIGN)]
+    environment = {**os.environ, "PYTHONPATH": str(rig.CHECKOUT)}
+    with Engine([*command, "--json"], environment, cores, folder / "log") as engine:
+        status, usage = os.wait4(engine.process.pid, 0)[1:]
+        engine.process.returncode = os.waitstatus_to_exitcode(status)
+        took = time.monotonic() - engine.began
+    if status:
+        raise RuntimeError(f"the replay failed:\n{(folder / 'log').read_text()[-2_000:]}")
+    return Sample(0, took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1_024)
 
 
 def _unkeyed(log: Iterator[Happening], partitions: int) -> Iterator[Outgoing]:
@@ -117,6 +156,3 @@ def _told(report: Report, part: str, what: str, pace: Pace, goal: float | None =
     report.add(part, f"{what}: events/s of a core's own second", "events/s", 1e6 / pace.cpu)
     report.add(part, f"{what}: share of its core that it had", "%", pace.busy * 100)
     report.add(part, f"{what}: memory", "MB", pace.rss / 1e6, more=False)
-
-
-__all__ = ["Kafka", "catch_up", "grow", "ingest", "recover", "time", "topics", "under_load"]

@@ -2,7 +2,8 @@
 
 Everything follows from the seed. How much work an event causes is set by a few proportions, which are a learning
 platform's usual ones: a person has about five events on a day within the look-back (the click logs of the Open
-University have four to five), in visits of a dozen; somebody active is scored once a visit and at money; the silent once a day.
+University have four to five), in visits of a dozen; somebody active is scored once a visit and at money, the silent
+once a day.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterator
-from random import Random
+from inspect import signature
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,11 +67,12 @@ def nobody() -> Person:
 
 # -- what people do ---------------------------------------------------------------------------------------------------
 
+_LESSON = ',"course_id":"{course}","lesson_id":"{course}/{lesson}","progress":{part}'
 _SHARES: tuple[tuple[float, str, str], ...] = (
-    (0.34, "lesson_progress", ',"course_id":"{course}","lesson_id":"{course}/{lesson}","progress":{part},"minutes":{minutes}'),
+    (0.34, "lesson_progress", _LESSON + ',"minutes":{minutes}'),
     (0.18, "page_view", ',"page":"/courses/{course}/lessons/{lesson}"'),
     (0.10, "course_view", ',"course_id":"{course}"'),
-    (0.09, "lesson_completed", ',"course_id":"{course}","lesson_id":"{course}/{lesson}","progress":{part}'),
+    (0.09, "lesson_completed", _LESSON),
     (0.08, "exercise", ',"course_id":"{course}","score":{part}'),
     (0.05, "search", ',"query":"introduction to {course}"'),
     (0.04, "like", ',"course_id":"{course}"'),
@@ -133,19 +136,23 @@ class Crowd:
 
     Attributes:
         start: when the log begins, in seconds since 1970 UTC.
+        day: seconds between two wakes of a person; whoever makes time denser makes it shorter.
         snapshot: the model as it is published.
         world: what decides: rules, that model, that campaign.
     """
 
-    def __init__(self, seed: int, start: float = START, rules: Rules | None = None, kinds: int = KINDS) -> None:
+    def __init__(
+        self, seed: int, start: float = START, rules: Rules | None = None, kinds: int = KINDS, model: str = "logistic"
+    ) -> None:
         self.start = start
+        self.day = DAY
         self._seed = seed
         self._rules = rules or Rules()
         self.campaign = campaigns.read(CAMPAIGN)
         rng = Random(f"lives {seed}")
         self._paces = _paces(kinds, rng)
         lives = [self._life(number, rng) for number in range(kinds)]
-        learner = Learner()
+        learner = _learner(model)
         for row in sorted((row for _, rows in lives for row in rows), key=lambda row: row.time):
             learner.learn(features.array(row.x), row.churned)
         self.snapshot = churn.sealed(learner.snapshot(0))
@@ -156,7 +163,11 @@ class Crowd:
         """Return somebody as they stand when the log begins: no due work is left undone."""
         kind = self._kinds[number % len(self._kinds)]
         name = name_of(number)
-        grid = kind.ledger.grid if kind.ledger.grid == NEVER else next_wake(name, self.start, self._rules)
+        grid = (
+            kind.ledger.grid
+            if kind.ledger.grid == NEVER
+            else next_wake(name, self.start, replace(self._rules, wake_every=self.day))
+        )
         return replace(kind, id=name, ledger=replace(kind.ledger, grid=grid, done=self.start))
 
     def log(self, people: int) -> Iterator[Happening]:
@@ -206,6 +217,16 @@ class Crowd:
         tier = ("low", "medium", "high")[(probability >= self._rules.medium) + (probability >= self._rules.high)]
         since = self.start - DAY * (1 + len(person.id) % 3)
         return replace(person, ledger=replace(ledger, tier=tier, tier_since=since, probability=probability))
+
+
+def models() -> tuple[str, ...]:
+    """Return the kinds of models that this version can score with."""
+    return ("logistic", "net") if "kind" in signature(Learner).parameters else ("logistic",)
+
+
+def _learner(kind: str) -> Learner:
+    chosen: Any = Learner
+    return chosen(kind) if len(models()) > 1 else chosen()
 
 
 def lived(person: Person, events: list[Any], until: float, world: World) -> tuple[Person, list[Any]]:

@@ -1,0 +1,57 @@
+"""What an engine says at the job: for the proof that all of them do the same one."""
+
+from __future__ import annotations
+
+import time
+
+import orjson
+from confluent_kafka import Consumer, TopicPartition
+
+from streams import topics
+from tests.benchmarks import peers
+from tests.benchmarks.peers import Peer
+from tests.benchmarks.rig import Cores
+from tests.benchmarks.stage import Stage
+from tests.benchmarks.workload import Crowd
+from tests.brokers import RealKafka
+
+QUIET = 6.0
+"""Seconds without anything new after which an engine has said all."""
+MOST = 120.0
+
+
+def said(engine: str, crowd: Crowd, python: str, people: int, events: int, cores: Cores) -> set[str]:
+    """Return the ids of the decisions and examples of an engine over so many events, and what was due after them."""
+    with RealKafka() as broker, Stage(broker, cores, crowd, 4) as stage:
+        if engine == "encore":
+            stage.settle(people)
+            last = stage.log(people, events).last
+        else:
+            last = peers.fill(stage, people, events).last
+        running = stage.worker() if engine == "encore" else Peer(stage, engine, python)
+        with running:
+            running.watch(running.applied, events * 0.9)
+            found, deadline, since, tick = set[str](), time.monotonic() + MOST, time.monotonic(), 7_200.0
+            while time.monotonic() < min(deadline, since + QUIET):
+                stage.tick(last + (tick := tick + 0.001))
+                time.sleep(1.0)
+                fresh = _ids(stage)
+                if fresh - found:
+                    found, since = found | fresh, time.monotonic()
+            running.check()
+            return found
+
+
+def _ids(stage: Stage) -> set[str]:
+    places = [TopicPartition(stage.settings.prefix + topics.DECISIONS, place, 0) for place in range(stage.partitions)]
+    places.append(TopicPartition(stage.settings.prefix + topics.EXAMPLES, 0, 0))
+    consumer = Consumer({"bootstrap.servers": stage.broker.bootstrap, "group.id": "said", "enable.partition.eof": True})
+    consumer.assign(places)
+    ids, left = set[str](), len(places)
+    while left and (message := consumer.poll(30.0)) is not None:
+        if message.error():
+            left -= 1
+        else:
+            ids.add(orjson.loads(message.value() or b"")["id"])
+    consumer.close()
+    return ids

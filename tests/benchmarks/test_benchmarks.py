@@ -1,0 +1,163 @@
+"""What is compared is the same job: the peers' code decides what ours decides, and the workload is what it says."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from models import events as ev
+from models import features
+from models.ledger import NEVER
+from models.outputs import Output
+from models.person import Person, next_due
+from streams import envelope as env
+from streams.envelope import Envelope
+from tests.benchmarks import engines, job, one_row, rig, workload
+from tests.benchmarks.figures import Report
+from tests.benchmarks.job import Due, Job
+from tests.benchmarks.peers import PEERS, peers_python
+from tests.benchmarks.rig import Cores
+from tests.benchmarks.workload import Crowd, Happening
+from tests.conftest import missing
+from tests.streams.doubles import Record
+from tests.streams.stations import Station
+
+PEOPLE, EVENTS = 120, 3_000
+
+
+@pytest.fixture(scope="module")
+def crowd() -> Crowd:
+    return Crowd(3, kinds=60)
+
+
+@pytest.fixture(scope="module")
+def log(crowd: Crowd) -> list[Happening]:
+    return list(itertools.islice(crowd.log(PEOPLE), EVENTS))
+
+
+def end(log: list[Happening]) -> float:
+    """A moment by which whatever the log made due is done."""
+    return log[-1].time + 7_200.0
+
+
+def by_job(crowd: Crowd, log: list[Happening]) -> Iterator[Output]:
+    """What the peers' code says of a log, its people kept as bytes and woken by a heap at the end."""
+    work, due = Job(crowd.world), Due()
+    kept = {workload.name_of(number).encode(): job.packed(crowd.person(number)) for number in range(PEOPLE)}
+    for key, value in kept.items():
+        due.enter(key, work.due(job.unpacked(value)))
+    for one in log:
+        key, event = workload.name_of(one.number).encode(), work.parse(one.value, one.time)
+        assert isinstance(event, ev.Event)
+        person, said = work.event(job.unpacked(kept[key]), event)
+        kept[key] = job.packed(person)
+        due.enter(key, work.due(person))
+        yield from said
+    until = end(log) - work.lateness
+    while keys := due.until(until):
+        for key in keys:
+            person, said = work.wake(job.unpacked(kept[key]), until)
+            kept[key] = job.packed(person)
+            due.enter(key, work.due(person))
+            yield from said
+
+
+def by_fold(crowd: Crowd, log: list[Happening]) -> set[str]:
+    """What a worker's own fold says of it."""
+    rules = crowd.world.rules
+    changelog = [
+        (person.id.encode(), env.seal(Envelope(person), 1, rules)) for person in map(crowd.person, range(PEOPLE))
+    ]
+    station = Station(changelog, world=crowd.world, expiry="log", alert_lasts=1e8)
+    for offset, one in enumerate(log):
+        key = workload.name_of(one.number).encode()
+        station.apply(Record("events", 0, offset, round(one.time * 1000), key, one.value))
+    tick = ev.encode(ev.Tick(time=end(log)))
+    station.apply(Record("events", 0, len(log), round(end(log) * 1000), None, tick))
+    station.drain()
+    station.rest()
+    return {said.id for said in station.said}
+
+
+def test_the_peers_code_says_what_the_fold_says(crowd: Crowd, log: list[Happening]) -> None:
+    said = {output.id for output in by_job(crowd, log)}
+    assert len(said) > 20
+    assert said == by_fold(crowd, log)
+
+
+def test_one_row_in_plain_python_is_the_row_of_many(crowd: Crowd) -> None:
+    activities = [crowd.person(number).activity for number in range(60)]
+    together = features.rows(activities, [crowd.start] * 60, crowd.world.rules.horizon)
+    alone = [one_row.row(activity, crowd.start, crowd.world.rules.horizon) for activity in activities]
+    assert np.array_equal(together, np.array(alone))
+
+
+def test_the_same_seed_gives_the_same_people_and_log(crowd: Crowd, log: list[Happening]) -> None:
+    again, other = Crowd(3, kinds=60), Crowd(4, kinds=60)
+    assert again.snapshot == crowd.snapshot
+    assert again.person(7) == crowd.person(7)
+    assert list(itertools.islice(again.log(PEOPLE), 500)) == log[:500]
+    assert list(itertools.islice(other.log(PEOPLE), 500)) != log[:500]
+
+
+def test_the_log_is_in_order_of_time_and_every_event_is_valid_and_new(log: list[Happening]) -> None:
+    events = [ev.decode(one.value) for one in log]
+    assert [event.time for event in events] == sorted(event.time for event in events)
+    assert len({event.id for event in events}) == len(events)
+    assert all(abs(event.time - one.time) < 1e-3 for event, one in zip(events, log, strict=True))
+
+
+def test_nothing_is_overdue_when_the_log_begins(crowd: Crowd) -> None:
+    people: list[Person] = [crowd.person(number) for number in range(200)]
+    assert all(next_due(person, crowd.world.rules) > crowd.start for person in people)
+    assert 0.5 < sum(person.ledger.grid != NEVER for person in people) / 200 < 0.95
+
+
+def test_a_person_has_the_size_of_a_real_one(crowd: Crowd) -> None:
+    sizes = [len(env.seal(Envelope(crowd.person(number)), 1, crowd.world.rules)) for number in range(60)]
+    assert 900 < np.mean(sizes) < 1_300
+
+
+def test_memory_of_a_cold_person_holds_at_least_their_value() -> None:
+    command = [sys.executable, "-m", "tests.benchmarks.memory", "1", "20000", "2000"]
+    found = json.loads(subprocess.run(command, cwd=rig.CHECKOUT, capture_output=True, check=True).stdout)
+    assert found["cold"] > found["value"] > 900
+
+
+def test_a_ratio_is_taken_round_by_round() -> None:
+    report = Report()
+    report.add("c", "ours", "events/s", 10.0, 40.0, 90.0)
+    report.add("c", "theirs", "events/s", 5.0, 10.0, 10.0)
+    report.ratio("c", "ours to theirs", "ours", "theirs", goal=3.0)
+    figure = report.figures["c", "ours to theirs"]
+    assert (figure.values, figure.median, figure.verdict) == ([2.0, 4.0, 9.0], 4.0, "reached")
+
+
+def test_a_cost_reaches_its_goal_from_below() -> None:
+    report = Report()
+    report.add("e", "memory", "bytes", 1_600.0, more=False, goal=1_500.0)
+    assert report.figures["e", "memory"].verdict == "SHORT"
+    assert "≤ 1,500" in report.table()
+
+
+@pytest.mark.kafka(own=True)
+def test_all_engines_decide_the_same_on_kafka(crowd: Crowd) -> None:
+    """Decisions and examples, since their topics keep everything: those of alerts and profiles do not."""
+    python = peers_python()
+    if python is None:
+        missing("the peers' environment is not there (make bench makes it)")
+    there = [peer for peer in PEERS if _imports(python, peer)]
+    found = {engine: engines.said(engine, crowd, python, PEOPLE, EVENTS, Cores.here()) for engine in ("encore", *there)}
+    assert len(found["encore"]) > 20
+    assert {engine: ids ^ found["encore"] for engine, ids in found.items()} == {engine: set() for engine in found}
+
+
+def _imports(python: str, peer: str) -> bool:
+    module = {"quix": "quixstreams", "bytewax": "bytewax"}[peer]
+    return subprocess.run([python, "-c", f"import {module}"], capture_output=True).returncode == 0
