@@ -163,3 +163,24 @@ def test_a_live_system_begins_with_what_a_replay_learned(any_broker, prefix, tmp
         more = len(encore.read("examples")) - len(examples)
         assert more > 50
         worker.until(lambda: worker.metric("encore_model_labels") == labels + more)
+
+
+def test_a_live_system_goes_on_where_history_ends(kafka, prefix, tmp_path):
+    """On topics made for live use: workers with clock = source take the history, the same people then live on."""
+    encore = Encore.on(kafka, prefix, **{**RULES, "clock": "wall", "agents": "ingest,users"})
+    encore.environment["ENCORE_CLOCK"] = "source"
+    for number, to in enumerate(("events", "learning-events")):
+        file = lived.written(lives(10, 3, start=START + number * 5 * DAY), tmp_path / f"{number}.jsonl")
+        with encore.worker() as worker:
+            worker.ready()
+            encore.done("send", str(file), *(() if to == "events" else ("--to", to)))
+    encore.environment["ENCORE_CLOCK"] = "wall"
+    past = Past(lives(10, 3), tmp_path, **RULES)
+    encore.done("model", "publish", str(past.model))
+    assert len(encore.read("examples")) > 10
+    with encore.worker(agents="ingest,users,trainer") as worker:
+        worker.ready()
+        assert worker.user("u1")["events"] == 6
+        assert worker.metric("encore_learned_total") == 0  # the model knows these rows
+        encore.send("learning-events", ev.Login(id="now", user_id="u1", time=START + 30 * DAY))
+        worker.until(lambda: worker.user("u1")["events"] == 7)

@@ -102,6 +102,7 @@ def test_wrong_settings_are_one_line(
     campaign.write_text(CAMPAIGN)
     needs = {
         "campaign_file": [campaign],
+        "model_file": ["x"],
         "campaign_id": ["back"],
         "letter_id": ["x"],
         "letter_ids": ["x"],
