@@ -154,8 +154,8 @@ def model_publish(model_file: Path, replace: bool, file: Path | None, **given: A
     """Publish what `replay --save-model` wrote: workers score with it, the trainer goes on with it."""
     from streams import modelfile
 
-    snapshot = modelfile.read(model_file)
     chosen = load(file, **given)
+    snapshot = modelfile.read(model_file)
     admin.check(chosen)
     asyncio.run(modelfile.begin_with(chosen, snapshot, replace))
     click.echo(f"a model of {snapshot.labels} labels is published")

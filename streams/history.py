@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -16,7 +16,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from models import churn
 from models import events as ev
 from models.churn import Learner
-from streams import campaigns, modelfile
+from models.errors import BadEvent
+from streams import campaigns, modelfile, topics
 from streams.admin import OperatorError
 from streams.clock import monotonic
 from streams.replay import Replay
@@ -24,6 +25,7 @@ from streams.replayed import Account, Files
 from streams.report.page import page
 from streams.settings import Settings
 from streams.sources import Entry, Source, Unusable, open_source
+from streams.sources.kafka import KafkaTopic, Logged
 from streams.sources.order import ordered
 from streams.summary import Summary, summarised
 from streams.yardsticks import boosted
@@ -32,6 +34,19 @@ REPORT = "index.html"
 """What is left of a replay for people to read, beside the files for programs."""
 MOST_COMPARED = 100_000
 """Labelled rows that gradient boosting is fitted to and scores; of more, those of a part of the people."""
+
+Item = TypeVar("Item", covariant=True)
+
+
+class Shown(Protocol[Item]):
+    """What can be read under a progress bar."""
+
+    @property
+    def total(self) -> int | None:
+        """How much there is at most, once that is known."""
+
+    def __iter__(self) -> Iterator[Item]:
+        """Read from the beginning."""
 
 
 class Wanted(NamedTuple):
@@ -71,6 +86,7 @@ def replay(settings: Settings, wanted: Wanted, console: Console) -> tuple[Summar
 
 async def _replay(settings: Settings, wanted: Wanted, console: Console) -> tuple[Summary, Account]:
     sources = [open_source(spec, settings, wanted.mapping) for spec in wanted.sources]
+    log = _log(sources)
     learner = Learner.restore(modelfile.read(wanted.model)) if wanted.model else Learner(settings.model)
     begun = monotonic()
     with Files(wanted.out) as files:
@@ -82,21 +98,39 @@ async def _replay(settings: Settings, wanted: Wanted, console: Console) -> tuple
             model=churn.scorer(learner.snapshot()) if wanted.model else None,
             campaign=campaigns.read(wanted.campaign) if wanted.campaign else None,
             names=tuple(source.name for source in sources),
+            partitions=log.partitions if log else 1,
         )
-        entries = Window(sources, settings, wanted.since, wanted.until, account.crowd.saw)
-        await played.play(shown(entries, console), wanted.until)
+        span: Window | Stretch
+        if log is not None:
+            span = Stretch(log, wanted.since, wanted.until, account.crowd.saw)
+            await played.play_log(shown(span, console), wanted.until)
+        else:
+            span = Window(sources, settings, wanted.since, wanted.until, account.crowd.saw)
+            await played.play(shown(span, console), wanted.until)
     if wanted.save_model is not None:
         _saved(wanted.save_model, learner)
-    span = (entries.first, played.fold.clock.now)
-    seconds = monotonic() - begun
+    summary = summarised(
+        account,
+        played.metrics,
+        entries=span.count,
+        people=played.known,
+        span=(span.first, played.now),
+        seconds=monotonic() - begun,
+    )
     if wanted.out is not None and find_spec("sklearn") is not None:
         console.print("gradient boosting on the same rows, week by week")
         _compared(account, settings.labels_needed)
-    people = len(played.people)
-    summary = summarised(account, played.metrics, entries=entries.count, people=people, span=span, seconds=seconds)
     if wanted.out is not None:
         _reported(wanted.out / REPORT, page(summary, account, settings.rules(), ", ".join(wanted.sources)))
     return summary, account
+
+
+def _log(sources: Sequence[Source]) -> KafkaTopic | None:
+    """Return the log itself if that is what is to be played: then it is played as it was, not in the order of time."""
+    match sources:
+        case [KafkaTopic(topic=topics.EVENTS, mapped=False) as log]:
+            return log
+    return None
 
 
 class Window:
@@ -125,6 +159,11 @@ class Window:
         self._until = float("inf") if until is None else until
         self._told = told or (lambda event: None)
 
+    @property
+    def total(self) -> int | None:
+        """How many there are at most, once that is known."""
+        return self.entries.total
+
     def __iter__(self) -> Iterator[Entry | Unusable]:
         """Read from the beginning."""
         for entry in self.entries:
@@ -138,16 +177,60 @@ class Window:
             yield entry
 
 
-def shown(window: Window, console: Console) -> Iterator[Entry | Unusable]:
+class Stretch:
+    """The records of the log of a span of event time, counted. What cannot be read is passed on: it is a dead letter.
+
+    Attributes:
+        count: how many have passed.
+        first: the time of the first event or tick that has passed; 0 before that.
+        total: how many there are at most.
+    """
+
+    def __init__(
+        self,
+        log: KafkaTopic,
+        since: float | None,
+        until: float | None,
+        told: Callable[[ev.AnyEvent], None] | None = None,
+    ) -> None:
+        self.count = 0
+        self.first = 0.0
+        self.total = log.total
+        self._log = log
+        self._since = float("-inf") if since is None else since
+        self._until = float("inf") if until is None else until
+        self._told = told or (lambda event: None)
+
+    def __iter__(self) -> Iterator[Logged]:
+        """Read from the beginning."""
+        for record in self._log.records():
+            event = _event(record.value)
+            if event is not None:
+                if not self._since <= event.time <= self._until:
+                    continue
+                self.first = self.first or event.time
+                self._told(event)
+            self.count += 1
+            yield record
+
+
+def _event(value: bytes | None) -> ev.AnyEvent | None:
+    try:
+        return ev.decode(value or b"")
+    except BadEvent:
+        return None
+
+
+def shown(window: Shown[Item], console: Console) -> Iterator[Item]:
     """Pass entries on under a progress bar; without a terminal, a line now and then."""
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("reading", total=None)
         for number, entry in enumerate(window):
             if number % 10_000 == 0:
-                bar.update(task, description=f"{number:,} events", total=window.entries.total, completed=number)
+                bar.update(task, description=f"{number:,} events", total=window.total, completed=number)
                 if number and number % 1_000_000 == 0 and not console.is_terminal:
-                    console.print(f"{number:,} of {window.entries.total or 0:,} events")
+                    console.print(f"{number:,} of {window.total or 0:,} events")
             yield entry
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import aiokafka
 from msgspec.structs import replace
 
 from models import churn
@@ -11,6 +12,7 @@ from models.churn import AnySnapshot, BadSnapshot
 from streams import topics
 from streams.admin import OperatorError, publish
 from streams.broadcast import everything
+from streams.security import client
 from streams.settings import Settings
 from streams.topics import name
 from streams.trainer import MODEL
@@ -35,8 +37,8 @@ def read(file: Path) -> AnySnapshot:
 async def begin_with(settings: Settings, snapshot: AnySnapshot, instead: bool = False) -> None:
     """Publish a model that workers score with and the trainer goes on with.
 
-    It is given the offset of the newest snapshot there is, since workers refuse one of an earlier offset. Should the
-    trainer publish in the meantime, it is published once more, above that.
+    It stands behind all examples there are: those of a history that was sent are in it already, and workers refuse a
+    model that stands behind fewer than theirs. Should the trainer publish in the meantime, it is published once more.
 
     Args:
         settings: of the live system.
@@ -52,7 +54,7 @@ async def begin_with(settings: Settings, snapshot: AnySnapshot, instead: bool = 
             f"{name(settings, topics.SNAPSHOTS)} holds a model already: --replace puts this one in its place"
         )
     for _ in range(TRIES):
-        offset = max((offset for _, offset in there), default=-1)
+        offset = max([await _last_example(settings), *(offset for _, offset in there)])
         mine = churn.sealed(replace(snapshot, offset=offset))
         await publish(settings, topics.SNAPSHOTS, MODEL, mine)
         there = await _published(settings)
@@ -60,6 +62,17 @@ async def begin_with(settings: Settings, snapshot: AnySnapshot, instead: bool = 
         if all(other <= offset for _, other in before):
             return
     raise OperatorError(f"the trainer has published newer models {TRIES} times meanwhile: stop it first")
+
+
+async def _last_example(settings: Settings) -> int:
+    """Return the offset of the last labelled row, -1 if there is none."""
+    place = aiokafka.TopicPartition(name(settings, topics.EXAMPLES), 0)
+    consumer = aiokafka.AIOKafkaConsumer(group_id=None, **client(settings))
+    await consumer.start()
+    try:
+        return int((await consumer.end_offsets([place]))[place]) - 1
+    finally:
+        await consumer.stop()
 
 
 async def _published(settings: Settings) -> list[tuple[bytes, int]]:

@@ -1,7 +1,8 @@
 """Replay: history through the fold, the scores and the decisions of a worker, without Kafka.
 
-It is the worker's own fold over the worker's own people, for one partition that holds everybody. What would go to a
-topic goes to whoever listens instead, and counts as acknowledged; labelled rows are learned as they are told.
+It is the worker's own fold over the worker's own people: one partition that holds everybody, or, where the log itself
+is played again, as many as it has. What would go to a topic goes to whoever listens instead, and counts as
+acknowledged; labelled rows are learned as they are told.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from msgspec.structs import replace
 from models import churn, features
 from models import events as ev
 from models.churn import Learner, Scorer
+from models.errors import BadEvent
 from models.offers import Campaign
 from models.world import World
 from streams import codec, topics
 from streams.clock import NOT_YET, Clock, Slice
+from streams.codec import Record
 from streams.deadletters import Cemetery
 from streams.fold import Fold, Taken
 from streams.metrics import Metrics
@@ -100,6 +103,7 @@ class Replay:
         model: scores until something was learned.
         campaign: that would have run.
         names: of the sources, by their number in the entries.
+        partitions: of the log that is played; 1 for histories in the order of time.
     """
 
     def __init__(
@@ -110,6 +114,7 @@ class Replay:
         model: Scorer | None = None,
         campaign: Campaign | None = None,
         names: tuple[str, ...] = ("history",),
+        partitions: int = 1,
     ) -> None:
         rules = settings.rules()
         self.metrics = Metrics()
@@ -122,13 +127,48 @@ class Replay:
         self._number = 0
         self._turn = NOT_YET
         outlet = Listener(self._listen)
-        self.people = People(rules, settings.hot_people, outlet.written)
         self._cemetery = Cemetery(outlet, "", self.metrics)
         never_late = Clock(follows_log=True)  # nothing is mailed, so nothing is old news
-        self._outbox = Outbox(self.people, outlet, "", never_late, self.metrics)
-        self.fold = Fold(
-            0, 1, settings, self.people, self._outbox, self._cemetery, Clock(), self.metrics, lambda: self.world
-        )
+        self.folds: list[Fold] = []
+        self._outboxes: list[Outbox] = []
+        for partition in range(partitions):
+            people = People(rules, settings.hot_people, outlet.written)
+            outbox = Outbox(people, outlet, "", never_late, self.metrics)
+            self._outboxes.append(outbox)
+            self.folds.append(
+                Fold(
+                    partition,
+                    partitions,
+                    settings,
+                    people,
+                    outbox,
+                    self._cemetery,
+                    Clock(),
+                    self.metrics,
+                    lambda: self.world,
+                )
+            )
+
+    @property
+    def fold(self) -> Fold:
+        """The only one."""
+        (fold,) = self.folds
+        return fold
+
+    @property
+    def people(self) -> People:
+        """All of them."""
+        return self.fold.people
+
+    @property
+    def known(self) -> int:
+        """How many people there are."""
+        return sum(len(fold.people) for fold in self.folds)
+
+    @property
+    def now(self) -> float:
+        """How far time has come."""
+        return max(fold.clock.now for fold in self.folds)
 
     async def play(self, entries: Iterable[Entry | Unusable], until: float | None = None) -> None:
         """Play entries in the order of their times; then let time pass until a moment, or to the last event.
@@ -148,7 +188,13 @@ class Replay:
                 chunk = []
                 await self._pass(event.time)
             if isinstance(event, ev.Event):
-                chunk.append(self.fold.accepted(self._played(entry, event), event))
+                record = self._played(entry, event)
+                try:
+                    codec.of_person(event, record.key, 0, 1, (record.key or b"",))
+                except BadEvent as bad:
+                    self._cemetery.bury(record, bad)
+                    continue
+                chunk.append(self.fold.accepted(record, event))
             elif isinstance(event, ev.Tick):
                 self.fold.clock.advance(event.time)
         self.fold.move(chunk)
@@ -170,11 +216,44 @@ class Replay:
             self.fold.flush()
         await asyncio.sleep(0)
 
+    async def play_log(self, records: Iterable[Record], until: float | None = None) -> None:
+        """Play the log itself: every partition in its own order and by its own clock, as its owner did.
+
+        Args:
+            records: of `events`, each partition's in order.
+            until: a moment up to which time passes after that; as far as the log itself goes if left out.
+
+        Raises:
+            TooManyFailures: as in `play`.
+        """
+        waiting: list[list[Record]] = [[] for _ in self.folds]
+        count, turn = 0, NOT_YET
+        for record in records:
+            waiting[record.partition].append(record)
+            count += 1
+            if count == CHUNK or record.timestamp / 1000.0 >= turn:
+                await self._applied(waiting)
+                count, turn = 0, _turn_after(record.timestamp / 1000.0)
+        await self._applied(waiting)
+        if until is not None:
+            for fold in self.folds:
+                fold.clock.advance(until)
+        await self._rest()
+
+    async def _applied(self, waiting: list[list[Record]]) -> None:
+        for fold, records in zip(self.folds, waiting, strict=True):
+            fold.apply(records)
+            records.clear()
+            if len(fold.people.dirty) > self._settings.hot_people:
+                fold.flush()
+        await self._do_what_is_due()
+
     async def _do_what_is_due(self) -> None:
         """Do due work, let everybody say what they have to say, and score with what was learned of it from now on."""
-        self.fold.drain(Slice(float("inf")))
-        for key in [key for key in self.people.dirty if self.people.hot[key].outbox]:
-            self._outbox.save(key)
+        for fold, outbox in zip(self.folds, self._outboxes, strict=True):
+            fold.drain(Slice(float("inf")))
+            for key in [key for key in fold.people.dirty if fold.people.hot[key].outbox]:
+                outbox.save(key)
         await asyncio.sleep(0)
         learner = self.learner
         if learner is not None and learner.labels > self._learned:
@@ -184,8 +263,9 @@ class Replay:
     async def _rest(self) -> None:
         """Commit until nothing is left to be said."""
         await self._do_what_is_due()
-        while self.people.dirty:
-            self.fold.flush()
+        while any(fold.people.dirty for fold in self.folds):
+            for fold in self.folds:
+                fold.flush()
             await asyncio.sleep(0)
             await asyncio.sleep(0)
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow.dataset as pads  # type: ignore[import-untyped]
-import pyarrow.parquet as papq  # type: ignore[import-untyped]
+import pyarrow.dataset as pads
+import pyarrow.parquet as papq
 from numpy.typing import NDArray
 
 from models.activity import DAY

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections.abc import Iterable, Mapping
+from random import Random
 from typing import Any
 
 import msgspec
@@ -20,7 +22,9 @@ from streams import codec, topics
 from streams.replay import Replay
 from streams.settings import Settings
 from streams.sources import Entry, Unusable
+from streams.topics import partition_of
 from tests.models.people import campaign, histories, model
+from tests.streams.doubles import Record
 from tests.streams.stations import NIGHTS, Said, Station, record
 
 NAMES = ("Ada", "Bob", "Cyd")
@@ -77,6 +81,39 @@ def test_a_replay_says_what_a_worker_says(crowd: tuple[list[ev.Event], ...]) -> 
     assert len(heard.all) == len({(said.topic, said.id) for said in heard.all})
     people = {key: replay.people.get(key).person for key in replay.people.cold}
     assert people == {key: envelope.person for key, envelope in station.known.items()}
+
+
+@given(CROWDS, st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_the_log_is_played_as_it_was(crowd: tuple[list[ev.Event], ...], dice: Random) -> None:
+    """With two partitions, each in its own order and time: late events are late, repeats are repeats, ticks tick."""
+    told = [event for person in crowd for event in person]
+    told.sort(key=lambda event: event.time + dice.choice((0, 0, 0, 2 * DAY)))
+    logs: list[list[Record]] = [[], []]
+    for number, event in enumerate(told):
+        place = partition_of(event.user_id.encode(), 2)
+        for _ in range(dice.choice((1, 1, 1, 2))):
+            logs[place].append(record(event, len(logs[place]), ("in", 0, number), partition=place))
+        if dice.random() < 0.3:
+            tick = ev.Tick(time=event.time + dice.uniform(0, 5 * DAY))
+            logs[place].append(record(tick, len(logs[place]), partition=place))
+    stations = [Station(partition=place, of=2) for place in range(2)]
+    for station, log in zip(stations, logs, strict=True):
+        station.apply(*log)
+        station.drain()
+        station.rest()
+    heard = Heard()
+
+    async def play() -> Replay:
+        replay = Replay(PLAIN, heard, model=NIGHTS.model, campaign=NIGHTS.campaign, partitions=2)
+        await replay.play_log(heapq.merge(*logs, key=lambda record: record.timestamp))
+        return replay
+
+    replay = asyncio.run(play())
+    assert sorted(heard.all) == sorted(said for station in stations for said in station.said)
+    for station, fold in zip(stations, replay.folds, strict=True):
+        people = {key: fold.people.get(key).person for key in fold.people.cold}
+        assert people == {key: envelope.person for key, envelope in station.known.items()}
 
 
 @given(CROWDS, st.integers(1, 5))
@@ -154,3 +191,10 @@ def test_ticks_in_history_move_time() -> None:
     _, ticked = played([Entry(0, login), Entry(1, tick)], model=model())
     examples = [[said for said in heard.all if said.topic == topics.EXAMPLES] for heard in (quiet, ticked)]
     assert (len(examples[0]), len(examples[1]) > 0) == (0, True)
+
+
+def test_an_id_that_no_worker_takes_is_a_dead_letter() -> None:
+    """Such keys are the worker's own; a replay does not take them either."""
+    _, heard = played([Entry(0, ev.Login(id="1", user_id="\0fence", time=19_000 * DAY))])
+    (letter,) = heard.letters
+    assert (letter["reason"], heard.all) == (b"impossible_value", [])

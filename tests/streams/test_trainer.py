@@ -274,3 +274,33 @@ def test_another_kind_of_model_begins_with_the_first_example(settings: Settings)
     trainer = asyncio.run(act())
     assert trainer.learner.snapshot() == expected(*range(20), kind="logistic")
     assert trainer.offset == 19
+
+
+def test_a_model_put_in_the_place_of_ours_is_gone_on_with(settings: Settings) -> None:
+    """What an operator publishes is not published over but learned on; what a frozen trainer publishes is passed by."""
+    outlet = Outlet()
+
+    async def act() -> Trainer:
+        await write(settings, topics.EXAMPLES, [(b"hashed", codec.written(example(n))) for n in range(12)])
+        trainer = Trainer(settings, outlet, Metrics())
+        await trainer.own(True)
+        trainer.flush()
+        ours, older = outlet.all[0].value, churn.sealed(expected(1, offset=3))
+        theirs = churn.sealed(expected(*range(30, 40), offset=11))
+        await write(settings, topics.SNAPSHOTS, [(MODEL, ours), (MODEL, older)])
+        heard = [
+            Record(topics.SNAPSHOTS, 0, offset, 0, MODEL, value) for offset, value in enumerate((ours, older, theirs))
+        ]
+        trainer.heard(heard[0])
+        trainer.heard(heard[1])
+        await trainer.take([at(12, example(12))])
+        trainer.flush()
+        assert [opened(put) for put in outlet.all[1:]] == [expected(*range(13), offset=12)]
+        await write(settings, topics.SNAPSHOTS, [(MODEL, theirs)])
+        trainer.heard(heard[2])
+        await trainer.take([at(13, example(13))])
+        return trainer
+
+    trainer = asyncio.run(act())
+    trainer.flush()
+    assert opened(outlet.all[-1]) == expected(*range(30, 40), 13, offset=13)
