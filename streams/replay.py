@@ -8,6 +8,7 @@ acknowledged; labelled rows are learned as they are told.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import floor
 from typing import Any, NamedTuple
@@ -18,7 +19,9 @@ from models import churn, features
 from models import events as ev
 from models.churn import Learner, Scorer
 from models.errors import BadEvent
+from models.ledger import share_of
 from models.offers import Campaign
+from models.rules import Rules
 from models.world import World
 from streams import codec, topics
 from streams.clock import NOT_YET, Clock, Slice
@@ -88,9 +91,16 @@ class Listener:
         self._heard(topic, key, value, dict(headers or ()))
         return self._done
 
-    def written(self, key: bytes, value: bytes | None) -> asyncio.Future[Any]:
-        """Acknowledge a person's value; it stays in memory alone."""
-        return self._done
+    def people(self, rules: Rules, most_hot: int) -> People:
+        """Return people whose values are acknowledged at once, and stay in memory alone."""
+        count = itertools.count()
+
+        def written(key: bytes, value: bytes | None) -> asyncio.Future[Any]:
+            people.logged(key, value, next(count), people.fence)
+            return self._done
+
+        people = People(rules, most_hot, written)
+        return people
 
 
 class Replay:
@@ -132,7 +142,7 @@ class Replay:
         self.folds: list[Fold] = []
         self._outboxes: list[Outbox] = []
         for partition in range(partitions):
-            people = People(rules, settings.hot_people, outlet.written)
+            people = outlet.people(rules, settings.hot_people)
             outbox = Outbox(people, outlet, "", never_late, self.metrics)
             self._outboxes.append(outbox)
             self.folds.append(
@@ -274,7 +284,8 @@ class Replay:
         if topic == topics.EXAMPLES and self.learner is not None and value is not None:
             example = codec.example(value)
             if not example.treated:
-                self.learner.learn(features.array(example.x), example.churned)
+                place = share_of(example.id, "replay")
+                self.learner.learn(features.array(example.x), example.churned, place)
 
     def _played(self, entry: Entry, event: ev.Event) -> Played:
         name, key = self._names[entry.source], event.user_id.encode()
