@@ -140,9 +140,13 @@ def _shares(window: Window) -> tuple[tuple[float, float], ...]:
 def _cut(near: dict[str, tuple[float, float, float]], most: int) -> dict[str, tuple[float, float, float]]:
     """Keep the heaviest neighbours; of equally heavy ones those that came last."""
     weights = [together + order for together, order, _ in near.values()]
-    heaviest = sorted(range(len(weights)), key=weights.__getitem__)[-most:]
-    courses = list(near)
-    return {courses[place]: near[courses[place]] for place in sorted(heaviest)}
+    many = len(near) - most
+    least = sorted(weights)[many]
+    lighter = [course for course, weight in zip(near, weights, strict=True) if weight < least]
+    equal = [course for course, weight in zip(near, weights, strict=True) if weight == least]
+    for course in lighter + equal[: many - len(lighter)]:
+        del near[course]
+    return near
 
 
 def _path(path: dict[str, float], heard: Interaction, window: Window, gain: float) -> dict[str, float]:

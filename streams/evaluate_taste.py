@@ -21,7 +21,7 @@ from models.recommend.candidates import allowed
 from models.recommend.embedding import Embedding
 from models.recommend.examples import is_drawn
 from models.recommend.generators import NAMES
-from models.recommend.lists import RARE, Ranked, Surface, shown, varied
+from models.recommend.lists import RARE, Ranked, Surface, shown, turn_of, varied
 from models.recommend.recommender import Question, Recommender
 from streams.taste_data import History, Use, histories
 
@@ -184,7 +184,7 @@ class Run:
         order = np.argsort(-scores, kind="stable")
         ranked = Ranked(numbers[order], scores[order], question.candidates)
         yield "ranker", ranked.numbers[:PLACES]
-        yield "ranker, rare place", shown(index, content, ranked, PLACES, self.surface)
+        yield "ranker, rare place", shown(index, content, ranked, PLACES, self.surface, turn_of(question.asked))
         if self.rows % LOOKED_AT == 0:
             yield "ranker, varied .8", varied(content, ranked.numbers[:100], ranked.scores[:100], PLACES, 0.8)
 

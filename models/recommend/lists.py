@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
+from zlib import crc32
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
 from models import events as ev
+from models.activity import DAY
 from models.content import Content
 from models.recommend import features, generators
 from models.recommend.candidates import Candidates, Repeats, choose
@@ -27,6 +29,8 @@ Ints = NDArray[np.int64]
 BOUGHT = STRENGTHS[ev.Purchase]
 RARE = 20
 """Uses below which a course is rarely used."""
+IN_TURN = 10
+"""Rarely used courses that take turns on a person's last place, the best by their score."""
 POOL = 100
 """Best candidates that a varied list is chosen from."""
 POPULARITY = "popularity"
@@ -101,7 +105,7 @@ def recommend(
     question = asked(index, taste, now, person)
     candidates = choose(index, content, taste, draw(index, content, question), surface.repeats)
     ranked = rank(index, candidates, question, surface, ranker)
-    chosen = shown(index, content, ranked, n, surface)
+    chosen = shown(index, content, ranked, n, surface, turn_of(question))
     scores = dict(zip(ranked.numbers.tolist(), ranked.scores.tolist(), strict=True))
     return tuple(
         Recommendation(
@@ -129,8 +133,8 @@ def rank(index: Index, candidates: Candidates, question: Asked, surface: Surface
     return Ranked(numbers[order], scores[order], candidates)
 
 
-def shown(index: Index, content: Content, ranked: Ranked, n: int, surface: Surface) -> Ints:
-    """Choose the n courses that are shown, in order."""
+def shown(index: Index, content: Content, ranked: Ranked, n: int, surface: Surface, turn: int = 0) -> Ints:
+    """Choose the n courses that are shown, in order; the turn says which of the best rarely used ones has its day."""
     numbers = ranked.numbers
     if surface.relevance < 1.0:
         numbers = varied(content, numbers[:POOL], ranked.scores[:POOL], n, surface.relevance)
@@ -138,8 +142,13 @@ def shown(index: Index, content: Content, ranked: Ranked, n: int, surface: Surfa
     if not surface.rare_place or len(best) < n or (index.uses[best] < RARE).any():
         return best
     rest = ranked.numbers[~np.isin(ranked.numbers, best)]
-    rare = rest[index.uses[rest] < RARE]
-    return np.append(best[:-1], rare[:1]) if len(rare) else best
+    rare = rest[index.uses[rest] < RARE][:IN_TURN]
+    return np.append(best[:-1], rare[turn % len(rare)]) if len(rare) else best
+
+
+def turn_of(question: Asked) -> int:
+    """Return a number that is the same for a person all day, and another one tomorrow and for others."""
+    return crc32(f"{question.person}:{int(question.now // DAY)}".encode())
 
 
 def is_news(before: Sequence[str], now: Sequence[str], least: float = 0.3) -> bool:

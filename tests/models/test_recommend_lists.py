@@ -109,6 +109,22 @@ def test_the_last_place_is_for_the_rarely_used() -> None:
     assert kept == [*plain[:4], "rare"]
 
 
+def test_the_rarely_used_take_turns() -> None:
+    """The same one all day for a person, others on other days, so that in the end each has been shown."""
+    model = taught(visits(people=200, courses=16))
+    rare = {f"rare{number}" for number in range(6)}
+    for course in rare:
+        model.describe(course, {"group 1": 2.0, course: 1.0})
+    taste, wanted = Taste(model.tastes["p1"].recent[:2], b""), Surface(method="hybrid")
+
+    def last(day: int, hour: float) -> str:
+        said = recommend(model.index, model.content, taste, NOW + day * DAY + hour * 3_600.0, 5, wanted, None, 7)
+        return said[-1].course
+
+    assert all(last(day, 1.0) == last(day, 23.0) for day in range(5))
+    assert {last(day, 1.0) for day in range(60)} == rare
+
+
 def test_a_varied_list_holds_less_alike_courses() -> None:
     """The lower the relevance counts, the less alike the courses; the best stays first."""
     model = taught(visits(courses=80))
