@@ -214,7 +214,7 @@ class Sending:
         """Let time pass up to a moment: in one leap, or step by step at the wanted speed."""
         if self._posted.speed is None:
             self._turn = self._after(time)
-            self._tick(self._turn - self._step)
+            self._tick(min(time, self._turn - self._step))
             return
         while self._turn <= time:
             seconds = self._step / self._posted.speed
