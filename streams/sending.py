@@ -34,7 +34,7 @@ MOST_BEHIND = 10_000
 STEP_SECONDS = 0.2
 """In accelerated time, what happens within so many seconds is sent together."""
 LOOK_EVERY = 0.1
-SAY_AFTER = 10.0
+SAY_AFTER = 30.0
 PATIENCE = 180.0
 """Seconds without any progress after which nobody seems to be there."""
 STILL = (topics.PEOPLE, topics.EXAMPLES, topics.SNAPSHOTS)
@@ -214,7 +214,7 @@ class Sending:
         """Let time pass up to a moment: in one leap, or step by step at the wanted speed."""
         if self._posted.speed is None:
             self._turn = self._after(time)
-            self._tick(self._turn - self._step)
+            self._tick(min(time, self._turn - self._step))
             return
         while self._turn <= time:
             seconds = self._step / self._posted.speed
@@ -268,7 +268,7 @@ class Sending:
         before, moved, said = await self._inlet.behind(), monotonic(), False
         while before.records > most:
             if not said and monotonic() - moved > SAY_AFTER:
-                self._console.print(self._nobody(before))
+                self._console.print(f"waiting: {self._nobody(before)}", soft_wrap=True)
                 said = True
             if monotonic() - moved > PATIENCE:
                 raise OperatorError(self._nobody(before))

@@ -80,9 +80,9 @@ def test_what_is_sent_twice_counts_once(any_broker, prefix, tmp_path):
 
 
 @pytest.mark.parametrize("to", ["events", "learning-events"])
-def test_time_passes_at_the_speed_that_is_wanted(any_broker, prefix, tmp_path, to):
+def test_time_passes_at_the_speed_that_is_wanted(embedded_broker, prefix, tmp_path, to):
     """With ticks in between, also where nothing happens, that never overtake an event."""
-    encore = Encore.on(any_broker, prefix, **{**RULES, "agents": "ingest,users"})
+    encore = Encore.on(embedded_broker, prefix, **{**RULES, "agents": "ingest,users"})
     gap = [*lives(days=2), *lives(days=1, start=START + 9 * DAY)]
     file = lived.written(gap, tmp_path / "events.jsonl")
     with encore.worker() as worker:
@@ -117,9 +117,9 @@ def test_old_news_is_not_mailed(any_broker, prefix, tmp_path):
     assert {**said, topics.DECISIONS: decided} == past.frozen
 
 
-def test_history_cannot_go_behind_what_has_happened(any_broker, prefix, tmp_path):
+def test_history_cannot_go_behind_what_has_happened(embedded_broker, prefix, tmp_path):
     """Where the log is further already, and where the settings would have it be, one line says so; nothing is sent."""
-    encore = Encore.on(any_broker, prefix, **{**RULES, "agents": "users"})
+    encore = Encore.on(embedded_broker, prefix, **{**RULES, "agents": "users"})
     late = lived.written(lives(days=1, start=START + 20 * DAY), tmp_path / "late.jsonl")
     early = lived.written(lives(days=1), tmp_path / "early.jsonl")
     with encore.worker() as worker:
