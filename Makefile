@@ -7,6 +7,7 @@ FOREVER ?=
 SEED ?= 1
 PARTS ?= a,b,c,d,e,f,g
 QUICK ?=
+ROUNDS ?=
 JSON ?=
 MODEL ?= logistic
 
@@ -26,8 +27,8 @@ lint: .venv/development  ## what reads the code: ruff and mypy
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: .venv/development $(if $(findstring c,$(PARTS)),.venv-peers/ready)  ## what it costs, beside its peers (PARTS=a,c MODEL=net QUICK=1 JSON=FILE)
-	@$(BIN)/python -m tests.benchmarks --seed $(SEED) --parts $(PARTS) --model $(MODEL) $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))
+bench: .venv/development $(if $(findstring c,$(PARTS)),.venv-peers/ready)  ## what it costs, beside its peers (PARTS=a,c MODEL=net QUICK=1 ROUNDS=5 JSON=FILE)
+	@$(BIN)/python -m tests.benchmarks --seed $(SEED) --parts $(PARTS) --model $(MODEL) $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(JSON),--json $(JSON))
 
 lock: .venv/development  ## renew the pins
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

@@ -27,9 +27,9 @@ PARTS = "abcdefg"
 class Size(argparse.Namespace):
     """How much is measured."""
 
-    def __init__(self, quick: bool) -> None:
+    def __init__(self, quick: bool, rounds: int | None) -> None:
         super().__init__()
-        self.rounds = 1 if quick else 3
+        self.rounds = rounds or (1 if quick else 3)
         self.events = 100_000 if quick else 400_000
         self.people = 10_000 if quick else 50_000
         self.micro = 20_000 if quick else 60_000
@@ -42,7 +42,7 @@ class Size(argparse.Namespace):
 def main() -> int:
     """Measure what was asked for, print the table, and write it where that was asked for."""
     asked = _asked()
-    size, cores, report = Size(asked.quick), Cores.here(), Report()
+    size, cores, report = Size(asked.quick, asked.rounds), Cores.here(), Report()
     missing = available() if set(asked.parts) & set("bcdfg") else None
     if missing:
         print(f"no broker: {missing}", file=sys.stderr)
@@ -105,6 +105,7 @@ def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--parts", default=PARTS, help="which parts, such as a,c (all)")
     parser.add_argument("--quick", action="store_true", help="little of everything: to see that it runs")
+    parser.add_argument("--rounds", type=int, help="how often each is measured (3; 1 with --quick)")
     parser.add_argument("--seed", type=int, default=1, help="of people and log (1)")
     parser.add_argument("--model", choices=models(), default="logistic", help="what scores (logistic)")
     parser.add_argument("--json", type=Path, help="also write the figures here")
