@@ -29,6 +29,7 @@ from streams.snapshots import PROGRESS
 from streams.topics import name, partition_of
 
 MOST_RECORDS = 2_000
+IDLE = 0.02
 MOST_UNACKNOWLEDGED = 20_000
 
 Place: TypeAlias = aiokafka.TopicPartition
@@ -137,25 +138,26 @@ class Ingest:
 
     async def _round(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
         """Read the partitions of which nothing is held, and append what may go."""
-        await self._fetch(consumer)
+        busy = await self._fetch(consumer)
         places = set(consumer.assignment())
         unread = {place: await self._unread(consumer, place) for place in places}
         for place, (record, event) in self._aligner.take(unread.__getitem__, places):
             self._append(record, event)
             self._done[place] = record.offset + 1
-        await asyncio.sleep(0)
+            busy = True
+        await asyncio.sleep(0 if busy else IDLE)  # as behind a transaction that is open: what is held waits for it
         while self._sender.backlog > MOST_UNACKNOWLEDGED:
             await asyncio.sleep(0.01)
 
-    async def _fetch(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
+    async def _fetch(self, consumer: aiokafka.AIOKafkaConsumer) -> bool:
         assigned = consumer.assignment()
         wanted = [place for place in assigned if self._aligner.wants(place)]
         if not assigned:
             await self._stand_by(consumer)
-            return
+            return False
         if not wanted:
             await asyncio.sleep(0)
-            return
+            return False
         wait = 0 if len(self._aligner) else 200
         fetched = await consumer.getmany(*wanted, timeout_ms=wait, max_records=MOST_RECORDS)
         for place, records in fetched.items():
@@ -163,6 +165,7 @@ class Ingest:
                 self._metrics.add("encore_records_total", "ingest", by=len(records))
                 for record in records:
                     self._offer(place, record)
+        return bool(fetched)
 
     async def _stand_by(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
         """Wait to be given partitions; a group that will never take us is a failure."""

@@ -41,6 +41,7 @@ class Disk:
         self._ahead: dict[bytes, tuple[bytes | None, int]] = {}
         self._fresh: dict[bytes, bytes | None] = {}
         self._written = wall()
+        self._closed = False
         self._db = _opened(folder)
         found = self._db.get(_POSITION)
         if found is not None and wall() - _position.unpack(found)[2] > FRESH:
@@ -89,7 +90,7 @@ class Disk:
     def reached(self, position: int) -> None:
         """Note how far the changelog is in here; from time to time, write it down."""
         self.position = position
-        if len(self._fresh) >= _BATCH or wall() - self._written > _EVERY:
+        if not self._closed and (len(self._fresh) >= _BATCH or wall() - self._written > _EVERY):
             self._spill()
 
     def forget(self) -> None:
@@ -97,9 +98,10 @@ class Disk:
         self._ahead.clear()
 
     def close(self) -> None:
-        """Write down what the changelog has, and set the folder free."""
+        """Write down what the changelog has, and set the folder free; what still arrives is read by its next user."""
         self._ahead.clear()
         self._spill()
+        self._closed = True
         self._db.flush()
         self._db.close()
 

@@ -133,6 +133,18 @@ def test_a_folder_has_one_user(tmp_path: Path) -> None:
     Disk(tmp_path).close()
 
 
+def test_what_arrives_after_the_end_does_no_harm(tmp_path: Path) -> None:
+    """An acknowledgement may come when the partition has gone: whoever opens the folder next reads it from Kafka."""
+    disk = Disk(tmp_path)
+    disk.close()
+    for offset in range(2_000):
+        disk.arrived(b"%d" % offset, b"1")
+        disk.reached(offset)
+    again = Disk(tmp_path)
+    assert (held(again), again.position) == ({}, -1)
+    again.close()
+
+
 def test_a_disk_keeps_its_fence(tmp_path: Path) -> None:
     """Otherwise a reader that goes on from its position would take what a former owner wrote behind its back."""
     disk = Disk(tmp_path)
