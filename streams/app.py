@@ -12,7 +12,7 @@ from typing import Any, cast
 import aiokafka
 from faust.tables.manager import TableManager
 
-from streams import topics
+from streams import shadows, topics
 from streams.broadcast import Broadcast
 from streams.clock import Ticker
 from streams.engine.app import App, BeforeCommit, RawChunks, new_app
@@ -151,6 +151,8 @@ class Worker:
         app.agent(source, name=agent, concurrency=1)(loop)
 
     def _training(self, app: App, flushes: list[Any]) -> None:
+        if self.settings.challenger:
+            shadows.challenger(self.settings.challenger)  # what cannot be one is refused before anything starts
         trainers: list[Trainer] = []
 
         def trainer() -> Trainer:
