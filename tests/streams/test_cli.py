@@ -64,7 +64,7 @@ def test_the_commands_are_those_of_the_product() -> None:
     assert {" ".join(path) for path, command in EVERY.items() if not isinstance(command, click.Group)} == {
         "worker", "topics create", "topics check", "campaign check", "campaign apply", "campaign end",
         "clock release", "dead-letters list", "dead-letters show", "dead-letters replay", "demo", "contract",
-        "replay",
+        "replay", "evaluate",
     }  # fmt: skip
 
 
