@@ -14,7 +14,7 @@ from typing import Any, cast
 import aiokafka
 from faust.tables.manager import TableManager
 
-from streams import mapping, topics
+from streams import mapping, shadows, topics
 from streams.broadcast import Broadcast
 from streams.clock import Ticker
 from streams.engine.app import App, BeforeCommit, new_app
@@ -155,6 +155,8 @@ class Worker:
         return app
 
     def _training(self, app: App, flushes: list[Any]) -> None:
+        if self.settings.challenger:
+            shadows.challenger(self.settings.challenger)  # what cannot be one is refused before anything starts
         def trainer() -> Trainer:
             if not self._trainers:
                 self._trainers.append(Trainer(self.settings, cast(Producer, app.producer).sender, self.metrics))

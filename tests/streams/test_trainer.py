@@ -16,6 +16,7 @@ from models.churn import FEATURES, Learner
 from models.ledger import share_of
 from models.outputs import Example
 from streams import codec, topics
+from streams.app import Worker
 from streams.embedded import EmbeddedBroker
 from streams.metrics import Metrics
 from streams.settings import Settings, SettingsError
@@ -161,8 +162,12 @@ def test_a_challenger_that_fails_stops_nothing() -> None:
                                   "river.ensemble.BaggingClassifier"])  # fmt: skip
 def test_what_cannot_be_a_challenger_is_refused_by_name(path: str) -> None:
     """No such class, no classifier, or one that cannot be made without arguments."""
-    with pytest.raises(SettingsError, match=f"challenger: .*{path}"):
-        Trainer(Settings(challenger=path), Outlet(), Metrics())
+    for starting in (
+        lambda wrong: Trainer(wrong, Outlet(), Metrics()),
+        lambda wrong: Worker(wrong, {topics.EVENTS: 1}),
+    ):
+        with pytest.raises(SettingsError, match=f"challenger: .*{path}"):
+            starting(Settings(challenger=path))
 
 
 def test_a_changed_world_is_an_event_on_a_metric() -> None:
