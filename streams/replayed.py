@@ -14,7 +14,6 @@ import msgspec
 import numpy as np
 import orjson
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from models import features, quality
 from models.outputs import Alert, Example
@@ -23,6 +22,7 @@ from models.rules import Rules
 from streams import codec, topics
 from streams.admin import OperatorError
 from streams.report.collected import Crowd, Reasons, Tiers
+from streams.report.rows import NOWHERE, Floats, Rival, Rows
 from streams.report.weeks import begin_of, week_at
 
 
@@ -84,36 +84,61 @@ class Week(Struct, frozen=True, kw_only=True):
     churned: float
     model: Figures
     recency_auc: float
+    rival_auc: float | None = None
 
 
 class Scores(NamedTuple):
-    """Scores whose label has come, side by side: when, what probability, how long silent (a logarithm), what came."""
+    """Scores whose label has come, side by side.
 
-    times: NDArray[np.float64]
-    model: NDArray[np.float64]
-    recency: NDArray[np.float64]
-    churned: NDArray[np.float64]
+    Attributes:
+        times: when, in seconds since 1970 UTC.
+        model: the probability that was stated.
+        recency: how long the person had been silent, as a logarithm.
+        rival: what the model's rival would have stated; NaN where it was not asked or had nothing to say yet.
+        churned: what came, 0 or 1.
+    """
+
+    times: Floats
+    model: Floats
+    recency: Floats
+    rival: Floats
+    churned: Floats
 
 
 class Matured:
-    """Every score of a model whose label has come: 17 bytes each."""
+    """Every score of a model whose label has come: 17 bytes each.
 
-    def __init__(self) -> None:
+    Args:
+        most_rows: how many rows are kept for a rival to score as well: some 100 bytes each.
+    """
+
+    def __init__(self, most_rows: int = 0) -> None:
         self._times, self._scores = array("d"), array("f")
         self._silences, self._outcomes = array("f"), array("B")
+        self._rows = Rows(most_rows)
+        self._rival: Floats | None = None
 
     def add(self, example: Example) -> None:
         """Take a labelled row. Those scored before there was a model are left out."""
-        if example.model != "prior":
+        learned = example.model != "prior"
+        self._rows.add(example, len(self._times) if learned else NOWHERE)
+        if learned:
             self._times.append(example.time)
             self._scores.append(example.probability)
             self._silences.append(example.x[features.SILENCE])
             self._outcomes.append(example.churned)
 
+    def compare(self, rival: Rival) -> None:
+        """Have a rival score the rows that were kept."""
+        self._rival = self._rows.scored(rival, len(self._times))
+
     def scores(self) -> Scores:
         """Return all of them, in the order in which their labels came."""
-        columns = (self._times, self._scores, self._silences, self._outcomes)
-        return Scores(*(np.array(column, np.float64) for column in columns))
+        times, model, recency, churned = (
+            np.array(column, np.float64) for column in (self._times, self._scores, self._silences, self._outcomes)
+        )
+        rival = np.full(len(times), np.nan) if self._rival is None else self._rival
+        return Scores(times, model, recency, rival, churned)
 
     def pooled(self) -> Week | None:
         """Return the figures of all together; nothing before both outcomes have been seen."""
@@ -139,13 +164,26 @@ def _week(scores: Scores) -> Week | None:
         churned=float(churned.mean()),
         model=quality.figures(scores.model, churned),
         recency_auc=quality.auc(scores.recency, churned),
+        rival_auc=_auc(scores.rival, churned),
     )
+
+
+def _auc(scores: Floats, churned: Floats) -> float | None:
+    """Return the AUC of the scores that are there; nothing if they have not seen both outcomes."""
+    known = ~np.isnan(scores)
+    outcomes = churned[known]
+    return quality.auc(scores[known], outcomes) if outcomes.any() and not outcomes.all() else None
 
 
 class Account:
     """Listens to a replay, and gives account of it.
 
     What it holds grows with people and weeks, and by 17 bytes with every label.
+
+    Args:
+        files: where everything is written as well.
+        rules: what counts as being active.
+        most_rows: how many labelled rows are kept for a rival of the model to score.
 
     Attributes:
         matured: scores with their labels.
@@ -157,8 +195,8 @@ class Account:
         changes: moments at which the world is found to have changed; whoever finds that out puts them here.
     """
 
-    def __init__(self, files: Files, rules: Rules) -> None:
-        self.matured = Matured()
+    def __init__(self, files: Files, rules: Rules, most_rows: int = 0) -> None:
+        self.matured = Matured(most_rows)
         self.crowd = Crowd(rules.active_kinds)
         self.tiers = Tiers()
         self.reasons = Reasons()

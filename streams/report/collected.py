@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import events as ev
-from models.outputs import TIERS, Alert
+from models.outputs import TIERS, Alert, Reason
 from streams.report.weeks import WEEK, begin_of, week_at, whole_weeks
 
 
@@ -122,7 +122,7 @@ class Tiers:
 
 
 class Why(NamedTuple):
-    """A group of reasons on alerts: how often it was given, and how it first read."""
+    """A group of reasons on alerts: how often it was given, and how it read where it was strongest."""
 
     group: str
     times: int
@@ -136,7 +136,7 @@ class Reasons:
         self.rising = 0
         self.falling = 0
         self._counts: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
-        self._words: dict[tuple[bool, str], str] = {}
+        self._strongest: dict[tuple[bool, str], Reason] = {}
 
     def heard(self, alert: Alert) -> None:
         """Note an alert."""
@@ -149,12 +149,14 @@ class Reasons:
             self.falling += 1
         for reason in alert.reasons:
             self._counts[rose][reason.group] += 1
-            self._words.setdefault((rose, reason.group), reason.words)
+            strongest = self._strongest.setdefault((rose, reason.group), reason)
+            if abs(reason.effect) > abs(strongest.effect):
+                self._strongest[rose, reason.group] = reason
 
     def why(self, rose: bool) -> list[Why]:
         """Return the groups of reasons, those given most often first."""
         counts = sorted(self._counts[rose].items(), key=lambda item: (-item[1], item[0]))
-        return [Why(group, count, self._words[rose, group]) for group, count in counts]
+        return [Why(group, count, self._strongest[rose, group].words) for group, count in counts]
 
 
 def _rank(tier: str) -> int:

@@ -1,0 +1,217 @@
+"""How good the scores were: by week, as probabilities, and for choosing people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from models import quality
+from streams.replayed import Account, Matured, Scores, Week
+from streams.report import draw, measured
+from streams.report.axes import numbers
+from streams.report.draw import NARROW, WIDE, Line, Mark, Point
+from streams.report.figure import Figure, Numbers, time_axis
+from streams.report.markup import Markup
+from streams.report.say import both, count, day, percent, points
+from streams.report.weeks import WEEK
+
+MODEL, RECENCY, RIVAL = "the model", "recency alone", "gradient boosting, fitted anew every week"
+LOOKS = {MODEL: "model", RECENCY: "recency", RIVAL: "rival"}
+LEAST_FOR_LIFT = 20
+"""Scores that a share must hold to be drawn in the lift curve."""
+SHARES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
+
+
+class Compared(NamedTuple):
+    """The model's AUC and its rival's on the same rows."""
+
+    model: float
+    rival: float
+    rows: int
+
+
+def quality_by_week(account: Account, labels: int) -> Figure:
+    """Quality of each week's scores, once their labels came.
+
+    Args:
+        account: with the scores, and the moments at which the world was found changed.
+        labels: how many came in all.
+    """
+    name, title = "quality", "Quality by week"
+    weeks, pooled = account.matured.weeks(), account.matured.pooled()
+    if pooled is None or not weeks:
+        return Figure(name, title, _too_few(account.matured.scores(), labels))
+    says = f"{_beside_recency(weeks, pooled)}{_beside_rival(_compared(account.matured))}{_changed(account.changes)}"
+    drawn = {
+        MODEL: {week.begins: week.model.auc for week in weeks},
+        RECENCY: {week.begins: week.recency_auc for week in weeks},
+        RIVAL: {week.begins: week.rival_auc for week in weeks if week.rival_auc is not None},
+    }
+    drawn = {line: aucs for line, aucs in drawn.items() if aucs}
+    lines = [_by_week(weeks, aucs, line) for line, aucs in drawn.items()]
+    values = [auc for aucs in drawn.values() for auc in aucs.values()]
+    span = weeks[0].begins, max(weeks[-1].begins, *account.changes, weeks[0].begins)
+    marks = [Mark(moment, f"The world changed: {day(moment)}") for moment in account.changes if moment >= span[0]]
+    said = f"{title}. {says}"
+
+    def drawing(width: float, height: float) -> Markup:
+        y = numbers(min(0.5, *values), max(values), 6, ".2f", "AUC")
+        return draw.lines(width, height, said, time_axis(span, width), y, lines[::-1], marks)
+
+    return Figure(
+        name=name,
+        title=title,
+        says=says,
+        note="AUC: how often somebody who left had been scored higher than somebody who stayed; 0.5 is a coin, 1 is "
+        "perfect. Every score was given before its outcome was known, by what had been learned until then.",
+        wide=drawing(WIDE, 300),
+        narrow=drawing(NARROW, 250),
+        key=[(LOOKS[line], line) for line in drawn],
+        numbers=_in_numbers(weeks),
+    )
+
+
+def reliability(account: Account, labels: int) -> Figure:
+    """Whether what was said is what came."""
+    name, title = "reliability", "Reliability"
+    scores, pooled = account.matured.scores(), account.matured.pooled()
+    if pooled is None:
+        return Figure(name, title, _too_few(scores, labels))
+    parts = measured.tenths(scores.model, scores.churned)
+    says = (
+        f"The riskiest tenth of all scores said {percent(parts[-1].score)} on average, and "
+        f"{percent(parts[-1].churned)} of them left; over all tenths, what was said and what came are "
+        f"{points(pooled.model.calibration_error)} apart on average."
+    )
+    spots = [
+        Point(part.score, part.churned, f"said {percent(part.score)}, came {percent(part.churned)} of {part.rows:,}")
+        for part in parts
+    ]
+    even = Line("even", (Point(0, 0), Point(1, 1)))
+    x, y = numbers(0, 1, 5, ".0%", "said"), numbers(0, 1, 5, ".0%", "left")
+    return Figure(
+        name=name,
+        title=title,
+        says=says,
+        note="Each dot is a tenth of all scores, by size. On the dashed line exactly as many left as was said; "
+        "below it fewer did.",
+        narrow=draw.lines(NARROW, 330, f"{title}. {says}", x, y, [even, Line("model", spots, dots=True)]),
+        numbers=Numbers(
+            ("Said, on average", "Left", "Scores"),
+            [(percent(part.score), percent(part.churned), f"{part.rows:,}") for part in parts],
+        ),
+    )
+
+
+def lift(account: Account, labels: int) -> Figure:
+    """How much better than chance the riskiest are chosen."""
+    name, title = "lift", "Lift"
+    scores, pooled = account.matured.scores(), account.matured.pooled()
+    if pooled is None:
+        return Figure(name, title, _too_few(scores, labels))
+    columns = {MODEL: scores.model, RECENCY: scores.recency}
+    tenth = {line: measured.lift(column, scores.churned, np.array([0.1]))[0] for line, column in columns.items()}
+    says = (
+        f"Of the riskiest 10% by the model {percent(tenth[MODEL] * pooled.churned)} left, {tenth[MODEL]:.1f} times the "
+        f"{percent(pooled.churned)} of all; by recency alone it is {tenth[RECENCY]:.1f} times."
+    )
+    shares = np.arange(1, 101) / 100
+    shares = shares[shares * pooled.rows >= min(LEAST_FOR_LIFT, pooled.rows)]
+    curves = {line: measured.lift(column, scores.churned, shares) for line, column in columns.items()}
+    drawn = [
+        Line(LOOKS[line], [Point(*place) for place in zip(shares.tolist(), curve.tolist(), strict=True)])
+        for line, curve in reversed(curves.items())
+    ]
+    x = numbers(0, 1, 5, ".0%", "chosen, riskiest first")
+    y = numbers(0, max(1.0, *(float(curve.max()) for curve in curves.values())), 5, ".1f", "times the share of all")
+    even = Line("even", (Point(0, 1), Point(1, 1)))
+    return Figure(
+        name=name,
+        title=title,
+        says=says,
+        note="Whoever chooses at random finds as many as the dashed line says: once the share of all.",
+        narrow=draw.lines(NARROW, 330, f"{title}. {says}", x, y, [even, *drawn]),
+        key=[(LOOKS[line], line) for line in columns],
+        numbers=_lifts(columns, scores),
+    )
+
+
+def _too_few(scores: Scores, labels: int) -> str:
+    """Say why there is nothing to be measured."""
+    if not labels:
+        return "No label has come: nobody was scored a horizon before the end of history."
+    if not len(scores.churned):
+        return f"{count(labels, 'label')} came, too few for a model: there is no score of a model with its label."
+    what = "everybody left" if scores.churned.all() else "nobody left"
+    return f"Of {count(len(scores.churned), 'score')} with a label, {what}: there is nothing to tell apart."
+
+
+def _compared(matured: Matured) -> Compared | None:
+    scores = matured.scores()
+    known = ~np.isnan(scores.rival)
+    model, rival, churned = scores.model[known], scores.rival[known], scores.churned[known]
+    if not churned.any() or churned.all():
+        return None
+    return Compared(quality.auc(model, churned), quality.auc(rival, churned), len(churned))
+
+
+def _beside_recency(weeks: Sequence[Week], pooled: Week) -> str:
+    ahead = sum(week.model.auc > week.recency_auc for week in weeks)
+    return (
+        f"Over {count(pooled.rows, 'score')} the model's AUC is {pooled.model.auc:.3f}, that of recency alone "
+        f"{pooled.recency_auc:.3f}; the model was ahead in {ahead:,} of {count(len(weeks), 'week')}."
+    )
+
+
+def _beside_rival(compared: Compared | None) -> str:
+    if compared is None:
+        return ""
+    return (
+        f" Gradient boosting, fitted anew every week, has {compared.rival:.3f} where the model has "
+        f"{compared.model:.3f}, on the same {count(compared.rows, 'score')}."
+    )
+
+
+def _changed(changes: Sequence[float]) -> str:
+    return (
+        f" The world was found changed on {both([day(moment) for moment in sorted(changes)])} (◆)." if changes else ""
+    )
+
+
+def _by_week(weeks: Sequence[Week], aucs: dict[float, float], name: str) -> Line:
+    """Draw a week's figure at its beginning; over weeks without one the line is interrupted."""
+    drawn, at = list[Point](), weeks[0].begins
+    while at <= weeks[-1].begins:
+        auc = aucs.get(at)
+        drawn.append(Point(at, auc, "" if auc is None else f"{name}, week of {day(at)}: {auc:.3f}"))
+        at += WEEK
+    return Line(LOOKS[name], drawn)
+
+
+def _in_numbers(weeks: Sequence[Week]) -> Numbers:
+    heads = ("Week of", "Scores", "Left", "AUC", "Recency", "Boosting", "Log-loss", "Calibration error")
+    rows = [
+        (
+            day(week.begins),
+            f"{week.rows:,}",
+            percent(week.churned),
+            f"{week.model.auc:.3f}",
+            f"{week.recency_auc:.3f}",
+            "" if week.rival_auc is None else f"{week.rival_auc:.3f}",
+            f"{week.model.log_loss:.3f}",
+            f"{week.model.calibration_error:.3f}",
+        )
+        for week in weeks
+    ]
+    return Numbers(heads, rows)
+
+
+def _lifts(columns: dict[str, measured.Column], scores: Scores) -> Numbers:
+    shares = np.array([share for share in SHARES if share * len(scores.churned) >= 1] or [1.0])
+    lifts = [measured.lift(column, scores.churned, shares).tolist() for column in columns.values()]
+    rows = [
+        (percent(share), *(f"{lift:.2f}" for lift in row)) for share, *row in zip(shares.tolist(), *lifts, strict=True)
+    ]
+    return Numbers(("Chosen", "Model", "Recency"), rows)

@@ -1,0 +1,162 @@
+"""The report as one page: nothing on it is fetched from anywhere, so it can be sent to anybody and opened anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from models import errors
+from models.activity import DAY
+from models.rules import Rules
+from streams.replayed import Account
+from streams.report import draw, of_news, of_people, of_scores
+from streams.report.figure import Bars, Figure, Numbers
+from streams.report.markup import Markup, joined, tag
+from streams.report.say import count, day, percent
+from streams.report.style import STYLE
+from streams.summary import Summary
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+"""What a browser may load for this page: nothing, whatever may have got into it."""
+
+
+def page(summary: Summary, account: Account, rules: Rules, title: str) -> str:
+    """Return the report of a replay that is over, as HTML.
+
+    Args:
+        summary: what became of everything.
+        account: what was collected on the way.
+        rules: by which it was decided.
+        title: what was played, as the reader calls it.
+    """
+    figures = (
+        of_scores.quality_by_week(account, summary.labels),
+        of_scores.reliability(account, summary.labels),
+        of_scores.lift(account, summary.labels),
+        of_people.tiers(account.tiers, summary.last),
+        of_people.retention(account.crowd, summary.last),
+        of_people.cohorts(account.crowd, summary.last),
+        of_news.reasons(account.reasons),
+        of_news.decisions(summary.decisions),
+    )
+    body = tag(
+        "main",
+        _header(summary, title),
+        _summary(summary),
+        *map(_figure, figures),
+        tag("footer", tag("p", _defined(rules))),
+    )
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="referrer", content="no-referrer"),
+        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        tag("title", f"Encore: {title}"),
+        tag("style", Markup(STYLE)),
+    )
+    return f"<!DOCTYPE html>\n{tag('html', head, tag('body', body), lang='en')}\n"
+
+
+def _header(summary: Summary, title: str) -> Markup:
+    span = f"{day(summary.first)} to {day(summary.last)}" if summary.applied else "no event"
+    tiles = (tag("div", tag("b", number), tag("span", what), class_="tile") for number, what in _tiles(summary))
+    return tag(
+        "header",
+        tag("h1", "What Encore would have said"),
+        tag("p", tag("bdi", title), f", {span}, played as if it had happened live", class_="soft"),
+        tag("div", *tiles, class_="tiles"),
+    )
+
+
+def _tiles(summary: Summary) -> Iterator[tuple[str, str]]:
+    yield f"{summary.applied:,}", "events"
+    yield f"{summary.people:,}", "people"
+    yield f"{sum(summary.alerts.values()):,}", "alerts"
+    yield f"{summary.coupons:,}", "coupons"
+    if summary.quality is not None:
+        recency = f"AUC of the model; recency alone {summary.quality.recency_auc:.3f}"
+        yield f"{summary.quality.model.auc:.3f}", recency
+
+
+def _summary(summary: Summary) -> Markup:
+    went_in = [(summary.applied, "events of people applied")]
+    went_in += [(number, what) for number, what in _set_aside(summary) if number]
+    contacts = summary.decisions.get("contact", {}).get("sent", 0)
+    gone_out = [
+        (summary.alerts.get("risk", 0), "alerts that somebody's risk has changed"),
+        (summary.alerts.get("stalled", 0), "alerts that somebody has stalled in a course"),
+        (summary.alerts.get("finished", 0), "alerts that somebody has finished a course"),
+        (contacts, "ordinary messages"),
+        (summary.coupons, "coupons"),
+    ]
+    return tag(
+        "section",
+        tag("div", _listed("What went in", went_in), _listed("What would have gone out", gone_out), class_="pair"),
+        class_="whole",
+    )
+
+
+def _set_aside(summary: Summary) -> Iterator[tuple[int, str]]:
+    yield summary.labels, "labels: scores whose outcome came before history ended"
+    yield summary.late, "came late: counted, not scored"
+    yield summary.duplicates, "known already: left out"
+    for reason, number in sorted(summary.dead_letters.items(), key=lambda item: (-item[1], item[0])):
+        yield number, f"dead letters ({reason}): {errors.REASONS.get(reason, reason)}"
+
+
+def _listed(head: str, rows: list[tuple[int, str]]) -> Markup:
+    items = (joined(tag("dt", f"{number:,}"), tag("dd", what)) for number, what in rows)
+    return tag("div", tag("h2", head), tag("dl", *items))
+
+
+def _figure(figure: Figure) -> Markup:
+    half = figure.narrow is not None and figure.wide is None
+    return tag(
+        "figure",
+        tag("h2", figure.title),
+        tag("p", figure.says),
+        _key(figure) if figure.key else Markup(),
+        tag("div", figure.wide, class_="wide") if figure.wide else Markup(),
+        tag("div", figure.narrow, class_="narrow") if figure.narrow else Markup(),
+        tag("div", *map(_bars, figure.bars), class_="pair") if figure.bars else Markup(),
+        tag("p", figure.note, class_="note") if figure.note and (figure.narrow or figure.bars) else Markup(),
+        _numbers(figure.numbers) if figure.numbers else Markup(),
+        id=figure.name,
+        class_="half" if half else "whole",
+    )
+
+
+def _key(figure: Figure) -> Markup:
+    return tag("ul", *(tag("li", draw.sample(look), name) for look, name in figure.key), class_="key")
+
+
+def _bars(bars: Bars) -> Markup:
+    items = (
+        tag(
+            "li",
+            tag("div", tag("span", bar.words), tag("b", bar.figure), class_="words"),
+            draw.bar(bar.share, bar.look),
+            tag("div", bar.more, class_="more") if bar.more else Markup(),
+        )
+        for bar in bars.bars
+    )
+    return tag("div", tag("h3", bars.title), tag("ul", *items, class_="bars"))
+
+
+def _numbers(numbers: Numbers) -> Markup:
+    head = tag("tr", *(tag("th", name) for name in numbers.heads))
+    rows = (tag("tr", *(tag("td", value) for value in row)) for row in numbers.rows)
+    table = tag("table", tag("thead", head), tag("tbody", *rows))
+    return tag("details", tag("summary", "The numbers"), tag("div", table, class_="scroll"))
+
+
+def _defined(rules: Rules) -> str:
+    """Say what is meant by leaving."""
+    horizon, lookback = (f"{span / DAY:g} days" for span in (rules.horizon, rules.lookback))
+    begin = "once" if rules.alerts_wait else "even before"
+    return (
+        f"Somebody left if they were not active for {horizon} after they were scored; only people active within "
+        f"{lookback} are scored. High risk begins at {percent(rules.high)}, medium at {percent(rules.medium)}; "
+        f"tiers and alerts begin {begin} {count(rules.labels_needed, 'label')} have been learned from. "
+        "Weeks begin on Monday; days and weeks are in UTC."
+    )
