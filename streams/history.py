@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,10 +21,17 @@ from streams.admin import OperatorError
 from streams.clock import monotonic
 from streams.replay import Replay
 from streams.replayed import Account, Files
+from streams.report.page import page
 from streams.settings import Settings
 from streams.sources import Entry, Unusable, open_source
 from streams.sources.order import Ordered, ordered
 from streams.summary import Summary, summarised
+from streams.yardsticks import boosted
+
+REPORT = "index.html"
+"""What is left of a replay for people to read, beside the files for programs."""
+MOST_COMPARED = 100_000
+"""Labelled rows that gradient boosting is fitted to and scores; of more, those of a part of the people."""
 
 
 class Wanted(NamedTuple):
@@ -35,7 +45,7 @@ class Wanted(NamedTuple):
         frozen: whether that model stays as it is.
         campaign: a campaign file that is taken to run all the time.
         mapping: a mapping file for foreign events.
-        out: a folder for what would have gone to topics.
+        out: a folder for what would have gone to topics, and for the report.
         save_model: where to put what was learned.
     """
 
@@ -64,7 +74,7 @@ async def _replay(settings: Settings, wanted: Wanted, console: Console) -> tuple
     learner = _learner(wanted.model)
     begun = monotonic()
     with Files(wanted.out) as files:
-        account = Account(files, settings.rules())
+        account = Account(files, settings.rules(), most_rows=MOST_COMPARED if wanted.out is not None else 0)
         played = Replay(
             settings,
             account.heard,
@@ -81,10 +91,14 @@ async def _replay(settings: Settings, wanted: Wanted, console: Console) -> tuple
         _saved(wanted.save_model, learner)
     span = (entries.first, played.fold.clock.now)
     seconds = monotonic() - begun
+    if wanted.out is not None and find_spec("sklearn") is not None:
+        console.print("gradient boosting on the same rows, week by week")
+        _compared(account, settings.labels_needed)
     people = len(played.people)
-    return summarised(
-        account, played.metrics, entries=entries.count, people=people, span=span, seconds=seconds
-    ), account
+    summary = summarised(account, played.metrics, entries=entries.count, people=people, span=span, seconds=seconds)
+    if wanted.out is not None:
+        _reported(wanted.out / REPORT, page(summary, account, settings.rules(), ", ".join(wanted.sources)))
+    return summary, account
 
 
 class Window:
@@ -123,6 +137,22 @@ def _shown(window: Window, console: Console) -> Iterator[Entry | Unusable]:
                 if number and number % 1_000_000 == 0 and not console.is_terminal:
                     console.print(f"{number:,} of {window.entries.total or 0:,} events")
             yield entry
+
+
+def _compared(account: Account, least: int) -> None:
+    """Have gradient boosting score what the model scored, in one thread: several wait for each other on a busy machine
+    so that a fit takes a hundred times as long.
+    """
+    importlib.import_module("sklearn.ensemble")  # only of what is loaded the threads can be limited
+    with importlib.import_module("threadpoolctl").threadpool_limits(1):
+        account.matured.compare(partial(boosted, least=least))
+
+
+def _reported(file: Path, report: str) -> None:
+    try:
+        file.write_bytes(report.encode())
+    except OSError as error:
+        raise OperatorError(f"{file}: {error.strerror}") from None
 
 
 def _learner(file: Path | None) -> Learner:

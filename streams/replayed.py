@@ -77,7 +77,10 @@ class Files:
 
 
 class Week(Struct, frozen=True, kw_only=True):
-    """Scores of one week of event time (from Monday, in UTC), once their labels came."""
+    """Scores of one week of event time (from Monday, in UTC), once their labels came.
+
+    `rival_auc` is that of the rows which the model's rival scored as well, if it did.
+    """
 
     begins: float
     rows: int

@@ -98,7 +98,7 @@ def cohorts(crowd: Crowd, end: float) -> Figure:
     known = [cohort for cohort in table.rows if cohort.active and cohort.active[0] is not None]
     if not known:
         return Figure(name, title, "There is no cohort yet whose second week is over.")
-    says = _best_and_least([cohort for cohort in known if cohort.people >= LEAST_COHORT * len(crowd)] or known, table)
+    says = _best_and_least(known, LEAST_COHORT * len(crowd), table)
     columns = [table.column(index) for index in range(len(table.rows[0].active))]
     rows = [Row(short_day(begin_of(cohort.week)), _cells(cohort, table)) for cohort in known]
     people = "one first week" if table.weeks_a_row == 1 else f"{table.weeks_a_row} first weeks"
@@ -145,16 +145,16 @@ def _came_back(curve: Sequence[Retained]) -> str:
     return f"Of {count(curve[0].asked, 'person', 'people')}, {both(parts)}."
 
 
-def _best_and_least(known: Sequence[Cohort], table: Table) -> str:
-    best, least = (choose(known, key=lambda cohort: (cohort.active[0] or 0.0, cohort.people)) for choose in (max, min))
+def _best_and_least(known: Sequence[Cohort], least_people: float, table: Table) -> str:
+    told = [cohort for cohort in known if cohort.people >= least_people] or known
+    best, least = (choose(told, key=lambda cohort: (cohort.active[0] or 0.0, cohort.people)) for choose in (max, min))
     after = "the week after" if table.weeks_a_column == 1 else f"an average week of weeks {table.column(0)} after"
     shares = [percent(cohort.active[0] or 0.0) for cohort in (best, least)]
-    if len(known) == 1:
+    if len(told) == 1:
         return f"Of the {_people(best)} who came first {_when(best, table)}, {shares[0]} were active in {after}."
     return (
-        f"Of {count(len(known), 'cohort')}, the {_people(best)} who came first {_when(best, table)} came back "
-        f"most: {shares[0]} were active in {after}. Of the {_people(least)} {_when(least, table)} {shares[1]} were, "
-        "the least."
+        f"Of {count(len(known), 'cohort')}, the {_people(best)} who came first {_when(best, table)} came back most: "
+        f"{shares[0]} were active in {after}. Least did of the {_people(least)} {_when(least, table)}: {shares[1]}."
     )
 
 

@@ -75,21 +75,23 @@ th{{font-weight:600;color:var(--soft)}}
 main{{grid-template-columns:minmax(0,1fr);padding:22px 12px 32px;gap:14px}}
 section,figure{{padding:16px 15px}}
 .wide{{display:none}}.narrow{{display:block}}
-.pair{{grid-template-columns:minmax(0,1fr)}}
+.pair{{grid-template-columns:minmax(0,1fr);row-gap:18px}}
 .tiles{{grid-template-columns:1fr 1fr;gap:10px}}
+.tile:last-child:nth-child(odd){{grid-column:1/-1}}
 h1{{font-size:1.5rem}}
 }}
 @media print{{
 :root{{color-scheme:light;{LIGHT};--back:#fff}}
 *{{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 body{{font-size:11pt}}
-main{{display:block;max-width:none;padding:0}}
-main>*{{margin-bottom:14px}}
+main{{max-width:none;padding:0;gap:12px;grid-template-columns:1fr 1fr}}
+section,figure{{padding:14px 16px}}
 section,figure,.tile{{break-inside:avoid}}
 .wide{{display:block}}.narrow{{display:none}}
-.half .narrow{{display:block;max-width:400px}}
+.half .narrow{{display:block}}
 .pair{{grid-template-columns:1fr 1fr}}
-.tiles{{grid-template-columns:repeat(auto-fit,minmax(140px,1fr))}}
+.tiles{{grid-template-columns:repeat(auto-fit,minmax(105px,1fr))}}
+.tile:last-child:nth-child(odd){{grid-column:auto}}
 details{{display:none}}
 @page{{margin:16mm 14mm}}
 }}
