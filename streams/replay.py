@@ -173,7 +173,7 @@ class Replay:
     async def _do_what_is_due(self) -> None:
         """Do due work, let everybody say what they have to say, and score with what was learned of it from now on."""
         self.fold.drain(Slice(float("inf")))
-        for key in [key for key in self.people.dirty if self.people.hot[key].outbox]:
+        for key in sorted(key for key in self.people.dirty if self.people.hot[key].outbox):
             self._outbox.save(key)
         await asyncio.sleep(0)
         learner = self.learner
