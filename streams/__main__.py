@@ -273,7 +273,11 @@ MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 @click.option("--model", type=click.Path(path_type=Path), help="Begin with the model that --save-model wrote.")
 @click.option("--frozen", is_flag=True, help="Learn nothing: score with --model all the time.")
 @click.option("--campaign", type=click.Path(path_type=Path), help="A campaign file that is taken to run all the time.")
-@click.option("--out", type=click.Path(path_type=Path), help="A folder for decisions, alerts, examples and the rest.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="A folder for what would go out, and for the report (index.html).",
+)
 @click.option("--save-model", type=click.Path(path_type=Path), help="Put there what was learned.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def replay(file: Path | None, since: datetime | None, until: datetime | None, as_json: bool, **wanted: Any) -> None:

@@ -157,6 +157,7 @@ class Worker:
     def _training(self, app: App, flushes: list[Any]) -> None:
         if self.settings.challenger:
             shadows.challenger(self.settings.challenger)  # what cannot be one is refused before anything starts
+
         def trainer() -> Trainer:
             if not self._trainers:
                 self._trainers.append(Trainer(self.settings, cast(Producer, app.producer).sender, self.metrics))

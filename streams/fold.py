@@ -158,7 +158,7 @@ class Fold:
 
     def flush(self) -> None:
         """Write every person that changed; called before offsets are chosen."""
-        for key in list(self.people.dirty):
+        for key in sorted(self.people.dirty):  # what is said is said in the same order every time
             self.outbox.save(key)
         self.people.shrink()
 

@@ -262,7 +262,7 @@ class Replay:
         """Do due work, let everybody say what they have to say, and score with what was learned of it from now on."""
         for fold, outbox in zip(self.folds, self._outboxes, strict=True):
             fold.drain(Slice(float("inf")))
-            for key in [key for key in fold.people.dirty if fold.people.hot[key].outbox]:
+            for key in sorted(key for key in fold.people.dirty if fold.people.hot[key].outbox):
                 outbox.save(key)
         await asyncio.sleep(0)
         learner = self.learner

@@ -42,7 +42,7 @@ def steps(low: float, high: float, most: int) -> list[float]:
         >>> steps(0, 130, 4)
         [0.0, 50.0, 100.0, 150.0]
         >>> steps(3, 3, 4)
-        [3.0, 4.0]
+        [3.0, 3.5]
     """
     span = (high - low) or 1.0
     power = 10.0 ** floor(log10(span / most))

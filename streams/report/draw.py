@@ -214,7 +214,7 @@ def _mark(frame: Frame, mark: Mark) -> Markup:
 def _cell(cell: Cell, x: float, y: float, size: float, high: float) -> Markup:
     words = tag(
         "text", cell.words,
-        class_="over" if cell.share > 0.55 else "cell", x=x + size / 2, y=y + high / 2 + 4, text_anchor="middle",
+        class_="over" if cell.share > 0.7 else "cell", x=x + size / 2, y=y + high / 2 + 4, text_anchor="middle",
     )  # fmt: skip
     box = tag(
         "rect", tag("title", cell.more),

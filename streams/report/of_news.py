@@ -42,7 +42,8 @@ def reasons(collected: Reasons) -> Figure:
     told = [side for side in sides if side.why]
     if not told:
         alerts = collected.rising + collected.falling
-        return Figure(name, title, f"{count(alerts, 'alert')} of risk, and no reason on any of them.")
+        none = f"{count(alerts, 'alert')} of risk, and no reason on any of them." if alerts else "No alert of risk."
+        return Figure(name, title, none)
     says = " ".join(
         f"Of {count(side.alerts, 'alert')} that somebody is {side.name}, {percent(side.why[0].times / side.alerts)} "
         f"name {_group(side.why[0].group)}."

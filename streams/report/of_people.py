@@ -154,7 +154,7 @@ def _best_and_least(known: Sequence[Cohort], least_people: float, table: Table) 
         return f"Of the {_people(best)} who came first {_when(best, table)}, {shares[0]} were active in {after}."
     return (
         f"Of {count(len(known), 'cohort')}, the {_people(best)} who came first {_when(best, table)} came back most: "
-        f"{shares[0]} were active in {after}. Least did of the {_people(least)} {_when(least, table)}: {shares[1]}."
+        f"{shares[0]} were active in {after}; the fewest, {shares[1]}, of the {_people(least)} {_when(least, table)}."
     )
 
 

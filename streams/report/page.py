@@ -69,10 +69,11 @@ def _header(summary: Summary, title: str) -> Markup:
 
 
 def _tiles(summary: Summary) -> Iterator[tuple[str, str]]:
-    yield f"{summary.applied:,}", "events"
-    yield f"{summary.people:,}", "people"
-    yield f"{sum(summary.alerts.values()):,}", "alerts"
-    yield f"{summary.coupons:,}", "coupons"
+    alerts = sum(summary.alerts.values())
+    yield f"{summary.applied:,}", "event" if summary.applied == 1 else "events"
+    yield f"{summary.people:,}", "person" if summary.people == 1 else "people"
+    yield f"{alerts:,}", "alert" if alerts == 1 else "alerts"
+    yield f"{summary.coupons:,}", "coupon" if summary.coupons == 1 else "coupons"
     if summary.quality is not None:
         recency = f"AUC of the model; recency alone {summary.quality.recency_auc:.3f}"
         yield f"{summary.quality.model.auc:.3f}", recency

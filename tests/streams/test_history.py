@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -105,3 +107,15 @@ def test_what_has_to_be_put_right_is_one_line(
     code, _, said = encore(capsys, "replay", *(wrong if wrong[0][0] != "-" else (history, *wrong)))
     assert (code, "Traceback" in said) == (2, False)
     assert wrong[0].removeprefix("--") in said or wrong[-1] in said
+
+
+def test_the_same_history_says_the_same_in_every_process(history: Path, tmp_path: Path) -> None:
+    """Whatever the seed of its hashes: labels are learned in one order, so scores and decisions are the same."""
+    said = []
+    for seed in ("1", "2"):
+        given = ("--settings", tmp_path / "settings.toml", "--out", tmp_path / seed)
+        command = [sys.executable, "-m", "streams", "replay", history, *given, "--json"]
+        subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONHASHSEED": seed})
+        said.append({file.name: file.read_bytes() for file in (tmp_path / seed).iterdir()})
+    assert said[0] == said[1]
+    assert {"index.html", "examples.jsonl"} <= said[0].keys()

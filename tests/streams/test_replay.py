@@ -154,6 +154,15 @@ def test_what_is_learned_is_scored_with_from_then_on() -> None:
     assert replay.world.model.version == churn.scorer(learner.snapshot()).version
 
 
+def test_until_a_model_is_believed_scores_are_the_priors() -> None:
+    """They say so: what a model is measured by is what it stated itself."""
+    chosen = replace(PLAIN, labels_needed=60)
+    _, heard = played(regulars(), learner=Learner(), chosen=chosen)
+    examples = [codec.example(said.value or b"") for said in heard.all if said.topic == topics.EXAMPLES]
+    assert {example.probability for example in examples if example.model == "prior"} == {chosen.prior_churn}
+    assert chosen.prior_churn not in {example.probability for example in examples if example.model != "prior"}
+
+
 def test_a_model_that_is_given_stays_without_a_learner() -> None:
     """Frozen: everything is scored with it."""
     _, heard = played(regulars(), model=model())
