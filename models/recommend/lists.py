@@ -29,7 +29,7 @@ Ints = NDArray[np.int64]
 BOUGHT = STRENGTHS[ev.Purchase]
 RARE = 20
 """Uses below which a course is rarely used."""
-IN_TURN = 10
+IN_TURN = 100
 """Rarely used courses that take turns on a person's last place, the best by their score."""
 POOL = 100
 """Best candidates that a varied list is chosen from."""
@@ -139,9 +139,9 @@ def shown(index: Index, content: Content, ranked: Ranked, n: int, surface: Surfa
     if surface.relevance < 1.0:
         numbers = varied(content, numbers[:POOL], ranked.scores[:POOL], n, surface.relevance)
     best = numbers[:n]
-    if not surface.rare_place or len(best) < n or (index.uses[best] < RARE).any():
+    if not surface.rare_place or len(best) < n:
         return best
-    rest = ranked.numbers[~np.isin(ranked.numbers, best)]
+    rest = ranked.numbers[~np.isin(ranked.numbers, best[:-1])]
     rare = rest[index.uses[rest] < RARE][:IN_TURN]
     return np.append(best[:-1], rare[turn % len(rare)]) if len(rare) else best
 
