@@ -48,6 +48,10 @@ async def begin_with(settings: Settings, snapshot: AnySnapshot, instead: bool = 
     Raises:
         OperatorError: there is one, and it may not; or the trainer is always faster.
     """
+    if churn.kind_of(snapshot) != settings.model:
+        raise OperatorError(
+            f"this is a model of kind {churn.kind_of(snapshot)}, but the system learns {settings.model} (setting model)"
+        )
     there = await _published(settings)
     if there and not instead:
         raise OperatorError(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from models import churn
-from models.churn import Snapshot
+from models.churn import AnySnapshot
 from streams import admin, modelfile, topics
 from streams.admin import OperatorError
 from streams.broadcast import everything
@@ -26,7 +26,7 @@ def settings(embedded_broker, prefix) -> Settings:
     return Settings(broker=broker.url, prefix=prefix, embedded=True)
 
 
-def published(settings: Settings) -> list[Snapshot]:
+def published(settings: Settings) -> list[AnySnapshot]:
     records = asyncio.run(everything(settings, settings.prefix + topics.SNAPSHOTS))
     assert {record.key for record in records} == {MODEL}
     return [churn.opened(record.value) for record in records]

@@ -164,7 +164,7 @@ def test_what_cannot_be_a_challenger_is_refused_by_name(path: str) -> None:
     """No such class, no classifier, or one that cannot be made without arguments."""
     for starting in (
         lambda wrong: Trainer(wrong, Outlet(), Metrics()),
-        lambda wrong: Worker(wrong, {topics.EVENTS: 1}),
+        lambda wrong: Worker(wrong, dict.fromkeys((topics.EVENTS, *wrong.inputs), 1)),
     ):
         with pytest.raises(SettingsError, match=f"challenger: .*{path}"):
             starting(Settings(challenger=path))
