@@ -35,6 +35,8 @@ from streams.yardsticks import boosted, weeks_of
 PIECE = 8_192
 """Entries played at a time by each protocol in turn."""
 ALWAYS = 3_650 * DAY
+PRIOR = Settings().prior_churn
+"""What is stated while there are too few labels for the model to be believed."""
 LEAST_ROWS, LEAST_EACH = 100, 10
 """Rows, and rows of each outcome, without which a week has no figures of its own."""
 
@@ -146,7 +148,7 @@ class Scored:
         example = codec.example(value)
         self._x += features.pack(features.array(example.x))
         self._churned.append(example.churned)
-        self._ready.append(example.model != "prior")
+        self._ready.append(example.model != "prior" and example.probability != PRIOR)
         self._times.append(example.time)
         self._until.append(example.until)
         self._scores["value"].append(example.probability)

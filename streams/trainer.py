@@ -150,12 +150,13 @@ class Trainer:
             while not await reached(consumer, ends):
                 for records in (await consumer.getmany(timeout_ms=500)).values():
                     for record in records:
-                        self._take(record)
+                        self._take(record, again=True)
                 await asyncio.sleep(0)
         finally:
             await consumer.stop()
 
-    def _take(self, record: codec.Record) -> None:
+    def _take(self, record: codec.Record, again: bool = False) -> None:
+        """Take a record; `again`: it is read back at the start, and may be in the snapshot already."""
         example = self._read(record)
         learned = record.offset <= self.offset
         self.offset = max(self.offset, record.offset)
@@ -168,12 +169,12 @@ class Trainer:
                 self._left_out("repeat" if repeat else "features")
             return
         place = share_of(example.id, "replay")
-        if record.offset >= self._shadows_from:
-            self._measure(example, place)
-        if learned and not example.treated:
-            self.learner.recall(features.array(example.x), example.churned, place)
-        elif not learned:
+        if record.offset >= self._shadows_from and (again or not learned):
+            self._measure(example, place, again)
+        if not learned:
             self._learn(example, place)
+        elif again and not example.treated:
+            self.learner.recall(features.array(example.x), example.churned, place)
 
     def _fits(self, example: Example) -> bool:
         return example.features == churn.FEATURES and len(example.x) == len(features.NAMES)
@@ -192,10 +193,10 @@ class Trainer:
         self.learner.learn(features.array(example.x), example.churned, place)
         self._metrics.add("encore_learned_total")
 
-    def _measure(self, example: Example, place: float) -> None:
+    def _measure(self, example: Example, place: float, again: bool) -> None:
         self._rolling.add(example.probability, example.churned)
         self._drift.update(surprise(example.probability, example.churned))
-        if self._drift.drift_detected:
+        if self._drift.drift_detected and not again:
             self._metrics.add("encore_drift_total")
             _log.warning("the log-loss of matured scores has changed; it is %.3f now", self._drift.estimation)
         for score, shadow in list(self._shadows.items()):
