@@ -191,11 +191,15 @@ class Index:
     def _grow(self) -> None:
         self._room = max(64, 2 * self._room)
         self.people.grow(self._room)
-        for name in ("near", "weight", "popular", "mass", "uses", "audience", "first", "last", "keys", "gone", "mark"):
+        paired = np.flatnonzero((self.near >= 0).any(1))
+        for name in ("weight", "popular", "mass", "uses", "audience", "first", "last", "keys", "gone", "mark", "near"):
             old = getattr(self, name)
-            # Zeros cost no memory before they are written.
+            # Zeros cost no memory before they are written; most courses of a large catalogue have no pair.
             grown = np.zeros((self._room, *old.shape[1:]), old.dtype)
+            if name == "weight":
+                grown[paired] = old[paired]
+            else:
+                grown[: len(old)] = old
             if name == "near":
                 grown[len(old) :] = -1
-            grown[: len(old)] = old
             setattr(self, name, grown)
