@@ -28,6 +28,7 @@ from streams.security import client
 from streams.sender import Sender
 from streams.settings import Settings
 from streams.snapshots import Newest
+from streams.threads import one_thread
 from streams.ticks import write_ticks
 from streams.topics import name, partition_of
 from streams.trainer import Trainer
@@ -277,6 +278,8 @@ def run(settings: Settings, partitions: dict[str, int]) -> int:
     Raises:
         OperatorError: it cannot start, and why.
     """
+
+    one_thread()
 
     async def main() -> int:
         return await Worker(settings, partitions).run()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -28,6 +27,7 @@ from streams.sources import Entry, Source, Unusable, open_source
 from streams.sources.kafka import KafkaTopic, Logged
 from streams.sources.order import ordered
 from streams.summary import Summary, summarised
+from streams.threads import one_thread
 from streams.yardsticks import boosted
 
 REPORT = "index.html"
@@ -81,7 +81,8 @@ def replay(settings: Settings, wanted: Wanted, console: Console) -> tuple[Summar
     Raises:
         OperatorError: something that was named cannot be used; the message says what and why.
     """
-    return asyncio.run(_replay(settings, wanted, console))
+    with one_thread():
+        return asyncio.run(_replay(settings, wanted, console))
 
 
 async def _replay(settings: Settings, wanted: Wanted, console: Console) -> tuple[Summary, Account]:
@@ -119,7 +120,7 @@ async def _replay(settings: Settings, wanted: Wanted, console: Console) -> tuple
     )
     if wanted.out is not None and find_spec("sklearn") is not None:
         console.print("gradient boosting on the same rows, week by week")
-        _compared(account, settings.labels_needed)
+        account.matured.compare(partial(boosted, least=settings.labels_needed))
     if wanted.out is not None:
         _reported(wanted.out / REPORT, page(summary, account, settings.rules(), ", ".join(wanted.sources)))
     return summary, account
@@ -232,15 +233,6 @@ def shown(window: Shown[Item], console: Console) -> Iterator[Item]:
                 if number and number % 1_000_000 == 0 and not console.is_terminal:
                     console.print(f"{number:,} of {window.total or 0:,} events")
             yield entry
-
-
-def _compared(account: Account, least: int) -> None:
-    """Have gradient boosting score what the model scored, in one thread: several wait for each other on a busy machine
-    so that a fit takes a hundred times as long.
-    """
-    importlib.import_module("sklearn.ensemble")  # only of what is loaded the threads can be limited
-    with importlib.import_module("threadpoolctl").threadpool_limits(1):
-        account.matured.compare(partial(boosted, least=least))
 
 
 def _reported(file: Path, report: str) -> None:

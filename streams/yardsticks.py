@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from models.activity import DAY
 from streams.admin import OperatorError
+from streams.threads import one_thread
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -50,12 +51,13 @@ def boosted(
     ensemble: Any = importlib.import_module("sklearn.ensemble")
     dice = np.random.default_rng(seed)
     scores, weeks = np.full(len(rows), np.nan), weeks_of(times)
-    for week in np.unique(weeks):
-        known = np.flatnonzero(until <= (week * 7 - 3) * DAY)
-        if len(known) < least or churned[known].all() or not churned[known].any():
-            continue
-        if len(known) > MOST_FITTED:
-            known = dice.choice(known, MOST_FITTED, replace=False)
-        model = ensemble.HistGradientBoostingClassifier(random_state=seed).fit(rows[known], churned[known])
-        scores[weeks == week] = model.predict_proba(rows[weeks == week])[:, 1]
+    with one_thread():
+        for week in np.unique(weeks):
+            known = np.flatnonzero(until <= (week * 7 - 3) * DAY)
+            if len(known) < least or churned[known].all() or not churned[known].any():
+                continue
+            if len(known) > MOST_FITTED:
+                known = dice.choice(known, MOST_FITTED, replace=False)
+            model = ensemble.HistGradientBoostingClassifier(random_state=seed).fit(rows[known], churned[known])
+            scores[weeks == week] = model.predict_proba(rows[weeks == week])[:, 1]
     return scores

@@ -13,6 +13,8 @@ import pytest
 from streams.embedded import EmbeddedBroker
 from tests import brokers
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+"""What tests start computes in one thread: several that wait for each other take many times as long."""
 NO_BROKER = "no broker: "
 KAFKA_FIXTURES = {"kafka", "own_kafka"}
 
