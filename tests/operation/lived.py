@@ -25,6 +25,8 @@ id = "win-back"
 hold_out = 0.2
 needs_consent = false
 contact_cool_down_days = 3
+quiet_from = 0
+quiet_until = 0
 arm = { name = "ten", amount = 10.0 }
 """
 RULES = {

@@ -20,9 +20,9 @@ def alarmed() -> bytes:
     """A model that calls everybody's risk high who has been silent for three hours."""
     nothing, weights = [0.0] * len(features.NAMES), [0.0] * len(features.NAMES)
     weights[features.SILENCE] = 200.0
-    known = churn.Snapshot(
-        labels=1_000, offset=0, mean=nothing, variance=[1.0] * len(nothing), weights=weights, bias=-22.0,
-        squares=nothing, steps=1,
+    known = churn.LogisticSnapshot(
+        labels=1_000, offset=0, rows=1_000, mean=nothing, variance=[1.0] * len(nothing), weights=weights, bias=-22.0,
+        gradients=nothing, steps=1,
     )  # fmt: skip
     return churn.sealed(known)
 
