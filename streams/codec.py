@@ -59,6 +59,8 @@ class Record(Protocol):
         """What stands beside it."""
 
 
+HISTORY = "history:"
+"""Begins the origin of what `encore send` wrote; no topic can be called so."""
 ORIGIN = "encore-origin"
 """Header of a record that ingest wrote: topic, partition and offset it came from."""
 
@@ -114,7 +116,7 @@ def of_person(
 
 
 def origin_of(record: Record, inputs: Container[str]) -> tuple[str, int] | None:
-    """Return where ingest took a record from (`topic/partition`) and at which offset, if ingest wrote it.
+    """Return where a record came from (`topic/partition`) and at which offset, if ingest or `encore send` wrote it.
 
     Args:
         record: of `events`, where others may write as well, with any headers.
@@ -124,7 +126,8 @@ def origin_of(record: Record, inputs: Container[str]) -> tuple[str, int] | None:
         if header == ORIGIN:
             place, _, offset = (value or b"").decode(errors="replace").rpartition("/")
             topic, _, partition = place.rpartition("/")
-            known = topic in inputs and _is_number(partition) and _is_number(offset)
+            ours = topic in inputs or topic.startswith(HISTORY)
+            known = ours and _is_number(partition) and _is_number(offset)
             return (place, int(offset)) if known else None
     return None
 

@@ -291,7 +291,7 @@ class Sending:
 
     def _origin(self) -> list[tuple[str, bytes]]:
         """Name an entry for good, so that what is sent a second time is known, whatever the file is called by then."""
-        return codec.origin_header(f"history:{self._window.entries.digest}", 0, self._window.number)
+        return codec.origin_header(f"{codec.HISTORY}{self._window.entries.digest}", 0, self._window.number)
 
     def _after(self, time: float) -> float:
         return (floor(time / self._step) + 1) * self._step

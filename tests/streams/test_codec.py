@@ -120,6 +120,12 @@ def test_any_bytes_for_an_origin_are_one_or_none(value: bytes) -> None:
     assert origin is None or (origin[0] and 0 <= origin[1] < 2**64)
 
 
+def test_history_that_was_sent_is_an_origin_of_its_own() -> None:
+    """It stands on no topic, and no topic can have its name."""
+    headers = codec.origin_header(codec.HISTORY + "5f2a", 0, 7)
+    assert codec.origin_of(carrying(*headers), ()) == ("history:5f2a/0", 7)
+
+
 def test_a_header_without_a_value_is_no_origin() -> None:
     """Kafka lets a header have none; nor is a record without headers from anywhere."""
     assert codec.origin_of(carrying(), {""}) is None
