@@ -45,7 +45,14 @@ def measured(broker: Kafka, cores: Cores, seed: int, model: str, people: int, ra
     log = list(itertools.islice(crowd.log(people), int(rate * (seconds + WARM_UP)) + 1))
     day = 86_400.0 * (seconds + WARM_UP) / (log[-1].time - log[0].time)
     crowd.day = day
-    changed = {"clock": "wall", "expiry": "wall", "wake_every": day, "lateness": LATENESS, "tick_every": 1.0}
+    changed = {
+        "clock": "wall",
+        "expiry": "wall",
+        "wake_every": day,
+        "lateness": LATENESS,
+        "skew": LATENESS,
+        "tick_every": 1.0,
+    }
     with Stage(broker, cores, crowd, **changed) as stage:
         _stamped_by_broker(stage)
         stage.settle(people)
