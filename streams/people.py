@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
+from itertools import islice
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -210,7 +211,7 @@ class People:
         surplus = len(self.hot) - self._most_hot
         if surplus <= 0:
             return
-        for key in [key for key in self.hot if key not in self.dirty][:surplus]:
+        for key in list(islice((key for key in self.hot if key not in self.dirty), surplus)):
             del self.hot[key]
 
     def scan(self) -> Iterator[tuple[bytes, env.Prefix]]:
