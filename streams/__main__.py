@@ -16,12 +16,13 @@ from aiokafka.errors import KafkaError
 from confluent_kafka import KafkaException
 from rich.console import Console
 
-from streams import admin, campaigns, letters, topics
 from streams import settings as settings_
-from streams.admin import OperatorError
+from streams import topics
 from streams.broadcast import latest
 from streams.clock import wall
-from streams.deadletters import DeadLetter
+from streams.delivery.deadletters import DeadLetter
+from streams.errors import OperatorError
+from streams.operation import admin, campaigns, letters
 from streams.settings import Settings, SettingsError
 from streams.snapshots import RELEASE
 
@@ -152,7 +153,7 @@ def model() -> None:
 @click.option("--replace", is_flag=True, help="Put it in the place of the one that is there.")
 def model_publish(model_file: Path, replace: bool, file: Path | None, **given: Any) -> None:
     """Publish what `replay --save-model` wrote: workers score with it, the trainer goes on with it."""
-    from streams import modelfile
+    from streams.history import modelfile
 
     chosen = load(file, **given)
     snapshot = modelfile.read(model_file)
@@ -285,9 +286,9 @@ def replay(file: Path | None, since: datetime | None, until: datetime | None, as
 
     SOURCES are files of events, one JSON object a line (plain, .gz, .zst, or - for standard input).
     """
-    from streams.history import Wanted
-    from streams.history import replay as play
-    from streams.summary import words
+    from streams.history.command import Wanted
+    from streams.history.command import replay as play
+    from streams.history.summary import words
 
     chosen = Wanted(since=_moment(since), until=_moment(until), **wanted)
     if chosen.frozen and chosen.model is None:
@@ -311,7 +312,7 @@ def evaluate(data: Path | None, names: tuple[str, ...], people: float | None, as
     Without --data, on the sample of real history that the package carries. Every score is made before its label is
     known, and learned from after that.
     """
-    from streams.evaluated import run
+    from streams.evaluation.command import run
 
     run(data, names, people, as_json)
 
@@ -341,7 +342,7 @@ def send(
     As fast as workers take it, with ticks of its own time; ends when all that was due by its end has been done. What
     is old news by now is not mailed. Sent a second time, straight into the log, it goes on where it was interrupted.
     """
-    from streams import sending
+    from streams.history import sending
 
     posted = sending.Posted(sources, _moment(since), _moment(until), mapping, to, speed)
     sent = sending.send(load(file, **given), posted, Console(stderr=True))
@@ -356,7 +357,7 @@ def _moment(moment: datetime | None) -> float | None:
 @click.option("--out", type=click.Path(path_type=Path), help="Write it there instead of on the terminal.")
 def contract(out: Path | None) -> None:
     """Print the contract of all topics, in and out, as AsyncAPI."""
-    from streams.contract import as_yaml
+    from streams.operation.contract import as_yaml
 
     if out is None:
         click.echo(as_yaml(), nl=False)

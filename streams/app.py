@@ -14,18 +14,19 @@ from typing import Any, cast
 import aiokafka
 from faust.tables.manager import TableManager
 
-from streams import mapping, shadows, topics
+from streams import shadows, topics
 from streams.broadcast import Broadcast
 from streams.clock import Ticker
+from streams.delivery.sender import Sender
 from streams.engine.app import App, BeforeCommit, new_app
 from streams.engine.producer import Producer
 from streams.engine.table import WriteBehindTable, changelog
 from streams.envelope import Envelope
 from streams.ingest import Ingest
-from streams.lag import watch_lag
+from streams.inputs import mapping
 from streams.metrics import GaugeName, Metrics
+from streams.operation.lag import watch_lag
 from streams.security import client
-from streams.sender import Sender
 from streams.settings import Settings
 from streams.snapshots import Newest
 from streams.threads import one_thread

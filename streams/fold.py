@@ -26,13 +26,13 @@ from models.world import World
 from streams import codec
 from streams.clock import Clock, Slice
 from streams.codec import Record
-from streams.deadletters import Cemetery
+from streams.delivery.deadletters import Cemetery
+from streams.delivery.outbox import Outbox
+from streams.delivery.parcels import Packer
+from streams.delivery.people import People
 from streams.due import DueQueue
 from streams.envelope import Envelope
 from streams.metrics import Metrics
-from streams.outbox import Outbox
-from streams.parcels import Packer
-from streams.people import People
 from streams.settings import Settings
 
 BUSY = 24

@@ -14,16 +14,17 @@ from aiokafka.errors import IllegalStateError, KafkaError
 
 from models import events as ev
 from models.errors import BadEvent
-from streams import codec, mapping, topics
-from streams.align import Aligner
+from streams import codec, topics
 from streams.broadcast import reached
 from streams.clock import NOT_YET, Slice, monotonic, wall
 from streams.codec import Record
-from streams.deadletters import Cemetery
+from streams.delivery.deadletters import Cemetery
+from streams.delivery.sender import Sender
+from streams.inputs import mapping
+from streams.inputs.align import Aligner
+from streams.inputs.one import FATAL, OneReader
 from streams.metrics import Metrics
-from streams.one import FATAL, OneReader
 from streams.security import client
-from streams.sender import Sender
 from streams.settings import Settings
 from streams.snapshots import PROGRESS
 from streams.topics import name, partition_of

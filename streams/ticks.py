@@ -11,9 +11,9 @@ from aiokafka.errors import KafkaError
 from models import events as ev
 from streams import topics
 from streams.clock import Pulse, Ticker, wall
+from streams.delivery.sender import Sender
 from streams.metrics import GaugeName, Metrics
 from streams.security import client
-from streams.sender import Sender
 from streams.settings import Settings
 from streams.topics import name
 

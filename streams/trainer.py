@@ -22,9 +22,9 @@ from models.outputs import Example
 from models.quality import Rolling, surprise
 from streams import codec, shadows, topics
 from streams.broadcast import everything, reached
+from streams.delivery.sender import Sender
 from streams.metrics import GaugeName, Metrics
 from streams.security import client
-from streams.sender import Sender
 from streams.settings import Settings
 from streams.topics import name
 

@@ -11,21 +11,21 @@ from typing import Any, cast
 from models.outputs import TIERS
 from models.world import World
 from streams import topics
-from streams.changelog import between, fence_in, fenced
 from streams.clock import Clock, Slice, monotonic
-from streams.deadletters import Cemetery
+from streams.delivery.changelog import between, fence_in, fenced
+from streams.delivery.deadletters import Cemetery
+from streams.delivery.outbox import Outbox
+from streams.delivery.people import People
+from streams.delivery.rocks import Disk
+from streams.delivery.sender import Sender
+from streams.delivery.stores import Memory, Store
 from streams.engine.app import App
 from streams.engine.producer import Producer
 from streams.engine.table import Logged
 from streams.envelope import Envelope
 from streams.fold import Fold
 from streams.metrics import GaugeName, Metrics
-from streams.outbox import Outbox
-from streams.people import People
-from streams.rocks import Disk
-from streams.sender import Sender
 from streams.settings import Settings
-from streams.stores import Memory, Store
 from streams.topics import name
 
 SLICE = 0.02

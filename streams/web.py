@@ -14,8 +14,8 @@ from prometheus_client.exposition import generate_latest
 from models.lifecycle import stage
 from models.person import next_due
 from models.world import World
-from streams.admin import OperatorError
 from streams.envelope import Envelope
+from streams.errors import OperatorError
 from streams.metrics import Metrics
 from streams.settings import Settings
 

@@ -13,8 +13,8 @@ import yaml
 from click import Group
 
 from models.offers import Arm, Campaign
-from streams import campaigns
 from streams.__main__ import cli
+from streams.operation import campaigns
 from streams.settings import Settings, load
 
 ROOT = Path(__file__).parents[1]

@@ -9,11 +9,12 @@ from typing import get_args
 import pytest
 
 from models import errors, offers
-from streams import metrics, reference, topics
+from streams import metrics, topics
+from streams.operation import reference
 from streams.settings import Settings, load
 
 README = Path(__file__).parents[1] / "README.md"
-RENEW = "python -m streams.reference README.md"
+RENEW = "python -m streams.operation.reference README.md"
 
 TABLES = reference.tables()
 LISTED: dict[str, list[str]] = {

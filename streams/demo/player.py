@@ -7,7 +7,6 @@ from collections import deque
 
 from models.rules import Rules
 from streams import topics
-from streams.campaigns import written
 from streams.clock import monotonic
 from streams.demo.observer import Observer, replies
 from streams.demo.seen import Seen
@@ -15,6 +14,7 @@ from streams.demo.source import Source
 from streams.demo.view import View
 from streams.demo.wire import Lag, Wire
 from streams.demo.worker import WorkerEnded, WorkerProcess
+from streams.operation.campaigns import written
 
 HOUR = 3_600.0
 STEP_SECONDS = 0.1

@@ -17,7 +17,7 @@ import click
 
 from models import events as ev
 from models.activity import DAY
-from streams.admin import OperatorError
+from streams.errors import OperatorError
 from streams.sources import Entry, Source, open_source
 
 PART = {"BBB-2013J": 200, "GGG-2013J": 120}

@@ -18,7 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from models import events as ev
 from models.outputs import OUTPUTS, Output
 from streams import topics
-from streams.batches import BATCH_BYTES, Batches, Row, committed
+from streams.history.batches import BATCH_BYTES, Batches, Row, committed
 from streams.security import client
 from streams.settings import Settings
 

@@ -12,10 +12,10 @@ from faust.serializers.schemas import Schema
 from faust.transport.drivers import aiokafka as driver
 from yarl import URL
 
+from streams.delivery.lease import Lease
 from streams.engine.consumer import ChunkConsumer
 from streams.engine.producer import Producer
 from streams.engine.recovery import BatchTables, PlainTables
-from streams.lease import Lease
 from streams.security import credentials, ssl_context
 from streams.settings import Settings
 

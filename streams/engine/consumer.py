@@ -16,10 +16,10 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 from mode import Service
 
+from streams.delivery.lease import Dethroned, Hold, Lease
 from streams.engine.recovery import BatchRecovery
 from streams.engine.table import WriteBehindTable
-from streams.lease import Dethroned, Hold, Lease
-from streams.one import FATAL
+from streams.inputs.one import FATAL
 
 Committed = Mapping[TP, int]
 IDLE_TOGETHER = 3.0

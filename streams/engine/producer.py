@@ -7,8 +7,8 @@ from typing import Any, Protocol, cast
 
 from faust.transport.drivers import aiokafka as driver
 
-from streams.lease import Lease
-from streams.sender import Sender
+from streams.delivery.lease import Lease
+from streams.delivery.sender import Sender
 
 LAST_WORDS = 10.0
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from models import quality
-from streams.replayed import Account, Matured, Scores, Week
+from streams.history.account import Account, Matured, Scores, Week
 from streams.report import draw, measured
 from streams.report.axes import numbers
 from streams.report.draw import NARROW, WIDE, Line, Mark, Point

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from streams.admin import OperatorError
-from streams.mapping import load
+from streams.errors import OperatorError
+from streams.inputs.mapping import load
 from streams.settings import Settings
 from streams.sources.cdnow import Cdnow
 from streams.sources.completejourney import CompleteJourney
@@ -37,7 +37,7 @@ def open_source(spec: str, settings: Settings | None = None, mapping: Path | Non
         spec: a file of JSON Lines (plain, gzip or zstd; `-` is standard input), `oulad:FOLDER`,
             `completejourney:FOLDER`, `onlineretail:FOLDER`, `cdnow:FILE` or `kafka:TOPIC`.
         settings: where Kafka is and how large a record may be; the defaults if left out.
-        mapping: a mapping file (`streams.mapping`), for JSON Lines and topics that hold foreign objects.
+        mapping: a mapping file (`streams.inputs.mapping`), for JSON Lines and topics that hold foreign objects.
 
     Raises:
         OperatorError: there is no such source; one line that says why.

@@ -19,7 +19,7 @@ import numpy as np
 from models import events as ev
 from models.activity import DAY
 from models.errors import BadEvent
-from streams.admin import OperatorError
+from streams.errors import OperatorError
 from streams.sources import days, tables
 from streams.sources.source import Entry, Unusable
 from streams.sources.tables import Fault

@@ -12,8 +12,8 @@ from typing import NamedTuple, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams import topics
-from streams.admin import OperatorError
-from streams.mapping import Mapping
+from streams.errors import OperatorError
+from streams.inputs.mapping import Mapping
 from streams.security import librdkafka
 from streams.settings import Settings
 from streams.sources.reading import Reader

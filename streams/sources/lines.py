@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, cast
 
-from streams.admin import OperatorError
-from streams.mapping import Mapping
+from streams.errors import OperatorError
+from streams.inputs.mapping import Mapping
 from streams.settings import Settings
 from streams.sources.reading import Reader
 from streams.sources.source import Entry, Unusable

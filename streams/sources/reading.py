@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from models.errors import BadEvent
 from streams import codec
-from streams.deadletters import KEPT
-from streams.mapping import Mapping
+from streams.delivery.deadletters import KEPT
+from streams.inputs.mapping import Mapping
 from streams.settings import Settings
 from streams.sources.source import Entry, Unusable
 

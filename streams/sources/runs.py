@@ -23,7 +23,7 @@ from typing import IO, NamedTuple, Self, TypeAlias
 import msgspec
 
 from models import events as ev
-from streams.admin import OperatorError
+from streams.errors import OperatorError
 
 Item: TypeAlias = tuple[float, int, int, bytes]
 """Time, source and position, by which items are ordered, and the encoded event. Bytes, since a hundred thousand typed

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from models import events as ev
 from models.errors import BadEvent
-from streams.admin import OperatorError
+from streams.errors import OperatorError
 from streams.sources.source import Entry, Unusable
 
 ROWS = 1 << 15

@@ -12,7 +12,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from models import events as ev
-from streams import admin, topics
+from streams import topics
+from streams.operation import admin
 from streams.topics import partition_of
 from tests.benchmarks import workload
 from tests.benchmarks.rig import Cores

@@ -11,9 +11,9 @@ from typing import Any
 
 from models.person import next_due
 from streams import envelope as env
+from streams.delivery.people import People
 from streams.due import DueQueue
 from streams.envelope import Envelope
-from streams.people import People
 from tests.benchmarks import workload
 from tests.benchmarks.rig import PAGE
 from tests.benchmarks.workload import Crowd

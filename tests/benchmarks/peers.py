@@ -9,7 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from streams import campaigns, topics
+from streams import topics
+from streams.operation import campaigns
 from streams.topics import partition_of
 from tests.benchmarks import rig, workload
 from tests.benchmarks.rig import Engine, Outgoing, Sample

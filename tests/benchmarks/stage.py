@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from models import events as ev
-from streams import admin, campaigns, codec, topics
+from streams import codec, topics
 from streams import envelope as env
 from streams import settings as settings_
+from streams.delivery.people import FENCE
 from streams.envelope import Envelope
-from streams.people import FENCE
+from streams.operation import admin, campaigns
 from streams.settings import Settings
 from streams.topics import partition_of
 from tests.benchmarks import rig, workload

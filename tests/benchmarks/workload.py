@@ -28,7 +28,7 @@ from models.outputs import Example
 from models.person import Person, next_due, next_wake
 from models.rules import Rules
 from models.world import World
-from streams import campaigns
+from streams.operation import campaigns
 
 START = 1_767_571_200.0
 """Monday, 5 January 2026: where the log begins, unless somebody wants to live in the present."""

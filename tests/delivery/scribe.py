@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 from models.rules import Rules
 from streams import codec, topics
 from streams import envelope as env
-from streams.people import People
+from streams.delivery.people import People
 from tests.brokers import Kafka
 from tests.delivery.history import LEARNING, PURCHASES
 from tests.delivery.reference import OUT, Outputs

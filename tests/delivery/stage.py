@@ -24,8 +24,9 @@ from models import events as ev
 from models.offers import Arm, Campaign
 from models.rules import Rules
 from models.world import World
-from streams import admin, topics
 from streams import settings as settings_
+from streams import topics
+from streams.operation import admin
 from streams.settings import Settings
 from streams.topics import partition_of
 from tests.brokers import Kafka

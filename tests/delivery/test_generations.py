@@ -12,10 +12,10 @@ from aiokafka.errors import IllegalGenerationError
 from faust.types import TP
 
 from streams import topics
+from streams.delivery.lease import Dethroned, Hold, Lease
 from streams.engine.consumer import Chunk, ChunkConsumer, ConsumerThread
 from streams.engine.recovery import BatchRecovery
 from streams.engine.table import WriteBehindTable
-from streams.lease import Dethroned, Hold, Lease
 
 EVENTS, CHANGELOG = TP(topics.EVENTS, 0), TP(topics.PEOPLE, 0)
 

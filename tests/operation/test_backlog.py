@@ -8,7 +8,7 @@ import time
 
 from models import churn, features
 from models import events as ev
-from streams.admin import publish
+from streams.operation.admin import publish
 from tests.brokers import Kafka
 from tests.operation.encore import Encore
 

@@ -109,7 +109,7 @@ def forge(encore):
     """Publish the newest snapshot with one number changed and the checksum left as it was."""
     import asyncio
 
-    from streams.admin import publish
+    from streams.operation.admin import publish
 
     newest = [record for record in encore.read("model-snapshots") if record.key == b"churn"][-1]
     sealed = json.loads(newest.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from models.rules import Rules
-from streams.people import People
+from streams.delivery.people import People
 from tests.streams.doubles import Outlet
 
 RULES = Rules(pseudonym_key=b"key")

@@ -12,12 +12,12 @@ from msgspec.structs import replace
 from models import events as ev
 from models.world import World
 from streams import codec, topics
-from streams.deadletters import Cemetery
+from streams.delivery.deadletters import Cemetery
+from streams.delivery.outbox import Outbox
+from streams.delivery.people import FENCE, TOMBSTONE, People
 from streams.envelope import Envelope, unseal
 from streams.fold import Fold
 from streams.metrics import Metrics
-from streams.outbox import Outbox
-from streams.people import FENCE, TOMBSTONE, People
 from streams.settings import Settings
 from tests.models.people import campaign, model, world
 from tests.streams.doubles import Outlet, Put, Record, Still, Times

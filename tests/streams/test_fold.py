@@ -7,7 +7,7 @@ from models import events as ev
 from models.activity import DAY
 from models.rules import Rules
 from streams import topics
-from streams.deadletters import letter_from
+from streams.delivery.deadletters import letter_from
 from streams.fold import AT_ONCE
 from tests.models.people import HOUR, NOON, campaign, model, world
 from tests.streams.doubles import Record, Times

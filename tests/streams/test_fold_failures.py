@@ -12,8 +12,8 @@ from models.outputs import Undelivered
 from models.rules import Rules
 from models.world import World
 from streams import topics
+from streams.delivery.people import TOMBSTONE
 from streams.fold import TooManyFailures
-from streams.people import TOMBSTONE
 from tests.models.people import HOUR, NOON, campaign, model, world
 from tests.streams.doubles import Put, Record
 from tests.streams.stations import Said, Station, named, record

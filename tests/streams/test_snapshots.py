@@ -10,9 +10,10 @@ import pytest
 from models import churn, features
 from models.churn import Learner
 from models.offers import Arm, Campaign
-from streams import campaigns, topics
+from streams import topics
 from streams.clock import NOT_YET, Ticker
 from streams.metrics import Metrics
+from streams.operation import campaigns
 from streams.settings import Settings
 from streams.snapshots import PROGRESS, RELEASE, Newest
 from tests.streams.doubles import Record

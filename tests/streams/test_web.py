@@ -18,8 +18,8 @@ from models.person import Person
 from models.rules import Rules
 from models.world import World
 from streams import metrics as metrics_
-from streams.admin import OperatorError
 from streams.envelope import Envelope, Parcel
+from streams.errors import OperatorError
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.web import ASKED, Answers, serve

@@ -7,10 +7,10 @@ from xml.etree import ElementTree
 from models import features
 from models.outputs import Example
 from models.rules import Rules
+from streams.history.account import Account, Files
+from streams.history.summary import summarised
 from streams.metrics import Metrics
-from streams.replayed import Account, Files
 from streams.report.page import page
-from streams.summary import summarised
 
 MONDAY = 19_002 * 86_400.0  # 10 January 2022
 DAY = 86_400.0

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.streams.history.test_command import encore
 
 from models import events as ev
 from models.features import GROUPS
 from models.outputs import Alert, Profile, Reason
 from streams import topics
+from streams.history.account import Account
 from streams.metrics import Metrics
-from streams.replayed import Account
 from streams.report.of_news import GROUPS as WORDS
 from streams.report.page import POLICY
 from tests.streams.report.pages import DAY, MONDAY, account, example, paged
-from tests.streams.test_history import encore
 
 FIGURES = ("quality", "reliability", "lift", "tiers", "retention", "cohorts", "reasons", "decisions")
 HOSTILE = "</title><script>alert(1)</script><img src=x onerror=\"alert('2')\">\x00\x1b\u202e&amp;"

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from models import events as ev
-from streams.admin import OperatorError
+from streams.errors import OperatorError
 from streams.security import client
 from streams.settings import Settings
 from streams.sources import Entry, Unusable, open_source

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import events as ev
-from streams.admin import OperatorError
+from streams.errors import OperatorError
 from streams.settings import Settings
 from streams.sources import Entry, Unusable, open_source
 from streams.sources.lines import Lines

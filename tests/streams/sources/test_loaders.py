@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import events as ev
-from streams.admin import OperatorError
+from streams.errors import OperatorError
 from streams.sources import Entry, open_source
 from tests.streams.sources.published import (
     CDNOW,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from models import events as ev
 from models.errors import BadEvent
-from streams.admin import OperatorError
+from streams.errors import OperatorError
 from streams.sources.order import ordered
 from streams.sources.runs import Runs
 from streams.sources.source import Entry, Unusable

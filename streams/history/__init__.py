@@ -1,0 +1,1 @@
+"""History in: replayed without Kafka, sent to it, and given account of."""

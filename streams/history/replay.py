@@ -1,0 +1,301 @@
+"""Replay: history through the fold, the scores and the decisions of a worker, without Kafka.
+
+It is the worker's own fold over the worker's own people: one partition that holds everybody, or, where the log itself
+is played again, as many as it has. What would go to a topic goes to whoever listens instead, and counts as
+acknowledged; labelled rows are learned as they are told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import floor
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from models import churn, features
+from models import events as ev
+from models.churn import Learner, Scorer
+from models.errors import BadEvent
+from models.ledger import share_of
+from models.offers import Campaign
+from models.rules import Rules
+from models.world import World
+from streams import codec, topics
+from streams.clock import NOT_YET, Clock, Slice
+from streams.codec import Record
+from streams.delivery.deadletters import Cemetery
+from streams.delivery.outbox import Outbox
+from streams.delivery.people import People
+from streams.delivery.sender import Headers
+from streams.fold import Fold, Taken
+from streams.metrics import Metrics
+from streams.settings import Settings
+from streams.sources.source import Entry, Unusable
+
+CHUNK = 512
+"""Most events applied between two looks at what is due."""
+TURN = 6 * 3_600.0
+"""Seconds of event time after which due work is done, and what was learned is scored with."""
+
+Heard = Callable[[str, bytes | None, bytes | None, Mapping[str, bytes]], None]
+"""Takes what goes to a topic: the topic's name, key, value and headers."""
+
+
+class Played(NamedTuple):
+    """An entry of a source as the record that it would be."""
+
+    topic: str
+    offset: int
+    key: bytes | None
+    timestamp: int
+    event: ev.AnyEvent | None = None
+    raw: bytes = b""
+
+    @property
+    def partition(self) -> int:
+        """The only one."""
+        return 0
+
+    @property
+    def value(self) -> bytes:
+        """What the record would hold."""
+        return self.raw if self.event is None else ev.encode(self.event)
+
+    @property
+    def headers(self) -> tuple[tuple[str, bytes], ...]:
+        """None: it came straight from its source."""
+        return ()
+
+
+class Listener:
+    """An outlet that acknowledges at once."""
+
+    def __init__(self, heard: Heard) -> None:
+        self._heard = heard
+        self._done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._done.set_result(None)
+
+    def put(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None = None,
+        headers: Headers | None = None,
+        timestamp_ms: int | None = None,
+    ) -> asyncio.Future[Any]:
+        """Hand a record to the listener."""
+        self._heard(topic, key, value, dict(headers or ()))
+        return self._done
+
+    def people(self, rules: Rules, most_hot: int) -> People:
+        """Return people whose values are acknowledged at once, and stay in memory alone."""
+        count = itertools.count()
+
+        def written(key: bytes, value: bytes | None) -> asyncio.Future[Any]:
+            people.logged(key, value, next(count), people.fence)
+            return self._done
+
+        people = People(rules, most_hot, written)
+        return people
+
+
+class Replay:
+    """Plays history. Make it where an event loop runs, `play` it, and ask for what became of it.
+
+    Args:
+        settings: of the worker that would have run; its partitions, topics and chunks do not matter.
+        heard: takes every output, each once, with the bytes that would stand on its topic.
+        learner: learns from every labelled row; none leaves the model as it is given.
+        model: scores until something was learned.
+        campaign: that would have run.
+        names: of the sources, by their number in the entries.
+        partitions: of the log that is played; 1 for histories in the order of time.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        heard: Heard,
+        learner: Learner | None = None,
+        model: Scorer | None = None,
+        campaign: Campaign | None = None,
+        names: tuple[str, ...] = ("history",),
+        partitions: int = 1,
+    ) -> None:
+        rules = settings.rules()
+        self.metrics = Metrics()
+        self.learner = learner
+        self.world = World(rules=rules, model=model, campaign=campaign, shadow=settings.mode == "shadow")
+        self._settings = settings
+        self._heard = heard
+        self._names = names
+        self._learned = 0
+        self._number = 0
+        self._turn = NOT_YET
+        outlet = Listener(self._listen)
+        self._cemetery = Cemetery(outlet, "", self.metrics)
+        never_late = Clock(follows_log=True)  # nothing is mailed, so nothing is old news
+        self.folds: list[Fold] = []
+        self._outboxes: list[Outbox] = []
+        for partition in range(partitions):
+            people = outlet.people(rules, settings.hot_people)
+            outbox = Outbox(people, outlet, "", never_late, self.metrics)
+            self._outboxes.append(outbox)
+            self.folds.append(
+                Fold(
+                    partition,
+                    partitions,
+                    settings,
+                    people,
+                    outbox,
+                    self._cemetery,
+                    Clock(),
+                    self.metrics,
+                    lambda: self.world,
+                )
+            )
+
+    @property
+    def fold(self) -> Fold:
+        """The only one."""
+        (fold,) = self.folds
+        return fold
+
+    @property
+    def people(self) -> People:
+        """All of them."""
+        return self.fold.people
+
+    @property
+    def known(self) -> int:
+        """How many people there are."""
+        return sum(len(fold.people) for fold in self.folds)
+
+    @property
+    def now(self) -> float:
+        """How far time has come."""
+        return max(fold.clock.now for fold in self.folds)
+
+    async def play(self, entries: Iterable[Entry | Unusable], until: float | None = None) -> None:
+        """Play entries in the order of their times; then let time pass until a moment, or to the last event.
+
+        Raises:
+            TooManyFailures: so many defects in a row that going on would bury everything.
+        """
+        chunk: list[Taken] = []
+        for entry in entries:
+            self._number += 1
+            if isinstance(entry, Unusable):
+                self._cemetery.bury(buried(entry, self._names), entry.error)
+                continue
+            event = entry.event
+            if event.time >= self._turn or len(chunk) >= CHUNK:
+                self.fold.move(chunk)
+                chunk = []
+                await self._pass(event.time)
+            if isinstance(event, ev.Event):
+                record = self._played(entry, event)
+                try:
+                    codec.of_person(event, record.key, 0, 1, (record.key or b"",))
+                except BadEvent as bad:
+                    self._cemetery.bury(record, bad)
+                    continue
+                chunk.append(self.fold.accepted(record, event))
+            elif isinstance(event, ev.Tick):
+                self.fold.clock.advance(event.time)
+        self.fold.move(chunk)
+        end = self.fold.clock.now if until is None else until
+        await self._pass(end)
+        self.fold.clock.advance(end)
+        await self._rest()
+
+    async def _pass(self, time: float) -> None:
+        """Let time pass up to a moment, turn by turn: due work is done, and what was learned is scored with."""
+        if self._turn == NOT_YET:
+            self._turn = _turn_after(time)
+        while self._turn <= time:
+            self.fold.clock.advance(self._turn)
+            await self._do_what_is_due()
+            due = self.fold.due.earliest() + self.world.rules.lateness
+            self._turn = max(self._turn + TURN, _turn_after(min(due, time)))
+        if len(self.people.dirty) > self._settings.hot_people:
+            self.fold.flush()
+        await asyncio.sleep(0)
+
+    async def play_log(self, records: Iterable[Record], until: float | None = None) -> None:
+        """Play the log itself: every partition in its own order and by its own clock, as its owner did.
+
+        Args:
+            records: of `events`, each partition's in order.
+            until: a moment up to which time passes after that; as far as the log itself goes if left out.
+
+        Raises:
+            TooManyFailures: as in `play`.
+        """
+        waiting: list[list[Record]] = [[] for _ in self.folds]
+        count, turn = 0, NOT_YET
+        for record in records:
+            waiting[record.partition].append(record)
+            count += 1
+            if count == CHUNK or record.timestamp / 1000.0 >= turn:
+                await self._applied(waiting)
+                count, turn = 0, _turn_after(record.timestamp / 1000.0)
+        await self._applied(waiting)
+        if until is not None:
+            for fold in self.folds:
+                fold.clock.advance(until)
+        await self._rest()
+
+    async def _applied(self, waiting: list[list[Record]]) -> None:
+        for fold, records in zip(self.folds, waiting, strict=True):
+            fold.apply(records)
+            records.clear()
+            if len(fold.people.dirty) > self._settings.hot_people:
+                fold.flush()
+        await self._do_what_is_due()
+
+    async def _do_what_is_due(self) -> None:
+        """Do due work, let everybody say what they have to say, and score with what was learned of it from now on."""
+        for fold, outbox in zip(self.folds, self._outboxes, strict=True):
+            fold.drain(Slice(float("inf")))
+            for key in sorted(key for key in fold.people.dirty if fold.people.hot[key].outbox):
+                outbox.save(key)
+        await asyncio.sleep(0)
+        learner = self.learner
+        if learner is not None and learner.labels > self._learned:
+            self._learned = learner.labels
+            self.world = replace(self.world, model=churn.scorer(learner.snapshot()))
+
+    async def _rest(self) -> None:
+        """Commit until nothing is left to be said."""
+        await self._do_what_is_due()
+        while any(fold.people.dirty for fold in self.folds):
+            for fold in self.folds:
+                fold.flush()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    def _listen(self, topic: str, key: bytes | None, value: bytes | None, headers: Mapping[str, bytes]) -> None:
+        self._heard(topic, key, value, headers)
+        if topic == topics.EXAMPLES and self.learner is not None and value is not None:
+            example = codec.example(value)
+            if not example.treated:
+                place = share_of(example.id, "replay")
+                self.learner.learn(features.array(example.x), example.churned, place)
+
+    def _played(self, entry: Entry, event: ev.Event) -> Played:
+        name, key = self._names[entry.source], event.user_id.encode()
+        return Played(name, self._number, key, int(event.time * 1000), event)
+
+
+def buried(entry: Unusable, names: Sequence[str]) -> Played:
+    """Return what could not be used as the record in whose place it stands among the dead letters."""
+    return Played(names[entry.source], entry.position, None, 0, None, entry.raw)
+
+
+def _turn_after(time: float) -> float:
+    return (floor(time / TURN) + 1) * TURN

@@ -1,0 +1,1 @@
+"""What operators do and read: topics, campaigns, dead letters, lag, the contract."""

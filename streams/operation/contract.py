@@ -1,0 +1,256 @@
+"""The contract of every topic that a platform or a consumer meets, as AsyncAPI 3.0: made from the types themselves.
+
+Nothing in it is written twice: schemas come from the types, examples from the codec, topics from their table.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from models import events as ev
+from models import offers
+from models import outputs as out
+from models.errors import REASONS
+from models.offers import Campaign
+from streams import codec, topics
+from streams.operation import specimens
+from streams.operation.letters import REPLAYED
+from streams.operation.specimens import Specimen
+from streams.settings import Settings
+from streams.topics import Topic
+
+VERSION = "1.0.0"
+"""Of the contract: the first number grows when what was valid no longer is, the second when something is added."""
+
+OURS = (topics.SNAPSHOTS, topics.META, topics.PEOPLE)
+"""Topics that nobody else is to read or write; they may change from one version to the next."""
+
+TYPES: tuple[type[Any], ...] = (*ev.PERSON_KINDS, *ev.COURSE_KINDS, ev.Tick, *out.OUTPUTS, Campaign)
+
+KEYS = {
+    topics.EVENTS: "`user_id` in UTF-8 (none for a tick); its murmur2, as in Kafka's Java client, names the partition",
+    topics.CATALOG: "`course_id` in UTF-8",
+    topics.ALERTS: "`user_id` in UTF-8",
+    topics.TRIGGERS: "`user_id` in UTF-8",
+    topics.PROFILES: "`user_id` in UTF-8",
+    topics.DECISIONS: "`user` in UTF-8, the keyed hash of the person",
+    topics.EXAMPLES: "`user` in UTF-8, the keyed hash of the person",
+    topics.CAMPAIGNS: "the campaign's `id` in UTF-8",
+    topics.DEAD_LETTERS: "topic/partition/offset of the buried record; deleting the key deletes the letter",
+}
+_ANY_KEY = "any, or none"
+
+_SEEN = {topics.EVENTS: ("receive", "send"), topics.CAMPAIGNS: ("receive",)}
+_WHO = {"receive": "Encore reads", "send": "Encore writes"}
+
+_TRAITS = {topics.EVENTS: "event", topics.CATALOG: "course_event"}
+_EVENT_HEADERS = {
+    codec.ORIGIN: "topic/partition/offset that ingest took the record from; not for others to write",
+    REPLAYED: "id of the dead letter that the record was; absent where it was none",
+}
+_LETTER_HEADERS = {
+    "topic": "topic that the record stood on",
+    "partition": "its partition",
+    "offset": "its offset",
+    "reason": f"why it could not be applied: {', '.join(REASONS)}",
+    "field": "the field at fault; empty where there is none",
+    "detail": "what is wrong with it, in words",
+    "log_time": "when the log took it, in seconds since 1970 UTC",
+    "cut_from": "bytes it had, where only the first part of it was kept; else 0",
+    "replayed": "when it was sent again, in seconds since 1970 UTC; empty until then",
+    "key": "the record's key; absent where it had none",
+}
+_SECONDS, _MOMENT = msgspec.json.schema(ev.Time)["anyOf"]
+_TIME = {
+    "title": "Time",
+    "description": "When it happened: seconds since 1970 UTC, or an RFC 3339 string with its zone.",
+    "anyOf": [_SECONDS, {**_MOMENT, "pattern": r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$"}],
+    "examples": [1_767_596_400.0, "2026-01-05T08:00:00+01:00"],
+}
+
+
+def document(settings: Settings | None = None) -> dict[str, Any]:
+    """Return the contract; topics are named and sized as the settings say."""
+    chosen = settings or Settings()
+    shown = list(_shown(chosen))
+    homes = {one.name: (short, one) for short, _, some in shown for one in some}
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Encore",
+            "version": VERSION,
+            "description": "Events of people who paid for knowledge come in; who is about to leave, and why, goes out.",
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "channels": {short: _channel(short, topic, some) for short, topic, some in shown},
+        "operations": dict(_operations(shown)),
+        "components": {
+            "messageTraits": {trait: _trait(home) for home, trait in _TRAITS.items()},
+            "messages": {name: _message(home, one) for name, (home, one) in homes.items()},
+            "schemas": _schemas(),
+        },
+    }
+
+
+def as_yaml(settings: Settings | None = None) -> str:
+    """Return the contract as YAML, the same text every time."""
+    return "# Written by `encore contract`; a test says when it is stale.\n" + _yaml(document(settings))
+
+
+def _shown(settings: Settings) -> Iterator[tuple[str, Topic, list[Specimen]]]:
+    """Yield each topic that others meet, by its name without prefix, with what may stand on it."""
+    person, course = specimens.events(ev.PERSON_KINDS), specimens.events(ev.COURSE_KINDS)
+    on = {
+        **{topic: [*person, *course] for topic in settings.inputs},
+        topics.EVENTS: [*person, specimens.tick()],
+        topics.CATALOG: course,
+        topics.CAMPAIGNS: specimens.campaign(),
+        topics.DEAD_LETTERS: [specimens.dead_letter()],
+        **specimens.outputs(),
+    }
+    for topic in topics.topics(settings):
+        short = topic.name.removeprefix(settings.prefix)
+        if short not in OURS:
+            yield short, topic, on[short]
+
+
+def _channel(short: str, topic: Topic, some: Iterable[Specimen]) -> dict[str, Any]:
+    config: dict[str, Any] = {**topic.config, "cleanup.policy": topic.config["cleanup.policy"].split(",")}
+    if "retention.ms" in config:
+        config["retention.ms"] = int(config["retention.ms"])
+    return {
+        "address": topic.name,
+        "title": short,
+        "description": f"{topic.about[0].upper()}{topic.about[1:]}.\n\nKey: {KEYS.get(short, _ANY_KEY)}.",
+        "messages": {one.name: {"$ref": f"#/components/messages/{one.name}"} for one in some},
+        "bindings": {
+            "kafka": {
+                "topic": topic.name,
+                "partitions": topic.partitions,
+                "topicConfiguration": config,
+                "bindingVersion": "0.5.0",
+            }
+        },
+    }
+
+
+def _operations(shown: list[tuple[str, Topic, list[Specimen]]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for short, topic, _ in shown:
+        for action in _SEEN.get(short, ("receive" if topic.direction == "in" else "send",)):
+            yield (
+                f"{action}-{short}",
+                {
+                    "action": action,
+                    "channel": {"$ref": f"#/channels/{short}"},
+                    "summary": f"{_WHO[action]} {topic.about}.",
+                },
+            )
+
+
+def _message(home: str, one: Specimen) -> dict[str, Any]:
+    """Return what is to be known of a kind of record; `home` is the last topic on which it may stand."""
+    letter = home == topics.DEAD_LETTERS
+    summary, _, more = inspect.cleandoc(one.about).partition("\n\n")
+    example: dict[str, Any] = {"name": one.name, "payload": _payload(letter, one)}
+    message: dict[str, Any] = {
+        "name": one.name,
+        "title": one.name.replace("_", " ").capitalize(),
+        "summary": summary.replace("\n", " "),
+        **({"description": more} if more else {}),
+        "contentType": "application/octet-stream" if letter else "application/json",
+        "payload": _payload_schema(letter, one),
+    }
+    if letter:
+        message["headers"] = _headers(_LETTER_HEADERS, [name for name in _LETTER_HEADERS if name != "key"])
+    if home in _TRAITS and one.key is not None:
+        message["traits"] = [{"$ref": f"#/components/messageTraits/{_TRAITS[home]}"}]
+    elif one.key is not None:
+        message["bindings"] = _keyed(KEYS[home], one.key.decode())
+    if one.headers:
+        example["headers"] = {name: value.decode() for name, value in one.headers.items()}
+    return {**message, "examples": [example]}
+
+
+def _trait(home: str) -> dict[str, Any]:
+    """Return what all events that end on a topic have in common: their key and headers."""
+    return {"headers": _headers(_EVENT_HEADERS, []), "bindings": _keyed(f"{KEYS[home]}; on the inputs {_ANY_KEY}")}
+
+
+def _keyed(about: str, *examples: str) -> dict[str, Any]:
+    key = {"type": "string", "description": about, **({"examples": [*examples]} if examples else {})}
+    return {"kafka": {"key": key, "bindingVersion": "0.5.0"}}
+
+
+def _payload(letter: bool, one: Specimen) -> Any:
+    if one.value is None:
+        return None
+    return one.value.decode() if letter else msgspec.json.decode(one.value)
+
+
+def _payload_schema(letter: bool, one: Specimen) -> dict[str, Any]:
+    if letter:
+        return {"type": "string", "format": "binary", "description": "the record's own bytes, whatever they are"}
+    if one.value is None:
+        return {"type": "null", "description": "no value: what stood under the key is taken back"}
+    return {"$ref": f"#/components/schemas/{type(one.thing).__name__}"}
+
+
+def _headers(texts: dict[str, str], always: list[str]) -> dict[str, Any]:
+    properties = {name: {"type": "string", "description": about} for name, about in texts.items()}
+    return {"type": "object", "properties": properties, "required": always}
+
+
+def _schemas() -> dict[str, Any]:
+    """Return the schema of every type; what an event calls a time is one schema, as it takes two forms."""
+    _, found = msgspec.json.schema_components(TYPES, ref_template="#/components/schemas/{name}")
+    schemas: dict[str, Any] = json.loads(msgspec.json.encode(found))
+    time = msgspec.json.schema(ev.Time)
+    for schema in schemas.values():
+        schema["description"] = inspect.cleandoc(schema["description"])
+        for field, kind in schema["properties"].items():
+            if kind == time:
+                schema["properties"][field] = {"$ref": "#/components/schemas/Time"}
+    schemas["Decision"]["properties"]["reason"]["description"] = f"one of: {', '.join(offers.REASONS)}"
+    return {"Time": _TIME, **dict(sorted(schemas.items()))}
+
+
+# -- YAML: what JSON can say, in blocks
+
+_PLAIN = re.compile(r"[A-Za-z$][\w $.,()/'`<>=;-]*(?<! )")
+_NOT_TEXT = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
+
+
+def _yaml(value: Any, pad: str = "") -> str:
+    """Write a mapping or a list that is not empty, an entry a line."""
+    if isinstance(value, dict):
+        return "".join(f"{pad}{_scalar(key)}:{_entry(item, pad)}" for key, item in value.items())
+    return "".join(f"{pad}-{_entry(item, pad, in_list=True)}" for item in value)
+
+
+def _entry(value: Any, pad: str, in_list: bool = False) -> str:
+    deeper = pad + "  "
+    if isinstance(value, str) and "\n" in value:
+        lines = "".join(f"{deeper}{line}\n" if line else "\n" for line in value.split("\n"))
+        return f" |-\n{lines}"
+    if not isinstance(value, dict | list) or not value or _is_short(value):
+        return f" {_scalar(value)}\n"
+    block = _yaml(value, deeper)
+    return f" {block.lstrip()}" if in_list else f"\n{block}"
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT:
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _is_short(value: Any) -> bool:
+    """Return whether something is better read on one line: a row of numbers, a reference."""
+    return list(value) == ["$ref"] if isinstance(value, dict) else all(isinstance(item, float) for item in value)

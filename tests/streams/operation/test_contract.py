@@ -1,0 +1,203 @@
+"""The contract says what the types say: its examples are ours, fit its schemas, and come back as what they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from aiokafka import ConsumerRecord
+from jsonschema import Draft7Validator
+
+from models import events as ev
+from models import outputs as out
+from models.errors import BadEvent
+from models.offers import Campaign
+from streams import codec, topics
+from streams.delivery.deadletters import letter_from
+from streams.operation import specimens
+from streams.operation.contract import OURS, TYPES, as_yaml, document
+from streams.operation.specimens import Specimen
+from streams.settings import Settings
+
+FILE = Path(__file__).parents[3] / "deploy" / "asyncapi.yaml"
+RENEW = "encore contract --out deploy/asyncapi.yaml"
+
+DOCUMENT = document()
+MESSAGES: dict[str, Any] = DOCUMENT["components"]["messages"]
+EVENTS = [*specimens.events(ev.PERSON_KINDS), *specimens.events(ev.COURSE_KINDS), specimens.tick()]
+OUTPUTS = [one for some in specimens.outputs().values() for one in some]
+
+
+def validator(schema: dict[str, Any]) -> Draft7Validator:
+    """A validator of a schema that may refer to the document's others."""
+    return Draft7Validator({"components": DOCUMENT["components"], **schema})
+
+
+def references(value: Any) -> Iterator[str]:
+    """Every `$ref` below a value."""
+    if isinstance(value, dict):
+        if "$ref" in value:
+            yield value["$ref"]
+        for item in value.values():
+            yield from references(item)
+    if isinstance(value, list):
+        for item in value:
+            yield from references(item)
+
+
+def resolved(reference: str) -> Any:
+    """What a reference refers to."""
+    found = DOCUMENT
+    for step in reference.removeprefix("#/").split("/"):
+        found = found[step]
+    return found
+
+
+def named(one: Specimen) -> str:
+    """The name of a test's case."""
+    return one.name
+
+
+def test_the_file_is_not_stale() -> None:
+    """deploy/asyncapi.yaml is what the command writes."""
+    assert FILE.exists() and FILE.read_text() == as_yaml(), f"deploy/asyncapi.yaml is stale, renew it: {RENEW}"
+
+
+def test_the_yaml_says_what_the_document_says() -> None:
+    """A YAML reader finds the document, and a second writing is the same text."""
+    assert yaml.safe_load(as_yaml()) == DOCUMENT
+    assert as_yaml() == as_yaml()
+
+
+def test_every_topic_that_others_meet_is_a_channel() -> None:
+    """All but our own state: model, notes on topics, people."""
+    assert [channel["address"] for channel in DOCUMENT["channels"].values()] == [
+        topic.name for topic in topics.topics(Settings()) if topic.name not in OURS
+    ]
+
+
+def test_addresses_follow_the_settings() -> None:
+    """Another prefix, other inputs and other partition counts are another contract."""
+    contract = document(Settings(prefix="shop.", inputs=("clicks",), partitions=3))
+    channel = contract["channels"]["clicks"]
+
+    assert channel["address"] == channel["bindings"]["kafka"]["topic"] == "shop.clicks"
+    assert channel["bindings"]["kafka"]["partitions"] == 3
+    assert "learning-events" not in contract["channels"]
+
+
+def test_history_is_kept_and_said_so() -> None:
+    """With `clock = source` the inputs keep records whatever their time; the contract shows it as Kafka has it."""
+    kafka = document(Settings(clock="source"))["channels"]["learning-events"]["bindings"]["kafka"]
+    assert kafka["topicConfiguration"]["retention.ms"] == -1
+
+
+@pytest.mark.parametrize("reference", sorted(set(references(DOCUMENT))))
+def test_every_reference_leads_somewhere(reference: str) -> None:
+    """No `$ref` is broken."""
+    assert resolved(reference)
+
+
+def test_every_kind_and_every_output_has_a_message() -> None:
+    """Nothing that may stand on a topic is left out."""
+    said = {type(one.thing) for one in (*EVENTS, *OUTPUTS)}
+
+    assert said == {*ev.KINDS.values(), *out.OUTPUTS, out.Forgotten}
+    assert {one.name for one in (*EVENTS, *OUTPUTS)} < set(MESSAGES)
+    assert {kind.__name__ for kind in TYPES} <= set(DOCUMENT["components"]["schemas"])
+
+
+def test_every_field_of_an_event_is_shown() -> None:
+    """The examples leave nothing out, so that one look shows what a platform may send."""
+    for one in EVENTS:
+        assert set(msgspec.json.decode(one.value or b"")) == {"type", *one.thing.__struct_fields__}
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_examples_fit_their_schemas(name: str) -> None:
+    """The payload and headers of each example are what the schemas allow."""
+    message = MESSAGES[name]
+    (example,) = message["examples"]
+    said = [message, *(resolved(trait["$ref"]) for trait in message.get("traits", []))]
+
+    validator(message["payload"]).validate(example["payload"])
+    for schema in (part["headers"] for part in said if "headers" in part):
+        validator({**schema, "additionalProperties": False}).validate(example["headers"])
+
+
+@pytest.mark.parametrize("one", EVENTS, ids=named)
+def test_event_examples_come_back_as_they_were(one: Specimen) -> None:
+    """What the contract shows of an event is what we read."""
+    (example,) = MESSAGES[one.name]["examples"]
+    assert ev.decode(msgspec.json.encode(example["payload"])) == one.thing
+
+
+@pytest.mark.parametrize("one", OUTPUTS, ids=named)
+def test_output_examples_come_back_as_they_were(one: Specimen) -> None:
+    """What the contract shows of an output is what a consumer that has our types reads."""
+    (example,) = MESSAGES[one.name]["examples"]
+    if isinstance(one.thing, out.Forgotten):
+        assert example["payload"] is None
+    else:
+        assert msgspec.convert(example["payload"], type(one.thing)) == one.thing
+
+
+def test_the_campaign_comes_back_as_it_was() -> None:
+    """A campaign on its topic is what a worker reads there."""
+    running, ended = specimens.campaign()
+    assert msgspec.convert(MESSAGES["campaign"]["examples"][0]["payload"], Campaign) == running.thing
+    assert MESSAGES["campaign_ended"]["examples"][0]["payload"] is ended.value is None
+
+
+def test_the_dead_letter_comes_back_as_it_was() -> None:
+    """The headers that the contract shows are all that a letter has."""
+    one = specimens.dead_letter()
+    (example,) = MESSAGES["dead_letter"]["examples"]
+    headers = tuple((name, text.encode()) for name, text in example["headers"].items())
+    value = example["payload"].encode()
+    record = ConsumerRecord(topics.DEAD_LETTERS, 0, 0, 0, 0, one.key, value, None, 0, len(value), headers)
+
+    assert letter_from(record) == one.thing
+    assert set(MESSAGES["dead_letter"]["headers"]["properties"]) == set(one.headers)
+
+
+def test_outputs_stand_on_the_channel_the_codec_puts_them_on() -> None:
+    """The topic and key of every message are those of the codec."""
+    for one in OUTPUTS:
+        topic, key = codec.address(one.thing)
+        assert one.name in DOCUMENT["channels"][topic]["messages"]
+        assert MESSAGES[one.name]["bindings"]["kafka"]["key"]["examples"] == [key.decode()]
+
+
+@pytest.mark.parametrize("one", EVENTS, ids=named)
+def test_the_schema_refuses_what_we_refuse(one: Specimen) -> None:
+    """A field that is missing or of another type is refused by both, where either refuses it."""
+    schema = validator(MESSAGES[one.name]["payload"])
+    payload: dict[str, Any] = msgspec.json.decode(one.value or b"")
+    wrongs: tuple[Any, ...] = (None, {}, -1, "", "x" * 30_000, 1e12)
+    spoilt = [{name: value for name, value in payload.items() if name != gone} for gone in payload]
+    spoilt += [{**payload, name: wrong} for name in payload for wrong in wrongs]
+
+    for candidate in spoilt:
+        assert schema.is_valid(candidate) == _is_read(candidate), candidate
+
+
+def test_a_time_is_a_number_or_a_moment_with_its_zone() -> None:
+    """Both forms that the contract shows for a time are the same moment to us."""
+    payload = {"type": "login", "id": "e-1", "user_id": "u-42"}
+    forms = DOCUMENT["components"]["schemas"]["Time"]["examples"]
+    moments = {ev.decode(msgspec.json.encode({**payload, "time": form})).time for form in forms}
+
+    assert len(forms) == 2 and len(moments) == 1
+
+
+def _is_read(payload: dict[str, Any]) -> bool:
+    try:
+        ev.decode(msgspec.json.encode(payload))
+    except BadEvent:
+        return False
+    return True
