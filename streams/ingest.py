@@ -19,7 +19,7 @@ from streams.broadcast import reached
 from streams.clock import NOT_YET, Slice, monotonic, wall
 from streams.codec import Record
 from streams.delivery.deadletters import Cemetery
-from streams.delivery.sender import Sender
+from streams.delivery.sender import Headers, Sender
 from streams.inputs import mapping
 from streams.inputs.align import Aligner
 from streams.inputs.one import FATAL, OneReader
@@ -193,8 +193,8 @@ class Ingest:
             event = codec.read(value, record.timestamp / 1000.0, settings.most_bytes, settings.skew)
         except BadEvent as bad:
             return bad
-        if isinstance(event, ev.Tick):
-            return BadEvent("unknown_type", "type", "ticks belong to `events` alone")
+        if isinstance(event, ev.LOG_KINDS):
+            return BadEvent("unknown_type", "type", "such records belong to `events` alone")
         return event
 
     def _append(self, record: Record, event: ev.AnyEvent | BadEvent | None) -> None:
@@ -208,10 +208,18 @@ class Ingest:
         value = ev.encode(event) if record.topic in self._mappings else record.value
         if isinstance(event, ev.CourseEvent):
             self._sender.put(name(self._settings, topics.CATALOG), event.course_id.encode(), value, headers=headers)
+            if isinstance(event, ev.CoursePublished) and event.audience:
+                self._announce(event, headers, record.timestamp)
         elif isinstance(event, ev.Event):
             key = event.user_id.encode()
             place = partition_of(key, self._partitions)
             self._sender.put(name(self._settings, topics.EVENTS), key, value, place, headers, record.timestamp)
+
+    def _announce(self, event: ev.CoursePublished, headers: Headers, timestamp: int) -> None:
+        """Have every partition of the log look for an audience among its own people."""
+        value = ev.encode(ev.Announced(time=event.time, course=event))
+        for place in range(self._partitions):
+            self._sender.put(name(self._settings, topics.EVENTS), None, value, place, headers, timestamp)
 
     async def _unread(self, consumer: aiokafka.AIOKafkaConsumer, place: Place) -> bool:
         try:
