@@ -16,7 +16,7 @@ from streams.errors import OperatorError
 from streams.evaluation import churn as evaluation
 from streams.evaluation.churn import MEASURES, PROTOCOLS, WEEKLY, Sampled, Task, evaluate
 from streams.evaluation.command import run, table
-from streams.evaluation.yardsticks import boosted, weeks_of
+from streams.evaluation.yardsticks import Boosting, online, weeks_of
 from streams.sources import open_source
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed: there is nothing to compare with")
@@ -83,7 +83,7 @@ def test_no_label_is_used_before_it_is_known() -> None:
     weeks = weeks_of(times)
     week = int(weeks[1_200])
     late = until > (week * 7 - 3) * DAY
-    scores, other = boosted(rows, churned, times, until, 100), boosted(rows, churned ^ late, times, until, 100)
+    scores, other = (Boosting(100)(rows, labels, times, until) for labels in (churned, churned ^ late))
     assert np.array_equal(scores[weeks <= week], other[weeks <= week], equal_nan=True)
     assert not np.array_equal(scores[weeks > week + 2], other[weeks > week + 2])
     assert np.isnan(scores[times < 110 * DAY]).all()
