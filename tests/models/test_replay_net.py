@@ -62,7 +62,7 @@ def test_it_remembers_what_came_long_ago() -> None:
     """After as many rows from elsewhere, the first corner of the world is still known; without replay it is not."""
 
     def here(row: Rows) -> bool:
-        return crossed(row) if row[2] > 0 else bool(row[0] * row[3] > 0)
+        return crossed(row) if row[2] > 0 else row[0] > 0
 
     rows = drawn(12_000)
     first = np.where(rows[:, 2] > 0, 0, 1)
@@ -71,7 +71,7 @@ def test_it_remembers_what_came_long_ago() -> None:
     asked = asked[asked[:, 2] > 0]
     outcomes = np.array([here(row) for row in asked], np.float64)
     remembered, forgot = (auc(learned(ordered, here, **given).logits(asked), outcomes) for given in FORGETFUL)
-    assert remembered > 0.85
+    assert remembered > 0.8
     assert remembered > forgot + 0.05
 
 
