@@ -95,12 +95,8 @@ class Library:
             self.shelf.hear(event)
 
     def _ranker(self, record: Record) -> None:
-        kind = (record.key or b"").decode(errors="replace").removeprefix(RANKER)
-        if (
-            record.value is None
-            or kind not in get_args(Repeats)
-            or kind == (record.key or b"").decode(errors="replace")
-        ):
+        prefix, _, kind = (record.key or b"").decode(errors="replace").rpartition("/")
+        if record.value is None or prefix != RANKER or kind not in get_args(Repeats):
             return
         try:
             said = ranker_snapshot.opened(record.value)
