@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 
 import click
 import msgspec
+from msgspec.structs import replace
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -38,7 +41,8 @@ def run(data: Path | None, names: tuple[str, ...], people: float | None, as_json
                 click.echo(msgspec.json.encode(result))
             results += found
     if not as_json:
-        Console().print(table(results))
+        screen = Console()
+        screen.print(table(results), "\n".join(given(results)), sep="\n")
 
 
 def table(results: list[Result]) -> Table:
@@ -67,6 +71,19 @@ def table(results: list[Result]) -> Table:
 CAPTION = "green: level with or better than all the others, to .001"
 
 
+def given(results: list[Result]) -> list[str]:
+    """Say of each data set and protocol what was measured and what gradient boosting was given, a line each."""
+    lines = []
+    for (dataset, protocol), found in groupby(results, lambda result: (result.dataset, result.protocol)):
+        one = next(found)
+        whose = "all people" if one.people == 1 else f"{one.people:.0%} of the people, by the hash of their id"
+        lines.append(
+            f"{dataset}, {protocol}: {one.rows:,} rows of {whose}, {one.churned:.0%} churned, {one.weeks} full weeks; "
+            f"boosting fitted {one.fits} times, to {one.largest_fit:,} rows at most"
+        )
+    return lines
+
+
 def _there(data: Path | None, names: tuple[str, ...], console: Console) -> list[Task]:
     unknown = set(names) - {task.dataset for task in EVERY}
     if unknown:
@@ -84,8 +101,19 @@ def _there(data: Path | None, names: tuple[str, ...], console: Console) -> list[
             continue
         if task is SAMPLE or (data / task.dataset).is_dir():
             found.append(task)
+        elif task.dataset == "cdnow" and (packed := _packed()):
+            console.print(f"{task.dataset}: there is no {data / task.dataset}; it is taken from {packed}")
+            found.append(replace(task, source=f"cdnow:{packed}"))
         else:
             console.print(f"{task.dataset}: skipped, there is no {data / task.dataset}")
     if not found:
         raise OperatorError(f"{data}: none of the data sets is there")
     return found
+
+
+def _packed() -> Path | None:
+    """Return CDNOW as the package `lifetimes` carries it, if that is installed."""
+    package = find_spec("lifetimes")
+    places = package.submodule_search_locations if package is not None else None
+    files = [Path(place) / "datasets" / "CDNOW_master.txt" for place in places or ()]
+    return next((file for file in files if file.is_file()), None)
