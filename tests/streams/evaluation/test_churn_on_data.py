@@ -141,7 +141,7 @@ def test_the_table_marks_what_is_level_or_better(results: list[evaluation.Result
 @pytest.mark.parametrize(
     ("names", "data", "reason"),
     [
-        (("movielens",), "", "no such data set: movielens"),
+        (("criteo",), "", "no such data set: criteo"),
         (("oulad",), None, "--data: say where oulad is"),
         ((), "/no/such/folder", "no such folder"),
         (("oulad",), "", "none of the data sets is there"),
