@@ -38,7 +38,7 @@ else:
     Time = Annotated[float, Meta(ge=0, le=LAST_TIME)] | Annotated[datetime, Meta(tz=True)]
 
 
-class Event(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+class Event(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True, gc=False):
     """Something that happened to one person."""
 
     id: Id
@@ -259,7 +259,7 @@ class ErasureRequested(Event, frozen=True, tag="erasure_requested"):
 # -- catalogue: about a course, not a person ----------------------------------------------------------------------
 
 
-class CourseEvent(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+class CourseEvent(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True, gc=False):
     """Something that happened to a course."""
 
     id: Id
@@ -304,7 +304,7 @@ class Announced(Struct, frozen=True, kw_only=True, tag_field="type", tag="announ
     course: CoursePublished
 
 
-class Tick(Struct, frozen=True, kw_only=True, tag_field="type", tag="tick"):
+class Tick(Struct, frozen=True, kw_only=True, tag_field="type", tag="tick", gc=False):
     """Time passed; nobody did anything. Written by the owner of a partition, or by whoever sends history."""
 
     time: Time
@@ -362,7 +362,8 @@ def decode(raw: bytes) -> AnyEvent:
         raise BadEvent("malformed", None, str(error)) from None
     if event.time.__class__ is float:
         return event
-    return msgspec.structs.replace(event, time=_seconds(event.time))
+    msgspec.structs.force_setattr(event, "time", _seconds(event.time))  # nobody else has seen it yet
+    return event
 
 
 def encode(event: AnyEvent) -> bytes:

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
+from numpy import float32
+from numpy.typing import NDArray
 
 from models import actions, activity, features, redemption, risk
 from models import events as ev
@@ -28,6 +30,7 @@ from models.taste import Taste, interactions
 from models.world import World
 
 NOT_ELIGIBLE = "not eligible: silent beyond the look-back"
+Vector = NDArray[float32]
 _CONSENT = (ev.ConsentGiven, ev.ConsentWithdrawn)
 
 
@@ -101,7 +104,8 @@ def begin_step(person: Person, event: ev.Event, world: World) -> Moved | Asked:
     if _to_be_scored(person, event, active, world):
         return Asked(person, said, ("applied",), event.time, f"event {event.id}", finished=finished)
     if finished is not None:
-        person, more = _course_news(person, "finished", finished, event.time, f"event {event.id}", world)
+        row = features.row(person.activity, max(event.time, person.activity.last), world.rules.horizon)
+        person, more = _course_news(person, "finished", finished, event.time, f"event {event.id}", row, world)
         said += more
     return Moved(person, said, ("applied",))
 
@@ -138,9 +142,9 @@ def answer(asked: Asked, score: Score, world: World) -> Moved:
     late = world.rules.lateness if on_grid else 0.0
     person, said = _assessed(person, at, cause, keep, score, late, world)
     if on_grid:
-        person, said = _on_grid(person, at, cause, said, world)
+        person, said = _on_grid(person, at, cause, said, score.row, world)
     if finished is not None:
-        person, news = _course_news(person, "finished", finished, at, cause, world)
+        person, news = _course_news(person, "finished", finished, at, cause, score.row, world)
         said += news
     return Moved(person, before + said, (*notes, "scored"))
 
@@ -207,7 +211,7 @@ def _to_be_scored(person: Person, event: ev.Event, active: bool, world: World) -
 
 
 def _on_grid(
-    person: Person, due: float, cause: str, said: tuple[Output, ...], world: World
+    person: Person, due: float, cause: str, said: tuple[Output, ...], row: Vector, world: World
 ) -> tuple[Person, tuple[Output, ...]]:
     """Set a silent person's next grid time, and see whether a course has stalled."""
     ledger = replace(person.ledger, grid=next_wake(person.id, due, world.rules))
@@ -219,7 +223,7 @@ def _on_grid(
     person = replace(person, ledger=replace(person.ledger, said=told))
     if any(isinstance(output, Alert) for output in said):  # it says what happened in the course
         return person, said
-    person, more = _course_news(person, "stalled", course.id, due, cause, world, world.rules.lateness)
+    person, more = _course_news(person, "stalled", course.id, due, cause, row, world, world.rules.lateness)
     return person, said + more
 
 
@@ -255,11 +259,17 @@ def _assessed(
 
 
 def _course_news(
-    person: Person, about: actions.About, course_id: str, at: float, cause: str, world: World, late: float = 0.0
+    person: Person,
+    about: actions.About,
+    course_id: str,
+    at: float,
+    cause: str,
+    row: Vector,
+    world: World,
+    late: float = 0.0,
 ) -> tuple[Person, tuple[Output, ...]]:
     if not _speaks(world):
         return person, ()
-    row = features.row(person.activity, max(at, person.activity.last), world.rules.horizon)
     before = person.ledger.tier
     news = actions.News(about=about, at=at, cause=cause, row=row, tier_before=before, course_id=course_id, late=late)
     return actions.tell(person, news, world)

@@ -24,6 +24,7 @@ from streams.engine.app import App, BeforeCommit, new_app
 from streams.engine.producer import Producer
 from streams.engine.table import Keeper, WriteBehindTable, changelog
 from streams.envelope import Envelope
+from streams.garbage import search_seldom
 from streams.ingest import Ingest
 from streams.inputs import mapping
 from streams.library import Library
@@ -331,6 +332,7 @@ def run(settings: Settings, partitions: dict[str, int]) -> int:
     """
 
     one_thread()
+    search_seldom()
 
     async def main() -> int:
         return await Worker(settings, partitions).run()

@@ -110,7 +110,7 @@ def peek(value: bytes) -> Prefix:
 
 def fence_of(value: bytes) -> int:
     """Return the fence under which a value was written, a person's or any table's; 0 for what is no value of ours."""
-    return int.from_bytes(value[2:6], "little")
+    return int.from_bytes(value[2:6], "little") if len(value) >= _PREFIX.size else 0
 
 
 def unseal(value: bytes) -> Envelope:

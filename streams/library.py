@@ -23,6 +23,8 @@ from streams.topics import name
 
 RANKER = "ranker"
 """Begins the key of a ranker's snapshot; behind a slash follows what may be shown again."""
+ENOUGH = 500
+"""Lists that a ranker has to have learned from before it orders anything; until then the generators' sum does."""
 SLICE = 0.02
 _log = logging.getLogger(__name__)
 
@@ -93,12 +95,8 @@ class Library:
             self.shelf.hear(event)
 
     def _ranker(self, record: Record) -> None:
-        kind = (record.key or b"").decode(errors="replace").removeprefix(RANKER)
-        if (
-            record.value is None
-            or kind not in get_args(Repeats)
-            or kind == (record.key or b"").decode(errors="replace")
-        ):
+        prefix, _, kind = (record.key or b"").decode(errors="replace").rpartition("/")
+        if record.value is None or prefix != RANKER or kind not in get_args(Repeats):
             return
         try:
             said = ranker_snapshot.opened(record.value)
@@ -107,7 +105,8 @@ class Library:
             _log.warning("a ranker's snapshot is refused: %s", bad)
             return
         self._lists = said.lists
-        self.shelf.rankers[cast(Repeats, kind)] = ranker_snapshot.restored(said)
+        if said.lists >= ENOUGH:
+            self.shelf.rankers[cast(Repeats, kind)] = ranker_snapshot.restored(said)
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
         return {

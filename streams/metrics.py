@@ -96,6 +96,8 @@ LABELS: dict[str, tuple[str, ...]] = {
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 """Seconds: from an unloaded broker's 10 ms up to a minute, where it no longer matters how late."""
 
+Counted = tuple[CounterName, tuple[str, ...]]
+"""A counter with the values of its labels."""
 Gauges = Callable[[], dict[tuple[GaugeName, tuple[str, ...]], float]]
 
 
@@ -111,7 +113,7 @@ class Metrics(Collector):
     """Counts, and asks for gauges only when somebody looks."""
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[CounterName, tuple[str, ...]]] = Counter()
+        self._counts: Counter[Counted] = Counter()
         self._gauges: list[Gauges] = []
         self._seen = [0] * (len(BUCKETS) + 1)
         self._seconds = 0.0
@@ -119,6 +121,10 @@ class Metrics(Collector):
     def add(self, name: CounterName, *labels: str, by: int = 1) -> None:
         """Count something."""
         self._counts[name, labels] += by
+
+    def count(self, what: Counted) -> None:
+        """Count something that happens too often to be named anew every time."""
+        self._counts[what] += 1
 
     def observe(self, name: HistogramName, seconds: float) -> None:
         """Note a duration."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from models.churn import BadSnapshot
 from models.recommend import ranker_snapshot
-from models.recommend.examples import ListExample
+from models.recommend.examples import OTHERS, ListExample
 from models.recommend.features import names_for
 from models.recommend.net import NetRanker
 from models.recommend.ranker import LinearRanker
@@ -31,6 +31,7 @@ from streams.topics import name
 
 REMEMBERED = 10_000
 """Lists read back at the start: as many as the net replays, and ids by which repeats are known."""
+MOST_ROWS = OTHERS + 1
 MEMORY = 0.998
 """Of a list's surprise, what is left of it in the mean when the next has come: the newest 500 count."""
 _log = logging.getLogger(__name__)
@@ -133,13 +134,21 @@ class Ranking:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             self._metrics.add("encore_examples_left_out_total", "unreadable")
             return None
+        wide = 2 * example.columns
         if example.repeats != self._settings.repeats or example.columns != self._net.columns:
             self._metrics.add("encore_examples_left_out_total", "features")
+            return None
+        if len(example.rows) % wide or not wide < len(example.rows) <= MOST_ROWS * wide or not _finite(example):
+            self._metrics.add("encore_examples_left_out_total", "unreadable")
             return None
         return example
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
         return {("encore_ranker_surprise", (kind,)): value for kind, value in self._surprise.items() if value}
+
+
+def _finite(example: ListExample) -> bool:
+    return bool(np.isfinite(example.unpacked()).all())
 
 
 def surprise(ranker: NetRanker | LinearRanker, rows: Any) -> float:

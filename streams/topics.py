@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 from aiokafka.partitioner import murmur2
@@ -27,6 +28,8 @@ CATALOG = "course-catalog"
 META = "encore-meta"
 PEOPLE = "people-changelog"
 
+KNOWN = 1 << 16
+"""Keys whose partition is remembered: finding it takes ten times as long."""
 COMPACTED_LATER = "3600000"
 A_DAY = str(86_400_000)
 A_YEAR = str(365 * 86_400_000)
@@ -42,6 +45,7 @@ class Topic(Struct, frozen=True, kw_only=True):
     direction: Literal["in", "log", "out", "own"]
 
 
+@lru_cache(maxsize=KNOWN)
 def partition_of(key: bytes, partitions: int) -> int:
     """Return the partition to which a key belongs: murmur2, as Kafka's own Java client spreads keys."""
     return int(murmur2(key) & 0x7FFFFFFF) % partitions

@@ -95,7 +95,7 @@ async def _user(request: web.Request, answers: Answers) -> web.Response:
     key = request.match_info["id"].encode()
     envelope = answers.person(key)
     if envelope is None:
-        return await _elsewhere(request, answers.holder(key))
+        return await _elsewhere(request, answers, key)
     return _shown(known(envelope, answers.now(key), answers.world()))
 
 
@@ -108,7 +108,7 @@ async def _recommendations(request: web.Request, answers: Answers) -> web.Respon
     world = answers.world()
     envelope = answers.person(key)
     if envelope is None:
-        return await _elsewhere(request, answers.holder(key))
+        return await _elsewhere(request, answers, key)
     if world.shelf is None:
         return web.json_response({"error": "this worker recommends nothing: `recommend` is off"}, status=404)
     person, now = envelope.person, max(answers.now(key), envelope.person.activity.last)
@@ -136,9 +136,10 @@ def _asked(request: web.Request) -> tuple[int, Repeats | None]:
     return n, msgspec.convert(request.query.get("repeats"), Repeats | None)
 
 
-async def _elsewhere(request: web.Request, holder: str | None) -> web.Response:
+async def _elsewhere(request: web.Request, answers: Answers, key: bytes) -> web.Response:
     """Pass a question on to the worker that holds the person, once."""
-    if holder is None or ASKED in request.headers:
+    holder = None if ASKED in request.headers else answers.holder(key)
+    if holder is None:
         return web.json_response({"error": "nothing is known of this person"}, status=404)
     try:
         async with (

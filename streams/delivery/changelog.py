@@ -8,7 +8,7 @@ from typing import Any
 
 import aiokafka
 
-from streams.delivery.sender import Headers
+from streams.delivery.lanes import Headers
 from streams.security import client
 from streams.settings import Settings
 

@@ -88,7 +88,8 @@ class People(Values[Envelope]):
         Raises:
             BadEnvelope: a value was written by another version.
         """
-        for key in [key for key, _ in self.cold.items() if not key.startswith(b"\0")]:
+        known = {key for key, _ in self.cold.items()} | self.dirty
+        for key in sorted(key for key in known if not key.startswith(b"\0")):
             envelope, value = self.hot.get(key), self.cold.get(key)
             if envelope is not None:
                 person = envelope.person

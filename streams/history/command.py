@@ -19,6 +19,7 @@ from streams import topics
 from streams.clock import monotonic
 from streams.errors import OperatorError
 from streams.evaluation.yardsticks import Boosting
+from streams.garbage import search_seldom
 from streams.history import modelfile
 from streams.history.account import Account, Files
 from streams.history.replay import Replay
@@ -82,6 +83,7 @@ def replay(settings: Settings, wanted: Wanted, console: Console) -> tuple[Summar
     Raises:
         OperatorError: something that was named cannot be used; the message says what and why.
     """
+    search_seldom()
     with one_thread():
         return asyncio.run(_replay(settings, wanted, console))
 

@@ -34,7 +34,7 @@ OURS = (topics.SNAPSHOTS, topics.META, topics.PEOPLE, topics.INTERACTIONS, topic
 TYPES: tuple[type[Any], ...] = (*ev.PERSON_KINDS, *ev.COURSE_KINDS, *ev.LOG_KINDS, *out.OUTPUTS, Campaign)
 
 KEYS = {
-    topics.EVENTS: "`user_id` in UTF-8, none for what is nobody's; its murmur2, as Kafka's Java client has it, partitions",
+    topics.EVENTS: "`user_id` in UTF-8, none for what is nobody's; its murmur2, as in Kafka's Java client, partitions",
     topics.CATALOG: "`course_id` in UTF-8",
     topics.ALERTS: "`user_id` in UTF-8",
     topics.TRIGGERS: "`user_id` in UTF-8",

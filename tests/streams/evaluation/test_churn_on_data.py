@@ -204,7 +204,7 @@ def test_the_sample_is_measured_without_any_data() -> None:
 @pytest.mark.parametrize(
     ("names", "data", "reason"),
     [
-        (("movielens",), "", "no such data set: movielens"),
+        (("criteo",), "", "no such data set: criteo"),
         (("oulad",), None, "--data: say where oulad is"),
         ((), "/no/such/folder", "no such folder"),
         (("oulad",), "", "none of the data sets is there"),
