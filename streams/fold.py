@@ -177,7 +177,8 @@ class Fold:
     def relist(self, key: bytes) -> bool:
         """Make a person's list of recommendations anew; return whether it is news, and told."""
         envelope = self.people.get(key)
-        person, said = relisted(envelope.person, self.now, self._world())
+        at = max(self.now, envelope.person.activity.last)  # after a recovery there is no time before the next record
+        person, said = relisted(envelope.person, at, self._world())
         if person is not envelope.person:
             self._hold(key, envelope, self._packed(envelope, Moved(person, said)), None)
         return bool(said)

@@ -42,9 +42,9 @@ def relisted(person: Person, at: float, world: World) -> tuple[Person, tuple[Out
     """Make a person's list anew, as of a moment; tell it if it is news.
 
     Not part of the fold: the list depends on what the world knows of courses when it is made, not on the person's log
-    alone. It changes nothing but what was told.
+    alone. It changes nothing but what was told. Who never used a course has no list of their own.
     """
-    if world.shelf is None or not person.id:
+    if world.shelf is None or not person.taste.recent:
         return person, ()
     found = world.shelf.recommend(person.taste, at, LISTED, key_for(person, world.rules))
     if not found and not person.taste.told:

@@ -57,7 +57,7 @@ def test_every_kind_round_trips(kind: str, data: st.DataObject) -> None:
     assert ev.kind_of(event) == orjson.loads(ev.encode(event))["type"] == kind
 
 
-@pytest.mark.parametrize("kind", sorted(ev.KINDS))
+@pytest.mark.parametrize("kind", sorted(set(ev.KINDS) - {"announced"}))
 def test_a_sparse_event_round_trips(kind: str) -> None:
     """Fields left out have their defaults, and defaults are left out."""
     fields = {"id": "e", "user_id": "u", "course_id": "c", "offer_id": "o", "title": "t", "amount": 1.0, "points": 2.0}
