@@ -130,12 +130,13 @@ class Index:
         """Return the neighbours to write, as many as a line holds, and their pairs as of the landmark, (others, 3)."""
         names = list(row.near) if changed is None else [name for name in changed if name in row.near]
         if len(names) > self.width:
-            together = np.array([row.near[name][0] for name in names])
+            together = np.array([row.near[name].together for name in names])
             names = [names[place] for place in np.argpartition(-together, self.width)[: self.width].tolist()]
-        said = np.array([row.near[name] for name in names]).reshape(-1, 3)
+        said = [row.near[name] for name in names]
+        pairs = np.array([[p.together for p in said], [p.order for p in said], [p.fading for p in said]])
         age = row.landmark - self.landmark
         slow, fast = 2.0 ** (age / self.window.half_life), 2.0 ** (age / self.window.fading)
-        return np.array([self.number(name) for name in names], np.int64), said * (slow, slow, fast)
+        return np.array([self.number(name) for name in names], np.int64), pairs.T * (slow, slow, fast)
 
     def _lapsed(self, own: int, others: Ints) -> Ints:
         """Return the neighbours of a line that its row once had and has no more."""

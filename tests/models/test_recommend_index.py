@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from models.activity import DAY
 from models.recommend.chart import Chart
 from models.recommend.index import EARLY, IN, IN_FADING, IN_ORDER, MONTH, OUT, OUT_FADING, OUT_ORDER, WEEK, Index
 from models.recommend.people import People
-from models.similarity import Row, Window
+from models.similarity import Pair, Row, Window
 from tests.models.tastes import taught, visits
 
 WINDOW = Window(half_life=40 * DAY, fading=10 * DAY)
@@ -35,7 +36,7 @@ def of_rows(rows: dict[str, Row], part: int, life: float, now: float, both: bool
     said: dict[tuple[str, str], float] = defaultdict(float)
     for row in rows.values():
         for other, pair in row.near.items():
-            weight = pair[part] * 2.0 ** ((row.landmark - now) / life)
+            weight = astuple(pair)[part] * 2.0 ** ((row.landmark - now) / life)
             said[row.course, other] += weight
             if both:
                 said[other, row.course] += weight
@@ -89,16 +90,16 @@ def test_a_full_line_lets_go_of_others_first() -> None:
     """When a row comes again with some new neighbours, those it still has keep their places, however light."""
     index = Index(width=4)
     for names in ("abcd", "abef"):
-        index.put(Row("x", uses=1, near={name: (float(ord(name)), 0.0, 0.0) for name in names}))
+        index.put(Row("x", uses=1, near={name: Pair(float(ord(name))) for name in names}))
     line = index.near[index.numbers["x"]]
     assert {index.names[number] for number in line} == {"a", "b", "e", "f"}
 
 
 def test_what_a_row_let_go_of_weighs_nothing() -> None:
     """A neighbour that was cut from a row is out of the pair's weight, seen from either side."""
-    index, kept = Index(), {"a": (1.0, 0.5, 0.2), "b": (2.0, 1.0, 0.4)}
+    index, kept = Index(), {"a": Pair(1.0, 0.5, 0.2), "b": Pair(2.0, 1.0, 0.4)}
     index.put(Row("x", uses=1, near=kept))
-    index.put(Row("a", uses=1, near={"x": (4.0, 2.0, 1.0)}))
+    index.put(Row("a", uses=1, near={"x": Pair(4.0, 2.0, 1.0)}))
     index.put(Row("x", uses=2, near={"b": kept["b"]}))
     together = pairs(index, (IN, OUT), 0.0)
     assert together == {("x", "b"): 2.0, ("b", "x"): 2.0, ("a", "x"): 4.0, ("x", "a"): 4.0}
