@@ -54,7 +54,7 @@ def cli() -> None:
 
 @cli.command()
 @common
-@click.option("--agents", help="What this worker does: ingest,users,trainer (all by default).")
+@click.option("--agents", help="What this worker does: ingest,users,courses,trainer (all by default).")
 @click.option("--web-port", help="Port of /metrics, /healthz, /readyz and /users/{id}.")
 @click.option("--mode", help="live, or shadow: decide and record, send nothing.")
 def worker(file: Path | None, **given: Any) -> None:

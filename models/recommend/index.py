@@ -123,6 +123,8 @@ class Index:
 
     def scales(self, now: float) -> tuple[float, float]:
         """Return what brings stored weights to a moment: lasting and fading ones."""
+        if self.landmark == -inf:  # nothing is stored yet
+            return 1.0, 1.0
         age = self.landmark - now
         return float(2.0 ** (age / self.window.half_life)), float(2.0 ** (age / self.window.fading))
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 
 import click
 import msgspec
+from msgspec.structs import replace
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -57,7 +60,8 @@ def _churn(tasks: list[Task], data: Path | None, people: float | None, as_json: 
                 click.echo(msgspec.json.encode(result))
             results += found
     if not as_json:
-        Console().print(table(results))
+        screen = Console()
+        screen.print(table(results), "\n".join(given(results)), sep="\n")
 
 
 def _taste(task: taste_data.Task, path: Path, as_json: bool, console: Console) -> None:
@@ -109,6 +113,19 @@ def table(results: list[Result]) -> Table:
 CAPTION = "green: level with or better than all the others, to .001"
 
 
+def given(results: list[Result]) -> list[str]:
+    """Say of each data set and protocol what was measured and what gradient boosting was given, a line each."""
+    lines = []
+    for (dataset, protocol), found in groupby(results, lambda result: (result.dataset, result.protocol)):
+        one = next(found)
+        whose = "all people" if one.people == 1 else f"{one.people:.0%} of the people, by the hash of their id"
+        lines.append(
+            f"{dataset}, {protocol}: {one.rows:,} rows of {whose}, {one.churned:.0%} churned, {one.weeks} full weeks; "
+            f"boosting fitted {one.fits} times, to {one.largest_fit:,} rows at most"
+        )
+    return lines
+
+
 def _check(data: Path | None, names: tuple[str, ...]) -> None:
     known = list(dict.fromkeys(task.dataset for task in (*EVERY, *taste_data.TASKS)))
     if unknown := set(names) - set(known):
@@ -128,6 +145,9 @@ def _there(data: Path | None, names: tuple[str, ...], console: Console) -> list[
             continue
         if task is SAMPLE or (data / task.dataset).is_dir():
             found.append(task)
+        elif task.dataset == "cdnow" and (packed := _packed()):
+            console.print(f"{task.dataset}: there is no {data / task.dataset}; it is taken from {packed}")
+            found.append(replace(task, source=f"cdnow:{packed}"))
         else:
             console.print(f"{task.dataset}: skipped, there is no {data / task.dataset}")
     return found
@@ -146,3 +166,11 @@ def _histories(data: Path | None, names: tuple[str, ...], console: Console) -> l
         else:
             console.print(f"{task.dataset}, the next {task.asked}: skipped, there is no {data / task.file}")
     return found
+
+
+def _packed() -> Path | None:
+    """Return CDNOW as the package `lifetimes` carries it, if that is installed."""
+    package = find_spec("lifetimes")
+    places = package.submodule_search_locations if package is not None else None
+    files = [Path(place) / "datasets" / "CDNOW_master.txt" for place in places or ()]
+    return next((file for file in files if file.is_file()), None)

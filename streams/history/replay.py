@@ -27,9 +27,9 @@ from streams import codec, topics
 from streams.clock import NOT_YET, Clock, Slice
 from streams.codec import Record
 from streams.delivery.deadletters import Cemetery
+from streams.delivery.lanes import Headers
 from streams.delivery.outbox import Outbox
 from streams.delivery.people import People
-from streams.delivery.sender import Headers
 from streams.fold import Fold, Taken
 from streams.metrics import Metrics
 from streams.settings import Settings
