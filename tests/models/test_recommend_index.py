@@ -100,6 +100,18 @@ def test_a_full_line_lets_go_of_others_first() -> None:
     assert {index.names[number] for number in line} == {"a", "b", "e", "f"}
 
 
+@pytest.mark.parametrize("filled", ["", "pq", "pqrs"])
+def test_of_more_changes_than_a_line_holds_the_heaviest_are_written(filled: str) -> None:
+    """Into an empty line, one that has some room and one that has none; each course once, with its own weight."""
+    index = Index(width=4)
+    index.put(Row("x", uses=1, near={name: Pair(0.5) for name in filled}))
+    near = {name: Pair(float(ord(name))) for name in "abcdef"}
+    index.put(Row("x", uses=2, near={**{name: Pair(0.5) for name in filled}, **near}), [*"abcdef"])
+    own = index.numbers["x"]
+    held = {index.names[number]: weight for number, weight in zip(index.near[own], index.weight[own, IN], strict=True)}
+    assert held == {name: float(ord(name)) for name in "cdef"}
+
+
 def test_what_a_row_let_go_of_weighs_nothing() -> None:
     """A neighbour that was cut from a row is out of the pair's weight, seen from either side."""
     index, kept = Index(), {"a": Pair(1.0, 0.5, 0.2), "b": Pair(2.0, 1.0, 0.4)}
