@@ -112,6 +112,28 @@ def test_of_more_changes_than_a_line_holds_the_heaviest_are_written(filled: str)
     assert held == {name: float(ord(name)) for name in "cdef"}
 
 
+def test_what_is_written_does_not_give_way_to_what_comes_with_it() -> None:
+    """However light it is: the newcomer takes the place of something else."""
+    index = Index(width=4)
+    index.put(Row("x", uses=1, near={"a": Pair(0.1), "b": Pair(5.0), "c": Pair(6.0), "d": Pair(7.0)}))
+    near = {"a": Pair(0.2), "b": Pair(5.0), "c": Pair(6.0), "d": Pair(7.0), "e": Pair(1.0)}
+    index.put(Row("x", uses=2, near=near), ["a", "e"])
+    assert {index.names[number] for number in index.near[index.numbers["x"]]} == {"a", "c", "d", "e"}
+
+
+def test_a_newcomer_has_no_weight_of_what_it_took_the_place_of() -> None:
+    """Neither in the line that its row writes, nor in those of the row's neighbours."""
+    index = Index(width=2)
+    for name in "bc":
+        index.put(Row(name, uses=1, near={"x": Pair(4.0)}))
+    index.put(Row("e", uses=1, near={"p": Pair(1.0), "q": Pair(2.0)}))
+    index.put(Row("x", uses=1, near={"e": Pair(9.0), "f": Pair(9.0)}))
+    said = {pair: weight for pair, weight in pairs(index, (IN, OUT), 0.0).items() if "x" in pair}
+    assert {pair: said[pair] for pair in [("x", "e"), ("x", "f"), ("e", "x")]} == {
+        ("x", "e"): 9.0, ("x", "f"): 9.0, ("e", "x"): 9.0,
+    }  # fmt: skip
+
+
 def test_what_a_row_let_go_of_weighs_nothing() -> None:
     """A neighbour that was cut from a row is out of the pair's weight, seen from either side."""
     index, kept = Index(), {"a": Pair(1.0, 0.5, 0.2), "b": Pair(2.0, 1.0, 0.4)}
