@@ -20,16 +20,10 @@ Headers = list[tuple[str, bytes]]
 
 
 class Outlet(Protocol):
-    """Where records go: a `Sender`, or in a test a list."""
+    """Where what people have to say goes, and dead letters: a `Sender`, or whoever listens to a replay."""
 
     def put(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        partition: int | None = None,
-        headers: Headers | None = None,
-        timestamp_ms: int | None = None,
+        self, topic: str, key: bytes | None, value: bytes | None, *, headers: Headers | None = None
     ) -> asyncio.Future[Any]:
         """Hand over a record; the future completes when it is safe."""
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.streams.history.test_command import encore
 
 from models import events as ev
 from models.features import GROUPS
@@ -20,6 +19,7 @@ from streams.history.account import Account
 from streams.metrics import Metrics
 from streams.report.of_news import GROUPS as WORDS
 from streams.report.page import POLICY
+from tests.streams.history.test_command import encore
 from tests.streams.report.pages import DAY, MONDAY, account, example, paged
 
 FIGURES = ("quality", "reliability", "lift", "tiers", "retention", "cohorts", "reasons", "decisions")
