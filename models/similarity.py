@@ -113,11 +113,10 @@ def _paired(
 ) -> dict[str, tuple[float, float, float]]:
     near = near.copy()
     before, after, none = heard.before, heard.after, (0.0, 0.0, 0.0)
-    for other, (share, ordered) in zip(heard.others, _shares(window), strict=False):
-        risen = min(after, other.strength) - (min(before, other.strength) if before else 0.0)
+    for (course, strength), (share, ordered) in zip(heard.others, _shares(window), strict=False):
+        risen = min(after, strength) - (min(before, strength) if before else 0.0)
         if not risen:
             continue
-        course = other.course
         old = near.get(course, none)
         if not ordered:
             near[course] = (old[0] + risen * gain * share, old[1], old[2])
@@ -152,7 +151,7 @@ def _cut(near: dict[str, tuple[float, float, float]], most: int) -> dict[str, tu
 def _path(path: dict[str, float], heard: Interaction, window: Window, gain: float) -> dict[str, float]:
     if heard.after < COMPLETED or heard.before >= COMPLETED or not (heard.new or heard.before):
         return path
-    done = [other.course for other in heard.others if other.strength >= COMPLETED][: window.steps]
+    done = [course for course, strength in heard.others if strength >= COMPLETED][: window.steps]
     if not done:
         return path
     path = path.copy()

@@ -9,6 +9,7 @@ the person's recent courses to the course it is about.
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import ClassVar
 from zlib import crc32
 
 from msgspec import Struct
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 
 from models import events as ev
 from models.activity import DAY
+from models.outputs import Output
 
 WINDOW = 50
 """Distinct courses, newest first, that an interaction carries."""
@@ -62,7 +64,11 @@ class Taste(Struct, frozen=True, array_like=True):
     courses: int = 0
 
 
-class Interaction(Struct, frozen=True, array_like=True):
+Other = tuple[str, float]
+"""Another course of the person, and how strongly they took to it."""
+
+
+class Interaction(Output, frozen=True, kw_only=True, tag_field="type", tag="interaction"):
     """What a course must hear of a person: a new, stronger or repeated interaction.
 
     `before` and `after` are the strengths that the pairs of this course with the `others` counted with so far and
@@ -70,14 +76,14 @@ class Interaction(Struct, frozen=True, array_like=True):
     `others` are their other courses, newest first. `person` is a 63-bit key, not an id.
     """
 
-    id: str
     course: str
     person: int
     time: float
     before: float
     after: float
     new: bool
-    others: tuple[Recent, ...] = ()
+    others: tuple[Other, ...] = ()
+    urgent: ClassVar[bool] = False
 
 
 def interactions(taste: Taste, event: ev.Event, person: int) -> tuple[Taste, Interaction | None]:
@@ -134,7 +140,11 @@ def touched(
         new = False
     if not said:
         return taste, None
-    return taste, Interaction(id, course, person, time, before, strength, new, others[:WINDOW])
+    told = tuple([(other.course, other.strength) for other in others[:WINDOW]])
+    heard = Interaction(
+        id=id, course=course, person=person, time=time, before=before, after=strength, new=new, others=told
+    )
+    return taste, heard
 
 
 def key_of(course: str) -> bytes:

@@ -110,7 +110,7 @@ class Recommender(base.Estimator):
         if heard is not None:
             row = interacted(self.rows.get(item, Row(item)), heard, self.window)
             self.rows[item] = row
-            self.index.put(row, [other.course for other in heard.others])
+            self.index.put(row, [course for course, _ in heard.others])
 
     def recommend(self, user: str, now: float, n: int = 10) -> tuple[Recommendation, ...]:
         """Return at most n courses for a person, best first."""

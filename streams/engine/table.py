@@ -76,7 +76,8 @@ class WriteBehindTable(faust.Table):  # type: ignore[type-arg]
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Tell the keeper; Faust would swallow what goes wrong here, so it stops the worker instead."""
         try:
-            self.keeper.recovered({tp.partition for tp in active_tps})
+            topic = self.changelog_topic.get_topic_name()  # of other tables Faust tells as well
+            self.keeper.recovered({tp.partition for tp in active_tps if tp.topic == topic})
         except Exception as error:  # noqa: BLE001 - handed to crash, which ends the worker with it
             await self.app.crash(error)
 

@@ -17,7 +17,7 @@ from models import events as ev
 from streams import codec, topics
 from streams import envelope as env
 from streams import settings as settings_
-from streams.delivery.people import FENCE
+from streams.delivery.values import FENCE
 from streams.envelope import Envelope
 from streams.operation import admin, campaigns
 from streams.settings import Settings

@@ -9,7 +9,7 @@ from models import events as ev
 from models.person import Person
 from streams import envelope as env
 from streams import topics
-from streams.delivery.people import FENCE
+from streams.delivery.values import FENCE
 from streams.topics import partition_of
 from tests.brokers import Kafka, RealKafka
 from tests.delivery import tampering

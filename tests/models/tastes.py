@@ -8,6 +8,7 @@ from models.activity import DAY
 from models.recommend.lists import Surface
 from models.recommend.recommender import Recommender
 from models.similarity import Window
+from models.taste import Interaction, Other
 
 Use = tuple[str, str, float]
 SHELF, WINDOW = Surface(), Window()
@@ -37,3 +38,13 @@ def taught(told: list[Use], surface: Surface = SHELF, window: Window = WINDOW, s
     for user, course, time in told:
         (model.learn_one if share else model.use)(user, course, time)
     return model
+
+
+def heard(
+    course: str, time: float, after: float, *others: Other, person: int = 1, before: float = 0.0, new: bool = True
+) -> Interaction:
+    """An interaction of a person with a course."""
+    name = f"{person}:{course}:{time}"
+    return Interaction(
+        id=name, course=course, person=person, time=time, before=before, after=after, new=new, others=others
+    )

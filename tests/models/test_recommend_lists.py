@@ -17,8 +17,8 @@ from models.recommend.lists import METHODS, RARE, Recommendation, Surface, recom
 from models.recommend.path import after, next_on_path
 from models.recommend.recommender import Recommender
 from models.similarity import Row, Window, interacted
-from models.taste import COMPLETED, Interaction, Recent, Taste, interactions, key_of, person_key
-from tests.models.tastes import taught, visits
+from models.taste import COMPLETED, Other, Recent, Taste, interactions, key_of, person_key
+from tests.models.tastes import heard, taught, visits
 
 NOW = 31 * DAY
 
@@ -165,11 +165,11 @@ def paths(*told: tuple[str, ...]) -> Index:
     """An index of people who completed courses in these orders."""
     rows: dict[str, Row] = {}
     for person, courses in enumerate(told):
-        done: tuple[Recent, ...] = ()
+        done: tuple[Other, ...] = ()
         for hour, course in enumerate(courses):
-            heard = Interaction(f"{person}-{hour}", course, person, hour * 3_600.0, 0.0, COMPLETED, True, done)
-            rows[course] = interacted(rows.get(course, Row(course)), heard, Window())
-            done = (Recent(course, COMPLETED, hour * 3_600.0), *done)
+            finished = heard(course, hour * 3_600.0, COMPLETED, *done, person=person)
+            rows[course] = interacted(rows.get(course, Row(course)), finished, Window())
+            done = ((course, COMPLETED), *done)
     index = Index()
     for row in rows.values():
         index.put(row)

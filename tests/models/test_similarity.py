@@ -14,7 +14,8 @@ from river import base
 
 from models.activity import DAY
 from models.similarity import ItemSimilarity, Row, Snapshot, Window, interacted
-from models.taste import COMPLETED, RETURN_AFTER, Interaction, Recent
+from models.taste import COMPLETED, RETURN_AFTER
+from tests.models.tastes import heard
 
 Use = tuple[str, str, float, float]
 
@@ -151,14 +152,14 @@ def test_without_repetitions_it_is_the_cosine_over_implicit_ratings(drawn: list[
 def test_the_order_in_which_people_are_heard_does_not_matter(told: list[Use], seed: int) -> None:
     """As when a course hears from several partitions: true weights, mass and popularity are the same."""
     window = Window(half_life=5 * DAY, fading=2 * DAY)
-    heard = []
+    told_of = []
     for place, (_, _, time, strength) in enumerate(told):
-        others = tuple(Recent(name, 1.0, 0.0) for name in "abc"[: place % 4])
-        heard.append(Interaction(str(place), "x", place, time, 0.0, strength, True, others))
-    shuffled = list(heard)
+        others = [(name, 1.0) for name in "abc"[: place % 4]]
+        told_of.append(heard("x", time, strength, *others, person=place))
+    shuffled = list(told_of)
     random.Random(seed).shuffle(shuffled)
     rows = []
-    for order in (heard, shuffled):
+    for order in (told_of, shuffled):
         row = Row("x")
         for one in order:
             row = interacted(row, one, window)
@@ -218,8 +219,8 @@ def test_a_busy_course_is_no_larger_than_any_other() -> None:
     window = Window(neighbours=20, people=30, length=10)
     row = Row("busy")
     for index in range(2_000):
-        others = tuple(Recent(f"c{index * 7 + k}", COMPLETED, 0.0) for k in range(15))
-        row = interacted(row, Interaction("e", "busy", index, index * 60.0, 0.0, COMPLETED, True, others), window)
+        others = [(f"c{index * 7 + k}", COMPLETED) for k in range(15)]
+        row = interacted(row, heard("busy", index * 60.0, COMPLETED, *others, person=index), window)
     assert (len(row.near) <= 25, len(row.path) <= 25, len(row.people)) == (True, True, 30)
     assert row.people[-1] == 1_999
     assert (row.uses, row.audience) == (2_000, 2_000)
@@ -227,19 +228,19 @@ def test_a_busy_course_is_no_larger_than_any_other() -> None:
 
 def test_only_completed_courses_lead_to_a_completion() -> None:
     """The path holds what people had completed before they completed this course, once each."""
-    others = (Recent("done", COMPLETED, 5.0), Recent("open", 2.0, 4.0), Recent("long done", COMPLETED, 3.0))
+    others = (("done", COMPLETED), ("open", 2.0), ("long done", COMPLETED))
     window = Window()
-    begun = interacted(Row("x"), Interaction("1", "x", 1, 6.0, 0.0, 2.0, True, others), window)
-    done = interacted(begun, Interaction("2", "x", 1, 7.0, 2.0, COMPLETED, False, others), window)
-    again = interacted(done, Interaction("3", "x", 1, 9_000.0, 0.0, COMPLETED, False, others), window)
+    begun = interacted(Row("x"), heard("x", 6.0, 2.0, *others), window)
+    done = interacted(begun, heard("x", 7.0, COMPLETED, *others, before=2.0, new=False), window)
+    again = interacted(done, heard("x", 9_000.0, COMPLETED, *others, new=False), window)
     assert (begun.path, done.path, again.path) == ({}, {"done": 1.0, "long done": 0.5}, {"done": 1.0, "long done": 0.5})
 
 
 def test_folding_leaves_the_old_row_alone() -> None:
     """A row is replaced, never changed."""
-    first = interacted(Row("x"), Interaction("1", "x", 1, 6.0, 0.0, 1.0, True, (Recent("a", 1.0, 5.0),)), Window())
+    first = interacted(Row("x"), heard("x", 6.0, 1.0, ("a", 1.0)), Window())
     kept = msgspec.json.encode(first)
-    interacted(first, Interaction("2", "x", 2, 7.0, 0.0, 1.0, True, (Recent("a", 1.0, 5.0),)), Window())
+    interacted(first, heard("x", 7.0, 1.0, ("a", 1.0), person=2), Window())
     assert msgspec.json.encode(first) == kept
 
 

@@ -14,7 +14,8 @@ from models.world import World
 from streams import codec, topics
 from streams.delivery.deadletters import Cemetery
 from streams.delivery.outbox import Outbox
-from streams.delivery.people import FENCE, TOMBSTONE, People
+from streams.delivery.people import TOMBSTONE, People
+from streams.delivery.values import FENCE
 from streams.envelope import Envelope, unseal
 from streams.fold import Fold
 from streams.metrics import Metrics

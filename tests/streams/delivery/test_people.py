@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from models.ledger import Ledger
 from models.person import Person
-from streams.delivery.people import FENCE, TOMBSTONE
+from streams.delivery.people import TOMBSTONE
+from streams.delivery.values import FENCE
 from streams.envelope import BadEnvelope, Envelope, fence_of, seal, unseal
 from tests.streams.changelogs import RULES, Partition, recovered
 

@@ -6,7 +6,7 @@ import pytest
 
 from models.person import Person
 from streams.delivery.lease import Dethroned
-from streams.delivery.people import FENCE
+from streams.delivery.values import FENCE
 from streams.envelope import Envelope, fence_of, seal, unseal
 from tests.streams.changelogs import RULES, Partition, recovered
 
