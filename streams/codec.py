@@ -13,6 +13,7 @@ from models.outputs import (
     Alert,
     CouponTrigger,
     Decision,
+    EarlySign,
     Example,
     Forgotten,
     OfferOutcome,
@@ -24,7 +25,7 @@ from streams import topics
 from streams.topics import partition_of
 
 _encoder = msgspec.json.Encoder()
-_example = msgspec.json.Decoder(Example)
+_lesson: msgspec.json.Decoder[Example | EarlySign] = msgspec.json.Decoder(Example | EarlySign)
 
 
 class Record(Protocol):
@@ -149,7 +150,7 @@ def address(output: Output) -> tuple[str, bytes]:
         return topics.TRIGGERS, output.user_id.encode()
     if isinstance(output, Profile | Forgotten):
         return topics.PROFILES, output.user_id.encode()
-    if isinstance(output, Example):
+    if isinstance(output, Example | EarlySign):
         return topics.EXAMPLES, output.user.encode()
     if isinstance(output, Decision | OfferOutcome | Undelivered):
         return topics.DECISIONS, output.user.encode()
@@ -161,10 +162,10 @@ def written(output: Output) -> bytes | None:
     return None if isinstance(output, Forgotten) else _encoder.encode(output)
 
 
-def example(value: bytes) -> Example:
-    """Read a labelled row.
+def lesson(value: bytes) -> Example | EarlySign:
+    """Read what the model learns from: a labelled row, or a sign long before the label.
 
     Raises:
-        msgspec.ValidationError, msgspec.DecodeError: it is none.
+        msgspec.ValidationError, msgspec.DecodeError: it is neither.
     """
-    return _example.decode(value)
+    return _lesson.decode(value)

@@ -10,7 +10,7 @@ import msgspec
 from models import churn, features
 from models.churn import Learner
 from models.ledger import share_of
-from models.outputs import Example
+from models.outputs import EarlySign, Example
 from streams import codec
 from streams.metrics import Metrics
 
@@ -24,7 +24,8 @@ Measure = Callable[[Example, float], None]
 class Pupil:
     """Learns every labelled row once, in the order in which they come, and counts those that it must not learn.
 
-    Left out are rows that are repeated, of people who had been treated, of other features, and what is no row.
+    Left out are rows that are repeated, of people who had been treated, of other features, and what is no row. Between
+    the rows stand early signs of rows still waiting: they too are learned once, and only of the untreated.
 
     Args:
         learner: what learns; none if the model stays as it is.
@@ -44,27 +45,35 @@ class Pupil:
             learned: whether the learner knows it from before: then it is taken back for replay, and not counted.
             measure: is told of a row that fits, also of the treated: how good a score was depends on nobody's learning.
         """
-        example = _read(value)
-        why = "unreadable" if example is None else self._objection(example)
-        if example is not None and not why:
-            place = share_of(example.id, "replay")
+        lesson = _read(value)
+        repeat = lesson is not None and self._known(lesson.id)
+        if isinstance(lesson, EarlySign):
+            if not repeat and not learned:
+                self._notice(lesson)
+            return
+        why = "unreadable" if lesson is None else "repeat" if repeat else _objection(lesson)
+        if lesson is not None and not why:
+            place = share_of(lesson.id, "replay")
             if measure is not None:
-                measure(example, place)
-            why = self._learn(example, place, learned)
+                measure(lesson, place)
+            why = self._learn(lesson, place, learned)
         if why and not learned:
             self._metrics.add("encore_examples_left_out_total", why)
 
-    def _objection(self, example: Example) -> str:
-        """Say why a row is none to be looked at, or nothing."""
-        repeat = example.id in self._recent
-        self._recent[example.id] = None
-        self._recent.move_to_end(example.id)
+    def _known(self, lesson_id: str) -> bool:
+        """Note an id, and say whether it was among the newest."""
+        known = lesson_id in self._recent
+        self._recent[lesson_id] = None
+        self._recent.move_to_end(lesson_id)
         if len(self._recent) > WINDOW:
             self._recent.popitem(last=False)
-        if repeat:
-            return "repeat"
-        fits = example.features == churn.FEATURES and len(example.x) == len(features.NAMES)
-        return "" if fits else "features"
+        return known
+
+    def _notice(self, sign: EarlySign) -> None:
+        """Learn a sign of somebody untreated whom a model has scored."""
+        span = sign.until - sign.time
+        if self.learner is not None and not sign.treated and sign.probability >= 0 and span > 0:
+            self.learner.notice(sign.probability, sign.back, sign.until, span)
 
     def _learn(self, example: Example, place: float, learned: bool) -> str:
         """Learn a row or take it back; or say why not."""
@@ -81,8 +90,14 @@ class Pupil:
         return ""
 
 
-def _read(value: bytes | None) -> Example | None:
+def _read(value: bytes | None) -> Example | EarlySign | None:
     try:
-        return codec.example(value or b"")
+        return codec.lesson(value or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
+
+
+def _objection(example: Example) -> str:
+    """Say why a row is none to be looked at, or nothing."""
+    fits = example.features == churn.FEATURES and len(example.x) == len(features.NAMES)
+    return "" if fits else "features"

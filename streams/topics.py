@@ -71,7 +71,7 @@ def topics(settings: Settings) -> list[Topic]:
         (PROFILES, "people as they stand, by person", many, compact, "out"),
         (DEAD_LETTERS, "records that could not be applied, with their bytes and the reason", many, compact, "out"),
         (CATALOG, "courses as they were announced", many, kept, "own"),
-        (EXAMPLES, "labelled rows the model learns from", 1, kept, "own"),
+        (EXAMPLES, "what the model learns from: labelled rows, and who was back early", 1, kept, "own"),
         (SNAPSHOTS, "the newest model", 1, state, "own"),
         (CAMPAIGNS, "campaigns as published", 1, compact, "own"),
         (META, "what the state was built on and whose it is, how far ingest is, what operators said", 1, words, "own"),

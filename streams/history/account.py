@@ -216,7 +216,9 @@ class Account:
         elif value is None:
             return
         elif topic == topics.EXAMPLES:
-            self.matured.add(codec.example(value))
+            lesson = codec.lesson(value)
+            if isinstance(lesson, Example):
+                self.matured.add(lesson)
         elif topic == topics.ALERTS:
             alert = _alert.decode(value)
             self.alerts[alert.about] += 1

@@ -265,8 +265,8 @@ class Replay:
                 outbox.save(key)
         await asyncio.sleep(0)
         learner = self._pupil.learner
-        if learner is not None and learner.labels > self._learned:
-            self._learned = learner.labels
+        if learner is not None and learner.labels and learner.lessons > self._learned:
+            self._learned = learner.lessons
             self.world = replace(self.world, model=churn.scorer(learner.snapshot()))
 
     async def _rest(self) -> None:

@@ -84,7 +84,7 @@ def test_what_is_known_already_is_taken_back_for_replay() -> None:
 
 
 def test_every_row_that_fits_is_measured_whoever_learns() -> None:
-    """The treated too, and where nothing is learned at all; a row twice is measured once, one of other columns never."""
+    """The treated too, and where nothing is learned; a row twice is measured once, one of other columns never."""
     seen: list[tuple[str, float]] = []
     pupil = Pupil(None, Metrics())
     rows = [example(0), replace(example(1), treated=True), example(0), replace(example(2), features="other")]
