@@ -24,9 +24,11 @@ FAST, SLOW = 0.5, 32.0
 """Half-lives of the two curves' memories, in spans of the sign: an eighth of a horizon, and eight horizons."""
 ENOUGH = 30.0
 """How much evidence a curve needs to leave the place it is drawn to: rows that are as sure as can be."""
-BELIEVED = 0.5
-"""The part of the change that is believed: people who come back later have left or have slowed down, and for the first
+BELIEVED = 2 / 3
+"""The part of a change that is believed: people who come back later have left or have slowed down, and for the first
 horizon nothing tells the two apart."""
+CHANCE = 2.0
+"""How far two coefficients are apart by chance, in units of what is known of them."""
 MOST = 1.0
 _LEAST = 1e-4
 
@@ -44,7 +46,7 @@ class Bend(Struct, frozen=True):
 
     def bent(self, probability: float) -> float:
         """Return what is to be stated instead of a churn probability."""
-        if not self.level and not self.slope:
+        if self == Bend():
             return probability
         place = hazard(probability)
         factor = exp(max(-MOST, min(MOST, self.level + self.slope * place)))
@@ -128,9 +130,17 @@ class Pace(Struct, frozen=True):
         return Pace(max(self.time, time), fast.taught(place, back, ENOUGH), slow)
 
     @property
+    def change(self) -> float:
+        """How many times as fast as usual people come back lately, at a churn probability of 1/e."""
+        return exp(self.fast.level - self.slow.level)
+
+    @property
     def bend(self) -> Bend:
-        """How scores are to be bent."""
-        return Bend(BELIEVED * (self.fast.level - self.slow.level), BELIEVED * (self.fast.slope - self.slow.slope))
+        """How scores are to be bent: not at all by what chance explains (James & Stein 1961)."""
+        fast, level, slope = self.fast, self.fast.level - self.slow.level, self.fast.slope - self.slow.slope
+        apart = fast.sure * level**2 + 2 * fast.both * level * slope + fast.steep * slope**2
+        part = BELIEVED * max(0.0, 1 - CHANCE / apart) if apart > 0 else 0.0
+        return Bend(part * level, part * slope)
 
 
 def hazard(probability: float) -> float:

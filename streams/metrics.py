@@ -46,6 +46,7 @@ GaugeName = Literal[
     "encore_model_log_loss",  # their rolling log-loss
     "encore_model_calibration_error",  # their expected calibration error, ten bins
     "encore_model_lift",  # how many times more churn there is in their highest tenth than in all
+    "encore_pace",  # how many times as fast as usual people come back lately; bends scores
     "encore_model_labels",  # labelled rows the model in use has learned from
     "encore_model_age_seconds",  # time since the model in use arrived
     "encore_recovery_seconds",  # how long the last recovery took

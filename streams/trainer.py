@@ -159,7 +159,7 @@ class Trainer:
             _log.warning("the log-loss of matured scores has changed; it is %.3f now", self._beside.log_loss)
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
-        gauges: dict[tuple[GaugeName, tuple[str, ...]], float] = {}
+        gauges: dict[tuple[GaugeName, tuple[str, ...]], float] = {("encore_pace", ()): self.learner.pace.change}
         for score, figures in self._beside.figures().items():
             gauges["encore_model_auc", (score,)] = figures.auc
             gauges["encore_model_log_loss", (score,)] = figures.log_loss

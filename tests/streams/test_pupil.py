@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from models import churn, features
 from models.churn import FEATURES, Learner
 from models.ledger import share_of
-from models.outputs import Example
+from models.outputs import EarlySign, Example
+from models.pace import Pace
 from streams import codec
 from streams.metrics import Metrics
 from streams.pupil import WINDOW, Pupil
@@ -25,7 +26,7 @@ def example(number: int) -> Example:
     )  # fmt: skip
 
 
-def written(row: Example) -> bytes:
+def written(row: Example | EarlySign) -> bytes:
     return codec.written(row) or b""
 
 
@@ -81,6 +82,33 @@ def test_what_is_known_already_is_taken_back_for_replay() -> None:
             pupil.take(written(example(number)))
     assert second.learner is not None
     assert second.learner.snapshot() == first.learner.snapshot()
+
+
+def sign(number: int) -> EarlySign:
+    return EarlySign(
+        id=f"s{number}", user="hashed", time=86_400.0 + number, until=90_000.0 + number, back=number % 5 == 0,
+        probability=0.2, treated=False,
+    )  # fmt: skip
+
+
+def test_early_signs_are_learned_once_and_of_the_untreated_whom_a_model_scored() -> None:
+    """Between the rows; they are no rows, so they are neither counted nor measured. A snapshot takes them along."""
+    metrics, learner, expected = Metrics(), Learner(), Learner()
+    pupil = Pupil(learner, metrics)
+    for number in range(200):
+        told = sign(number)
+        expected.notice(told.probability, told.back, told.until, told.until - told.time)
+        wrong = (replace(told, id="t", treated=True), replace(told, id="p", probability=-1.0))
+        for one in (told, told, *wrong, replace(told, id="u", until=told.time)):
+            pupil.take(written(one), measure=lambda row, place: pytest.fail("a sign is no row"))
+        pupil.take(written(replace(told, id=f"l{number}")), learned=True)
+    assert learner.pace == expected.pace
+    assert learner.pace != Pace()
+    assert (counted(metrics), metrics.value("encore_learned_total"), learner.labels) == ({}, 0, 0)
+    learner.learn(features.array(ROWS[0]), True, 0.5)
+    again = Learner.restore(churn.opened(churn.sealed(learner.snapshot())))
+    assert (again.pace, again.snapshot()) == (learner.pace, learner.snapshot())
+    assert churn.scorer(learner.snapshot()).bend == learner.pace.bend
 
 
 def test_every_row_that_fits_is_measured_whoever_learns() -> None:
