@@ -27,7 +27,7 @@ CounterName = Literal[
     "encore_erasures_total",  # people forgotten
     "encore_learned_total",  # labelled rows learned
     "encore_examples_left_out_total",  # labelled rows not learned, by reason: repeat, treated, unreadable, features
-    "encore_drift_total",  # times the log-loss of matured scores has changed beyond chance (ADWIN)
+    "encore_drift_total",  # times the log-loss of matured scores has risen beyond chance (ADWIN)
     "encore_snapshots_refused_total",  # model snapshots refused, by reason
     "encore_rebalances_total",  # times partitions were given out anew
     "encore_failures_total",  # defects, by where: step, wake, challenger

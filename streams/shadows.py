@@ -107,7 +107,7 @@ def challenger(path: str) -> Shadow:
 class Seen(NamedTuple):
     """What a row has shown: what the shadows say of it (nothing where they left it out), and whether the world changed.
 
-    It has changed when the log-loss of the scores that were stated is another than before, beyond chance.
+    It has changed when the log-loss of the scores that a model stated has risen, beyond chance.
     """
 
     scores: dict[str, float | None]
@@ -120,16 +120,20 @@ class Beside:
     Args:
         settings: say what learns in the shadow: recency alone, the reference unless it is the model, the challenger.
         metrics: where it is counted that a challenger has failed.
+        alone: whether nothing learns in the shadow.
 
     Raises:
         SettingsError: the challenger that the settings name cannot be one.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, alone: bool = False) -> None:
         self._metrics = metrics
         self._stated = Rolling()
         self._drift: Any = ADWIN()  # type: ignore[no-untyped-call]
-        self._shadows = {"recency": recency()}
+        self._shadows: dict[str, Shadow] = {}
+        if alone:
+            return
+        self._shadows["recency"] = recency()
         if settings.model != "logistic":
             self._shadows["reference"] = reference()
         if settings.challenger:
@@ -148,15 +152,19 @@ class Beside:
             place: of the row among all rows, evenly spread over [0, 1).
         """
         self._stated.add(example.probability, example.churned)
-        self._drift.update(surprise(example.probability, example.churned))
         scores = {name: self._asked(name, example, place) for name in list(self._shadows)}
-        return Seen(scores, bool(self._drift.drift_detected))
+        return Seen(scores, example.model != "prior" and self._worse(example))
 
     def figures(self) -> dict[str, Figures]:
         """Return the quality of the newest scores, by whose they are: `model`, and the shadows."""
         rolling = {"model": self._stated} | {name: shadow.rolling for name, shadow in self._shadows.items()}
         found = {name: scores.figures() for name, scores in rolling.items()}
         return {name: figures for name, figures in found.items() if figures is not None}
+
+    def _worse(self, example: Example) -> bool:
+        before = self.log_loss
+        self._drift.update(surprise(example.probability, example.churned))
+        return bool(self._drift.drift_detected) and self.log_loss > before
 
     def _asked(self, name: str, example: Example, place: float) -> float | None:
         try:

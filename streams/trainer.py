@@ -156,7 +156,7 @@ class Trainer:
     def _measure(self, example: Example, place: float) -> None:
         if self._beside.take(example, place).changed:
             self._metrics.add("encore_drift_total")
-            _log.warning("the log-loss of matured scores has changed; it is %.3f now", self._beside.log_loss)
+            _log.warning("the log-loss of matured scores has risen; it is %.3f now", self._beside.log_loss)
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
         gauges: dict[tuple[GaugeName, tuple[str, ...]], float] = {("encore_pace", ()): self.learner.pace.change}
