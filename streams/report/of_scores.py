@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -53,8 +53,8 @@ def quality_by_week(account: Account, labels: int, challenger: str = "") -> Figu
     weeks, pooled = account.matured.weeks(), account.matured.pooled()
     if pooled is None or not weeks:
         return Figure(name, title, _too_few(account.matured.scores(), labels))
-    others = "".join(_beside(account.matured, other, challenger) for other in OTHERS)
-    says = f"{_beside_recency(weeks, pooled)}{others}{_changed(account.changes)}"
+    says = _beside_recency(weeks, pooled)
+    points = [*_beside_others(account.matured, challenger), *_changed(account.changes)]
     drawn = {
         MODEL: {week.begins: week.model.auc for week in weeks},
         RECENCY: {week.begins: week.recency_auc for week in weeks},
@@ -67,7 +67,7 @@ def quality_by_week(account: Account, labels: int, challenger: str = "") -> Figu
     values = [auc for aucs in drawn.values() for auc in aucs.values()]
     span = weeks[0].begins, max(weeks[-1].begins, *account.changes, weeks[0].begins)
     marks = [Mark(moment, f"The world changed: {day(moment)}") for moment in account.changes if moment >= span[0]]
-    said = f"{title}. {says}"
+    said = " ".join((f"{title}.", says, *points))
 
     def drawing(width: float, height: float) -> Markup:
         y = numbers(min(0.5, *values), max(values), 6, ".2f", "AUC")
@@ -77,6 +77,7 @@ def quality_by_week(account: Account, labels: int, challenger: str = "") -> Figu
         name=name,
         title=title,
         says=says,
+        points=points,
         note="AUC: how often somebody who left had been scored higher than somebody who stayed; 0.5 is a coin, 1 is "
         "perfect. Every score was given before its outcome was known, by what had been learned until then.",
         wide=drawing(WIDE, 300),
@@ -180,28 +181,30 @@ def _beside_recency(weeks: Sequence[Week], pooled: Week) -> str:
     )
 
 
-def _beside(matured: Matured, name: str, challenger: str) -> str:
+def _beside_others(matured: Matured, challenger: str) -> Iterator[str]:
+    """Say how good others are on the rows that they have scored, and how good the model is on these."""
     scores = matured.scores()
-    compared = _compared(scores, name) if name in scores.others else None
-    if compared is None:
-        return ""
-    who = f"{OTHERS[name]}, {challenger}," if name == "challenger" else f"{OTHERS[name]},"
-    some = f", those of {percent(matured.part)} of the people" if name == BOOSTING and matured.part < 1 else ""
-    (auc, loss), (model_auc, model_loss) = compared.other, compared.model
-    return (
-        f" {who[0].upper()}{who[1:]} has {auc:.3f} (log-loss {loss:.3f}) where the model has {model_auc:.3f} "
-        f"({model_loss:.3f}), on the same {count(compared.rows, 'score')}{some}."
-    )
+    for name in (name for name in OTHERS if name in scores.others):
+        compared = _compared(scores, name)
+        if compared is None:
+            continue
+        who = f"{OTHERS[name]}, {challenger}," if name == "challenger" else f"{OTHERS[name]},"
+        some = f", those of {percent(matured.part)} of the people" if name == BOOSTING and matured.part < 1 else ""
+        (auc, loss), (model_auc, model_loss) = compared.other, compared.model
+        yield (
+            f"{who[0].upper()}{who[1:]} has {auc:.3f} (log-loss {loss:.3f}) where the model has {model_auc:.3f} "
+            f"({model_loss:.3f}), on the same {count(compared.rows, 'score')}{some}."
+        )
 
 
-def _changed(changes: Sequence[float]) -> str:
+def _changed(changes: Sequence[float]) -> Iterator[str]:
     """Say when the world was found changed: on days, or, if they are many, how often and when last."""
     if not changes:
-        return ""
+        return
     days = list(dict.fromkeys(day(moment) for moment in sorted(changes)))
     when = f"on {both(days)}" if len(days) <= MOST_DAYS else f"on {len(days):,} days, last on {days[-1]}"
-    return (
-        f" The world was found changed {when} (◆): labels came that surprised the model more than those before, beyond "
+    yield (
+        f"The world was found changed {when} (◆): labels came that surprised the model more than those before, beyond "
         "chance. It went on learning; nothing was reset."
     )
 

@@ -117,6 +117,7 @@ def _figure(figure: Figure) -> Markup:
         "figure",
         tag("h2", figure.title),
         tag("p", figure.says),
+        tag("ul", *(tag("li", point) for point in figure.points), class_="points") if figure.points else Markup(),
         _key(figure) if figure.key else Markup(),
         tag("div", figure.wide, class_="wide") if figure.wide else Markup(),
         tag("div", figure.narrow, class_="narrow") if figure.narrow else Markup(),

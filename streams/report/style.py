@@ -58,6 +58,8 @@ text.mark{{stroke:none}}
 .area{{stroke:var(--paper);stroke-width:1}}
 .spot{{fill:transparent}}
 .heat{{fill:var(--model)}}
+.points{{margin:0 0 .6rem;padding-left:1.1rem}}
+.points li{{margin:0 0 .25rem;overflow-wrap:anywhere}}
 .trough{{fill:var(--grid)}}
 svg.bar{{height:9px;margin:.2rem 0 .1rem;border-radius:3px;overflow:hidden}}
 .bars{{list-style:none;margin:0;padding:0}}

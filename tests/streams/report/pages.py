@@ -32,10 +32,9 @@ class Page:
         return found
 
     def says(self, name: str) -> str:
-        """A figure's sentence."""
-        said = self.figure(name).find("p")
-        assert said is not None
-        return said.text or ""
+        """A figure's sentences."""
+        said = [self.figure(name).find("p"), *self.figure(name).findall("ul[@class='points']/li")]
+        return " ".join(one.text or "" for one in said if one is not None)
 
     def table(self, name: str) -> list[list[str]]:
         """A figure's numbers, without the head."""
