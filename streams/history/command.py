@@ -189,7 +189,7 @@ class Stretch:
 
     Attributes:
         count: how many have passed.
-        first: the time of the first event or tick that has passed; 0 before that.
+        first: the earliest time of an event or tick that has passed; 0 before that.
         total: how many there are at most.
     """
 
@@ -215,7 +215,7 @@ class Stretch:
             if event is not None:
                 if not self._since <= event.time <= self._until:
                     continue
-                self.first = self.first or event.time
+                self.first = min(self.first or event.time, event.time)
                 self._told(event)
             self.count += 1
             yield record
