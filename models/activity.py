@@ -7,12 +7,16 @@ between active days stays open until a later day closes it. Every part has a cap
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import exp2
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from models import events as ev
+from models import wallet as wallets
+from models.wallet import Wallet
 
 DAY = 86_400.0
 RING_DAYS = 84
@@ -22,10 +26,6 @@ HALF_LIVES = (1.0, 7.0, 28.0)
 GAP_EDGES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 18, 22, 28, 35, 45, 60, 80, 110, 150, 200, 300)
 """Upper edges, in days, of the gap histogram's bins; one more bin holds all that is longer."""
 
-_TIMED = (ev.LessonProgress, ev.LiveSession)
-_ADVANCING = (ev.LessonProgress, ev.LessonCompleted)
-_MEMBERSHIP = (ev.SubscriptionStarted, ev.SubscriptionRenewed)
-_SOCIAL = (ev.Question, ev.Answer, ev.Comment, ev.Like, ev.Shared)
 _BIN = tuple(next((i for i, edge in enumerate(GAP_EDGES) if gap <= edge), len(GAP_EDGES)) for gap in range(302))
 
 
@@ -49,22 +49,6 @@ class Gaps(Struct, frozen=True, array_like=True, gc=False):
     longest: float = 0.0
     smoothed: float = 0.0
     histogram: bytes = bytes(len(GAP_EDGES) + 1)
-
-
-class Wallet(Struct, frozen=True, array_like=True, gc=False):
-    """What a person paid: counts, sums and moments."""
-
-    purchases: int = 0
-    spend: float = 0.0
-    spend_squares: float = 0.0
-    first: float = 0.0
-    last: float = 0.0
-    refunds: int = 0
-    refunded: float = 0.0
-    redeemed: int = 0
-    points: float = 0.0
-    member_since: float = 0.0
-    member_until: float = 0.0
 
 
 class Activity(Struct, frozen=True, array_like=True, gc=False):
@@ -109,13 +93,15 @@ def fold(activity: Activity, event: ev.Event, active: bool, late: bool = False) 
     Returns:
         The activity as it stands afterwards; the one given is unchanged.
     """
-    if active:
-        activity = _seen(activity, event.time, late)
+    changes = _seen(activity, event.time, late) if active else {}
     if isinstance(event, ev.Learning):
-        return _learned(activity, event)
-    if isinstance(event, ev.MoneyEvent):
-        return _paid(activity, event)
-    return activity
+        if event.course_id is not None:
+            changes["courses"] = _in_course(activity.courses, event)
+        if (learned := _LEARNED.get(type(event))) is not None:
+            learned(activity, event, changes)
+    if changes:
+        activity = replace(activity, **changes)
+    return _paid(activity, event) if event.money else activity
 
 
 def active_days(activity: Activity, today: int, days: int) -> int:
@@ -132,58 +118,58 @@ def week_of(day: int) -> int:
     return (day + 3) // 7
 
 
-def _seen(activity: Activity, time: float, late: bool) -> Activity:
+Changes = dict[str, Any]
+"""New values of an activity's fields, by name: whatever an event changes is put in place at once."""
+
+
+def _seen(activity: Activity, time: float, late: bool) -> Changes:
     day = int(time // DAY)
     if not activity.events:
         return _first_seen(activity, time, day)
     last, newest = activity.last, activity.day
     late = late and time <= last
     if day == newest and not late and time >= last:  # the usual case
-        return replace(
-            activity,
-            last=time,
-            events=activity.events + 1,
-            ring=_bumped(activity.ring, day % RING_DAYS),
-            decayed=_decayed(activity.decayed, last, time),
-        )
+        return {
+            "last": time,
+            "events": activity.events + 1,
+            "ring": _bumped(activity.ring, day % RING_DAYS),
+            "decayed": _decayed(activity.decayed, last, time),
+        }
     if day > newest:
         ring, fresh = _advanced(activity.ring, newest, day), True
     elif day > newest - RING_DAYS:
         ring, fresh = activity.ring, not activity.ring[day % RING_DAYS]
     else:
-        return replace(activity, events=activity.events + 1, first=min(activity.first, time))
+        return {"events": activity.events + 1, "first": min(activity.first, time)}
     week, weeks, buys = _week(activity, week_of(day), fresh)
-    changes = _gap_closed(activity, day) if fresh and not late else {}
-    return replace(
-        activity,
-        first=min(activity.first, time),
-        last=max(last, time),
-        events=activity.events + 1,
-        day=max(newest, day),
-        ring=_bumped(ring, day % RING_DAYS),
-        week=week,
-        weeks=weeks,
-        buys=buys,
-        decayed=activity.decayed if late else _decayed(activity.decayed, last, time),
-        **changes,
-    )
+    changes = {
+        "first": min(activity.first, time),
+        "last": max(last, time),
+        "events": activity.events + 1,
+        "day": max(newest, day),
+        "ring": _bumped(ring, day % RING_DAYS),
+        "week": week,
+        "weeks": weeks,
+        "buys": buys,
+        "decayed": activity.decayed if late else _decayed(activity.decayed, last, time),
+    }
+    return changes | _gap_closed(activity, day) if fresh and not late else changes
 
 
-def _first_seen(activity: Activity, time: float, day: int) -> Activity:
+def _first_seen(activity: Activity, time: float, day: int) -> Changes:
     week, weeks, buys = _week(activity, week_of(day), fresh=True)
-    return replace(
-        activity,
-        first=time,
-        last=time,
-        events=1,
-        day=day,
-        day_before=day,
-        ring=_bumped(bytes(RING_DAYS), day % RING_DAYS),
-        week=week,
-        weeks=weeks,
-        buys=buys,
-        decayed=(1.0, 1.0, 1.0),
-    )
+    return {
+        "first": time,
+        "last": time,
+        "events": 1,
+        "day": day,
+        "day_before": day,
+        "ring": _bumped(bytes(RING_DAYS), day % RING_DAYS),
+        "week": week,
+        "weeks": weeks,
+        "buys": buys,
+        "decayed": (1.0, 1.0, 1.0),
+    }
 
 
 def _decayed(counts: tuple[float, float, float], last: float, time: float) -> tuple[float, float, float]:
@@ -222,7 +208,7 @@ def _week(activity: Activity, week: int, fresh: bool) -> tuple[int, bytes, bytes
     return newest, weeks, buys
 
 
-def _gap_closed(activity: Activity, day: int) -> dict[str, object]:
+def _gap_closed(activity: Activity, day: int) -> Changes:
     """Close a gap: the newest one when a later day comes, a part of it when a day inside it turns out to be active."""
     before, newest = activity.day_before, activity.day
     if day > newest:
@@ -245,22 +231,39 @@ def _with_gap(gaps: Gaps, days: int) -> Gaps:
     )
 
 
-def _learned(activity: Activity, event: ev.Learning) -> Activity:
-    courses = activity.courses if event.course_id is None else _in_course(activity.courses, event)
-    if isinstance(event, ev.LessonProgress):
-        return replace(activity, courses=courses, minutes=activity.minutes + event.minutes)
-    if isinstance(event, ev.LiveSession):
-        minutes, social = activity.minutes + event.minutes, activity.social + 1
-        return replace(activity, courses=courses, minutes=minutes, social=social)
-    if isinstance(event, _SOCIAL):
-        return replace(activity, courses=courses, social=activity.social + 1)
-    if isinstance(event, ev.Exercise) and event.score is not None:
-        exercises, score_sum = activity.exercises + 1, activity.score_sum + event.score
-        return replace(activity, courses=courses, exercises=exercises, score_sum=score_sum)
-    if isinstance(event, ev.Review) and event.rating is not None:
-        ratings, rating_sum = activity.ratings + 1, activity.rating_sum + event.rating
-        return replace(activity, courses=courses, ratings=ratings, rating_sum=rating_sum)
-    return activity if courses is activity.courses else replace(activity, courses=courses)
+def _lesson(activity: Activity, event: ev.LessonProgress, changes: Changes) -> None:
+    changes["minutes"] = activity.minutes + event.minutes
+
+
+def _live(activity: Activity, event: ev.LiveSession, changes: Changes) -> None:
+    changes["minutes"] = activity.minutes + event.minutes
+    changes["social"] = activity.social + 1
+
+
+def _social(activity: Activity, event: ev.Learning, changes: Changes) -> None:
+    changes["social"] = activity.social + 1
+
+
+def _exercise(activity: Activity, event: ev.Exercise, changes: Changes) -> None:
+    if event.score is not None:
+        changes["exercises"] = activity.exercises + 1
+        changes["score_sum"] = activity.score_sum + event.score
+
+
+def _review(activity: Activity, event: ev.Review, changes: Changes) -> None:
+    if event.rating is not None:
+        changes["ratings"] = activity.ratings + 1
+        changes["rating_sum"] = activity.rating_sum + event.rating
+
+
+_LEARNED: dict[type[ev.Event], Callable[[Activity, Any, Changes], None]] = {
+    ev.LessonProgress: _lesson,
+    ev.LiveSession: _live,
+    ev.Exercise: _exercise,
+    ev.Review: _review,
+    **dict.fromkeys((ev.Question, ev.Answer, ev.Comment, ev.Like, ev.Shared), _social),
+}
+"""What a kind of learning changes besides the days and the course."""
 
 
 def _in_course(courses: tuple[Course, ...], event: ev.Learning) -> tuple[Course, ...]:
@@ -280,46 +283,27 @@ def _progressed(course: Course, event: ev.Learning) -> Course:
     time, progress, minutes, completed = event.time, course.progress, course.minutes, course.completed_at
     first, last = course.first, course.last
     first, last = (first if first < time else time), (last if last > time else time)
-    if isinstance(event, _ADVANCING) and event.progress is not None and event.progress > progress:
-        progress = event.progress
-    if isinstance(event, _TIMED):
+    if isinstance(event, ev.LessonProgress):
+        progress, minutes = _further(progress, event.progress), minutes + event.minutes
+    elif isinstance(event, ev.LessonCompleted):
+        progress = _further(progress, event.progress)
+    elif isinstance(event, ev.LiveSession):
         minutes += event.minutes
     elif isinstance(event, ev.CourseCompleted):
         progress, completed = 1.0, max(completed, time)
     return Course(course.id, first, last, progress, minutes, completed)
 
 
-def _paid(activity: Activity, event: ev.MoneyEvent) -> Activity:
-    wallet, time = activity.wallet, event.time
-    if isinstance(event, ev.Purchase):
-        bought_in = week_of(int(time // DAY))
-        week, weeks, buys = _week(activity, bought_in, fresh=False)
-        if bought_in > week - WEEKS:
-            buys = _bumped(buys, bought_in % WEEKS)
-        return replace(activity, week=week, weeks=weeks, buys=buys, wallet=_bought(wallet, event.amount, time))
-    if isinstance(event, ev.Refund):
-        changed = replace(wallet, refunds=wallet.refunds + 1, refunded=wallet.refunded + event.amount)
-    elif isinstance(event, _MEMBERSHIP):
-        changed = replace(wallet, member_since=max(wallet.member_since, time), spend=wallet.spend + event.amount)
-    elif isinstance(event, ev.SubscriptionCancelled):
-        changed = replace(wallet, member_until=max(wallet.member_until, time))
-    elif isinstance(event, ev.CouponRedeemed):
-        changed = replace(wallet, redeemed=wallet.redeemed + 1)
-    elif isinstance(event, ev.PointsEarned):
-        changed = replace(wallet, points=wallet.points + event.points)
-    elif isinstance(event, ev.PointsSpent):
-        changed = replace(wallet, points=wallet.points - event.points)
-    else:
-        return activity
-    return replace(activity, wallet=changed)
+def _further(progress: float, told: float | None) -> float:
+    return progress if told is None or told < progress else told
 
 
-def _bought(wallet: Wallet, amount: float, time: float) -> Wallet:
-    return replace(
-        wallet,
-        purchases=wallet.purchases + 1,
-        spend=wallet.spend + amount,
-        spend_squares=wallet.spend_squares + amount * amount,
-        first=min(wallet.first, time) if wallet.purchases else time,
-        last=max(wallet.last, time),
-    )
+def _paid(activity: Activity, event: ev.Event) -> Activity:
+    wallet = wallets.paid(activity.wallet, event)
+    if not isinstance(event, ev.Purchase):
+        return activity if wallet is activity.wallet else replace(activity, wallet=wallet)
+    bought_in = week_of(int(event.time // DAY))
+    week, weeks, buys = _week(activity, bought_in, fresh=False)
+    if bought_in > week - WEEKS:
+        buys = _bumped(buys, bought_in % WEEKS)
+    return replace(activity, week=week, weeks=weeks, buys=buys, wallet=wallet)

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
+from numpy import float32
+from numpy.typing import NDArray
 
 from models import actions, activity, features, redemption, risk
 from models import events as ev
@@ -21,11 +23,14 @@ from models.ledger import NEVER, Ledger, digest_of, name_of, remember
 from models.lifecycle import stage
 from models.outputs import Alert, Forgotten, Output, Profile
 from models.person import Person, keeps_row, label_due, next_wake
+from models.recommend.listing import key_for
 from models.risk import Score
 from models.rules import Rules
+from models.taste import Taste, interactions
 from models.world import World
 
 NOT_ELIGIBLE = "not eligible: silent beyond the look-back"
+Vector = NDArray[float32]
 _CONSENT = (ev.ConsentGiven, ev.ConsentWithdrawn)
 
 
@@ -99,7 +104,8 @@ def begin_step(person: Person, event: ev.Event, world: World) -> Moved | Asked:
     if _to_be_scored(person, event, active, world):
         return Asked(person, said, ("applied",), event.time, f"event {event.id}", finished=finished)
     if finished is not None:
-        person, more = _course_news(person, "finished", finished, event.time, f"event {event.id}", world)
+        row = features.row(person.activity, max(event.time, person.activity.last), world.rules.horizon)
+        person, more = _course_news(person, "finished", finished, event.time, f"event {event.id}", row, world)
         said += more
     return Moved(person, said, ("applied",))
 
@@ -108,7 +114,7 @@ def begin_wake(person: Person, due: float, world: World) -> Moved | Asked:
     """Do what is due as far as the score that it asks for, if any: `wake` without what follows from that."""
     signs = risk.early_signs(person, person.ledger.done, due, world.rules)
     if person.ledger.done < due:
-        person = Person(person.id, person.activity, replace(person.ledger, done=due))
+        person = Person(person.id, person.activity, replace(person.ledger, done=due), person.taste)
     person, labelled = risk.released(person, due, world)
     person, outcomes = redemption.expired(person, due, world.rules)
     said: tuple[Output, ...] = (*labelled, *signs, *outcomes)
@@ -137,9 +143,9 @@ def answer(asked: Asked, score: Score, world: World) -> Moved:
     late = world.rules.lateness if on_grid else 0.0
     person, said = _assessed(person, at, cause, keep, score, late, world)
     if on_grid:
-        person, said = _on_grid(person, at, cause, said, world)
+        person, said = _on_grid(person, at, cause, said, score.row, world)
     if finished is not None:
-        person, news = _course_news(person, "finished", finished, at, cause, world)
+        person, news = _course_news(person, "finished", finished, at, cause, score.row, world)
         said += news
     return Moved(person, before + said, (*notes, "scored"))
 
@@ -175,14 +181,28 @@ def _applied(
     said_of = ledger.said
     if said_of and isinstance(event, ev.Learning) and event.course_id in said_of:
         said_of = tuple(course for course in said_of if course != event.course_id)
+    taste, heard = _liked(person, event, world.rules)
     person = Person(
         person.id,
         activity.fold(person.activity, event, active, late),
         replace(_consent(ledger, event), seen=remember(ledger.seen, digest), grid=grid, rows=rows, said=said_of),
+        taste,
     )
     if isinstance(event, ev.MoneyEvent):
-        return redemption.joined(person, event, world.rules)
-    return person, ()
+        person, said = redemption.joined(person, event, world.rules)
+        return person, heard + said
+    return person, heard
+
+
+def _liked(person: Person, event: ev.Event, rules: Rules) -> tuple[Taste, tuple[Output, ...]]:
+    """Fold an event into the person's taste; its course hears of it if it is news."""
+    if not rules.recommend:
+        return person.taste, ()
+    taste, heard = interactions(person.taste, event, 0)
+    if heard is None:
+        return taste, ()
+    name = name_of(person.id, "interaction", f"event {event.id}")
+    return taste, (replace(heard, id=name, person=key_for(person, rules)),)
 
 
 def _to_be_scored(person: Person, event: ev.Event, active: bool, world: World) -> bool:
@@ -192,10 +212,11 @@ def _to_be_scored(person: Person, event: ev.Event, active: bool, world: World) -
 
 
 def _on_grid(
-    person: Person, due: float, cause: str, said: tuple[Output, ...], world: World
+    person: Person, due: float, cause: str, said: tuple[Output, ...], row: Vector, world: World
 ) -> tuple[Person, tuple[Output, ...]]:
     """Set a silent person's next grid time, and see whether a course has stalled."""
-    person = Person(person.id, person.activity, replace(person.ledger, grid=next_wake(person.id, due, world.rules)))
+    ledger = replace(person.ledger, grid=next_wake(person.id, due, world.rules))
+    person = Person(person.id, person.activity, ledger, person.taste)
     course = _stalled_course(person, due, world)
     if course is None or not _speaks(world):
         return person, said
@@ -203,7 +224,7 @@ def _on_grid(
     person = replace(person, ledger=replace(person.ledger, said=told))
     if any(isinstance(output, Alert) for output in said):  # it says what happened in the course
         return person, said
-    person, more = _course_news(person, "stalled", course.id, due, cause, world, world.rules.lateness)
+    person, more = _course_news(person, "stalled", course.id, due, cause, row, world, world.rules.lateness)
     return person, said + more
 
 
@@ -228,7 +249,7 @@ def _assessed(
     tier = risk.tier_of(person.ledger, score.probability, at, world)
     ledger = risk.scored(person.ledger, score, at, world, keep)
     if tier == before:
-        return Person(person.id, person.activity, ledger), ()
+        return Person(person.id, person.activity, ledger, person.taste), ()
     person = replace(person, ledger=replace(ledger, tier=tier, tier_since=at))
     said: tuple[Output, ...] = (_profile(person, at, cause, world),)
     if before or tier != "low":
@@ -239,11 +260,17 @@ def _assessed(
 
 
 def _course_news(
-    person: Person, about: actions.About, course_id: str, at: float, cause: str, world: World, late: float = 0.0
+    person: Person,
+    about: actions.About,
+    course_id: str,
+    at: float,
+    cause: str,
+    row: Vector,
+    world: World,
+    late: float = 0.0,
 ) -> tuple[Person, tuple[Output, ...]]:
     if not _speaks(world):
         return person, ()
-    row = features.row(person.activity, max(at, person.activity.last), world.rules.horizon)
     before = person.ledger.tier
     news = actions.News(about=about, at=at, cause=cause, row=row, tier_before=before, course_id=course_id, late=late)
     return actions.tell(person, news, world)
@@ -260,7 +287,11 @@ def _consent(ledger: Ledger, event: ev.Event) -> Ledger:
 def _erased(person: Person, event: ev.ErasureRequested) -> Moved:
     """Forget everything but that it was asked for and when."""
     tombstone = Person("", ledger=Ledger(erased_at=event.time, done=event.time))
-    return Moved(tombstone, (Forgotten(id=name_of(person.id, "forgotten", event.id), user_id=person.id),), ("erasure",))
+    taken_back = (
+        Forgotten(id=name_of(person.id, "forgotten", event.id), user_id=person.id),
+        Forgotten(id=name_of(person.id, "unlisted", event.id), user_id=person.id, of="recommendations"),
+    )
+    return Moved(tombstone, taken_back, ("erasure",))
 
 
 def _profile(person: Person, at: float, cause: str, world: World) -> Profile:

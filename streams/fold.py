@@ -10,7 +10,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from math import nextafter
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
 
@@ -19,7 +19,8 @@ from models import retention
 from models.activity import DAY
 from models.errors import BadEvent
 from models.ledger import pseudonym
-from models.person import next_due
+from models.person import Person, next_due
+from models.recommend.listing import relisted
 from models.retention import Asked, Moved
 from models.risk import Score
 from models.world import World
@@ -59,11 +60,10 @@ class Taken(NamedTuple):
 
 
 class Cause(NamedTuple):
-    """What moves a person: a record with its origin, or a due time."""
+    """What moves a person: a record, or else their due work, and of which moment."""
 
     record: Record | None
-    origin: Origin
-    due: float
+    at: float
 
 
 class Open(NamedTuple):
@@ -73,6 +73,16 @@ class Open(NamedTuple):
     envelope: Envelope
     asked: Asked
     cause: Cause
+
+
+class Noted(Protocol):
+    """Whoever makes recommendations beside the fold, and is told of whom."""
+
+    def used(self, fold: Fold, key: bytes, before: Person, event: ev.Event) -> None:
+        """A person's taste changed with an event."""
+
+    def woken(self, fold: Fold, key: bytes, person: Person) -> None:
+        """A person's due work was done."""
 
 
 class Fold:
@@ -89,7 +99,9 @@ class Fold:
         clock: Clock,
         metrics: Metrics,
         world: Callable[[], World],
+        listing: Noted | None = None,
     ) -> None:
+        self.announced: list[ev.Announced] = []
         self.partition = partition
         self.people = people
         self.outbox = outbox
@@ -103,6 +115,7 @@ class Fold:
         self._cemetery = cemetery
         self._metrics = metrics
         self._world = world
+        self._listing = listing
         self._packer = Packer(settings, metrics)
         self._open: dict[bytes, Open] = {}
         self._failures = 0
@@ -156,6 +169,20 @@ class Fold:
                 return True
         return False
 
+    @property
+    def now(self) -> float:
+        """The clock of the partition."""
+        return self.clock.now
+
+    def relist(self, key: bytes) -> bool:
+        """Make a person's list of recommendations anew; return whether it is news, and told."""
+        envelope = self.people.get(key)
+        at = max(self.now, envelope.person.activity.last)  # after a recovery there is no time before the next record
+        person, said = relisted(envelope.person, at, self._world())
+        if person is not envelope.person:
+            self._hold(key, envelope, self._packed(envelope, Moved(person, said)), None)
+        return bool(said)
+
     def flush(self) -> None:
         """Write every person that changed; called before offsets are chosen."""
         for key in sorted(self.people.dirty):  # what is said is said in the same order every time
@@ -173,6 +200,9 @@ class Fold:
         if isinstance(event, ev.Tick):
             self.clock.advance(event.time)
             self._metrics.add("encore_ticks_total")
+            return None
+        if isinstance(event, ev.Announced):
+            self.announced.append(event)
             return None
         return self.accepted(record, event)
 
@@ -201,19 +231,19 @@ class Fold:
             self._wake(key, until, world)
             return self._event(taken, world)
         self._latest.append(max(self.last_event, event.time))
-        self._step(key, envelope, Cause(record, origin, event.time), event, world)
-        return True
-
-    def _step(self, key: bytes, envelope: Envelope, cause: Cause, event: ev.Event, world: World) -> None:
+        marked = _marked(envelope, record, origin)
         try:
             moved = retention.begin_step(envelope.person, event, world)
         except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the record: it is buried with it
-            self._hold(key, envelope, self._failed(key, envelope, cause, error), cause)
-            return
+            self._hold(key, envelope, self._failed(key, marked, Cause(record, event.time), error), record)
+            return True
+        if self._listing is not None and moved.person.taste is not envelope.person.taste:
+            self._listing.used(self, key, envelope.person, event)
         if isinstance(moved, Asked):
-            self._open[key] = Open(envelope, envelope, moved, cause)
+            self._open[key] = Open(envelope, marked, moved, Cause(record, event.time))
         else:
-            self._hold(key, envelope, self._packed(envelope, moved), cause)
+            self._hold(key, envelope, self._packed(marked, moved), record)
+        return True
 
     def _full(self, envelope: Envelope) -> bool:
         """Whether what waits in the outbox leaves no room for more in a changelog record."""
@@ -238,21 +268,22 @@ class Fold:
     def _wake(self, key: bytes, until: float, world: World) -> None:
         """Do a person's due work up to a moment, or to the first score that it asks for."""
         held = envelope = self.people.get(key)
+        if self._listing is not None:
+            self._listing.woken(self, key, held.person)
         while (due := next_due(envelope.person, self._rules)) <= until:
-            cause = Cause(None, None, due)
             try:
                 moved = retention.begin_wake(envelope.person, due, world)
             except Exception as error:  # noqa: BLE001 - a defect of ours must not stop everybody else's time
-                envelope = self._failed(key, envelope, cause, error)
+                envelope = self._failed(key, envelope, Cause(None, due), error)
                 continue
             if isinstance(moved, Asked):
-                self._open[key] = Open(held, envelope, moved, cause)
+                self._open[key] = Open(held, envelope, moved, Cause(None, due))
                 return
             envelope = self._packed(envelope, moved)
         if envelope is held:
             self.due.enter(key, due)
         else:
-            self._hold(key, held, envelope, Cause(None, None, due))
+            self._hold(key, held, envelope, None)
 
     def _answer(self, world: World) -> None:
         """Score everybody who is open, together, and hold what becomes of them."""
@@ -266,7 +297,7 @@ class Fold:
                 envelope = self._packed(one.envelope, retention.answer(one.asked, score, world))
             except Exception as error:  # noqa: BLE001 - as where it began
                 envelope = self._failed(key, one.envelope, one.cause, error)
-            self._hold(key, one.held, envelope, one.cause)
+            self._hold(key, one.held, envelope, one.cause.record)
 
     def _scores(self, asked: Sequence[Asked], world: World) -> Sequence[Score | None]:
         if len(asked) == 1:
@@ -278,16 +309,18 @@ class Fold:
 
     def _packed(self, envelope: Envelope, moved: Moved) -> Envelope:
         self._failures = 0
-        return self._packer.packed(envelope, moved)
+        outbox = envelope.outbox
+        if parcels := self._packer.parcels(moved, envelope.person.id):
+            outbox = (*outbox, *parcels)
+        return Envelope(moved.person, envelope.offset, envelope.origins, outbox)
 
-    def _hold(self, key: bytes, before: Envelope, after: Envelope, cause: Cause) -> None:
+    def _hold(self, key: bytes, before: Envelope, after: Envelope, record: Record | None) -> None:
         """Hold a person's new envelope; with urgent words in it, it is written through at once."""
-        if cause.record is not None:
-            after = _marked(after, cause.record, cause.origin)
         self.people.put(key, after)
         self.due.enter(key, next_due(after.person, self._rules))
-        if len(after.outbox) > len(before.outbox) and any(word.urgent for word in after.outbox[len(before.outbox) :]):
-            self.outbox.save(key, self._arrival(cause.record))
+        known = len(before.outbox)
+        if len(after.outbox) > known and any(word.urgent for word in after.outbox[known:]):
+            self.outbox.save(key, self._arrival(record))
 
     def _arrival(self, record: Record | None) -> float:
         """Return when what caused an output arrived, where that is to be measured."""
@@ -309,8 +342,8 @@ class Fold:
             self._cemetery.bury(cause.record, BadEvent("failed", None, repr(error)))
             return envelope
         name = pseudonym(key.decode(), self._rules.pseudonym_key)
-        self._cemetery.mourn(name, key, self.partition, cause.due, repr(error))
-        return replace(envelope, person=retention.skipped(envelope.person, cause.due, self._rules))
+        self._cemetery.mourn(name, key, self.partition, cause.at, repr(error))
+        return replace(envelope, person=retention.skipped(envelope.person, cause.at, self._rules))
 
 
 def _marked(envelope: Envelope, record: Record, origin: Origin) -> Envelope:

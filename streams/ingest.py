@@ -7,6 +7,8 @@ to read next, before anything of it is delivered.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import aiokafka
@@ -19,6 +21,7 @@ from streams.broadcast import reached
 from streams.clock import NOT_YET, Slice, monotonic, wall
 from streams.codec import Record
 from streams.delivery.deadletters import Cemetery
+from streams.delivery.lanes import Headers, Row
 from streams.delivery.sender import Sender
 from streams.inputs import mapping
 from streams.inputs.align import Aligner
@@ -53,6 +56,7 @@ class Ingest:
         self._aligner: Aligner[Place, Found] = Aligner(settings.lateness / 2)
         self._done: dict[Place, int] = {}
         self._ends: dict[Place, int] = {}
+        self._log = name(settings, topics.EVENTS)
         self._partitions = partitions
         self._mappings = mapping.of_topics(settings)
         self._inputs = {name(settings, topic) for topic in settings.inputs}
@@ -142,9 +146,8 @@ class Ingest:
         busy = await self._fetch(consumer)
         places = set(consumer.assignment())
         unread = {place: await self._unread(consumer, place) for place in places}
-        for place, (record, event) in self._aligner.take(unread.__getitem__, places):
-            self._append(record, event)
-            self._done[place] = record.offset + 1
+        if going := self._aligner.take(unread.__getitem__, places):
+            self._append(going)
             busy = True
         await asyncio.sleep(0 if busy else IDLE)  # as behind a transaction that is open: what is held waits for it
         while self._sender.backlog > MOST_UNACKNOWLEDGED:
@@ -193,25 +196,50 @@ class Ingest:
             event = codec.read(value, record.timestamp / 1000.0, settings.most_bytes, settings.skew)
         except BadEvent as bad:
             return bad
-        if isinstance(event, ev.Tick):
-            return BadEvent("unknown_type", "type", "ticks belong to `events` alone")
+        if isinstance(event, ev.LOG_KINDS):
+            return BadEvent("unknown_type", "type", "such records belong to `events` alone")
         return event
 
-    def _append(self, record: Record, event: ev.AnyEvent | BadEvent | None) -> None:
+    def _append(self, going: Sequence[tuple[Place, Found]]) -> None:
+        """Put records into the log, those of a partition together."""
+        lots: defaultdict[int, list[Row]] = defaultdict(list)
+        for place, (record, event) in going:
+            self._done[place] = record.offset + 1
+            if isinstance(event, ev.Event):
+                key = event.user_id.encode()
+                lots[partition_of(key, self._partitions)].append(
+                    Row(
+                        key,
+                        self._value(record, event),
+                        codec.origin_header(place.topic, place.partition, record.offset),
+                        record.timestamp,
+                    )
+                )
+            else:
+                self._append_other(record, event)
+        for partition, rows in lots.items():
+            self._sender.put_all(self._log, partition, rows)
+
+    def _append_other(self, record: Record, event: ev.AnyEvent | BadEvent | None) -> None:
         if event is None:
             self._metrics.add("encore_skipped_total", record.topic)
-            return
-        if isinstance(event, BadEvent):
+        elif isinstance(event, BadEvent):
             self._cemetery.bury(record, event)
-            return
-        headers = codec.origin_header(record.topic, record.partition, record.offset)
-        value = ev.encode(event) if record.topic in self._mappings else record.value
-        if isinstance(event, ev.CourseEvent):
-            self._sender.put(name(self._settings, topics.CATALOG), event.course_id.encode(), value, headers=headers)
-        elif isinstance(event, ev.Event):
-            key = event.user_id.encode()
-            place = partition_of(key, self._partitions)
-            self._sender.put(name(self._settings, topics.EVENTS), key, value, place, headers, record.timestamp)
+        elif isinstance(event, ev.CourseEvent):
+            headers = codec.origin_header(record.topic, record.partition, record.offset)
+            key, value = event.course_id.encode(), self._value(record, event)
+            self._sender.put(name(self._settings, topics.CATALOG), key, value, headers=headers)
+            if isinstance(event, ev.CoursePublished) and event.audience:
+                self._announce(event, headers, record.timestamp)
+
+    def _value(self, record: Record, event: ev.AnyEvent) -> bytes | None:
+        return ev.encode(event) if record.topic in self._mappings else record.value
+
+    def _announce(self, event: ev.CoursePublished, headers: Headers, timestamp: int) -> None:
+        """Have every partition of the log look for an audience among its own people."""
+        value = ev.encode(ev.Announced(time=event.time, course=event))
+        for place in range(self._partitions):
+            self._sender.put(name(self._settings, topics.EVENTS), None, value, place, headers, timestamp)
 
     async def _unread(self, consumer: aiokafka.AIOKafkaConsumer, place: Place) -> bool:
         try:

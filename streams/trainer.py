@@ -22,9 +22,8 @@ from streams.metrics import GaugeName, Metrics
 from streams.pupil import WINDOW, Pupil
 from streams.security import client
 from streams.settings import Settings
+from streams.snapshots import MODEL
 from streams.topics import name
-
-MODEL = b"churn"
 
 _log = logging.getLogger(__name__)
 

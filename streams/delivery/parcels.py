@@ -5,34 +5,31 @@ from __future__ import annotations
 from models.ledger import pseudonym
 from models.outputs import Alert, CouponTrigger, Decision, Forgotten, OfferOutcome, Output
 from models.retention import Moved
+from models.taste import Interaction
 from streams import codec
-from streams.envelope import Envelope, Parcel
-from streams.metrics import CounterName, Metrics
+from streams.envelope import Parcel
+from streams.metrics import Counted, Metrics
 from streams.settings import Settings
 
 FOR_EVER = float("inf")
 
 
 class Packer:
-    """Puts a person's new state and what it says into their envelope, and counts it."""
+    """Makes parcels of what people say, and counts it."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._live = settings.mode == "live"
         self._key = settings.pseudonym_key.encode()
         self._metrics = metrics
 
-    def packed(self, envelope: Envelope, moved: Moved) -> Envelope:
-        """Return the envelope with the person as they stand now, and a parcel for everything that goes out."""
-        person, outputs, notes = moved
-        for note in notes:
-            counter, label = _NOTES[note]
-            self._metrics.add(counter, label)
-        if not outputs:
-            return Envelope(person, envelope.offset, envelope.origins, envelope.outbox)
+    def parcels(self, moved: Moved, person_id: str) -> list[Parcel]:
+        """Return a parcel for everything that goes out of what a person says; all of it is counted."""
+        for note in moved.notes:
+            self._metrics.count(_NOTES[note])
+        outputs = moved.outputs
         for output in outputs:
             self._count(output)
-        parcels = [self._parcel(output, envelope.person.id) for output in outputs if self._goes_out(output)]
-        return Envelope(person, envelope.offset, envelope.origins, (*envelope.outbox, *parcels))
+        return [self._parcel(output, person_id) for output in outputs if self._goes_out(output)]
 
     def _goes_out(self, output: Output) -> bool:
         return self._live or not isinstance(output, Alert | CouponTrigger)
@@ -55,18 +52,20 @@ class Packer:
             self._metrics.add("encore_decisions_total", output.candidate, output.reason)
         elif isinstance(output, OfferOutcome):
             self._metrics.add("encore_outcomes_total", output.outcome)
-        elif isinstance(output, Forgotten):
+        elif isinstance(output, Interaction):
+            self._metrics.add("encore_interactions_total", "new" if output.new else "again")
+        elif isinstance(output, Forgotten) and output.of == "profile":
             self._metrics.add("encore_erasures_total")
 
 
-_NOTES: dict[str, tuple[CounterName, str]] = {
-    "applied": ("encore_events_total", "applied"),
-    "late": ("encore_events_total", "late"),
-    "erased": ("encore_events_total", "erased"),
-    "erasure": ("encore_events_total", "applied"),
-    "duplicate": ("encore_duplicates_total", "id"),
-    "scored": ("encore_scores_total", "churn"),
-    "label churned": ("encore_labels_total", "churned"),
-    "label stayed": ("encore_labels_total", "stayed"),
-    "not eligible: silent beyond the look-back": ("encore_not_eligible_total", "silent beyond the look-back"),
+_NOTES: dict[str, Counted] = {
+    "applied": ("encore_events_total", ("applied",)),
+    "late": ("encore_events_total", ("late",)),
+    "erased": ("encore_events_total", ("erased",)),
+    "erasure": ("encore_events_total", ("applied",)),
+    "duplicate": ("encore_duplicates_total", ("id",)),
+    "scored": ("encore_scores_total", ("churn",)),
+    "label churned": ("encore_labels_total", ("churned",)),
+    "label stayed": ("encore_labels_total", ("stayed",)),
+    "not eligible: silent beyond the look-back": ("encore_not_eligible_total", ("silent beyond the look-back",)),
 }

@@ -3,63 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import aiokafka
 
-from streams.delivery.lease import Hold, Lease
-
-UNSURE_FOR = 0.02
-FEW = 4
-"""Fewer records than this are sent one by one: the producer puts them into a batch that others share."""
-LARGE = 50_000
-
-Headers = list[tuple[str, bytes]]
+from streams.delivery.lanes import Headers, Lane, Lot, Row
+from streams.delivery.lease import Lease
 
 
 class Outlet(Protocol):
     """Where what people have to say goes, and dead letters: a `Sender`, or whoever listens to a replay."""
 
     def put(
-        self, topic: str, key: bytes | None, value: bytes | None, *, headers: Headers | None = None
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None = None,
+        *,
+        headers: Headers | None = None,
     ) -> asyncio.Future[Any]:
         """Hand over a record; the future completes when it is safe."""
 
 
-class Outgoing(NamedTuple):
-    """A record on its way out, and who waits for its acknowledgement."""
+class Place(NamedTuple):
+    """Where records leave one after another: a topic's partition, or none where the key is to choose it."""
 
     topic: str
-    key: bytes | None
-    value: bytes | None
-    partition: int | None
-    headers: Headers | None
-    timestamp_ms: int | None
-    done: asyncio.Future[Any]
-
-
-class Acknowledged(NamedTuple):
-    """Where a record that left in a batch stands."""
-
-    offset: int
+    partition: int
 
 
 class Sender:
     """Puts an aiokafka producer behind a plain call, and makes `flush` a barrier.
 
-    What is put for a partition leaves in the order of the puts, many records as one batch; so does what is put without
-    one, record by record. After a failure nothing more is flushed: `failure` says what it was, and whoever made the
-    sender is told once. With a lease, nothing leaves while it is unsure whether our partitions are ours, and once they
-    are lost, what was put is void: its futures are cancelled.
+    What is put for a partition leaves in the order of the puts, many records as one batch; so does what is put with a
+    key alone, once the key has chosen its partition. After a failure nothing more is flushed: `failure` says what it
+    was, and whoever made the sender is told once. With a lease, nothing leaves while it is unsure whether our
+    partitions are ours, and once they are lost, what was put is void: its futures are cancelled.
     """
 
     def __init__(self, on_failure: Callable[[BaseException], None], lease: Lease | None = None) -> None:
         self.failure: BaseException | None = None
+        self.backlog = 0
         self._lease = lease
-        self._lanes: dict[tuple[str, int] | None, Lane] = {}
-        self._waiting: set[asyncio.Future[Any]] = set()
+        self._lanes: dict[Place | None, Lane] = {}
+        self._eras = [Era()]
         self._on_failure = on_failure
         self._begin: Callable[[Lane], Any] = lambda lane: None
 
@@ -73,21 +62,11 @@ class Sender:
         timestamp_ms: int | None = None,
     ) -> asyncio.Future[Any]:
         """Hand over a record; the future completes with Kafka's acknowledgement, or fails the sender."""
-        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.add(done)
-        done.add_done_callback(self._finished)
-        place = None if partition is None else (topic, partition)
-        lane = self._lanes.get(place)
-        if lane is None:
-            lane = self._lanes[place] = Lane(self._lease)
-            self._begin(lane)
-        lane.put(Outgoing(topic, key, value, partition, headers, timestamp_ms, done))
-        return done
+        return self._put(topic, partition, (Row(key, value, headers, timestamp_ms),), alone=True)
 
-    @property
-    def backlog(self) -> int:
-        """How many records have not been acknowledged yet."""
-        return len(self._waiting)
+    def put_all(self, topic: str, partition: int, rows: Sequence[Row]) -> asyncio.Future[list[int]]:
+        """Hand over records of a partition, at least one; the future completes with the offset of each."""
+        return self._put(topic, partition, rows, alone=False)
 
     async def flush(self) -> None:
         """Wait until everything put before this call is acknowledged.
@@ -95,9 +74,12 @@ class Sender:
         Raises:
             BaseException: the first failure; then nothing may be committed.
         """
-        waiting = list(self._waiting)
-        if waiting and self.failure is None:
-            await asyncio.wait(waiting)
+        if self._eras[-1].open:
+            self._eras.append(Era())
+        self._eras = [era for era in self._eras[:-1] if era.open] + self._eras[-1:]
+        if self.failure is None:
+            for era in self._eras[:-1]:
+                await era.over()
         if self.failure is not None:
             raise self.failure
 
@@ -120,107 +102,49 @@ class Sender:
         for lane in self._lanes.values():
             lane.discard()
 
-    def _finished(self, done: asyncio.Future[Any]) -> None:
-        self._waiting.discard(done)
-        error = None if done.cancelled() else done.exception()
-        if error is not None:
-            self.fail(error)
+    def _put(self, topic: str, partition: int | None, rows: Sequence[Row], alone: bool) -> asyncio.Future[Any]:
+        era, count = self._eras[-1], len(rows)
+
+        def settled(some: int, error: BaseException | None) -> None:
+            self.backlog -= some
+            era.settle(some)
+            if error is not None:
+                self.fail(error)
+
+        lot = Lot(topic, partition, rows, alone, settled)
+        era.open += count
+        self.backlog += count
+        self._lane(None if partition is None else Place(topic, partition)).put(lot)
+        return lot.done
+
+    def _lane(self, place: Place | None) -> Lane:
+        lane = self._lanes.get(place)
+        if lane is None:
+            lane = self._lanes[place] = Lane(self._lease, self._choose)
+            self._begin(lane)
+        return lane
+
+    def _choose(self, lot: Lot, partition: int) -> None:
+        """Put a record into the lane of the partition that its key has chosen."""
+        lot.partition = partition
+        self._lane(Place(lot.topic, partition)).put(lot)
 
 
-class Lane:
-    """Records that leave one after another: those of one partition, or those whose partition the producer chooses."""
+class Era:
+    """What was put between two flushes: how many records of it are not acknowledged."""
 
-    def __init__(self, lease: Lease | None) -> None:
-        self._lease = lease
-        self._queue: deque[Outgoing] = deque()
-        self._filled = asyncio.Event()
+    def __init__(self) -> None:
+        self.open = 0
+        self._none = asyncio.Event()
 
-    def put(self, out: Outgoing) -> None:
-        """Put a record behind the others."""
-        self._queue.append(out)
-        self._filled.set()
+    def settle(self, some: int) -> None:
+        """Note that some are."""
+        self.open -= some
+        if not self.open:
+            self._none.set()
 
-    async def run(self, producer: aiokafka.AIOKafkaProducer) -> None:
-        """Send what is put, until cancelled."""
-        while True:
-            if not self._queue:
-                self._filled.clear()
-                await self._filled.wait()
-            hold = Hold.OURS if self._lease is None else self._lease.state
-            if hold is Hold.UNSURE:
-                await asyncio.sleep(UNSURE_FOR)
-            elif hold is Hold.LOST:
-                self.discard()
-            elif len(self._queue) < FEW or self._queue[0].partition is None or _large(self._queue[0]):
-                await self._post(producer, self._queue.popleft())
-            else:
-                await self._post_batch(producer)
-
-    def discard(self) -> None:
-        """Let go of everything that has not left."""
-        while self._queue:
-            self._queue.popleft().done.cancel()
-
-    async def _post(self, producer: aiokafka.AIOKafkaProducer, out: Outgoing) -> None:
-        try:
-            sent = await producer.send(
-                out.topic,
-                out.value,
-                key=out.key,
-                partition=out.partition,
-                headers=out.headers,
-                timestamp_ms=out.timestamp_ms,
-            )
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the record's fate, and fails the sender
-            _refuse(out, error)
-            return
-        sent.add_done_callback(lambda ack: _settle(out.done, ack))
-
-    async def _post_batch(self, producer: aiokafka.AIOKafkaProducer) -> None:
-        """Send as many records as a batch takes: a tenth of the work of sending them one by one."""
-        batch, taken = producer.create_batch(), list[Outgoing]()
-        while self._queue and not _large(self._queue[0]):
-            out = self._queue[0]
-            if batch.append(timestamp=out.timestamp_ms, key=out.key, value=out.value, headers=out.headers) is None:
-                break
-            taken.append(self._queue.popleft())
-        batch.close()
-        try:
-            sent = await producer.send_batch(batch, taken[0].topic, partition=taken[0].partition)
-        except Exception as error:  # noqa: BLE001 - as in `_post`
-            for out in taken:
-                _refuse(out, error)
-            return
-        sent.add_done_callback(lambda ack: _settle_batch(taken, ack))
-
-
-def _large(out: Outgoing) -> bool:
-    """Whether a record goes alone, so that the producer looks at its size."""
-    return out.value is not None and len(out.value) > LARGE
-
-
-def _refuse(out: Outgoing, error: Exception) -> None:
-    if not out.done.done():
-        out.done.set_exception(error)
-
-
-def _settle_batch(taken: list[Outgoing], ack: asyncio.Future[Any]) -> None:
-    if ack.cancelled() or ack.exception() is not None:
-        for out in taken:
-            _settle(out.done, ack)
-        return
-    first = ack.result().offset
-    for number, out in enumerate(taken):
-        if not out.done.done():
-            out.done.set_result(Acknowledged(first + number))
-
-
-def _settle(done: asyncio.Future[Any], ack: asyncio.Future[Any]) -> None:
-    if done.done():
-        return
-    if ack.cancelled():
-        done.set_exception(ConnectionAbortedError("the producer gave a record up"))
-    elif (error := ack.exception()) is not None:
-        done.set_exception(error)
-    else:
-        done.set_result(ack.result())
+    async def over(self) -> None:
+        """Wait until none is; nothing is added any more."""
+        while self.open:
+            self._none.clear()
+            await self._none.wait()

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import aiokafka
 from aiokafka.admin import AIOKafkaAdminClient
 
-from streams.delivery.sender import Headers
+from streams.delivery.lanes import Headers
 
 BATCH_BYTES = 900_000
 

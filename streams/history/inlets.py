@@ -17,7 +17,8 @@ from models import events as ev
 from streams import topics
 from streams.clock import wall
 from streams.codec import Record
-from streams.delivery.sender import Headers, Sender
+from streams.delivery.lanes import Headers
+from streams.delivery.sender import Sender
 from streams.history.batches import BATCH_BYTES, Batches, Row, committed
 from streams.security import client
 from streams.settings import Settings

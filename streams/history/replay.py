@@ -26,9 +26,9 @@ from streams import codec, topics
 from streams.clock import NOT_YET, Clock, Slice
 from streams.codec import Record
 from streams.delivery.deadletters import Cemetery
+from streams.delivery.lanes import Headers
 from streams.delivery.outbox import Outbox
 from streams.delivery.people import People
-from streams.delivery.sender import Headers
 from streams.fold import Fold, Taken
 from streams.metrics import Metrics
 from streams.pupil import Pupil
@@ -83,6 +83,7 @@ class Listener:
         topic: str,
         key: bytes | None,
         value: bytes | None,
+        partition: int | None = None,
         *,
         headers: Headers | None = None,
     ) -> asyncio.Future[Any]:

@@ -7,14 +7,17 @@ the earliest goes first: partitions that are each in order become one that is.
 
 from __future__ import annotations
 
-import heapq
-from collections import deque
-from collections.abc import Callable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable
+from operator import itemgetter
 from typing import Generic, TypeVar
 
 Place = TypeVar("Place")
 Item = TypeVar("Item")
+Offer = tuple[float, float, Place, Item]
+"""When its turn comes (after all before it in its place), when it happened, where, and the item."""
 NEVER = float("inf")
+_turn = itemgetter(0)
 
 
 class Aligner(Generic[Place, Item]):
@@ -27,33 +30,31 @@ class Aligner(Generic[Place, Item]):
 
     def __init__(self, ahead: float) -> None:
         self._ahead = ahead
-        self._offered: dict[Place, deque[tuple[float, Item]]] = {}
+        self._offered: dict[Place, list[Offer[Place, Item]]] = {}
         self._last: dict[Place, float] = {}
 
     def offer(self, place: Place, time: float, item: Item) -> None:
         """Offer an item of a place, which happened at a time."""
-        self._offered.setdefault(place, deque()).append((time, item))
+        offered = self._offered.setdefault(place, [])
+        turn = offered[-1][0] if offered and offered[-1][0] > time else time
+        offered.append((turn, time, place, item))
 
     def wants(self, place: Place) -> bool:
         """Return whether a place has nothing on offer, so that it is worth reading."""
         return not self._offered.get(place)
 
-    def take(self, unread: Callable[[Place], bool], places: set[Place]) -> Iterator[tuple[Place, Item]]:
-        """Yield what may go, by time, in each place's order: none further ahead of the slowest place than the bound."""
+    def take(self, unread: Callable[[Place], bool], places: set[Place]) -> list[tuple[Place, Item]]:
+        """Return what may go, by time, in each place's order: none further ahead of the slowest than the bound."""
         limit = self._limit(unread, places)
-        offers = enumerate(self._offered.items())
-        heads = [(offered[0][0], number, place) for number, (place, offered) in offers if offered]
-        heapq.heapify(heads)
-        while heads and heads[0][0] <= limit:
-            time, number, place = heapq.heappop(heads)
-            offered = self._offered[place]
-            _, item = offered.popleft()
-            self._last[place] = max(time, self._last.get(place, 0.0))
-            if offered:
-                heapq.heappush(heads, (offered[0][0], number, place))
-            elif place in places and unread(place):
-                limit = min(limit, self._last[place])
-            yield place, item
+        going: list[Offer[Place, Item]] = []
+        for place, offered in self._offered.items():
+            some = bisect_right(offered, limit, key=_turn)
+            if some:
+                going += offered[:some]
+                del offered[:some]
+                self._last[place] = max(going[-1][0], self._last.get(place, 0.0))
+        going.sort(key=_turn)
+        return [(place, item) for _, _, place, item in going]
 
     def forget(self, places: set[Place]) -> None:
         """Drop what is held of places that are read by somebody else now."""
@@ -69,11 +70,13 @@ class Aligner(Generic[Place, Item]):
         return sum(map(len, self._offered.values()))
 
     def _limit(self, unread: Callable[[Place], bool], places: set[Place]) -> float:
+        """Return the time up to which items may go; where a place then has none left, what it reads next may come."""
         limit = NEVER
         for place in places:
-            offered = self._offered.get(place)
+            offered, last = self._offered.get(place), self._last.get(place, float("-inf"))
             if offered:
-                limit = min(limit, offered[0][0] + self._ahead)
-            elif unread(place):
-                limit = min(limit, self._last.get(place, float("-inf")))
+                limit = min(limit, offered[0][1] + self._ahead)
+                last = max(last, offered[-1][0])
+            if unread(place):
+                limit = min(limit, last)
         return limit

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from models import churn, retention
+from models import churn, features, retention
 from models import events as ev
 from models.errors import BadEvent
 from models.offers import Campaign
@@ -26,7 +26,6 @@ from models.retention import Asked, Moved
 from models.risk import Score
 from models.rules import Rules
 from models.world import World
-from tests.benchmarks import one_row
 
 SKEW = 300.0
 SEEDED = 0x93
@@ -154,7 +153,7 @@ class Job:
         if not isinstance(moved, Asked):
             return moved
         world = self._world
-        row = one_row.row(moved.person.activity, moved.at, world.rules.horizon)
+        row = features.row(moved.person.activity, moved.at, world.rules.horizon)
         assert world.model is not None
         (plain,) = world.model.plain(row[None])
         return retention.answer(moved, Score(row, *world.model.bent([plain]), plain), world)

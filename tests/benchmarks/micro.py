@@ -19,7 +19,7 @@ from streams import codec
 from streams import envelope as env
 from streams.envelope import Envelope
 from streams.topics import partition_of
-from tests.benchmarks import one_row, workload
+from tests.benchmarks import workload
 from tests.benchmarks.figures import Report
 from tests.benchmarks.workload import Crowd
 
@@ -74,10 +74,6 @@ def _steps(
         for person, due in wakes:
             retention.begin_wake(person, due, world)
 
-    def one() -> None:
-        for known in acts:
-            one_row.row(known, now, horizon)
-
     def decide() -> None:
         for person in alive:
             offers.decide("contact", person.id, person.ledger, world.campaign, now, False)
@@ -91,7 +87,6 @@ def _steps(
         ("wake: all of a wake but its score", len(wakes), wake),
         (f"features, {CHUNK} rows together", m, lambda: [features.rows(a, moments, horizon) for a in chunks]),
         ("features, one row alone", len(acts), lambda: [features.row(a, now, horizon) for a in acts]),
-        ("features, one row in plain Python, for the peers", len(acts), one),
         (f"score, {CHUNK} rows together", m, lambda: [model.logits(r) for r in rows]),
         ("score, one row alone", CHUNK * 5, lambda: [model.probability(row) for r in rows[:5] for row in r]),
         ("decide on an action", len(alive), decide),

@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 
 from models import events as ev
-from models import features
 from models.ledger import NEVER
 from models.outputs import Output
 from models.person import Person, next_due
 from streams import envelope as env
 from streams.envelope import Envelope
-from tests.benchmarks import engines, job, one_row, rig, workload
+from tests.benchmarks import engines, job, rig, workload
 from tests.benchmarks.figures import Report
 from tests.benchmarks.job import Due, Job
 from tests.benchmarks.peers import PEERS, peers_python
@@ -89,13 +88,6 @@ def test_the_peers_code_says_what_the_fold_says(crowd: Crowd, log: list[Happenin
     said = {output.id for output in by_job(crowd, log)}
     assert len(said) > 20
     assert said == by_fold(crowd, log)
-
-
-def test_one_row_in_plain_python_is_the_row_of_many(crowd: Crowd) -> None:
-    activities = [crowd.person(number).activity for number in range(60)]
-    together = features.rows(activities, [crowd.start] * 60, crowd.world.rules.horizon)
-    alone = [one_row.row(activity, crowd.start, crowd.world.rules.horizon) for activity in activities]
-    assert np.array_equal(together, np.array(alone))
 
 
 def test_the_same_seed_gives_the_same_people_and_log(crowd: Crowd, log: list[Happening]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from streams.clock import Clock
-from streams.delivery.sender import Headers
+from streams.delivery.lanes import Headers
 
 LOOP = asyncio.new_event_loop()
 """The loop of every future made here; it turns only when a test acknowledges something."""

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from streams.delivery.lanes import Row
 from streams.delivery.lease import Lease
 from streams.delivery.sender import Sender
+from streams.topics import partition_of
 from tests.streams.doubles import run
 
 Act = Callable[["Stage"], Awaitable[None]]
@@ -52,6 +54,9 @@ class Producer:
         self.sent.append((topic, value, rest))
         self.acks.append(asyncio.get_running_loop().create_future())
         return self.acks[-1]
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        return {0, 1, 2, 3, 4}
 
     def create_batch(self) -> Batch:
         return Batch()
@@ -103,7 +108,7 @@ def test_records_leave_in_the_order_in_which_they_were_put() -> None:
     """With all that belongs to them, and the future of each completes with its own acknowledgement."""
 
     async def act(stage: Stage) -> None:
-        first = stage.sender.put("t", b"k", b"1", None, [("h", b"v")], 7)
+        first = stage.sender.put("t", None, b"1", None, [("h", b"v")], 7)
         rest = [stage.sender.put(f"t{n}", None, b"%d" % n) for n in range(2, 30)]
         await turns()
         await turns()
@@ -111,7 +116,7 @@ def test_records_leave_in_the_order_in_which_they_were_put() -> None:
             await turns()
         assert [value for _, value, _ in stage.producer.sent] == [b"%d" % n for n in range(1, 30)]
         assert stage.producer.sent[0] == (
-            "t", b"1", {"key": b"k", "partition": None, "headers": [("h", b"v")], "timestamp_ms": 7},
+            "t", b"1", {"key": None, "partition": None, "headers": [("h", b"v")], "timestamp_ms": 7},
         )  # fmt: skip
         stage.producer.acks[1].set_result("second")
         await turns()
@@ -268,6 +273,67 @@ def test_many_records_of_a_partition_leave_as_batches_in_order() -> None:
         }  # fmt: skip
         assert sum(stage.producer.batches) > 20
         assert [put.result().offset for put in puts] == [100 + n for n in range(30)]
+
+    staged(act)
+
+
+def test_records_that_were_put_together_are_acknowledged_together() -> None:
+    """In as many batches as they take, among single ones, with the offset of each; a flush waits for all of them."""
+
+    async def act(stage: Stage) -> None:
+        rows = [Row(b"k", b"%d" % n) for n in range(25)]
+        before = stage.sender.put("t", b"k", b"before", 3)
+        lot = stage.sender.put_all("t", 3, rows)
+        after = stage.sender.put("t", b"k", b"after", 3)
+        flush = asyncio.ensure_future(stage.sender.flush())
+        while len(stage.producer.sent) < 27:
+            await turns()
+        assert [value for _, value, _ in stage.producer.sent] == [b"before", *(row.value for row in rows), b"after"]
+        assert stage.producer.batches == [10, 10, 7]
+        for start, ack in zip((100, 200, 300), stage.producer.acks, strict=True):
+            assert not lot.done()
+            assert not flush.done()
+            ack.set_result(Written(start))
+            await turns()
+        assert (before.result().offset, after.result().offset) == (100, 306)
+        assert lot.result() == [*range(101, 110), *range(200, 210), *range(300, 306)]
+        assert flush.done()
+        assert stage.sender.backlog == 0
+
+    staged(act)
+
+
+def test_a_key_chooses_the_partition_where_none_is_given() -> None:
+    """As Kafka's own clients choose it; what goes to one partition goes together, in the order of the puts."""
+
+    async def act(stage: Stage) -> None:
+        keys = [b"%d" % (n % 7) for n in range(70)]
+        for number, key in enumerate(keys):
+            stage.sender.put("t", key, b"%d" % number)
+        while len(stage.producer.sent) < len(keys):
+            await turns()
+        for _, value, record in stage.producer.sent:
+            assert record["partition"] == partition_of(keys[int(value or b"")], 5)
+        for key in set(keys):
+            sent = [int(value or b"") for _, value, record in stage.producer.sent if record["key"] == key]
+            assert sent == sorted(sent)
+        assert sum(stage.producer.batches) > 40
+
+    staged(act)
+
+
+def test_a_topic_that_cannot_be_found_is_a_failure() -> None:
+    """It is the record's fate, like a refusal."""
+
+    async def act(stage: Stage) -> None:
+        async def nowhere(topic: str) -> set[int]:
+            raise ConnectionError("no such topic")
+
+        stage.producer.partitions_for = nowhere  # type: ignore[method-assign]
+        put = stage.sender.put("t", b"k", b"v")
+        await turns()
+        assert isinstance(put.exception(), ConnectionError)
+        assert (len(stage.failures), stage.sender.backlog) == (1, 0)
 
     staged(act)
 

@@ -97,18 +97,3 @@ def test_places_of_others_hold_nobody_and_are_forgotten() -> None:
     aligner.forget({"gone"})
     assert (len(aligner), aligner.wants("gone"), aligner.wants("mine")) == (1, True, False)
     assert list(aligner.take({"gone"}.__contains__, {"mine"})) == [("mine", "mine")]
-
-
-@given(LOGS)
-def test_what_is_taken_part_by_part_is_not_lost(logs: dict[str, list[float]]) -> None:
-    """Whoever stops in the middle of taking gets the rest the next time."""
-    aligner: Aligner[str, float] = Aligner(AHEAD)
-    for place, times in logs.items():
-        for moment in times:
-            aligner.offer(place, moment, moment)
-    out = defaultdict[str, list[float]](list)
-    for _ in range(sum(map(len, logs.values()))):
-        place, moment = next(aligner.take(lambda place: False, set(logs)))
-        out[place].append(moment)
-    assert len(aligner) == 0
-    assert {place: out[place] for place in logs} == logs
