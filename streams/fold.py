@@ -161,6 +161,12 @@ class Fold:
             self.outbox.save(key)
         self.people.shrink()
 
+    def write(self, left: deque[bytes], slice_: Slice) -> None:
+        """Write people who are still to be written, until the slice is over; those that were looked at are gone."""
+        while left and not slice_.over():
+            if (key := left.popleft()) in self.people.dirty:
+                self.outbox.save(key)
+
     def _taken(self, record: Record) -> Taken | None:
         """Read a record, move the clock, and note what is to be done before it; what cannot be read is buried."""
         try:
