@@ -93,7 +93,7 @@ class Fold:
         self.people = people
         self.outbox = outbox
         self.clock = clock
-        self.due = DueQueue()
+        self.due = DueQueue(people.due_of)
         self._latest: deque[float] = deque(maxlen=BUSY)
         self._partitions = partitions
         self._settings = settings
@@ -251,10 +251,7 @@ class Fold:
                 self._open[key] = Open(held, envelope, moved, Cause(None, due))
                 return
             envelope = self._packed(envelope, moved)
-        if envelope is held:
-            self.due.enter(key, due)
-        else:
-            self._hold(key, held, envelope, None)
+        self._hold(key, held, envelope, None)
 
     def _answer(self, world: World) -> None:
         """Score everybody who is open, together, and hold what becomes of them."""
@@ -288,7 +285,8 @@ class Fold:
     def _hold(self, key: bytes, before: Envelope, after: Envelope, record: Record | None) -> None:
         """Hold a person's new envelope; with urgent words in it, it is written through at once."""
         self.people.put(key, after)
-        self.due.enter(key, next_due(after.person, self._rules))
+        if (due := next_due(after.person, self._rules)) != next_due(before.person, self._rules):
+            self.due.enter(key, due)
         known = len(before.outbox)
         if len(after.outbox) > known and any(word.urgent for word in after.outbox[known:]):
             self.outbox.save(key, self._arrival(record))
