@@ -15,6 +15,7 @@ from models.ledger import MOST_RETRIES, MOST_SENT, NEVER, Ledger, Offer, Retry, 
 from models.offers import Verdict, counted_as, decide, next_quiet
 from models.person import Person
 from models.reasons import explain, happened
+from models.recommend.listing import standing
 from models.world import World
 
 About = Literal["risk", "stalled", "finished"]
@@ -175,6 +176,7 @@ def _alert(person: Person, news: News, action: Literal["coupon", "contact", "non
         reasons=reasons,
         happened=happened(person.activity, news.at, rules.stalled_after, news.course_id),
         course_id=news.course_id,
+        recommendations=standing(person, world),
         model=_model(world),
     )
 
@@ -197,6 +199,7 @@ def _trigger(
         currency=arm.currency,
         valid_until=news.at + arm.valid_days * DAY,
         probability=person.ledger.probability,
+        recommendations=standing(person, world),
         model=_model(world),
     )
 

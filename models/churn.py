@@ -26,9 +26,11 @@ from models.learned import (
     Made,
     NetSnapshot,
     Sealed,
+    blend,
     floats,
     kind_of,
     layers,
+    line,
     moments,
     opened,
     packed,
@@ -163,10 +165,10 @@ class Net:
             seed=net.seed,
             copies=net.copies,
             hidden=net.hidden,
-            share=net.share,
             line=net.line.weights.tolist(),
-            line_slopes=net.line.slopes.tolist(),
             line_bias=net.line.bias,
+            line_precision=net.line.precision.astype("<f8").tobytes(),
+            losses=net.blend.losses.tolist(),
             steps=net.steps,
             parameters=packed(net.layers.flat),
             first=packed(net.first),
@@ -181,8 +183,7 @@ class Net:
         net = ReplayNet(copies=snapshot.copies, hidden=snapshot.hidden, seed=snapshot.seed)
         net.rows_seen, net.steps = snapshot.labels, snapshot.steps
         net.moments = moments(snapshot)
-        net.line.weights, net.line.slopes = np.array(snapshot.line), np.array(snapshot.line_slopes)
-        net.line.bias = snapshot.line_bias
+        net.line, net.blend = line(snapshot), blend(snapshot)
         net.layers = layers(snapshot)
         net.first, net.second = floats(snapshot.first), floats(snapshot.second)
         net.kept.widen(WIDTH)

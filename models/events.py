@@ -19,6 +19,7 @@ from msgspec import Meta, Struct
 from models.errors import BadEvent
 
 Id = Annotated[str, Meta(min_length=1, max_length=128)]
+MOST_AUDIENCE = 5_000
 Words = Annotated[str, Meta(max_length=2_000)]
 Text = Annotated[str, Meta(max_length=20_000)]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -267,7 +268,7 @@ class CourseEvent(Struct, frozen=True, kw_only=True, tag_field="type", omit_defa
 
 
 class CoursePublished(CourseEvent, frozen=True, kw_only=True, tag="course_published"):
-    """A course came into the catalogue."""
+    """A course came into the catalogue; `audience` people whom it would please most are looked for."""
 
     title: Words
     description: Text = ""
@@ -275,6 +276,7 @@ class CoursePublished(CourseEvent, frozen=True, kw_only=True, tag="course_publis
     category: Words | None = None
     price: Money | None = None
     lessons: Annotated[int, Meta(ge=0, le=100_000)] | None = None
+    audience: Annotated[int, Meta(ge=0, le=MOST_AUDIENCE)] = 0
 
 
 class CourseChanged(CourseEvent, frozen=True, kw_only=True, tag="course_changed"):
@@ -295,6 +297,13 @@ class CourseWithdrawn(CourseEvent, frozen=True, tag="course_withdrawn"):
 # -- time ---------------------------------------------------------------------------------------------------------
 
 
+class Announced(Struct, frozen=True, kw_only=True, tag_field="type", tag="announced"):
+    """A course wants an audience: written by ingest to every partition of the log, so that each looks among its own."""
+
+    time: Time
+    course: CoursePublished
+
+
 class Tick(Struct, frozen=True, kw_only=True, tag_field="type", tag="tick", gc=False):
     """Time passed; nobody did anything. Written by the owner of a partition, or by whoever sends history."""
 
@@ -312,11 +321,13 @@ MONEY_KINDS: tuple[type[MoneyEvent], ...] = (
 PROFILE_KINDS: tuple[type[Event], ...] = (ProfileUpdated, ConsentGiven, ConsentWithdrawn, ErasureRequested)
 COURSE_KINDS: tuple[type[CourseEvent], ...] = (CoursePublished, CourseChanged, CourseWithdrawn)
 PERSON_KINDS: tuple[type[Event], ...] = (*LEARNING_KINDS, *MONEY_KINDS, *PROFILE_KINDS)
-_ALL: tuple[type[Struct], ...] = (*PERSON_KINDS, *COURSE_KINDS, Tick)
+LOG_KINDS = (Tick, Announced)
+"""What stands in the log and is nobody's: written by Encore alone."""
+_ALL: tuple[type[Struct], ...] = (*PERSON_KINDS, *COURSE_KINDS, *LOG_KINDS)
 KINDS: dict[str, type[Struct]] = {str(kind.__struct_config__.tag): kind for kind in _ALL}
 _KIND_OF = {kind: name for name, kind in KINDS.items()}
 
-AnyEvent = Event | CourseEvent | Tick
+AnyEvent = Event | CourseEvent | Tick | Announced
 
 _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(functools.reduce(operator.or_, KINDS.values()))
 _encoder = msgspec.json.Encoder()

@@ -11,9 +11,9 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from models import features
-from models.layers import Layers, Moments
+from models.layers import SHARES, Blend, Layers, Line, Moments
 
-SCHEMA = 2
+SCHEMA = 3
 FEATURES = hashlib.sha256("\n".join(features.NAMES).encode()).hexdigest()[:12]
 """Names the row's columns: rows and snapshots of other columns are refused."""
 WIDTH = len(features.NAMES)
@@ -75,20 +75,21 @@ class LogisticSnapshot(Snapshot, frozen=True, kw_only=True, tag_field="model", t
 
 
 class NetSnapshot(Snapshot, frozen=True, kw_only=True, tag_field="model", tag="net"):
-    """The line's weights, the nets' parameters and Adam's two moments, and the rows not yet learned.
+    """The line and its precision, the nets' parameters and Adam's two moments, how the two are blended, and the rows
+    not yet learned.
 
-    `squares` are sums of squared deviations; bytes are float32, little end first. The reservoir does not fit: it is
-    filled again from the examples up to `offset` (`Learner.recall`).
+    `squares` are sums of squared deviations; bytes are float32, of the precision float64, little end first. The
+    reservoir does not fit: it is filled again from the examples up to `offset` (`Learner.recall`).
     """
 
     squares: list[float]
     seed: int
     copies: Annotated[int, Meta(ge=1, le=64)]
     hidden: Annotated[int, Meta(ge=1, le=1_024)]
-    share: Annotated[float, Meta(ge=0, le=1)]
     line: list[float]
-    line_slopes: list[float]
     line_bias: float
+    line_precision: bytes
+    losses: list[float]
     steps: int
     parameters: bytes
     first: bytes
@@ -103,6 +104,10 @@ class NetSnapshot(Snapshot, frozen=True, kw_only=True, tag_field="model", tag="n
             return f"parameters of {len(self.parameters)} bytes, not of {size}"
         if not np.isfinite(floats(self.parameters + self.first + self.second)).all():
             return "parameters that are no numbers"
+        if len(self.line_precision) != 8 * (WIDTH + 1) ** 2 or len(self.losses) != len(SHARES):
+            return f"a line's precision of {len(self.line_precision)} bytes, {len(self.losses)} blends"
+        if not _positive(line(self).precision):
+            return "a line's precision that is none"
         if len(self.pending) != len(self.pending_labels) or any(len(row) != WIDTH for row in self.pending):
             return f"pending rows not of {WIDTH} values with a label each"
         return super().wrong()
@@ -110,7 +115,7 @@ class NetSnapshot(Snapshot, frozen=True, kw_only=True, tag_field="model", tag="n
     @property
     def columns(self) -> tuple[list[float], ...]:
         """What has one value a feature."""
-        return self.mean, self.squares, self.line, self.line_slopes
+        return self.mean, self.squares, self.line
 
 
 AnySnapshot = LogisticSnapshot | NetSnapshot
@@ -166,6 +171,29 @@ def moments(snapshot: NetSnapshot) -> Moments:
 def layers(snapshot: NetSnapshot) -> Layers:
     """Rebuild the nets."""
     return Layers(snapshot.copies, WIDTH, snapshot.hidden, floats(snapshot.parameters))
+
+
+def line(snapshot: NetSnapshot) -> Line:
+    """Rebuild the logistic regression."""
+    rebuilt = Line(WIDTH)
+    rebuilt.weights, rebuilt.bias = np.array(snapshot.line), snapshot.line_bias
+    rebuilt.precision = np.frombuffer(snapshot.line_precision, "<f8").reshape(WIDTH + 1, WIDTH + 1).astype(np.float64)
+    return rebuilt
+
+
+def blend(snapshot: NetSnapshot) -> Blend:
+    """Rebuild what says how much the logistic regression counts."""
+    rebuilt = Blend()
+    rebuilt.losses = np.array(snapshot.losses)
+    return rebuilt
+
+
+def _positive(precision: NDArray[np.float64]) -> bool:
+    """Whether a matrix can be a precision: of numbers, and positive definite."""
+    try:
+        return bool(np.isfinite(np.linalg.cholesky(precision)).all())
+    except np.linalg.LinAlgError:
+        return False
 
 
 def packed(values: NDArray[np.float32]) -> bytes:

@@ -30,6 +30,15 @@ class Output(Struct, frozen=True, kw_only=True):
     urgent: ClassVar[bool] = True
 
 
+class Recommended(Struct, frozen=True, kw_only=True):
+    """A course for a person: a score that only orders, the reason in words, and the course of theirs behind it."""
+
+    course_id: str
+    score: float
+    reason: str
+    because: str | None = None
+
+
 class Alert(Output, frozen=True, kw_only=True, tag_field="type", tag="alert"):
     """News of a person for whoever keeps them: their risk tier changed, a course stalled, a course was finished.
 
@@ -49,6 +58,7 @@ class Alert(Output, frozen=True, kw_only=True, tag_field="type", tag="alert"):
     reasons: tuple[Reason, ...] = ()
     happened: str = ""
     course_id: str | None = None
+    recommendations: tuple[Recommended, ...] = ()
     model: str = ""
 
 
@@ -68,6 +78,7 @@ class CouponTrigger(Output, frozen=True, kw_only=True, tag_field="type", tag="co
     currency: str
     valid_until: float
     probability: float
+    recommendations: tuple[Recommended, ...] = ()
     model: str
 
 
@@ -145,10 +156,43 @@ class Profile(Output, frozen=True, kw_only=True, tag_field="type", tag="profile"
     urgent: ClassVar[bool] = False
 
 
-class Forgotten(Output, frozen=True, kw_only=True):
-    """The person asked to be forgotten: their profile is taken back."""
+class Recommendations(Output, frozen=True, kw_only=True, tag_field="type", tag="recommendations"):
+    """What a person would like next, best first; told when the list differs enough from the one told last."""
 
     user_id: str
+    time: float
+    courses: tuple[Recommended, ...]
+    urgent: ClassVar[bool] = False
 
 
-OUTPUTS: tuple[type[Output], ...] = (Alert, CouponTrigger, Decision, OfferOutcome, Undelivered, Example, Profile)
+class Reached(Struct, frozen=True, kw_only=True):
+    """Somebody in an audience, with their interest in the course between 0 and 1."""
+
+    user_id: str
+    interest: float
+
+
+class CourseAudience(Output, frozen=True, kw_only=True, tag_field="type", tag="course_audience"):
+    """The people whom an announced course would please most, most interested first, at most as many as were asked for.
+
+    `announcement` is the id of the event that announced the course, `time` that event's.
+    """
+
+    course_id: str
+    time: float
+    announcement: str
+    size: int
+    people: tuple[Reached, ...]
+    urgent: ClassVar[bool] = False
+
+
+class Forgotten(Output, frozen=True, kw_only=True):
+    """The person asked to be forgotten: what stands of them on a compacted topic is taken back."""
+
+    user_id: str
+    of: Literal["profile", "recommendations"] = "profile"
+
+
+OUTPUTS: tuple[type[Output], ...] = (
+    Alert, CouponTrigger, Decision, OfferOutcome, Undelivered, Example, Profile, Recommendations, CourseAudience,
+)  # fmt: skip

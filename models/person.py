@@ -1,4 +1,4 @@
-"""A person: what they did, what we owe them, and when they are next due."""
+"""A person: what they did, what we owe them, what they like, and when they are next due."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from msgspec import Struct
 from models.activity import Activity
 from models.ledger import Ledger
 from models.rules import Rules
+from models.taste import Taste
 
 
 class Person(Struct, frozen=True, array_like=True, gc=False):
@@ -17,6 +18,7 @@ class Person(Struct, frozen=True, array_like=True, gc=False):
     id: str
     activity: Activity = Activity()
     ledger: Ledger = Ledger()
+    taste: Taste = Taste()
 
 
 def next_due(person: Person, rules: Rules) -> float:

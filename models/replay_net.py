@@ -3,7 +3,8 @@
 Learning from each row once forgets, and waiting for a batch is late. This does neither: every block of new rows is
 learned together with rows drawn from a uniform sample of all rows so far (experience replay, Lin 1992; reservoir
 sampling, Vitter 1985), with Adam (Kingma & Ba 2015). The copies see the same new rows and different old ones; their
-mean logit is the score (a deep ensemble in little, Lakshminarayanan et al. 2017).
+mean logit is the score (a deep ensemble in little, Lakshminarayanan et al. 2017). While rows are few, a logistic
+regression that learns beside them knows better: which of the two counts how much, their losses so far decide.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from river import base
 
-from models.layers import CLIP, Floats, Layers, Line, Moments, Reservoir, certainty, probabilities
+from models.layers import CLIP, Blend, Floats, Layers, Line, Moments, Reservoir, certainty, probabilities
 
 LEAST_RATE = 3e-4
 RATE_ROWS = 20_000
@@ -47,8 +48,6 @@ class ReplayNet(base.Classifier):
         Further steps a block, each on two blocks of old rows.
     rate
         Learning rate at the beginning; it falls with the square root of the rows seen.
-    line_rows
-        Rows after which the nets count as much as a logistic regression that learns beside them.
     seed
         Of initial weights and draws.
 
@@ -68,7 +67,6 @@ class ReplayNet(base.Classifier):
         reservoir: int = 30_000,
         replays: int = 2,
         rate: float = 3e-3,
-        line_rows: int = 20_000,
         seed: int = 1,
     ) -> None:
         self.copies = copies
@@ -77,13 +75,13 @@ class ReplayNet(base.Classifier):
         self.reservoir = reservoir
         self.replays = replays
         self.rate = rate
-        self.line_rows = line_rows
         self.seed = seed
         self.columns: dict[Hashable, int] = {}
         self.rows_seen = 0
         self.steps = 0
         self.moments = Moments()
         self.line = Line()
+        self.blend = Blend()
         self.layers = Layers(copies, 0, hidden)
         self.first = np.zeros_like(self.layers.flat)
         self.second = np.zeros_like(self.layers.flat)
@@ -154,14 +152,9 @@ class ReplayNet(base.Classifier):
         if not self.moments.count:
             return np.zeros(len(rows))
         z = self._standardised(rows)
-        line = z @ self.line.weights + self.line.bias
-        logits: NDArray[np.float64] = self.share * line + (1 - self.share) * self.layers.logits(z)
+        share = self.blend.share
+        logits: NDArray[np.float64] = share * self.line.logits(z) + (1 - share) * self.layers.logits(z)
         return logits
-
-    @property
-    def share(self) -> float:
-        """How much the logistic regression counts: all in the beginning, less and less as rows come."""
-        return self.line_rows / (self.line_rows + self.rows_seen)
 
     def _standardised(self, rows: Floats) -> NDArray[np.float64]:
         z: NDArray[np.float64] = (rows - self.moments.mean) * self.moments.scale
@@ -170,10 +163,12 @@ class ReplayNet(base.Classifier):
     def _learn_pending(self) -> None:
         rows = np.array([row for row, _ in self.pending], np.float32)
         labels = np.array([label for _, label in self.pending], np.float32)
-        if not self.moments.count:
+        if self.moments.count:
+            unlearned = self._standardised(rows)
+            self.blend.saw(self.line.logits(unlearned), self.layers.logits(unlearned), labels)
+        else:
             positives = float(labels.sum())
-            self.line.bias = log((positives + 1) / (self.block - positives + 1))
-            self.layers.outer_bias += np.float32(self.line.bias)
+            self.layers.outer_bias += np.float32(log((positives + 1) / (self.block - positives + 1)))
         self.moments.merge(rows)
         self.line.learn(self._standardised(rows), labels)
         dice = np.random.default_rng([self.seed, self.rows_seen])

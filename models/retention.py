@@ -23,8 +23,10 @@ from models.ledger import NEVER, Ledger, digest_of, name_of, remember
 from models.lifecycle import stage
 from models.outputs import Alert, Forgotten, Output, Profile
 from models.person import Person, keeps_row, label_due, next_wake
+from models.recommend.listing import key_for
 from models.risk import Score
 from models.rules import Rules
+from models.taste import Taste, interactions
 from models.world import World
 
 NOT_ELIGIBLE = "not eligible: silent beyond the look-back"
@@ -111,7 +113,7 @@ def begin_step(person: Person, event: ev.Event, world: World) -> Moved | Asked:
 def begin_wake(person: Person, due: float, world: World) -> Moved | Asked:
     """Do what is due as far as the score that it asks for, if any: `wake` without what follows from that."""
     if person.ledger.done < due:
-        person = Person(person.id, person.activity, replace(person.ledger, done=due))
+        person = Person(person.id, person.activity, replace(person.ledger, done=due), person.taste)
     person, labelled = risk.released(person, due, world)
     person, outcomes = redemption.expired(person, due, world.rules)
     said: tuple[Output, ...] = (*labelled, *outcomes)
@@ -178,14 +180,28 @@ def _applied(
     said_of = ledger.said
     if said_of and isinstance(event, ev.Learning) and event.course_id in said_of:
         said_of = tuple(course for course in said_of if course != event.course_id)
+    taste, heard = _liked(person, event, world.rules)
     person = Person(
         person.id,
         activity.fold(person.activity, event, active, late),
         replace(_consent(ledger, event), seen=remember(ledger.seen, digest), grid=grid, rows=rows, said=said_of),
+        taste,
     )
     if isinstance(event, ev.MoneyEvent):
-        return redemption.joined(person, event, world.rules)
-    return person, ()
+        person, said = redemption.joined(person, event, world.rules)
+        return person, heard + said
+    return person, heard
+
+
+def _liked(person: Person, event: ev.Event, rules: Rules) -> tuple[Taste, tuple[Output, ...]]:
+    """Fold an event into the person's taste; its course hears of it if it is news."""
+    if not rules.recommend:
+        return person.taste, ()
+    taste, heard = interactions(person.taste, event, 0)
+    if heard is None:
+        return taste, ()
+    name = name_of(person.id, "interaction", f"event {event.id}")
+    return taste, (replace(heard, id=name, person=key_for(person, rules)),)
 
 
 def _to_be_scored(person: Person, event: ev.Event, active: bool, world: World) -> bool:
@@ -198,7 +214,8 @@ def _on_grid(
     person: Person, due: float, cause: str, said: tuple[Output, ...], row: Vector, world: World
 ) -> tuple[Person, tuple[Output, ...]]:
     """Set a silent person's next grid time, and see whether a course has stalled."""
-    person = Person(person.id, person.activity, replace(person.ledger, grid=next_wake(person.id, due, world.rules)))
+    ledger = replace(person.ledger, grid=next_wake(person.id, due, world.rules))
+    person = Person(person.id, person.activity, ledger, person.taste)
     course = _stalled_course(person, due, world)
     if course is None or not _speaks(world):
         return person, said
@@ -231,7 +248,7 @@ def _assessed(
     tier = risk.tier_of(person.ledger, score.probability, at, world)
     ledger = risk.scored(person.ledger, score, at, world, keep)
     if tier == before:
-        return Person(person.id, person.activity, ledger), ()
+        return Person(person.id, person.activity, ledger, person.taste), ()
     person = replace(person, ledger=replace(ledger, tier=tier, tier_since=at))
     said: tuple[Output, ...] = (_profile(person, at, cause, world),)
     if before or tier != "low":
@@ -269,7 +286,11 @@ def _consent(ledger: Ledger, event: ev.Event) -> Ledger:
 def _erased(person: Person, event: ev.ErasureRequested) -> Moved:
     """Forget everything but that it was asked for and when."""
     tombstone = Person("", ledger=Ledger(erased_at=event.time, done=event.time))
-    return Moved(tombstone, (Forgotten(id=name_of(person.id, "forgotten", event.id), user_id=person.id),), ("erasure",))
+    taken_back = (
+        Forgotten(id=name_of(person.id, "forgotten", event.id), user_id=person.id),
+        Forgotten(id=name_of(person.id, "unlisted", event.id), user_id=person.id, of="recommendations"),
+    )
+    return Moved(tombstone, taken_back, ("erasure",))
 
 
 def _profile(person: Person, at: float, cause: str, world: World) -> Profile:

@@ -36,6 +36,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     dwell: float = 2 * DAY  # s a tier lasts at least
     stalled_after: float = 7 * DAY  # s without progress in a started course while it is the latest one
     alert_lasts: float = DAY  # s until an alert or trigger is old news
+    recommend: bool = True  # whether what people like is kept, and courses are recommended to them
     pseudonym_key: bytes = b""  # key of the hash that stands for a person where the id is not needed
 
     @property

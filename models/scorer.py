@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.layers import CLIP as NET_CLIP
 from models.layers import certainty, probabilities
-from models.learned import WIDTH, AnySnapshot, LogisticSnapshot, NetSnapshot, layers, moments
+from models.learned import WIDTH, AnySnapshot, LogisticSnapshot, NetSnapshot, blend, layers, moments
 
 CLIP = 6.0
 """Standard deviations beyond which a logistic regression does not look."""
@@ -81,7 +81,7 @@ def linear(version: str, labels: int, mean: Numbers, scale: Numbers, weights: Nu
 
 def _net_scorer(snapshot: NetSnapshot) -> Scorer:
     """Put the hidden units of all nets beside each other, and the line beside them."""
-    nets_, share = layers(snapshot), snapshot.share
+    nets_, share = layers(snapshot), blend(snapshot).share
     inner = nets_.inner.transpose(1, 0, 2).reshape(WIDTH, -1).astype(np.float64)
     line, nets = np.array(snapshot.line), (1 - share if snapshot.rows else 0.0)
     outer = nets_.outer.ravel().astype(np.float64) * (nets / snapshot.copies)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from functools import lru_cache
 from math import inf
 
+import numpy as np
 from msgspec import Struct
 from river import base
 
@@ -137,14 +138,11 @@ def _shares(window: Window) -> tuple[tuple[float, float], ...]:
 
 
 def _cut(near: dict[str, tuple[float, float, float]], most: int) -> dict[str, tuple[float, float, float]]:
-    """Keep the heaviest neighbours; of equally heavy ones those that came last."""
-    weights = [together + order for together, order, _ in near.values()]
-    many = len(near) - most
-    least = sorted(weights)[many]
-    lighter = [course for course, weight in zip(near, weights, strict=True) if weight < least]
-    equal = [course for course, weight in zip(near, weights, strict=True) if weight == least]
-    for course in lighter + equal[: many - len(lighter)]:
-        del near[course]
+    """Keep the neighbours that are heaviest in the symmetric part; of equally heavy ones those that came last."""
+    weights = np.array([pair[0] for pair in near.values()])
+    courses = list(near)
+    for place in np.argsort(weights, kind="stable")[: len(near) - most].tolist():
+        del near[courses[place]]
     return near
 
 

@@ -36,7 +36,7 @@ STRENGTHS: dict[type[ev.Event], float] = {
 """Implicit ratings: how much an event says of the person's liking for its course, a look at it being 1."""
 
 
-class Recent(Struct, frozen=True, array_like=True):
+class Recent(Struct, frozen=True, array_like=True, gc=False):
     """One of a person's courses.
 
     `strength` is the strongest so far, `time` the latest use, `uses` counts them, and `heat` counts them with a
@@ -51,17 +51,37 @@ class Recent(Struct, frozen=True, array_like=True):
     heat: float = 1.0
 
 
+class Told(Struct, frozen=True, array_like=True, gc=False):
+    """A course that the person was told to like next, with its score and the reason in words."""
+
+    course: str
+    score: float
+    reason: str
+    because: str | None = None
+
+
 class Taste(Struct, frozen=True, array_like=True):
     """A person's taste; it is replaced, never changed.
 
     `recent` stands newest first in the order of the log. `seen` and `owned` (bought or finished) hold four bytes a
-    course, oldest first: enough to leave a course out, too little to say which it was.
+    course, oldest first: enough to leave a course out, too little to say which it was. `told` is the head of the list
+    that was told last; `listed_at` when one was last made.
     """
 
     recent: tuple[Recent, ...] = ()
     seen: bytes = b""
     owned: bytes = b""
     courses: int = 0
+    told: tuple[Told, ...] = ()
+    listed_at: float = -1.0
+
+    def has_seen(self, course: str) -> bool:
+        """Return whether the person ever used a course (or, once in millions, another one)."""
+        return _place(self.seen, key_of(course)) >= 0
+
+    def owns(self, course: str) -> bool:
+        """Return whether the person bought or finished a course (or, once in millions, another one)."""
+        return _place(self.owned, key_of(course)) >= 0
 
 
 Other = tuple[str, float]
@@ -128,7 +148,9 @@ def touched(
         now = Recent(course, strength, time, time)
         before, others, said = 0.0, taste.recent, True
         kept = _fitted((now, *others), time)
-        taste = Taste(kept, _with(taste.seen, key), taste.owned, taste.courses + (not known))
+        taste = Taste(
+            kept, _with(taste.seen, key), taste.owned, taste.courses + (not known), taste.told, taste.listed_at
+        )
         new = not known
     else:
         old = taste.recent[place]
@@ -136,7 +158,7 @@ def touched(
         now = _used(old, strength, time)
         before = old.strength if strength > old.strength else 0.0
         said = strength > old.strength or place > 0 or time - old.time >= RETURN_AFTER
-        taste = replace(taste, recent=(now, *others))
+        taste = Taste((now, *others), taste.seen, taste.owned, taste.courses, taste.told, taste.listed_at)
         new = False
     if not said:
         return taste, None

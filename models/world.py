@@ -1,4 +1,4 @@
-"""What is the same for everybody at a moment: the rules, the newest model, the running campaign."""
+"""What is the same for everybody at a moment: the rules, the newest model, the running campaign, the courses."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from msgspec import Struct
 
 from models.churn import Scorer
 from models.offers import Campaign
+from models.recommend.shelf import Shelf
 from models.rules import Rules
 
 
 class World(Struct, frozen=True, kw_only=True):
-    """The world as a person's step or wake finds it. A newer model or campaign makes a new world."""
+    """The world as a person's step or wake finds it. A newer model or campaign makes a new world; the shelf
+    changes as courses do."""
 
     rules: Rules = Rules()
     model: Scorer | None = None
     campaign: Campaign | None = None
+    shelf: Shelf | None = None
     shadow: bool = False
 
     @property

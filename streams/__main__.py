@@ -54,7 +54,7 @@ def cli() -> None:
 
 @cli.command()
 @common
-@click.option("--agents", help="What this worker does: ingest,users,trainer (all by default).")
+@click.option("--agents", help="What this worker does: ingest,users,courses,trainer (all by default).")
 @click.option("--web-port", help="Port of /metrics, /healthz, /readyz and /users/{id}.")
 @click.option("--mode", help="live, or shadow: decide and record, send nothing.")
 def worker(file: Path | None, **given: Any) -> None:
@@ -303,18 +303,22 @@ def replay(file: Path | None, since: datetime | None, until: datetime | None, as
 )
 @click.option("--dataset", "names", multiple=True, help="Only this one of them; may be given several times.")
 @click.option(
-    "--people", type=click.FloatRange(0, 1, min_open=True), help="Share of each one's people; 1 is everybody."
+    "--people",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Share of each one's people whose churn is asked for; 1 is everybody.",
 )
+@click.option("--only", type=click.Choice(["churn", "taste"]), help="Only the churn model, or only recommendations.")
 @click.option("--json", "as_json", is_flag=True, help="One object a line.")
-def evaluate(data: Path | None, names: tuple[str, ...], people: float | None, as_json: bool) -> None:
-    """Measure the churn model on real data, beside recency, logistic regression and weekly gradient boosting.
+def evaluate(data: Path | None, names: tuple[str, ...], people: float | None, only: str | None, as_json: bool) -> None:
+    """Measure churn model and recommendations on real data, beside what they have to beat.
 
-    Without --data, on the sample of real history that the package carries. Every score is made before its label is
-    known, and learned from after that.
+    The churn model stands beside recency, logistic regression and weekly gradient boosting; without --data, on the
+    sample of real history that the package carries. Recommendations stand beside popularity, a window cosine and an
+    embedding. Every score and list is made before what came is known, and learned from after that.
     """
     from streams.evaluation.command import run
 
-    run(data, names, people, as_json)
+    run(data, names, people, as_json, only)
 
 
 @cli.command()

@@ -13,20 +13,25 @@ from typing import Any, cast
 
 import aiokafka
 from faust.tables.manager import TableManager
+from msgspec.structs import replace
 
 from streams import shadows, topics
 from streams.broadcast import Broadcast
 from streams.clock import Ticker
+from streams.courses import Courses
 from streams.delivery.sender import Sender
 from streams.engine.app import App, BeforeCommit, new_app
 from streams.engine.producer import Producer
-from streams.engine.table import WriteBehindTable, changelog
+from streams.engine.table import Keeper, WriteBehindTable, changelog
 from streams.envelope import Envelope
 from streams.garbage import search_seldom
 from streams.ingest import Ingest
 from streams.inputs import mapping
+from streams.library import Library
+from streams.listing import Listing
 from streams.metrics import GaugeName, Metrics
 from streams.operation.lag import watch_lag
+from streams.ranking import Ranking
 from streams.security import client
 from streams.settings import Settings
 from streams.snapshots import Newest
@@ -53,8 +58,11 @@ class Worker:
         self._tasks: list[asyncio.Task[None]] = []
         self._ticker = Ticker(settings.stall)
         self._newest = Newest(settings, self.metrics, self._ticker)
-        self._broadcast = Broadcast(settings, self._newest.topics, self._heard)
-        self._trainers: list[Trainer] = []
+        self._library = Library(settings, self.metrics) if self._recommends else None
+        if self._library is not None:
+            self._newest.world = replace(self._newest.world, shelf=self._library.shelf)
+        self._broadcast = Broadcast(settings, self._topics(), self._heard)
+        self._learners: dict[str, Trainer | Ranking] = {}
         self._partitions = partitions[name(settings, topics.EVENTS)]
         self._inputs = {
             aiokafka.TopicPartition(topic, number)
@@ -63,8 +71,9 @@ class Worker:
         }
         self.app: App | None = None
         self.users: Users | None = None
+        self.courses: Courses | None = None
         self.ingest: Ingest | None = None
-        if {"users", "trainer"} & set(settings.agents):
+        if {"users", "courses", "trainer"} & set(settings.agents):
             self.app = self._faust()
         self.metrics.watch(self._gauges)
 
@@ -90,6 +99,8 @@ class Worker:
     async def _start(self) -> None:
         self._spawn(self._broadcast.run())
         await self._broadcast.caught_up.wait()
+        if self._library is not None:
+            await self._library.load()
         if "ingest" in self.settings.agents:
             self._spawn(self._ingest())
         if self.app is not None:
@@ -107,8 +118,9 @@ class Worker:
             for stop in stopped:
                 if stop.exception() is not None:
                     self._fail(stop.exception())
-        if self.users is not None:
-            self.users.close()
+        for owner in (self.users, self.courses):
+            if owner is not None:
+                owner.close()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something for as long as the worker runs; its failure ends the worker."""
@@ -131,6 +143,14 @@ class Worker:
         sender = cast(Producer, app.producer).sender
         self._fail(sender.failure or app.refused or app.crash_reason or RuntimeError("Faust crashed"))
 
+    @property
+    def _recommends(self) -> bool:
+        return self.settings.recommend and "users" in self.settings.agents
+
+    def _topics(self) -> list[str]:
+        """Return the topics that are read whole."""
+        return sorted({*self._newest.topics, *(self._library.topics if self._library is not None else ())})
+
     # -- what runs inside Faust
 
     def _faust(self) -> App:
@@ -138,52 +158,82 @@ class Worker:
         flushes = []
         if "users" in settings.agents:
             self.users = Users(app, settings, self.metrics, lambda: self._newest.world, self._partitions)
-            table = WriteBehindTable(
-                app,
-                name="people",
-                key_type=bytes,
-                value_type=bytes,
-                partitions=self._partitions,
-                changelog_topic=changelog(app, name(settings, topics.PEOPLE), partitions=self._partitions),
-            )
-            table.keeper = self.users
-            app.tables.add(table)
+            self._table(app, "people", topics.PEOPLE, self.users)
             app.deliver(name(settings, topics.EVENTS), "users", self.users.take)
             app.task(self.users.idle)
             app.task(self._tick)
             flushes.append(self.users.flush)
+            if self._library is not None:
+                self.users.listing = self._listing(app, self._library)
+                app.task(self.users.listing.run)
+        if "courses" in settings.agents and settings.recommend:
+            self.courses = Courses(app, settings, self.metrics)
+            self._table(app, "courses", topics.ROWS, self.courses)
+            app.deliver(name(settings, topics.INTERACTIONS), "courses", self.courses.take)
+            flushes.append(self.courses.flush)
         if "trainer" in settings.agents:
-            self._training(app, flushes)
+            self._learning(app, flushes)
         app.sensors.add(BeforeCommit(lambda: [flush() for flush in flushes]))
         return app
 
-    def _training(self, app: App, flushes: list[Any]) -> None:
+    def _table(self, app: App, called: str, topic: str, keeper: Keeper) -> None:
+        """Add a table whose values a keeper holds."""
+        table = WriteBehindTable(
+            app,
+            name=called,
+            key_type=bytes,
+            value_type=bytes,
+            partitions=self._partitions,
+            changelog_topic=changelog(app, name(self.settings, topic), partitions=self._partitions),
+        )
+        table.keeper = keeper
+        app.tables.add(table)
+
+    def _listing(self, app: App, library: Library) -> Listing:
+        def sender() -> Sender:
+            return cast(Producer, app.producer).sender
+
+        return Listing(self.settings, library, lambda: self._newest.world, sender, self.metrics)
+
+    def _learning(self, app: App, flushes: list[Any]) -> None:
+        """Add what learns: of churn, and of lists."""
         if self.settings.challenger:
             shadows.challenger(self.settings.challenger)  # what cannot be one is refused before anything starts
+        self._learner(app, topics.EXAMPLES, "trainer", Trainer, flushes)
+        if self.settings.recommend:
+            self._learner(app, topics.LISTS, "ranking", Ranking, flushes)
 
-        def trainer() -> Trainer:
-            if not self._trainers:
-                self._trainers.append(Trainer(self.settings, cast(Producer, app.producer).sender, self.metrics))
-            return self._trainers[0]
+    def _learner(
+        self, app: App, topic: str, agent: str, kind: type[Trainer] | type[Ranking], flushes: list[Any]
+    ) -> None:
+        """Add one that learns from a topic of one partition, whose owner alone it is."""
+
+        def learner() -> Trainer | Ranking:
+            if agent not in self._learners:
+                self._learners[agent] = kind(self.settings, cast(Producer, app.producer).sender, self.metrics)
+            return self._learners[agent]
 
         async def take(_: int, records: list[Any]) -> bool:
-            await trainer().take(records)
+            await learner().take(records)
             return True
 
         async def given(*_: Any, **__: Any) -> None:
-            mine = name(self.settings, topics.EXAMPLES) in {tp.topic for tp in app.consumer.assignment()}
-            await trainer().own(mine)
+            mine = name(self.settings, topic) in {tp.topic for tp in app.consumer.assignment()}
+            await learner().own(mine)
 
-        app.deliver(name(self.settings, topics.EXAMPLES), "trainer", take)
+        app.deliver(name(self.settings, topic), agent, take)
         app.on_rebalance_complete.connect(given, weak=False)
-        flushes.append(lambda: trainer().flush())
+        flushes.append(lambda: learner().flush())
 
     def _heard(self, record: Any) -> None:
         """Take a record of a compacted topic."""
-        self._newest.heard(record)
+        if record.topic in self._newest.topics:
+            self._newest.heard(record)
+        if self._library is not None and record.topic in self._library.topics:
+            self._library.heard(record)
         if record.topic == name(self.settings, topics.SNAPSHOTS):
-            for trainer in self._trainers:
-                trainer.heard(record)
+            for learner in self._learners.values():
+                learner.heard(record)
 
     async def _tick(self) -> None:
         assert self.users is not None and self.app is not None

@@ -12,19 +12,26 @@ from models.errors import BadEvent
 from models.outputs import (
     Alert,
     CouponTrigger,
+    CourseAudience,
     Decision,
     Example,
     Forgotten,
     OfferOutcome,
     Output,
     Profile,
+    Recommendations,
     Undelivered,
 )
+from models.recommend.audience import Offered
+from models.recommend.examples import ListExample
+from models.taste import Interaction
 from streams import topics
 from streams.topics import partition_of
 
 _encoder = msgspec.json.Encoder()
+_lists = msgspec.msgpack.Decoder(ListExample)
 _example = msgspec.json.Decoder(Example)
+_heard: msgspec.json.Decoder[Interaction | Offered] = msgspec.json.Decoder(Interaction | Offered)
 
 
 class Record(Protocol):
@@ -89,7 +96,7 @@ def read(value: bytes | None, log_time: float, most_bytes: int, skew: float) -> 
 
 def of_person(
     event: ev.AnyEvent, key: bytes | None, partition: int, partitions: int, known: Container[bytes] = ()
-) -> ev.Event | ev.Tick:
+) -> ev.Event | ev.Tick | ev.Announced:
     """Check that a record of `events` stands where its person's records stand.
 
     Args:
@@ -102,7 +109,7 @@ def of_person(
     Raises:
         BadEvent: it is about a course, or its key or partition is not the person's.
     """
-    if isinstance(event, ev.Tick):
+    if isinstance(event, ev.LOG_KINDS):
         return event
     if isinstance(event, ev.CourseEvent):
         raise BadEvent("not_a_person", "type", "catalogue events come in through an input topic")
@@ -147,8 +154,17 @@ def address(output: Output) -> tuple[str, bytes]:
         return topics.ALERTS, output.user_id.encode()
     if isinstance(output, CouponTrigger):
         return topics.TRIGGERS, output.user_id.encode()
-    if isinstance(output, Profile | Forgotten):
+    if isinstance(output, Profile):
         return topics.PROFILES, output.user_id.encode()
+    if isinstance(output, Recommendations):
+        return topics.RECOMMENDATIONS, output.user_id.encode()
+    if isinstance(output, CourseAudience):
+        return topics.AUDIENCES, output.course_id.encode()
+    if isinstance(output, Interaction | Offered):
+        return topics.INTERACTIONS, output.course.encode()
+    if isinstance(output, Forgotten):
+        topic = topics.PROFILES if output.of == "profile" else topics.RECOMMENDATIONS
+        return topic, output.user_id.encode()
     if isinstance(output, Example):
         return topics.EXAMPLES, output.user.encode()
     if isinstance(output, Decision | OfferOutcome | Undelivered):
@@ -168,3 +184,32 @@ def example(value: bytes) -> Example:
         msgspec.ValidationError, msgspec.DecodeError: it is none.
     """
     return _example.decode(value)
+
+
+def heard(value: bytes, key: bytes | None) -> Interaction | Offered:
+    """Read what a course hears: of a person, or of people it was announced to.
+
+    Raises:
+        BadEvent: it is none of these, or stands under another key than its course's.
+    """
+    try:
+        said = _heard.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadEvent("malformed", None, str(error)) from None
+    if key != said.course.encode():
+        raise BadEvent("wrong_key", "course", "the record's key is not the course's id")
+    return said
+
+
+def packed(example: ListExample) -> bytes:
+    """Write a short list that a ranker learns from: MessagePack, since its rows are bytes."""
+    return msgspec.msgpack.encode(example)
+
+
+def unpacked(value: bytes) -> ListExample:
+    """Read a short list.
+
+    Raises:
+        msgspec.ValidationError, msgspec.DecodeError: it is none.
+    """
+    return _lists.decode(value)

@@ -10,7 +10,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from math import nextafter
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
 
@@ -19,7 +19,8 @@ from models import retention
 from models.activity import DAY
 from models.errors import BadEvent
 from models.ledger import pseudonym
-from models.person import next_due
+from models.person import Person, next_due
+from models.recommend.listing import relisted
 from models.retention import Asked, Moved
 from models.risk import Score
 from models.world import World
@@ -74,6 +75,16 @@ class Open(NamedTuple):
     cause: Cause
 
 
+class Noted(Protocol):
+    """Whoever makes recommendations beside the fold, and is told of whom."""
+
+    def used(self, fold: Fold, key: bytes, before: Person, event: ev.Event) -> None:
+        """A person's taste changed with an event."""
+
+    def woken(self, fold: Fold, key: bytes, person: Person) -> None:
+        """A person's due work was done."""
+
+
 class Fold:
     """Applies the log of one partition. Everything it touches belongs to that partition alone."""
 
@@ -88,7 +99,9 @@ class Fold:
         clock: Clock,
         metrics: Metrics,
         world: Callable[[], World],
+        listing: Noted | None = None,
     ) -> None:
+        self.announced: list[ev.Announced] = []
         self.partition = partition
         self.people = people
         self.outbox = outbox
@@ -102,6 +115,7 @@ class Fold:
         self._cemetery = cemetery
         self._metrics = metrics
         self._world = world
+        self._listing = listing
         self._packer = Packer(settings, metrics)
         self._open: dict[bytes, Open] = {}
         self._failures = 0
@@ -155,6 +169,20 @@ class Fold:
                 return True
         return False
 
+    @property
+    def now(self) -> float:
+        """The clock of the partition."""
+        return self.clock.now
+
+    def relist(self, key: bytes) -> bool:
+        """Make a person's list of recommendations anew; return whether it is news, and told."""
+        envelope = self.people.get(key)
+        at = max(self.now, envelope.person.activity.last)  # after a recovery there is no time before the next record
+        person, said = relisted(envelope.person, at, self._world())
+        if person is not envelope.person:
+            self._hold(key, envelope, self._packed(envelope, Moved(person, said)), None)
+        return bool(said)
+
     def flush(self) -> None:
         """Write every person that changed; called before offsets are chosen."""
         for key in sorted(self.people.dirty):  # what is said is said in the same order every time
@@ -178,6 +206,9 @@ class Fold:
         if isinstance(event, ev.Tick):
             self.clock.advance(event.time)
             self._metrics.add("encore_ticks_total")
+            return None
+        if isinstance(event, ev.Announced):
+            self.announced.append(event)
             return None
         return self.accepted(record, event)
 
@@ -212,6 +243,8 @@ class Fold:
         except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the record: it is buried with it
             self._hold(key, envelope, self._failed(key, marked, Cause(record, event.time), error), record)
             return True
+        if self._listing is not None and moved.person.taste is not envelope.person.taste:
+            self._listing.used(self, key, envelope.person, event)
         if isinstance(moved, Asked):
             self._open[key] = Open(envelope, marked, moved, Cause(record, event.time))
         else:
@@ -241,6 +274,8 @@ class Fold:
     def _wake(self, key: bytes, until: float, world: World) -> None:
         """Do a person's due work up to a moment, or to the first score that it asks for."""
         held = envelope = self.people.get(key)
+        if self._listing is not None:
+            self._listing.woken(self, key, held.person)
         while (due := next_due(envelope.person, self._rules)) <= until:
             try:
                 moved = retention.begin_wake(envelope.person, due, world)

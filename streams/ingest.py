@@ -21,7 +21,7 @@ from streams.broadcast import reached
 from streams.clock import NOT_YET, Slice, monotonic, wall
 from streams.codec import Record
 from streams.delivery.deadletters import Cemetery
-from streams.delivery.lanes import Row
+from streams.delivery.lanes import Headers, Row
 from streams.delivery.sender import Sender
 from streams.inputs import mapping
 from streams.inputs.align import Aligner
@@ -196,8 +196,8 @@ class Ingest:
             event = codec.read(value, record.timestamp / 1000.0, settings.most_bytes, settings.skew)
         except BadEvent as bad:
             return bad
-        if isinstance(event, ev.Tick):
-            return BadEvent("unknown_type", "type", "ticks belong to `events` alone")
+        if isinstance(event, ev.LOG_KINDS):
+            return BadEvent("unknown_type", "type", "such records belong to `events` alone")
         return event
 
     def _append(self, going: Sequence[tuple[Place, Found]]) -> None:
@@ -229,9 +229,17 @@ class Ingest:
             headers = codec.origin_header(record.topic, record.partition, record.offset)
             key, value = event.course_id.encode(), self._value(record, event)
             self._sender.put(name(self._settings, topics.CATALOG), key, value, headers=headers)
+            if isinstance(event, ev.CoursePublished) and event.audience:
+                self._announce(event, headers, record.timestamp)
 
     def _value(self, record: Record, event: ev.AnyEvent) -> bytes | None:
         return ev.encode(event) if record.topic in self._mappings else record.value
+
+    def _announce(self, event: ev.CoursePublished, headers: Headers, timestamp: int) -> None:
+        """Have every partition of the log look for an audience among its own people."""
+        value = ev.encode(ev.Announced(time=event.time, course=event))
+        for place in range(self._partitions):
+            self._sender.put(name(self._settings, topics.EVENTS), None, value, place, headers, timestamp)
 
     async def _unread(self, consumer: aiokafka.AIOKafkaConsumer, place: Place) -> bool:
         try:

@@ -26,11 +26,15 @@ CounterName = Literal[
     "encore_undelivered_total",  # outputs not sent because they were old news
     "encore_erasures_total",  # people forgotten
     "encore_learned_total",  # labelled rows learned
+    "encore_lists_learned_total",  # short lists that the ranker has learned from
     "encore_examples_left_out_total",  # labelled rows not learned, by reason: repeat, treated, unreadable, features
     "encore_drift_total",  # times the log-loss of matured scores has changed beyond chance (ADWIN)
     "encore_snapshots_refused_total",  # model snapshots refused, by reason
+    "encore_interactions_total",  # uses of courses that their courses hear of: new to the person, again
+    "encore_courses_heard_total",  # interactions by what became of them: counted, repeat, unreadable
+    "encore_lists_total",  # lists of recommendations made, by what for: told, unchanged, example
     "encore_rebalances_total",  # times partitions were given out anew
-    "encore_failures_total",  # defects, by where: step, wake, challenger
+    "encore_failures_total",  # defects, by where: step, wake, list, challenger
 ]
 GaugeName = Literal[
     "encore_people",  # people by tier ("none" before their first score or after the look-back)
@@ -48,6 +52,11 @@ GaugeName = Literal[
     "encore_model_lift",  # how many times more churn there is in their highest tenth than in all
     "encore_model_labels",  # labelled rows the model in use has learned from
     "encore_model_age_seconds",  # time since the model in use arrived
+    "encore_rows",  # courses whose rows this worker keeps
+    "encore_courses",  # courses that this worker knows of
+    "encore_lists_waiting",  # people whose list is to be made anew
+    "encore_ranker_lists",  # lists that the ranker in use has learned from
+    "encore_ranker_surprise",  # mean of minus log chance of the course taken among 21, newest lists: net, linear
     "encore_recovery_seconds",  # how long the last recovery took
     "encore_recovered_people",  # people it brought back
     "encore_ready",  # 1 when recovered, snapshots read and consuming
@@ -71,6 +80,9 @@ LABELS: dict[str, tuple[str, ...]] = {
     "encore_outcomes_total": ("outcome",),
     "encore_examples_left_out_total": ("reason",),
     "encore_snapshots_refused_total": ("reason",),
+    "encore_interactions_total": ("kind",),
+    "encore_courses_heard_total": ("fate",),
+    "encore_lists_total": ("fate",),
     "encore_failures_total": ("where",),
     "encore_people": ("tier",),
     "encore_clock_seconds": ("partition",),
@@ -79,6 +91,7 @@ LABELS: dict[str, tuple[str, ...]] = {
     "encore_model_log_loss": ("score",),
     "encore_model_calibration_error": ("score",),
     "encore_model_lift": ("score",),
+    "encore_ranker_surprise": ("ranker",),
 }
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 """Seconds: from an unloaded broker's 10 ms up to a minute, where it no longer matters how late."""

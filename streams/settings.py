@@ -25,11 +25,13 @@ Positive = Annotated[float, Meta(gt=0, le=3_650 * DAY, extra={"unit": "duration"
 Share = Annotated[float, Meta(ge=0, le=1)]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Names = tuple[str, ...]
+Agent = Literal["ingest", "users", "courses", "trainer"]
 
 _PREFIX = "ENCORE_"
 OURS = {
-    "campaigns", "coupon-triggers", "course-catalog", "dead-letters", "decisions", "encore-meta", "events", "examples",
-    "model-snapshots", "people-changelog", "retention-alerts", "user-profiles",
+    "campaigns", "coupon-triggers", "course-audiences", "course-catalog", "course-rows", "dead-letters", "decisions",
+    "encore-meta", "events", "examples", "interactions", "list-examples", "model-snapshots", "people-changelog",
+    "recommendations", "retention-alerts", "user-profiles",
 }  # fmt: skip
 """Names that no input may have."""
 _OTHERS = ("ENCORE_SETTINGS", "ENCORE_TEST_")
@@ -53,7 +55,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """topics that ingest reads"""
     mapping: Names = ()
     """mapping files of inputs that hold a platform's own objects: `FILE` for all, or `TOPIC=FILE`, several"""
-    agents: tuple[Literal["ingest", "users", "trainer"], ...] = ("ingest", "users", "trainer")
+    agents: tuple[Agent, ...] = ("ingest", "users", "courses", "trainer")
     """what this worker does"""
     mode: Literal["live", "shadow"] = "live"
     """`shadow`: everything is decided and recorded, nothing is sent"""
@@ -105,6 +107,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """silence in a started course that is a stall"""
     alert_lasts: Positive = DAY
     """time until an alert is old news"""
+    recommend: bool = True
+    """whether what people like is kept, and courses are recommended to them"""
+    repeats: Literal["none", "unfinished", "all"] = "none"
+    """what is recommended again of that which a person used: `none`, what is `unfinished` and not bought, or `all`"""
+    listing_time: Annotated[float, Meta(ge=0, le=0.5)] = 0.1
+    """share of a worker's time in which recommendations are made"""
     pseudonym_key: Annotated[str, Meta(max_length=64)] = ""
     """secret key of the hash that stands for people on topics that cannot forget; never changed afterwards"""
     engine: Literal["fast", "plain"] = "fast"
@@ -258,7 +266,7 @@ def _at_odds(one: Settings) -> list[tuple[bool, str]]:
     high, low = one.high + one.margin, one.medium - one.margin
     sasl = one.security_protocol.startswith("SASL")
     return [
-        (not one.agents, "agents: none is named; a worker does at least one of ingest, users and trainer"),
+        (not one.agents, "agents: none is named; a worker does at least one of ingest, users, courses and trainer"),
         (not one.inputs and "ingest" in one.agents, "inputs: none is named, and the agent ingest reads nothing else"),
         (one.medium >= one.high, f"medium: {one.medium} is not below high ({one.high})"),
         (high > 1, f"margin: high + margin is {high:g}, and no probability is above 1"),

@@ -19,6 +19,8 @@ from streams.metrics import GaugeName, Metrics
 from streams.settings import Settings
 from streams.topics import name
 
+MODEL = b"churn"
+"""Key of the churn model's snapshot."""
 RELEASE = b"clock-release"
 PROGRESS = b"ingest-progress"
 
@@ -57,7 +59,7 @@ class Newest:
         self._heard_by[record.topic](record.key or b"", record.value)
 
     def _model(self, key: bytes, value: bytes | None) -> None:
-        if value is None:
+        if value is None or key != MODEL:
             return
         try:
             snapshot = churn.opened(value)

@@ -15,9 +15,14 @@ ALERTS = "retention-alerts"
 TRIGGERS = "coupon-triggers"
 DECISIONS = "decisions"
 PROFILES = "user-profiles"
+RECOMMENDATIONS = "recommendations"
+AUDIENCES = "course-audiences"
 DEAD_LETTERS = "dead-letters"
 EXAMPLES = "examples"
 SNAPSHOTS = "model-snapshots"
+INTERACTIONS = "interactions"
+ROWS = "course-rows"
+LISTS = "list-examples"
 CAMPAIGNS = "campaigns"
 CATALOG = "course-catalog"
 META = "encore-meta"
@@ -26,6 +31,7 @@ PEOPLE = "people-changelog"
 KNOWN = 1 << 16
 """Keys whose partition is remembered: finding it takes ten times as long."""
 COMPACTED_LATER = "3600000"
+A_DAY = str(86_400_000)
 A_YEAR = str(365 * 86_400_000)
 
 
@@ -55,6 +61,7 @@ def topics(settings: Settings) -> list[Topic]:
     many = settings.partitions
     deleted = {"cleanup.policy": "delete"}
     kept = {"cleanup.policy": "delete", "retention.ms": A_YEAR}
+    briefly = {"cleanup.policy": "delete", "retention.ms": A_DAY}
     compact = {"cleanup.policy": "compact"}
     words = {**compact, "min.cleanable.dirty.ratio": "0.1", "segment.ms": COMPACTED_LATER}
     state = {
@@ -73,10 +80,15 @@ def topics(settings: Settings) -> list[Topic]:
         (TRIGGERS, "coupons to send", many, deleted, "out"),
         (DECISIONS, "every candidate and what became of it, and what became of every offer", many, kept, "out"),
         (PROFILES, "people as they stand, by person", many, compact, "out"),
+        (RECOMMENDATIONS, "what people would like next, by person", many, compact, "out"),
+        (AUDIENCES, "whom a course that was announced would please", many, kept, "out"),
         (DEAD_LETTERS, "records that could not be applied, with their bytes and the reason", many, compact, "out"),
         (CATALOG, "courses as they were announced", many, kept, "own"),
         (EXAMPLES, "labelled rows the model learns from", 1, kept, "own"),
-        (SNAPSHOTS, "the newest model", 1, state, "own"),
+        (INTERACTIONS, "what courses hear of people: what else they used", many, deleted, "own"),
+        (ROWS, "which courses go together: the state of courses, read by every worker", many, state, "own"),
+        (LISTS, "short lists that the ranker learns from", 1, briefly, "own"),
+        (SNAPSHOTS, "the newest models", 1, state, "own"),
         (CAMPAIGNS, "campaigns as published", 1, compact, "own"),
         (META, "what the state was built on and whose it is, how far ingest is, what operators said", 1, words, "own"),
         (PEOPLE, "the state of people: one record a person and commit", many, state, "own"),

@@ -26,9 +26,9 @@ from streams.delivery.sender import Sender
 from streams.metrics import GaugeName, Metrics
 from streams.security import client
 from streams.settings import Settings
+from streams.snapshots import MODEL
 from streams.topics import name
 
-MODEL = b"churn"
 WINDOW = 50_000
 """Repeats come from a crash or a rebalance, so an id comes back within the rows of some seconds. After a restart the
 shadows learn again from as many rows."""

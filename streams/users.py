@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from models import events as ev
 from models.outputs import TIERS
 from models.world import World
-from streams import topics
+from streams import codec, topics
+from streams.announcing import offered
 from streams.clock import Clock, Slice
 from streams.delivery.deadletters import Cemetery
 from streams.delivery.outbox import Outbox
@@ -22,9 +24,10 @@ from streams.delivery.values import Write
 from streams.engine.app import App
 from streams.envelope import Envelope
 from streams.fold import Fold
+from streams.listing import Listing
 from streams.metrics import GaugeName, Metrics
 from streams.settings import Settings
-from streams.topics import name
+from streams.topics import name, partition_of
 
 SLICE = 0.01
 """Seconds of due work, or of writing ahead, after which others have their turn."""
@@ -41,6 +44,7 @@ class Users(Owner[People]):
     ) -> None:
         super().__init__(app, settings, name(settings, topics.PEOPLE))
         self.folds: dict[int, Fold] = {}
+        self.listing: Listing | None = None
         self._metrics = metrics
         self._world = world
         self._partitions = partitions
@@ -68,12 +72,14 @@ class Users(Owner[People]):
             fold.drain(Slice(SLICE))
             if len(fold.people.dirty) >= self._most_dirty:
                 fold.flush()
+            while fold.announced:
+                await self._offer(fold, fold.announced.pop(0))
         except Exception as error:  # noqa: BLE001 - Faust would acknowledge the chunk and go on
             await self._stop(error)
         await asyncio.sleep(0)
         while self._sender.backlog > MOST_UNACKNOWLEDGED:
             await asyncio.sleep(0.01)
-        return True
+        return self.folds.get(partition) is fold
 
     def look_up(self, partition: int, key: bytes) -> Envelope | None:
         """Return a person held here."""
@@ -108,6 +114,14 @@ class Users(Owner[People]):
                 fold.write(left, Slice(SLICE))
                 await asyncio.sleep(0)
 
+    async def _offer(self, fold: Fold, announced: ev.Announced) -> None:
+        """Offer an announced course the people of a partition whom it would please most."""
+        limit, shelf = self._settings.most_bytes, self._world().shelf
+        said = await offered(fold.people, announced, fold.partition, self._partitions, shelf, limit)
+        topic, key = codec.address(said)
+        place = partition_of(key, self._partitions)
+        self._sender.put(self._settings.prefix + topic, key, codec.written(said), place)
+
     # -- one partition
 
     def _made(self, partition: int, write: Write) -> People:
@@ -131,11 +145,15 @@ class Users(Owner[People]):
             clock,
             self._metrics,
             self._world,
+            self.listing,
         )
         fold.recovered()
 
     def _end(self, partition: int) -> None:
-        self.folds.pop(partition).outbox.close()
+        fold = self.folds.pop(partition)
+        fold.outbox.close()
+        if self.listing is not None:
+            self.listing.forget(fold)
 
     def _flush(self, partition: int) -> None:
         self.folds[partition].flush()

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import aiohttp
+import msgspec
 import orjson
 from aiohttp import web
+from msgspec import Meta
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
 from models.lifecycle import stage
 from models.person import next_due
+from models.recommend.candidates import Repeats
+from models.recommend.listing import key_for
+from models.recommend.path import next_on_path
 from models.world import World
 from streams.envelope import Envelope
 from streams.errors import OperatorError
 from streams.metrics import Metrics
 from streams.settings import Settings
 
+MOST = 100
+"""Recommendations that may be asked for at once."""
 ASKED = "X-Encore-Asked-By"
 """Set on a question that was passed on, so that it is passed on once only."""
 
@@ -59,6 +66,9 @@ async def serve(settings: Settings, metrics: Metrics, answers: Answers) -> web.A
     async def user(request: web.Request) -> web.Response:
         return await _user(request, answers)
 
+    async def recommendations(request: web.Request) -> web.Response:
+        return await _recommendations(request, answers)
+
     app = web.Application()
     app.add_routes(
         [
@@ -66,6 +76,7 @@ async def serve(settings: Settings, metrics: Metrics, answers: Answers) -> web.A
             web.get("/healthz", healthz),
             web.get("/readyz", readyz),
             web.get("/users/{id}", user),
+            web.get("/users/{id}/recommendations", recommendations),
         ]
     )
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
@@ -83,9 +94,50 @@ async def serve(settings: Settings, metrics: Metrics, answers: Answers) -> web.A
 async def _user(request: web.Request, answers: Answers) -> web.Response:
     key = request.match_info["id"].encode()
     envelope = answers.person(key)
-    if envelope is not None:
-        body = known(envelope, answers.now(key), answers.world())
-        return web.Response(body=orjson.dumps(body, option=orjson.OPT_INDENT_2), content_type="application/json")
+    if envelope is None:
+        return await _elsewhere(request, answers, key)
+    return _shown(known(envelope, answers.now(key), answers.world()))
+
+
+async def _recommendations(request: web.Request, answers: Answers) -> web.Response:
+    key = request.match_info["id"].encode()
+    try:
+        n, repeats = _asked(request)
+    except msgspec.ValidationError as error:
+        return web.json_response({"error": str(error)}, status=400)
+    world = answers.world()
+    envelope = answers.person(key)
+    if envelope is None:
+        return await _elsewhere(request, answers, key)
+    if world.shelf is None:
+        return web.json_response({"error": "this worker recommends nothing: `recommend` is off"}, status=404)
+    person, now = envelope.person, max(answers.now(key), envelope.person.activity.last)
+    found = world.shelf.recommend(person.taste, now, n, key_for(person, world.rules), repeats)
+    following = next_on_path(world.shelf.index, person.taste, n)
+    return _shown(
+        {
+            "user_id": person.id,
+            "recommendations": [
+                {"course_id": one.course, "score": one.score, "reason": one.reason, "because": one.because}
+                for one in found
+            ],
+            "next_on_path": [{"course_id": course, "share": round(share, 4)} for course, share in following],
+        }
+    )
+
+
+def _asked(request: web.Request) -> tuple[int, Repeats | None]:
+    """Read how many are wanted and what may be shown again.
+
+    Raises:
+        msgspec.ValidationError: it is not to be had, and why.
+    """
+    n = msgspec.convert(request.query.get("n", "10"), Annotated[int, Meta(ge=1, le=MOST)], strict=False)
+    return n, msgspec.convert(request.query.get("repeats"), Repeats | None)
+
+
+async def _elsewhere(request: web.Request, answers: Answers, key: bytes) -> web.Response:
+    """Pass a question on to the worker that holds the person, once."""
     holder = None if ASKED in request.headers else answers.holder(key)
     if holder is None:
         return web.json_response({"error": "nothing is known of this person"}, status=404)
@@ -97,6 +149,10 @@ async def _user(request: web.Request, answers: Answers) -> web.Response:
             return web.Response(body=await answer.read(), status=answer.status, content_type="application/json")
     except (aiohttp.ClientError, TimeoutError):
         return web.json_response({"error": f"the worker that holds this person does not answer ({holder})"}, status=502)
+
+
+def _shown(body: dict[str, Any]) -> web.Response:
+    return web.Response(body=orjson.dumps(body, option=orjson.OPT_INDENT_2), content_type="application/json")
 
 
 def known(envelope: Envelope, now: float, world: World) -> dict[str, Any]:
@@ -122,6 +178,7 @@ def known(envelope: Envelope, now: float, world: World) -> dict[str, Any]:
         "purchases": activity.wallet.purchases,
         "spend": activity.wallet.spend - activity.wallet.refunded,
         "consent": {1: True, -1: False}.get(ledger.consent),
+        "recommended": [one.course for one in person.taste.told],
         "open_offers": [
             {"id": offer.id, "campaign": offer.campaign, "arm": offer.arm, "amount": offer.amount, "until": offer.until}
             for offer in ledger.offers

@@ -1,18 +1,20 @@
 """The audience of a new course: the people whose courses it resembles most, within a size.
 
 What the new course resembles is worked out once, as a likeness to each known course; judging a person is then a sum
-over their recent courses. Every worker judges its own people and offers the best; whoever gathers them merges.
+over their recent courses. Every partition of people offers its best; the course gathers the offers of all of them.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
+from typing import ClassVar
 
 import numpy as np
 from msgspec import Struct
 
 from models.content import Content
+from models.outputs import Output
 from models.recommend.index import Index
 from models.taste import Taste
 
@@ -21,7 +23,7 @@ LEAST = 0.05
 LOOKED_AT, RHO, DOUBT = 20, 0.9, 2.0
 
 
-class Member(Struct, frozen=True, order=True):
+class Member(Struct, frozen=True, order=True, array_like=True, gc=False):
     """Somebody in an audience, with their interest in the course between 0 and 1."""
 
     interest: float
@@ -55,6 +57,66 @@ def interest(taste: Taste, likeness: dict[str, float]) -> float:
         whole += weight
         total += weight * likeness.get(recent.course, 0.0)
     return total / (whole + DOUBT)
+
+
+class Offered(Output, frozen=True, kw_only=True, tag_field="type", tag="offered"):
+    """The people of one partition whom an announced course would please most: what the course hears of them.
+
+    `announcement` is the id of the event that announced it, `size` the audience wanted in all, `part` of `parts` the
+    partition.
+    """
+
+    course: str
+    announcement: str
+    time: float
+    size: int
+    part: int
+    parts: int
+    members: tuple[Member, ...]
+    urgent: ClassVar[bool] = False
+
+
+class Gathering(Struct, frozen=True, array_like=True):
+    """The audience of an announcement as far as partitions have offered; replaced, never changed."""
+
+    announcement: str
+    time: float
+    size: int
+    heard: tuple[int, ...] = ()
+    parts: int = 1
+    members: tuple[Member, ...] = ()
+    told: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every partition has offered."""
+        return len(self.heard) >= self.parts
+
+    def done(self) -> Gathering:
+        """Return it without its members, once they are told: it is remembered so that it is told once."""
+        return Gathering(self.announcement, self.time, self.size, self.heard, self.parts, (), told=True)
+
+
+def gathered(before: Gathering | None, offered: Offered) -> Gathering | None:
+    """Take an offer into account; a later announcement takes an earlier one's place, an earlier one says nothing.
+
+    Examples:
+        >>> first = Offered(id="1", course="c", announcement="a", time=5.0, size=1, part=0, parts=2,
+        ...     members=(Member(0.2, "ann"),))
+        >>> second = Offered(id="2", course="c", announcement="a", time=5.0, size=1, part=1, parts=2,
+        ...     members=(Member(0.9, "bob"),))
+        >>> both = gathered(gathered(None, first), second)
+        >>> both.complete, [member.person for member in both.members]
+        (True, ['bob'])
+    """
+    if before is None or before.time < offered.time:
+        before = Gathering(offered.announcement, offered.time, offered.size, parts=offered.parts)
+    if before.announcement != offered.announcement or offered.part in before.heard:
+        return before
+    audience = Audience(before.size)
+    audience.offer((*before.members, *offered.members))
+    heard = (*before.heard, offered.part)
+    return Gathering(before.announcement, before.time, before.size, heard, before.parts, tuple(audience.best()))
 
 
 class Audience:

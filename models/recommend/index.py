@@ -84,12 +84,11 @@ class Index:
         """
         self._move(row.last)
         own = self.number(row.course)
-        names = self._heaviest(row) if changed is None else [name for name in changed if name in row.near]
-        others = np.array([self.number(name) for name in names], np.int64)
+        others, pairs = self._paired(row, changed)
         if changed is None and len(lapsed := self._lapsed(own, others)):
             self._write(own, lapsed, np.zeros((len(lapsed), 3)))
-        if names:
-            self._write(own, others, self._scaled(row, names))
+        if len(others):
+            self._write(own, others, pairs)
         age = row.last - self.landmark
         for kind, (count, life) in enumerate(zip(row.popular, LIVES, strict=True)):
             self.popular[own, kind] = count * 2.0 ** (age / DAY / life)
@@ -123,13 +122,21 @@ class Index:
 
     def scales(self, now: float) -> tuple[float, float]:
         """Return what brings stored weights to a moment: lasting and fading ones."""
+        if self.landmark == -inf:  # nothing is stored yet
+            return 1.0, 1.0
         age = self.landmark - now
         return float(2.0 ** (age / self.window.half_life)), float(2.0 ** (age / self.window.fading))
 
-    def _heaviest(self, row: Row) -> list[str]:
-        if len(row.near) <= self.width:
-            return list(row.near)
-        return sorted(row.near, key=lambda course: row.near[course][0], reverse=True)[: self.width]
+    def _paired(self, row: Row, changed: Iterable[str] | None) -> tuple[Ints, Floats]:
+        """Return the neighbours to write, as many as a line holds, and their pairs as of the landmark, (others, 3)."""
+        names = list(row.near) if changed is None else [name for name in changed if name in row.near]
+        if len(names) > self.width:
+            together = np.array([pair[0] for pair in row.near.values()])
+            names = [names[place] for place in np.argpartition(-together, self.width)[: self.width].tolist()]
+        said = np.array([row.near[name] for name in names]).reshape(-1, 3)
+        age = row.landmark - self.landmark
+        slow, fast = 2.0 ** (age / self.window.half_life), 2.0 ** (age / self.window.fading)
+        return np.array([self.number(name) for name in names], np.int64), said * (slow, slow, fast)
 
     def _lapsed(self, own: int, others: Ints) -> Ints:
         """Return the neighbours of a line that its row once had and has no more."""
@@ -138,17 +145,14 @@ class Index:
         lapsed: Ints = held[~np.isin(held, others)]
         return lapsed
 
-    def _scaled(self, row: Row, names: list[str]) -> Floats:
-        age = row.landmark - self.landmark
-        slow, fast = 2.0 ** (age / self.window.half_life), 2.0 ** (age / self.window.fading)
-        scaled: Floats = np.array([row.near[name] for name in names]) * (slow, slow, fast)
-        return scaled
-
     def _write(self, own: int, others: Ints, pairs: Floats) -> None:
         """Write one row's half of its pairs, (others, 3), into its own line and into those of the others."""
         line = self.near[own]
-        hits = line == others[:, None]
-        slots, missing = hits.argmax(1), ~hits.any(1)
+        filled = np.flatnonzero(line >= 0)
+        self.mark[others] = -1
+        self.mark[line[filled]] = filled
+        slots = self.mark[others]
+        missing = slots < 0
         count = int(missing.sum())
         if count:
             held = self.weight[own, IN] + self.weight[own, OUT]
@@ -158,8 +162,8 @@ class Index:
             line[weakest] = others[missing]
             self.weight[own][:, weakest] = 0.0
         self.weight[own, IN, slots], self.weight[own, IN_ORDER, slots], self.weight[own, IN_FADING, slots] = pairs.T
-        hits = self.near[others] == own
-        slots, missing = hits.argmax(1), ~hits.any(1)
+        slots = (self.near[others] == own).argmax(1)
+        missing = self.near[others, slots] != own
         if missing.any():
             new = others[missing]
             slots[missing] = weakest = (self.weight[new, IN] + self.weight[new, OUT]).argmin(1)

@@ -75,6 +75,13 @@ class NetRanker(base.Estimator):
     def hear(self, rows: Rows) -> None:
         """Learn from a short list, at most 21 rows, of which the first was chosen."""
         self.standard.update(rows)
+        self.recall(rows)
+        self.lists += 1
+        if self._kept % self.BLOCK == 0:
+            self._step()
+
+    def recall(self, rows: Rows) -> None:
+        """Keep a short list for replay that was learned before."""
         place = self._kept % self.ring
         if place >= len(self._held):
             self._grow()
@@ -82,9 +89,6 @@ class NetRanker(base.Estimator):
         self._held[place, len(rows) :] = 0.0
         self._sizes[place] = len(rows)
         self._kept += 1
-        self.lists += 1
-        if self._kept % self.BLOCK == 0:
-            self._step()
 
     def _grow(self) -> None:
         room = min(self.ring, max(64, 2 * len(self._held)))

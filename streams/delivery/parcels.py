@@ -5,6 +5,7 @@ from __future__ import annotations
 from models.ledger import pseudonym
 from models.outputs import Alert, CouponTrigger, Decision, Forgotten, OfferOutcome, Output
 from models.retention import Moved
+from models.taste import Interaction
 from streams import codec
 from streams.envelope import Parcel
 from streams.metrics import Counted, Metrics
@@ -51,7 +52,9 @@ class Packer:
             self._metrics.add("encore_decisions_total", output.candidate, output.reason)
         elif isinstance(output, OfferOutcome):
             self._metrics.add("encore_outcomes_total", output.outcome)
-        elif isinstance(output, Forgotten):
+        elif isinstance(output, Interaction):
+            self._metrics.add("encore_interactions_total", "new" if output.new else "again")
+        elif isinstance(output, Forgotten) and output.of == "profile":
             self._metrics.add("encore_erasures_total")
 
 

@@ -89,6 +89,21 @@ class People(Values[Envelope]):
             self._count(key, value, 1)
             yield key, prefix
 
+    def tastes(self) -> Iterator[env.Glance]:
+        """Yield a glance at everybody who is not forgotten; people may change between.
+
+        Raises:
+            BadEnvelope: a value was written by another version.
+        """
+        known = {key for key, _ in self.cold.items()} | self.dirty
+        for key in sorted(key for key in known if not key.startswith(b"\0")):
+            envelope, value = self.hot.get(key), self.cold.get(key)
+            if envelope is not None:
+                person = envelope.person
+                yield env.Glance(key.decode(), person.taste, person.ledger.consent)
+            elif value is not None:
+                yield env.glance(value)._replace(id=key.decode())
+
     def __len__(self) -> int:
         return self._known
 

@@ -3,6 +3,8 @@
 Every data set is played twice, asking of everybody who was ever active, and only of those active within twice the
 horizon. Rows come and labels mature exactly as they would live, the model learns and scores as it would live, and the
 same rows are scored by recency alone, by a logistic regression, and by gradient boosting fitted anew every week.
+
+Recency orders people by their silence itself; where a probability is wanted, by a logistic curve of it that learns.
 """
 
 from __future__ import annotations
@@ -16,21 +18,24 @@ from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from models import churn, features, quality
 from models import events as ev
-from models import features, quality
 from models.activity import DAY
 from models.churn import Learner
 from models.ledger import share_of
 from models.quality import Figures
 from models.rules import ACTIVE_KINDS
-from streams import codec, shadows, topics
-from streams.evaluation.yardsticks import boosted, weeks_of
+from streams import codec, topics
+from streams.demo import source as demo
+from streams.evaluation.yardsticks import Boosting, online, weeks_of
 from streams.history.replay import Replay
 from streams.settings import Settings
 from streams.sources import Entry, Source, Unusable, open_source
 from streams.sources.order import ordered
+from streams.threads import one_thread
 
 PIECE = 8_192
 """Entries played at a time by each protocol in turn."""
@@ -47,8 +52,8 @@ Bools = NDArray[np.bool_]
 class Task(Struct, frozen=True):
     """A question to a data set: `asked` in words, by a horizon and what counts as being active.
 
-    `people` is the share of them that is played by default, chosen by the hash of their id: enough for the third
-    decimal, few enough for weekly gradient boosting to end within minutes.
+    `people` is the share of them that is played by default, chosen by the hash of their id: few enough for a core to
+    be done within minutes.
     """
 
     dataset: str
@@ -61,12 +66,12 @@ class Task(Struct, frozen=True):
 
 LEARNING = tuple(sorted(ACTIVE_KINDS - {"purchase"}))
 TASKS = (
-    Task("oulad", "oulad:{}/oulad", "no activity in 14 days", 14, LEARNING, 0.06),
+    Task("oulad", "oulad:{}/oulad", "no activity in 14 days", 14, LEARNING, 0.2),
     Task("completejourney", "completejourney:{}/completejourney", "no purchase in 2 weeks", 14, ("purchase",)),
-    Task("cdnow", "cdnow:{}/cdnow", "no purchase in 13 weeks", 91, ("purchase",), 0.3),
+    Task("cdnow", "cdnow:{}/cdnow", "no purchase in 13 weeks", 91, ("purchase",)),
     Task("online_retail", "onlineretail:{}/online_retail", "no purchase in 4 weeks", 28, ("purchase",)),
 )
-SAMPLE = Task("sample", str(Path(__file__).parent / "demo" / "sample.jsonl.gz"), "no activity in 14 days", 14, LEARNING)
+SAMPLE = Task("sample", str(demo.SAMPLE), "no activity in 14 days", 14, LEARNING)
 """What the package carries itself."""
 EVERY = (*TASKS, SAMPLE)
 
@@ -89,7 +94,11 @@ WEEKLY = ("roc_auc", "log_loss")
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """One figure, beside those of the same rows scored otherwise; `gradient_boosting` is fitted anew every week."""
+    """One figure, beside those of the same rows scored otherwise; `gradient_boosting` is fitted anew every week.
+
+    `rows` are those measured; `weeks`, those with figures of their own; `people`, the share of them that was played;
+    `fits` and `largest_fit`, how often boosting was fitted and the most rows that it was given.
+    """
 
     dataset: str
     task: str
@@ -103,6 +112,8 @@ class Result(Struct, frozen=True, kw_only=True):
     weeks: int
     people: float
     churned: float
+    fits: int
+    largest_fit: int
 
 
 class Sampled:
@@ -131,15 +142,21 @@ class Sampled:
         return self._chosen[user]
 
 
+class Compared(NamedTuple):
+    """Rows that all have scored: (n,) scores by whom, labels and weeks; and what boosting was given."""
+
+    scores: dict[str, Floats]
+    churned: Bools
+    weeks: NDArray[np.int64]
+    boosting: Boosting
+
+
 class Scored:
-    """The labelled rows of one protocol, with every score that was made at their time."""
+    """The labelled rows of one protocol, as they come and as they were scored: some 100 bytes each."""
 
     def __init__(self) -> None:
-        most = 10**9  # rows wait as long as they have to: the comparison leaves none out
-        self._shadows = {"recency": shadows.recency(most), "reference": shadows.reference(most)}
-        self._scores = {name: array("d") for name in ("value", *self._shadows)}
         self._x, self._churned, self._ready = bytearray(), array("B"), array("B")
-        self._times, self._until = array("d"), array("d")
+        self._times, self._until, self._said = array("d"), array("d"), array("d")
 
     def heard(self, topic: str, key: bytes | None, value: bytes | None, headers: Mapping[str, bytes]) -> None:
         """Take what goes to a topic."""
@@ -151,24 +168,28 @@ class Scored:
         self._ready.append(example.model != "prior" and example.probability != PRIOR)
         self._times.append(example.time)
         self._until.append(example.until)
-        self._scores["value"].append(example.probability)
-        for name, shadow in self._shadows.items():
-            score = shadow.take(example, 0.0)
-            self._scores[name].append(np.nan if score is None else score)
+        self._said.append(example.probability)
 
-    def compared(self, least: int) -> tuple[dict[str, Floats], Bools, NDArray[np.int64]]:
-        """Return the scores of the rows that all can score, by whom; their labels, and their weeks.
+    def compared(self, least: int) -> Compared:
+        """Have the others score the same rows.
 
         Args:
             least: labels without which gradient boosting is not fitted.
         """
+        boosting = Boosting(least)
         rows = features.unpack(bytes(self._x)).reshape(-1, len(features.NAMES))
-        churned, ready = np.array(self._churned, bool), np.array(self._ready, bool)
-        times, until = np.array(self._times), np.array(self._until)
-        scores = {name: np.array(score) for name, score in self._scores.items()}
-        scores["gradient_boosting"] = boosted(rows, churned, times, until, least)
-        among = ready & ~np.isnan(scores["gradient_boosting"])
-        return {name: score[among] for name, score in scores.items()}, churned[among], weeks_of(times[among])
+        churned, times, until = np.array(self._churned, bool), np.array(self._times), np.array(self._until)
+        columns = rows, churned, times, until
+        scores = {
+            "value": np.array(self._said),
+            "silence": rows[:, features.SILENCE].astype(np.float64),
+            "recency": online(churn.pipeline(), *columns, only=("log_silence",)),
+            "reference": online(churn.pipeline(), *columns),
+            "gradient_boosting": boosting(*columns),
+        }
+        among = np.array(self._ready, bool) & ~np.isnan(scores["gradient_boosting"])
+        of_all = {name: score[among] for name, score in scores.items()}
+        return Compared(of_all, churned[among], weeks_of(times[among]), boosting)
 
 
 def evaluate(
@@ -187,9 +208,10 @@ def evaluate(
     """
     share = task.people if people is None else people
     results = []
-    for protocol, scored in asyncio.run(_played(task, folder, share, told)):
-        told(f"{task.dataset}, {protocol.name}: gradient boosting, week by week")
-        results += _results(task, protocol, share, scored)
+    with one_thread():
+        for protocol, scored in asyncio.run(_played(task, folder, share, told)):
+            told(f"{task.dataset}, {protocol.name}: the others on the same rows, gradient boosting week by week")
+            results += _results(task, protocol, share, scored.compared(Settings().labels_needed))
     return results
 
 
@@ -222,13 +244,12 @@ def _settings(task: Task, protocol: Protocol) -> Settings:
     )
 
 
-def _results(task: Task, protocol: Protocol, people: float, scored: Scored) -> list[Result]:
-    scores, churned, weeks = scored.compared(Settings().labels_needed)
+def _results(task: Task, protocol: Protocol, people: float, compared: Compared) -> list[Result]:
+    scores, churned, weeks, boosting = compared
     if not churned.any() or churned.all():
         return []
-    pooled = {name: quality.figures(score, churned.astype(np.float64)) for name, score in scores.items()}
-    by_week = [_figures(scores, churned, weeks == week) for week in np.unique(weeks)]
-    full = [figures for figures in by_week if figures]
+    pooled = _figures(scores, churned)
+    by_week = [_figures(scores, churned, weeks == week) for week in _full(churned, weeks)]
 
     def result(how: str, metric: str, values: dict[str, float]) -> Result:
         return Result(
@@ -237,9 +258,11 @@ def _results(task: Task, protocol: Protocol, people: float, scored: Scored) -> l
             protocol=f"{protocol.name}, {how}",
             metric=metric,
             rows=len(churned),
-            weeks=len(full),
+            weeks=len(by_week),
             people=people,
             churned=round(float(churned.mean()), 4),
+            fits=boosting.fits,
+            largest_fit=boosting.largest,
             **{name: round(value, 5) for name, value in values.items()},
         )
 
@@ -247,15 +270,28 @@ def _results(task: Task, protocol: Protocol, people: float, scored: Scored) -> l
         result("pooled", metric, {name: measure(figures) for name, figures in pooled.items()})
         for metric, measure in MEASURES.items()
     ]
-    for metric in WEEKLY if full else ():
-        means = {name: float(np.mean([MEASURES[metric](week[name]) for week in full])) for name in scores}
+    for metric in WEEKLY if by_week else ():
+        means = {name: float(np.mean([MEASURES[metric](week[name]) for week in by_week])) for name in pooled}
         found.append(result("mean of weeks", metric, means))
     return found
 
 
-def _figures(scores: dict[str, Floats], churned: Bools, among: Bools) -> dict[str, Figures]:
-    """Return the figures of some rows, or nothing if they are too few."""
+def _full(churned: Bools, weeks: NDArray[np.int64]) -> list[int]:
+    """Return the weeks that have figures of their own."""
+    labels = [(int(week), churned[weeks == week]) for week in np.unique(weeks)]
+    return [
+        week
+        for week, said in labels
+        if len(said) >= LEAST_ROWS and min(said.sum(), len(said) - said.sum()) >= LEAST_EACH
+    ]
+
+
+def _figures(scores: dict[str, Floats], churned: Bools, among: Bools | slice = slice(None)) -> dict[str, Figures]:
+    """Return the figures of some rows by who scored them; recency's order is that of silence itself."""
     outcomes = churned[among].astype(np.float64)
-    if len(outcomes) < LEAST_ROWS or min(outcomes.sum(), len(outcomes) - outcomes.sum()) < LEAST_EACH:
-        return {}
-    return {name: quality.figures(score[among], outcomes) for name, score in scores.items()}
+    said = {name: score[among] for name, score in scores.items()}
+    silence = said.pop("silence")
+    found = {name: quality.figures(score, outcomes) for name, score in said.items()}
+    order = quality.auc(silence, outcomes), quality.lift(silence, outcomes)
+    found["recency"] = replace(found["recency"], auc=order[0], lift=order[1])
+    return found

@@ -8,35 +8,32 @@ the person. HR@20 is the share of uses whose course was listed, MRR@20 the mean 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import click
-import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from models.activity import DAY
 from models.recommend.candidates import allowed
 from models.recommend.embedding import Embedding
 from models.recommend.examples import is_drawn
 from models.recommend.generators import NAMES
-from models.recommend.lists import RARE, Ranked, Surface, shown, turn_of, varied
+from models.recommend.lists import POOL, RARE, Ranked, Surface, shown, turn_of, varied
 from models.recommend.recommender import Question, Recommender
-from streams.evaluation.taste_data import History, Use, histories
+from streams.evaluation.baselines import Popularity, WindowCosine, best
+from streams.evaluation.taste_data import History, Task, Use
 
 PLACES = 20
 WARM = 0.2
 LOOKED_AT = 20
-"""Every so many tests, a list's variety is measured and the embedding model is asked."""
-WEEK = 7 * DAY
+"""Every so many tests, a list's variety is measured, and the embedding model and the varied list are asked for."""
+TOLD_EVERY = 500
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-class Line(Struct, frozen=True):
-    """One figure, as it is printed: `popularity` is the same metric of plain popularity, `rows` the uses tested."""
+class Result(Struct, frozen=True, kw_only=True):
+    """One figure of one method; `popularity` is the same figure of plain popularity, `rows` the uses tested."""
 
     dataset: str
     task: str
@@ -85,173 +82,128 @@ class Tally:
         }
 
 
-class Popularity:
-    """The baseline: uses with a half-life of a week, over the whole catalogue."""
-
-    def __init__(self) -> None:
-        self.counts = np.zeros(1)
-        self.landmark = 0.0
-
-    def use(self, number: int, time: float) -> None:
-        """Count a use."""
-        if number >= len(self.counts):
-            self.counts = np.append(self.counts, np.zeros(number + 1))
-        if not self.landmark or time - self.landmark > 500 * WEEK:
-            self.counts *= 2.0 ** ((self.landmark - time) / WEEK) if self.landmark else 0.0
-            self.landmark = time
-        self.counts[number] += 2.0 ** ((time - self.landmark) / WEEK)
-
-    def list(self, known: set[int]) -> Ints:
-        """Return the 20 most popular courses without the known ones."""
-        counts = self.counts.copy()
-        counts[list(known)] = 0.0
-        best = np.argpartition(-counts, min(PLACES, len(counts) - 1))[:PLACES]
-        best = best[counts[best] > 0]
-        return best[np.argsort(-counts[best], kind="stable")]
-
-
 class Run:
-    """One pass over a history under one protocol."""
+    """One pass over a history under one protocol.
 
-    def __init__(self, history: History, protocol: str, share: float, seed: int) -> None:
-        self.history = history
-        self.protocol = protocol
-        self.surface = Surface(repeats="all" if protocol == "R" else "none")
+    Args:
+        history: in order of time.
+        protocol: R or N.
+        share: of the uses, those that the rankers learn from.
+        seed: of all that is random.
+    """
+
+    def __init__(self, history: History, protocol: str, share: float = 1.0, seed: int = 1) -> None:
+        self.repeats = protocol == "R"
+        self.surface = Surface(repeats="all" if self.repeats else "none")
         self.model = Recommender(surface=self.surface, share=share, seed=seed)
+        self.uses = history.uses
+        for course, terms in history.terms.items():
+            self.model.describe(course, terms)
+        courses = len({*history.terms, *(course for _, course, _ in history.uses)})
+        self.popularity, self.cosine = Popularity(courses), WindowCosine(courses)
         self.embedding = Embedding(seed=seed)
-        self.popularity = Popularity()
         self.known: dict[str, set[int]] = {}
         self.tallies: dict[str, Tally] = {}
         self.rows = 0
-        for course, terms in history.terms.items():
-            self.model.describe(course, terms)
 
-    def lines(self, uses: list[Use], progress: Callable[[int], None]) -> list[Line]:
-        """Test and learn use by use; return all figures."""
-        warm = int(WARM * len(uses))
-        for count, use in enumerate(uses):
-            self.one(use, count >= warm, count)
-            progress(count)
-        catalogue = len(self.model.index)
-        base = self.tallies["popularity"].figures(catalogue)
-        name, task = self.history.name, "recommendation"
-        return [
-            Line(name, task, self.protocol, method, metric, round(value, 4), round(base[metric], 4), tally.tests)
-            for method, tally in self.tallies.items()
-            for metric, value in tally.figures(catalogue).items()
-        ]
+    def figures(self, told: Callable[[int], None] = lambda uses: None) -> Iterator[tuple[str, str, float, int]]:
+        """Test and learn use by use; return method, metric, value and tests of all figures."""
+        warm = int(WARM * len(self.uses))
+        for count, use in enumerate(self.uses):
+            self._one(use, count >= warm, count)
+            if count % TOLD_EVERY == 0:
+                told(count)
+        for method, tally in self.tallies.items():
+            for metric, value in tally.figures(len(self.model.index)).items():
+                yield method, metric, value, tally.tests
 
-    def one(self, use: Use, tested: bool, count: int) -> None:
+    def _one(self, use: Use, tested: bool, count: int) -> None:
         """Test, if it is time to, then learn one use."""
         user, item, time = use
         known = self.known.setdefault(user, set())
         number = self.model.index.number(item)
-        if known and (self.protocol == "R" or number not in known):
+        if known and (self.repeats or number not in known):
             question = self.model.ask(user, time)
             if tested:
                 self.rows += 1
-                self._test(question, number, set() if self.protocol == "R" else known, user)
+                self._test(question, number, set() if self.repeats else known, user)
             if is_drawn(str(count), self.model.share):
                 self.model.learn(question, item)
         known.add(number)
         self.popularity.use(number, time)
+        self.cosine.use(user, number)
         self.model.use(user, item, time)
         self.embedding.learn_one(user, item)
 
     def _test(self, question: Question, taken: int, known: set[int], user: str) -> None:
         look = self.rows % LOOKED_AT == 0
-        lists = {"popularity": self.popularity.list(known), **dict(self._lists(question))}
-        if look:
-            lists["embedding"] = self._embedded(user, known)
-        for method, listed in lists.items():
+        for method, listed in (*self._baselines(user, known, look), *self._lists(question, look)):
             tally = self.tallies.setdefault(method, Tally())
             tally.add(listed, taken)
             if look:
                 tally.look(listed, self.model.content.alike(listed), self.model.index.uses)
 
-    def _lists(self, question: Question) -> Iterator[tuple[str, Ints]]:
-        index, content = self.model.index, self.model.content
+    def _baselines(self, user: str, known: set[int], look: bool) -> Iterator[tuple[str, Ints]]:
+        """List by the whole catalogue's scores, without the known courses."""
+        scores = {"popularity": self.popularity.scores(), "window cosine": self.cosine.scores(user)}
+        if look:
+            embedded = scores["embedding"] = np.zeros(len(self.model.index))
+            embedded[self._embedded] = np.exp(self.embedding.scores(user))
+        for method, of_all in scores.items():
+            of_all[list(known)] = 0.0
+            yield method, best(of_all, PLACES)
+
+    @property
+    def _embedded(self) -> list[int]:
+        return [self.model.index.numbers[course] for course in self.embedding.courses]
+
+    def _lists(self, question: Question, look: bool) -> Iterator[tuple[str, Ints]]:
+        """List by each generator alone, by their sum, and by the rankers."""
         drawn = question.drawn
-        fit = allowed(index, question.taste, drawn.numbers, self.surface.repeats)
+        fit = allowed(self.model.index, question.taste, drawn.numbers, self.surface.repeats)
         for name, scores in zip(NAMES, np.where(fit, drawn.scores, 0.0), strict=True):
-            if name != "own" or self.protocol == "R":
-                yield name, drawn.numbers[_best(scores)]
+            if name != "own" or self.repeats:
+                yield name, drawn.numbers[best(scores, PLACES)]
         numbers = question.candidates.drawn.numbers
         yield "hybrid", numbers[:PLACES]
         linear = self.model.linear.scores(question.rows)
-        yield "ranker linear", numbers[np.argsort(-linear, kind="stable")[:PLACES]]
+        yield "linear ranker", numbers[np.argsort(-linear, kind="stable")[:PLACES]]
         scores = self.model.net.scores(question.rows)
         order = np.argsort(-scores, kind="stable")
+        yield "ranker", numbers[order[:PLACES]]
         ranked = Ranked(numbers[order], scores[order], question.candidates)
-        yield "ranker", ranked.numbers[:PLACES]
-        yield "ranker, rare place", shown(index, content, ranked, PLACES, self.surface, turn_of(question.asked))
-        if self.rows % LOOKED_AT == 0:
-            yield "ranker, varied .8", varied(content, ranked.numbers[:100], ranked.scores[:100], PLACES, 0.8)
-
-    def _embedded(self, user: str, known: set[int]) -> Ints:
-        scores = self.embedding.scores(user)
-        names = np.array([self.model.index.numbers[course] for course in self.embedding.courses], np.int64)
-        if known:
-            scores = np.where(np.isin(names, list(known)), -np.inf, scores)
-        return names[np.argsort(-scores, kind="stable")[:PLACES]]
+        index, content, turn = self.model.index, self.model.content, turn_of(question.asked)
+        yield "ranker, rare place", shown(index, content, ranked, PLACES, self.surface, turn)
+        if look:
+            yield "ranker, varied .8", varied(content, ranked.numbers[:POOL], ranked.scores[:POOL], PLACES, 0.8)
 
 
-def _best(scores: Floats) -> Ints:
-    spoken = np.flatnonzero(scores > 0)
-    if len(spoken) > PLACES:
-        spoken = spoken[np.argpartition(-scores[spoken], PLACES)[:PLACES]]
-    best: Ints = spoken[np.argsort(-scores[spoken], kind="stable")]
-    return best
+def measured(
+    task: Task, history: History, protocol: str, told: Callable[[str], None] = lambda words: None, seed: int = 1
+) -> Iterator[Result]:
+    """Measure every method on a history under a protocol.
 
+    Args:
+        task: that the history answers.
+        history: the whole of it.
+        protocol: R or N.
+        told: is told in words how far it is.
+        seed: of all that is random.
+    """
 
-def table(lines: list[Line]) -> str:
-    """Return the figures as a table: a line a method, a column a metric."""
-    text = []
-    for dataset, protocol in dict.fromkeys((line.dataset, line.protocol) for line in lines):
-        part = [line for line in lines if (line.dataset, line.protocol) == (dataset, protocol)]
-        metrics = list(dict.fromkeys(line.metric for line in part))
-        text.append(
-            f"\n{dataset} {protocol}".ljust(31) + "".join(metric.rjust(11) for metric in metrics) + "     tests"
+    def said(uses: int) -> None:
+        told(f"{task.dataset} {protocol}: {uses:,} of {len(history.uses):,} uses")
+
+    figures = list(Run(history, protocol, seed=seed).figures(said))
+    base = {metric: value for method, metric, value, _ in figures if method == "popularity"}
+    for method, metric, value, rows in figures:
+        yield Result(
+            dataset=task.dataset,
+            task=task.asked,
+            protocol=protocol,
+            method=method,
+            metric=metric,
+            value=round(value, 4),
+            popularity=round(base[metric], 4),
+            rows=rows,
         )
-        for method in dict.fromkeys(line.method for line in part):
-            said = {line.metric: line for line in part if line.method == method}
-            figures = "".join(f"{said[metric].value:11.4f}" for metric in metrics)
-            text.append(f"  {method:28}{figures}{said[metrics[0]].rows:10}")
-    return "\n".join(text)
-
-
-@click.command()
-@click.argument("names", nargs=-1)
-@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of the data sets.")
-@click.option("--wheel", type=click.Path(path_type=Path, exists=True), help="RecBole's wheel, for MovieLens.")
-@click.option("--protocol", multiple=True, type=click.Choice(["R", "N"]), help="Only these protocols.")
-@click.option("--uses", type=int, help="Only the first so many uses.")
-@click.option("--share", default=1.0, help="Share of the uses that the rankers learn from.")
-@click.option("--seed", default=1, help="Of all that is random.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a figure.")
-def main(
-    names: tuple[str, ...], data: Path, wheel: Path | None, protocol: tuple[str, ...], uses: int | None, share: float,
-    seed: int, as_json: bool,
-) -> None:  # fmt: skip
-    """Measure recommendations on real histories: all that are there, or those named."""
-    readers = histories(data, wheel)
-    for name in names or readers:
-        if name not in readers:
-            raise click.UsageError(f"{name} is none of {', '.join(readers)}")
-        history = readers[name]()
-        for one in protocol or ("RN" if history.repeats else "N"):
-            lines = Run(history, one, share, seed).lines(history.uses[:uses], _told(f"{name} {one}"))
-            for text in [msgspec.json.encode(line).decode() for line in lines] if as_json else [table(lines)]:
-                click.echo(text)
-
-
-def _told(name: str) -> Callable[[int], None]:
-    def told(count: int) -> None:
-        if count and count % 10_000 == 0:
-            click.echo(f"{name}: {count} uses", err=True)
-
-    return told
-
-
-if __name__ == "__main__":
-    main()

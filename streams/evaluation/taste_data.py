@@ -1,7 +1,10 @@
 """Real histories that recommendations are measured on, as plain uses: who, what, when, and what courses are about.
 
 Of each set a fixed part is taken, so that a measurement takes minutes: households, customers or students drawn once by
-a seed, and the courses that are used most. Uses of one moment stay in the order of their file.
+a seed, and the courses that are used most. Uses of one moment (a basket, a day's pages, ratings of one second) come in
+an order drawn by a seed: files list them by item, and whoever learned that order would look good for nothing.
+
+MovieLens 100K (Harper & Konstan 2015) is read out of the wheel of RecBole that PyPI has, without installing it.
 """
 
 from __future__ import annotations
@@ -16,12 +19,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as papq
 from numpy.typing import NDArray
 
 from models.activity import DAY
 from models.content import words
+from streams.errors import OperatorError
 
 STARTS = {"2013B": datetime(2013, 2, 1), "2013J": datetime(2013, 10, 1),
           "2014B": datetime(2014, 2, 1), "2014J": datetime(2014, 10, 1)}  # fmt: skip
@@ -29,16 +34,45 @@ Use = tuple[str, str, float]
 
 
 class History(NamedTuple):
-    """Uses in order of time, the terms of the courses used, and whether people use a course again."""
+    """Uses in order of time, and the terms of the courses used."""
 
-    name: str
     uses: list[Use]
     terms: dict[str, dict[str, float]]
-    repeats: bool
 
 
-def movielens(wheel: Path, least: float) -> History:
-    """Read MovieLens 100K out of RecBole's wheel; ratings of at least `least` are uses."""
+class Task(NamedTuple):
+    """A question to a data set: what comes next, `asked` in words.
+
+    Attributes:
+        file: what of the data set `read` is given, as a pattern in the folder of all data sets.
+        protocols: N lists and tests what is new to the person, R everything; without repeats, only N says anything.
+    """
+
+    dataset: str
+    asked: str
+    file: str
+    read: Callable[[Path], History]
+    protocols: str = "RN"
+
+    def path(self, folder: Path) -> Path | None:
+        """Return where the data set is; nothing if it is not there."""
+        return max(folder.glob(self.file), default=None)
+
+
+def opened(task: Task, path: Path) -> History:
+    """Read a history.
+
+    Raises:
+        OperatorError: it cannot be read.
+    """
+    try:
+        return task.read(path)
+    except (OSError, EOFError, LookupError, ValueError, zipfile.BadZipFile, pa.ArrowException) as error:
+        raise OperatorError(f"{path}: {task.dataset} cannot be read: {error}") from None
+
+
+def movielens(wheel: Path, least: float = 0.0) -> History:
+    """Read the ratings of at least so many stars; each is a use."""
     folder = "recbole/dataset_example/ml-100k/ml-100k"
     with zipfile.ZipFile(wheel) as archive:
         ratings = archive.read(f"{folder}.inter").decode().splitlines()[1:]
@@ -49,8 +83,7 @@ def movielens(wheel: Path, least: float) -> History:
     for line in films:
         item, title, year, genres = line.split("\t")
         terms[item] = _terms(title, [*genres.split(), f"{year[:3]}0s"])
-    name = "movielens" if not least else f"movielens-{least:g}"
-    return History(name, sorted(uses, key=lambda use: use[2]), terms, repeats=False)
+    return History([uses[place] for place in _in_time(np.array([time for _, _, time in uses]))], terms)
 
 
 def completejourney(folder: Path, households: int = 200, products: int = 2_500) -> History:
@@ -66,7 +99,7 @@ def completejourney(folder: Path, households: int = 200, products: int = 2_500) 
         if str(product["product_id"]) in wanted:
             kinds = [product["product_category"], product["product_type"], f"by {product['manufacturer_id']}"]
             terms[str(product["product_id"])] = _terms(product["department"] or "", [kind for kind in kinds if kind])
-    return History("completejourney", uses, terms, repeats=True)
+    return History(uses, terms)
 
 
 def online_retail(file: Path, share: int = 5, products: int = 2_500) -> History:
@@ -84,7 +117,7 @@ def online_retail(file: Path, share: int = 5, products: int = 2_500) -> History:
     part = np.isin(who, np.random.default_rng(0).choice(customers, len(customers) // share, replace=False))
     uses = _most_used(who[part], what[part], when[part], products)
     wanted = {item for _, item, _ in uses}
-    return History("online_retail", uses, {item: terms[item] for item in wanted}, repeats=True)
+    return History(uses, {item: terms[item] for item in wanted})
 
 
 def oulad(folder: Path, students: int = 275, least: int = 20) -> History:
@@ -103,19 +136,7 @@ def oulad(folder: Path, students: int = 275, least: int = 20) -> History:
         if (item := str(int(page["id_site"]))) in wanted:
             module, presentation = page["code_module"], page["code_presentation"]
             terms[item] = _terms("", [page["activity_type"], module, f"{module} {presentation}"])
-    return History("oulad-pages", uses, terms, repeats=True)
-
-
-def histories(data: Path, wheel: Path | None) -> dict[str, Callable[[], History]]:
-    """Return readers of all histories that are there, by name."""
-    found: dict[str, Callable[[], History]] = {}
-    if wheel is not None:
-        found["movielens-5"] = lambda: movielens(wheel, 5.0)
-        found["movielens"] = lambda: movielens(wheel, 0.0)
-    found["oulad-pages"] = lambda: oulad(data / "oulad")
-    found["completejourney"] = lambda: completejourney(data / "completejourney")
-    found["online_retail"] = lambda: online_retail(data / "online_retail" / "online_retail.csv.gz")
-    return found
+    return History(uses, terms)
 
 
 def _terms(text: str, labels: Iterable[str]) -> dict[str, float]:
@@ -133,6 +154,21 @@ def _most_used(
     order = np.argsort(-counts, kind="stable")[:most]
     kept = items[order[counts[order] >= least]]
     part = np.flatnonzero(np.isin(what, kept))
-    part = part[np.argsort(when[part], kind="stable")]
+    part = part[_in_time(when[part])]
     people, things = who[part].astype(str).tolist(), what[part].astype(str).tolist()
     return list(zip(people, things, when[part].tolist(), strict=True))
+
+
+def _in_time(when: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the places of moments in their order, equal ones shuffled."""
+    order: NDArray[np.int64] = np.lexsort((np.random.default_rng(0).random(len(when)), when))
+    return order
+
+
+TASKS = (
+    Task("movielens", "film rated 5", "movielens/recbole-*.whl", lambda wheel: movielens(wheel, 5.0), "N"),
+    Task("movielens", "film rated", "movielens/recbole-*.whl", movielens, "N"),
+    Task("oulad", "page of a course", "oulad", oulad),
+    Task("completejourney", "product", "completejourney", completejourney),
+    Task("online_retail", "product", "online_retail/online_retail.csv.gz", online_retail),
+)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
@@ -19,7 +18,7 @@ from models.errors import BadEvent
 from streams import topics
 from streams.clock import monotonic
 from streams.errors import OperatorError
-from streams.evaluation.yardsticks import boosted
+from streams.evaluation.yardsticks import Boosting
 from streams.garbage import search_seldom
 from streams.history import modelfile
 from streams.history.account import Account, Files
@@ -124,7 +123,7 @@ async def _replay(settings: Settings, wanted: Wanted, console: Console) -> tuple
     )
     if wanted.out is not None and find_spec("sklearn") is not None:
         console.print("gradient boosting on the same rows, week by week")
-        account.matured.compare(partial(boosted, least=settings.labels_needed))
+        account.matured.compare(Boosting(settings.labels_needed))
     if wanted.out is not None:
         _reported(wanted.out / REPORT, page(summary, account, settings.rules(), ", ".join(wanted.sources)))
     return summary, account

@@ -15,8 +15,8 @@ from streams.errors import OperatorError
 from streams.operation.admin import publish
 from streams.security import client
 from streams.settings import Settings
+from streams.snapshots import MODEL
 from streams.topics import name
-from streams.trainer import MODEL
 
 TRIES = 5
 

@@ -59,7 +59,7 @@ from streams.errors import OperatorError
 from streams.settings import Settings
 from streams.topics import name as full_name
 
-KINDS = {kind: struct for kind, struct in ev.KINDS.items() if struct is not ev.Tick}
+KINDS = {kind: struct for kind, struct in ev.KINDS.items() if struct not in ev.LOG_KINDS}
 """What an object may become; ticks are nobody's to send through a mapping."""
 EPOCHS = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6}
 """Formats of times that are numbers, with their unit in seconds."""

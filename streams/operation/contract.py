@@ -25,20 +25,22 @@ from streams.operation.specimens import Specimen
 from streams.settings import Settings
 from streams.topics import Topic
 
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 """Of the contract: the first number grows when what was valid no longer is, the second when something is added."""
 
-OURS = (topics.SNAPSHOTS, topics.META, topics.PEOPLE)
+OURS = (topics.SNAPSHOTS, topics.META, topics.PEOPLE, topics.INTERACTIONS, topics.ROWS, topics.LISTS)
 """Topics that nobody else is to read or write; they may change from one version to the next."""
 
-TYPES: tuple[type[Any], ...] = (*ev.PERSON_KINDS, *ev.COURSE_KINDS, ev.Tick, *out.OUTPUTS, Campaign)
+TYPES: tuple[type[Any], ...] = (*ev.PERSON_KINDS, *ev.COURSE_KINDS, *ev.LOG_KINDS, *out.OUTPUTS, Campaign)
 
 KEYS = {
-    topics.EVENTS: "`user_id` in UTF-8 (none for a tick); its murmur2, as in Kafka's Java client, names the partition",
+    topics.EVENTS: "`user_id` in UTF-8, none for what is nobody's; its murmur2, as in Kafka's Java client, partitions",
     topics.CATALOG: "`course_id` in UTF-8",
     topics.ALERTS: "`user_id` in UTF-8",
     topics.TRIGGERS: "`user_id` in UTF-8",
     topics.PROFILES: "`user_id` in UTF-8",
+    topics.RECOMMENDATIONS: "`user_id` in UTF-8",
+    topics.AUDIENCES: "`course_id` in UTF-8",
     topics.DECISIONS: "`user` in UTF-8, the keyed hash of the person",
     topics.EXAMPLES: "`user` in UTF-8, the keyed hash of the person",
     topics.CAMPAIGNS: "the campaign's `id` in UTF-8",
@@ -109,7 +111,7 @@ def _shown(settings: Settings) -> Iterator[tuple[str, Topic, list[Specimen]]]:
     person, course = specimens.events(ev.PERSON_KINDS), specimens.events(ev.COURSE_KINDS)
     on = {
         **{topic: [*person, *course] for topic in settings.inputs},
-        topics.EVENTS: [*person, specimens.tick()],
+        topics.EVENTS: [*person, *specimens.nobodys()],
         topics.CATALOG: course,
         topics.CAMPAIGNS: specimens.campaign(),
         topics.DEAD_LETTERS: [specimens.dead_letter()],

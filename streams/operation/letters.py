@@ -64,8 +64,8 @@ def mended(letter: DeadLetter, fields: dict[str, Any], settings: Settings) -> ev
         raise OperatorError(f"{letter.id}: no JSON object, so no field can be set ({error})") from None
     except BadEvent as bad:
         raise OperatorError(f"{letter.id}: still {bad}") from None
-    if isinstance(event, ev.Tick):
-        raise OperatorError(f"{letter.id}: a tick is of its own time and cannot be replayed")
+    if isinstance(event, ev.Tick | ev.Announced):
+        raise OperatorError(f"{letter.id}: a {ev.kind_of(event)} record is Encore's own and cannot be replayed")
     return event
 
 

@@ -66,8 +66,12 @@ FIELDS: dict[str, Any] = {
     "category": "databases",
     "price": 49.0,
     "lessons": 24,
+    "audience": 500,
 }
 """A value for every field that an event may have."""
+
+
+_NEXT = out.Recommended(course_id="sql-windows", score=2.1, reason=f"because you finished {_COURSE}", because=_COURSE)
 
 
 def events(kinds: tuple[type[Struct], ...]) -> list[Specimen]:
@@ -75,10 +79,11 @@ def events(kinds: tuple[type[Struct], ...]) -> list[Specimen]:
     return [_event(kind) for kind in kinds]
 
 
-def tick() -> Specimen:
-    """Return a tick, which has no key: it is nobody's."""
-    passed = ev.Tick(time=_TIME)
-    return Specimen("tick", passed, _about(ev.Tick), None, ev.encode(passed))
+def nobodys() -> list[Specimen]:
+    """Return what stands in the log and has no key: it is nobody's."""
+    course = ev.CoursePublished(id="e-2", course_id=_COURSE, time=_TIME, title="SQL from the beginning", audience=500)
+    records = (ev.Tick(time=_TIME), ev.Announced(time=_TIME, course=course))
+    return [Specimen(ev.kind_of(one), one, _about(type(one)), None, ev.encode(one)) for one in records]
 
 
 def outputs() -> dict[str, list[Specimen]]:
@@ -86,7 +91,8 @@ def outputs() -> dict[str, list[Specimen]]:
     said: dict[str, list[Specimen]] = {}
     for output in (*_urgent(), *_settled()):
         topic, key = codec.address(output)
-        name = str(output.__struct_config__.tag or "profile_forgotten")
+        forgotten = f"{output.of}_forgotten" if isinstance(output, out.Forgotten) else ""
+        name = forgotten or str(output.__struct_config__.tag)
         said.setdefault(topic, []).append(Specimen(name, output, _about(type(output)), key, codec.written(output)))
     return said
 
@@ -151,6 +157,7 @@ def _urgent() -> tuple[out.Output, ...]:
             reasons=(silence,),
             happened="stalled in course sql-basics at 35%",
             course_id=_COURSE,
+            recommendations=(_NEXT,),
             model=_MODEL,
         ),
         out.CouponTrigger(
@@ -165,6 +172,7 @@ def _urgent() -> tuple[out.Output, ...]:
             currency="EUR",
             valid_until=_TIME + 7 * _DAY,
             probability=0.78,
+            recommendations=(_NEXT,),
             model=_MODEL,
         ),
         *_decided(),
@@ -233,6 +241,18 @@ def _settled() -> tuple[out.Output, ...]:
             last_active=_TIME - 9 * _DAY,
         ),
         out.Forgotten(id=name_of(_PERSON, "forgotten", "e-1"), user_id=_PERSON),
+        out.Recommendations(
+            id=name_of(_PERSON, "recommendations", "e-1"), user_id=_PERSON, time=_TIME, courses=(_NEXT,)
+        ),
+        out.Forgotten(id=name_of(_PERSON, "unlisted", "e-1"), user_id=_PERSON, of="recommendations"),
+        out.CourseAudience(
+            id=name_of(_COURSE, "audience", "e-2"),
+            course_id=_COURSE,
+            time=_TIME,
+            announcement="e-2",
+            size=500,
+            people=(out.Reached(user_id=_PERSON, interest=0.62),),
+        ),
     )
 
 

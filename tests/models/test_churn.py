@@ -95,7 +95,7 @@ def test_scorer_and_learner_give_the_same_probability(kind: Kind, count: int) ->
     asked = rows(50, seed=2)
     expected = [probability(learner, row) for row in asked]
     said = probabilities(built.logits(np.array(asked)), built.most)
-    assert said.tolist() == pytest.approx(expected, abs=1e-9)
+    assert said.tolist() == pytest.approx(expected, abs=1e-8)
     assert [built.probability(row) for row in asked] == pytest.approx(expected, abs=5.1e-7)
     assert built.labels == count
 
@@ -186,7 +186,7 @@ def test_a_snapshot_of_another_schema_model_or_other_features_is_refused(kind: K
 @pytest.mark.parametrize(
     ("kind", "column"),
     [("logistic", column) for column in ("mean", "variance", "weights", "gradients")]
-    + [("net", column) for column in ("mean", "squares", "line", "line_slopes")],
+    + [("net", column) for column in ("mean", "squares", "line")],
 )
 @pytest.mark.parametrize("size", [0, SIZE - 1, SIZE + 1])
 def test_a_snapshot_of_another_shape_is_refused(kind: Kind, column: str, size: int) -> None:
@@ -202,6 +202,22 @@ def test_parameters_of_another_number_or_that_are_none_are_refused(part: str, va
     known = getattr(good, part)
     changed = known[4:] + values if values == b"\xff" * 4 else known + values if values else known[4:]
     assert refused(resealed("net", **{part: base64.b64encode(changed).decode()})).startswith("parameters ")
+
+
+LINE = np.eye(SIZE + 1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"losses": [0.0] * 4}]
+    + [
+        {"line_precision": base64.b64encode(precision.tobytes()).decode()}
+        for precision in (LINE[1:], -LINE, LINE * np.nan, np.ones_like(LINE))
+    ],
+)
+def test_a_line_that_is_none_is_refused(changes: dict[str, Any]) -> None:
+    """A precision of another size, of no numbers or of no distribution, and losses of other blends."""
+    assert refused(resealed("net", **changes)).startswith("a line's precision ")
 
 
 @pytest.mark.parametrize("changes", [{"pending": [[0.5] * SIZE]}, {"pending_labels": []}, {"pending": [[0.5]] * 3}])

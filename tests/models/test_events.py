@@ -20,7 +20,8 @@ VALUES = {
     "minutes": st.floats(0, 1_440), "amount": st.floats(0, 1e9),
     "points": st.floats(0, 1e9), "price": st.floats(0, 1e9),
     "currency": st.from_regex("[A-Z]{3}", fullmatch=True), "lessons": st.integers(0, 100_000),
-    "tags": st.lists(WORDS, max_size=5).map(tuple),
+    "tags": st.lists(WORDS, max_size=5).map(tuple), "audience": st.integers(0, ev.MOST_AUDIENCE),
+    "course": st.builds(ev.CoursePublished, id=IDS, course_id=IDS, time=st.floats(0, ev.LAST_TIME), title=WORDS),
 }  # fmt: skip
 LOGIN = {"type": "login", "id": "e1", "user_id": "u1", "time": 5.0}
 
@@ -56,7 +57,7 @@ def test_every_kind_round_trips(kind: str, data: st.DataObject) -> None:
     assert ev.kind_of(event) == orjson.loads(ev.encode(event))["type"] == kind
 
 
-@pytest.mark.parametrize("kind", sorted(ev.KINDS))
+@pytest.mark.parametrize("kind", sorted(set(ev.KINDS) - {"announced"}))
 def test_a_sparse_event_round_trips(kind: str) -> None:
     """Fields left out have their defaults, and defaults are left out."""
     fields = {"id": "e", "user_id": "u", "course_id": "c", "offer_id": "o", "title": "t", "amount": 1.0, "points": 2.0}

@@ -9,10 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.activity import DAY
+from models.content import Content
+from models.recommend.candidates import choose
 from models.recommend.chart import Chart
+from models.recommend.features import rows
+from models.recommend.generators import asked, draw
 from models.recommend.index import EARLY, IN, IN_FADING, IN_ORDER, MONTH, OUT, OUT_FADING, OUT_ORDER, WEEK, Index
 from models.recommend.people import People
 from models.similarity import Row, Window
+from models.taste import Taste, touched
 from tests.models.tastes import taught, visits
 
 WINDOW = Window(half_life=40 * DAY, fading=10 * DAY)
@@ -193,3 +198,15 @@ def test_nobody_is_their_own_neighbour() -> None:
     said = dict(zip(slots.tolist(), likeness.tolist(), strict=True))
     assert said[people.slots[7]] == 0.0
     assert said[people.slots[8]] == pytest.approx(2 / np.sqrt(2 + 5))
+
+
+def test_before_the_first_row_everything_is_a_number() -> None:
+    """A catalogue without uses can be asked, too: what a ranker would learn from is finite."""
+    index, content = Index(), Content()
+    content.put(index.number("a"), {"go": 1.0})
+    taste, _ = touched(Taste(), "e", "a", 1, 5.0, 1.0)
+    question = asked(index, taste, 9.0)
+    candidates = choose(index, content, taste, draw(index, content, question), "all")
+    assert len(candidates.total) == 1
+    assert np.isfinite(candidates.total).all()
+    assert np.isfinite(rows(index, candidates, question, "all")).all()

@@ -13,6 +13,7 @@ from models.ledger import SEEN
 from models.outputs import Alert, Decision, Example, Output, Profile
 from models.person import Person, keeps_row, label_due, next_due, next_wake
 from models.rules import Rules
+from models.taste import Interaction
 from models.world import World
 from tests.models.people import HOUR, NOON, active_times, campaign, histories, live, model, shuffled, world
 
@@ -116,7 +117,7 @@ def test_a_late_event_counts_but_is_not_scored() -> None:
     person, _ = live(Person("u"), [login(0)], world(), NOON + 5 * DAY)
     late = ev.CourseCompleted(id="late", user_id="u", time=NOON + 2 * DAY, course_id="c")
     moved = retention.step(person, late, world())
-    assert (moved.outputs, moved.notes) == ((), ("late",))
+    assert ([type(said) for said in moved.outputs], moved.notes) == ([Interaction], ("late",))
     assert moved.person.activity.events == 2
     assert moved.person.ledger.scored_at == person.ledger.scored_at
     returned = [row.returned for row in moved.person.ledger.rows]
@@ -151,7 +152,7 @@ def test_before_a_model_is_ready_rows_are_kept_but_nothing_is_told(state: World)
     """Examples flow from the first day; tiers, alerts and decisions wait."""
     events: list[ev.Event] = [login(0), ev.CourseCompleted(id="c", user_id="u", time=NOON + DAY, course_id="c")]
     person, said = live(Person("u"), events, state, NOON + 60 * DAY)
-    assert {type(output) for output in said} == {Example}
+    assert {type(output) for output in said} == {Example, Interaction}
     assert {output.probability for output in examples_of(said)} == {RULES.prior_churn}
     assert person.ledger.tier == ""
 

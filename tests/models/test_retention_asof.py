@@ -14,6 +14,7 @@ from models.ledger import NEVER, Ledger, name_of
 from models.outputs import Alert, Forgotten, Output
 from models.person import Person, next_due
 from models.rules import Rules
+from models.taste import Taste
 from tests.models.people import HOUR, NOON, campaign, histories, live, model, world
 
 RULES = Rules()
@@ -140,8 +141,12 @@ def forgotten() -> retention.Moved:
 def test_an_erasure_leaves_nothing_but_its_time(forgotten: retention.Moved) -> None:
     """Neither id nor activity; the profile is taken back; nothing is due."""
     person, outputs, _ = forgotten
-    assert outputs == (Forgotten(id=name_of("u", "forgotten", "e"), user_id="u"),)
-    assert (person.id, person.activity, next_due(person, RULES)) == ("", Activity(), NEVER)
+    assert outputs == (
+        Forgotten(id=name_of("u", "forgotten", "e"), user_id="u"),
+        Forgotten(id=name_of("u", "unlisted", "e"), user_id="u", of="recommendations"),
+    )
+    assert (person.id, person.activity, person.taste) == ("", Activity(), Taste())
+    assert next_due(person, RULES) == NEVER
     assert person.ledger == Ledger(erased_at=NOON + 6 * DAY, done=NOON + 6 * DAY)
 
 

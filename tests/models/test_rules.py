@@ -21,7 +21,9 @@ def test_a_campaign_is_careful_unless_told_otherwise() -> None:
 def test_what_people_do_themselves_is_active_and_what_is_done_to_them_is_not() -> None:
     """All learning, and paying, redeeming or spending; not deliveries, expiries, refunds, consent or profile."""
     passive = {ev.kind_of(event) for event in PASSIVE}
-    assert set(ev.KINDS) - ACTIVE_KINDS == passive | {"course_published", "course_changed", "course_withdrawn", "tick"}
+    assert set(ev.KINDS) - ACTIVE_KINDS == passive | {
+        "course_published", "course_changed", "course_withdrawn", "tick", "announced",
+    }  # fmt: skip
 
 
 WHO = {"id": "e", "user_id": "u", "time": 1.0}

@@ -138,7 +138,7 @@ def filled(kind: type[Output]) -> Output:
     values = {
         field.name: plain.get(field.type, ())
         for field in msgspec.structs.fields(kind)
-        if (field.required and field.type in plain) or field.name == "x"
+        if (field.required and field.type in plain) or field.name in {"x", "courses", "people"}
     }
     chosen = {"about": "risk", "action": "none", "candidate": "coupon", "outcome": "expired"}
     return kind(**values, **{name: text for name, text in chosen.items() if name in kind.__struct_fields__})
@@ -146,9 +146,12 @@ def filled(kind: type[Output]) -> Output:
 
 @pytest.mark.parametrize("kind", [*OUTPUTS, Forgotten])
 def test_every_output_has_its_address(kind: type[Output]) -> None:
-    """A topic of ours, keyed by the person or their pseudonym, so that a person's outputs stay in order."""
+    """A topic of ours, keyed by the person, their pseudonym or the course, so that a person's outputs stay in order."""
     topic, key = codec.address(filled(kind))
-    assert topic in {topics.ALERTS, topics.TRIGGERS, topics.PROFILES, topics.EXAMPLES, topics.DECISIONS}
+    assert topic in {
+        topics.ALERTS, topics.TRIGGERS, topics.PROFILES, topics.EXAMPLES, topics.DECISIONS, topics.RECOMMENDATIONS,
+        topics.AUDIENCES,
+    }  # fmt: skip
     assert key == b"u1"
 
 

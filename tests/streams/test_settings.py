@@ -31,7 +31,7 @@ CHANGED = {
     "active_kinds": ("login", "purchase"), "horizon": 5 * DAY, "lookback": 6 * DAY, "lateness": 60.0,
     "wake_every": 3_600.0, "rescore_after": 7.0, "prior_churn": 0.2, "labels_needed": 9, "alerts_wait": False,
     "high": 0.9, "medium": 0.2, "margin": 0.01, "dwell": 8.0, "stalled_after": 9.0, "alert_lasts": 10.0,
-    "pseudonym_key": "key",
+    "recommend": False, "pseudonym_key": "key",
 }  # fmt: skip
 
 

@@ -20,7 +20,8 @@ from streams.app import Worker
 from streams.embedded import EmbeddedBroker
 from streams.metrics import Metrics
 from streams.settings import Settings, SettingsError
-from streams.trainer import MODEL, Trainer
+from streams.snapshots import MODEL
+from streams.trainer import Trainer
 from tests.streams.doubles import Outlet, Put, Record
 
 DICE = np.random.default_rng(1)

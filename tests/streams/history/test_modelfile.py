@@ -17,8 +17,7 @@ from streams.history import modelfile
 from streams.metrics import Metrics
 from streams.operation import admin
 from streams.settings import Settings
-from streams.snapshots import Newest
-from streams.trainer import MODEL
+from streams.snapshots import MODEL, Newest
 from tests.streams.test_snapshots import snapshot
 
 

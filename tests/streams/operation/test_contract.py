@@ -28,7 +28,7 @@ RENEW = "encore contract --out deploy/asyncapi.yaml"
 
 DOCUMENT = document()
 MESSAGES: dict[str, Any] = DOCUMENT["components"]["messages"]
-EVENTS = [*specimens.events(ev.PERSON_KINDS), *specimens.events(ev.COURSE_KINDS), specimens.tick()]
+EVENTS = [*specimens.events(ev.PERSON_KINDS), *specimens.events(ev.COURSE_KINDS), *specimens.nobodys()]
 OUTPUTS = [one for some in specimens.outputs().values() for one in some]
 
 

@@ -1,0 +1,129 @@
+"""Recommendations beside the fold: lists made anew, and short lists for the ranker, in a fixed share of the time.
+
+A list costs a hundred times what an event costs, and it depends on what all others did as well as on the person's
+log. So it is not part of the fold: the fold only notes whose list is to be made anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from models import events as ev
+from models.person import Person
+from models.recommend.listing import is_lesson, is_old, lesson
+from models.world import World
+from streams import codec, topics
+from streams.clock import Slice, monotonic
+from streams.delivery.sender import Outlet
+from streams.fold import Fold
+from streams.library import Library
+from streams.metrics import GaugeName, Metrics
+from streams.settings import Settings
+from streams.topics import name
+
+IDLE = 0.02
+MOST_SAVED = 0.25
+"""Seconds of unused time that are kept for later."""
+MOST_WAITING = 100_000
+MOST_EXAMPLES = 64
+"""Uses that wait to become short lists; of more, the newest count."""
+ROWS = 0.005
+"""Seconds at most that rows are put on the shelf between two lists."""
+_log = logging.getLogger(__name__)
+
+
+class Use(NamedTuple):
+    """A use of a course that may become a short list: the person as they were before it."""
+
+    person: Person
+    event_id: str
+    course: str
+    time: float
+
+
+class Listing:
+    """Makes lists for the people of all partitions of a worker."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        library: Library,
+        world: Callable[[], World],
+        outlet: Callable[[], Outlet],
+        metrics: Metrics,
+    ) -> None:
+        self._settings = settings
+        self._library = library
+        self._world = world
+        self._outlet = outlet
+        self._metrics = metrics
+        self._topic = name(settings, topics.LISTS)
+        self._waiting: OrderedDict[bytes, Fold] = OrderedDict()
+        self._uses: deque[Use] = deque(maxlen=MOST_EXAMPLES)
+        self._saved = 0.0
+        metrics.watch(self._gauges)
+
+    def used(self, fold: Fold, key: bytes, before: Person, event: ev.Event) -> None:
+        """Note that a person's taste changed with an event."""
+        self._enter(fold, key)
+        course = getattr(event, "course_id", None)
+        if course is not None and is_lesson(before.taste, event.id, course, self._settings.repeats):
+            self._uses.append(Use(before, event.id, course, event.time))
+
+    def woken(self, fold: Fold, key: bytes, person: Person) -> None:
+        """Note that a person's grid time came: a list that is old is made anew."""
+        if is_old(person, fold.now):
+            self._enter(fold, key)
+
+    def forget(self, fold: Fold) -> None:
+        """Forget the people of a fold that goes."""
+        for key in [key for key, other in self._waiting.items() if other is fold]:
+            del self._waiting[key]
+
+    async def run(self) -> None:
+        """Work in the share of the time that is ours, for ever."""
+        last = monotonic()
+        while True:
+            await asyncio.sleep(IDLE)
+            now = monotonic()
+            self._saved = min(MOST_SAVED, self._saved + (now - last) * self._settings.listing_time)
+            last = now
+            while self._saved > 0 and self._one():
+                self._saved -= monotonic() - now
+                await asyncio.sleep(0)
+                now = monotonic()
+
+    def _one(self) -> bool:
+        """Do a little of everything there is to do; return whether there was anything."""
+        busy = self._library.put(Slice(ROWS)) or bool(self._uses) or bool(self._waiting)
+        try:
+            if self._uses:
+                self._teach(self._uses.popleft())
+            if self._waiting:
+                key, fold = self._waiting.popitem(last=False)
+                self._metrics.add("encore_lists_total", "told" if fold.relist(key) else "unchanged")
+        except Exception:  # noqa: BLE001 - a defect of ours costs a list, and nobody's state
+            self._metrics.add("encore_failures_total", "list")
+            _log.exception("a list of recommendations failed")
+        return busy
+
+    def _teach(self, use: Use) -> None:
+        world = self._world()
+        if world.shelf is None:
+            return
+        example = lesson(use.person, use.event_id, use.course, use.time, world)
+        if example is not None:
+            self._metrics.add("encore_lists_total", "example")
+            self._outlet().put(self._topic, None, codec.packed(example), 0)
+
+    def _enter(self, fold: Fold, key: bytes) -> None:
+        self._waiting[key] = fold
+        if len(self._waiting) > MOST_WAITING:
+            self._waiting.popitem(last=False)
+
+    def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
+        return {("encore_lists_waiting", ()): float(len(self._waiting))}

@@ -1,0 +1,179 @@
+"""The taste loop as platforms and operators see it: uses in, rows, lists and audiences out, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections import defaultdict
+from typing import Any
+
+import pytest
+
+from models import events as ev
+from models.activity import DAY
+from models.person import Person
+from models.recommend.listing import key_for
+from models.rules import Rules
+from models.similarity import Row, Window, interacted
+from models.taste import Taste, interactions
+from streams import rows
+from tests.operation.encore import Encore
+from tests.operation.lived import shared
+
+START = 1_750_000_000.0
+FIELDS = ("databases", "painting", "cooking")
+OURS = {"listing_time": 0.5, "agents": "ingest,users,courses,trainer", "lateness": "1m", "skew": "1m"}
+
+
+def catalogue() -> list[ev.CourseEvent]:
+    """Ten courses in each of three fields."""
+    return [
+        ev.CoursePublished(
+            id=f"new {field} {number}",
+            course_id=f"{field}-{number}",
+            time=START - DAY,
+            title=f"{field} number {number}",
+            tags=(field,),
+        )
+        for field in FIELDS
+        for number in range(10)
+    ]
+
+
+def uses(people: int, most: int = 6, first: int = 0, start: float = START) -> list[ev.Event]:
+    """People who each go through some courses of one field, in turn; whoever finishes the first, finishes the next."""
+    told: list[ev.Event] = []
+    for step in range(most):
+        for person in range(first, people):
+            field, course = FIELDS[person % 3], (person // 3 + step) % 10
+            about: dict[str, Any] = {"user_id": f"u{person}", "course_id": f"{field}-{course}"}
+            time = start + step * DAY / 2 + person
+            told.append(ev.CourseView(id=f"view {person} {step}", time=time, **about))
+            if step % 2 == 0:
+                told.append(ev.CourseCompleted(id=f"done {person} {step}", time=time + 600.0, **about))
+    return sorted(told, key=lambda event: event.time)
+
+
+def test_people_are_told_what_they_would_like_next(kafka, prefix):
+    """Lists come on a topic and over the web, each course with its reason; what is withdrawn is gone at once."""
+    encore = Encore.on(kafka, prefix, **OURS)
+    with encore.worker() as worker:
+        worker.ready()
+        encore.send("learning-events", *catalogue(), *uses(60))
+        told = encore.until("recommendations", lambda records: len({record.key for record in records}) == 60)
+        lists = {record.key.decode(): json.loads(record.value) for record in told}
+        assert all(one["reason"] for said in lists.values() for one in said["courses"])
+        worker.until(lambda: _folded(worker) == len(uses(60)) and worker.metric("encore_lists_waiting") == 0)
+        for person in range(60):
+            had = {event.course_id for event in uses(60) if event.user_id == f"u{person}"}
+            courses = {one["course_id"] for one in _asked(worker, f"u{person}")}
+            assert courses
+            assert not had & courses
+        worker.until(lambda: _fields(_asked(worker, "u0")[:3]) == {"databases"})
+        gone = _asked(worker, "u0")[0]["course_id"]
+        encore.send("learning-events", ev.CourseWithdrawn(id="gone", course_id=gone, time=START + 5 * DAY))
+        worker.until(lambda: gone not in [one["course_id"] for one in _asked(worker, "u0")])
+        encore.send("learning-events", *uses(90, first=60, start=START + 6 * DAY))
+        worker.until(lambda: worker.metric("encore_ranker_lists") > 0)
+        assert worker.get("/users/u0/recommendations?n=3000")[0] == 400
+        assert len(_asked(worker, "u0", "?n=2&repeats=all")) == 2
+        assert worker.metric("encore_failures_total") == worker.metric("encore_dead_letters_total") == 0
+
+
+def test_a_course_that_is_announced_gets_the_audience_it_would_please(kafka, prefix):
+    """Those whose courses it resembles, from all partitions, within the size asked for; nobody who wants no news."""
+    encore = Encore.on(kafka, prefix, **OURS)
+    unwilling = ev.ConsentWithdrawn(id="no", user_id="u0", time=START + 4 * DAY)
+    new = ev.CoursePublished(
+        id="new", course_id="query-plans", time=START + 5 * DAY, title="Query plans", tags=("databases",), audience=12
+    )
+    with encore.worker() as one, encore.worker() as other:
+        shared([one, other], 4)
+        encore.send("learning-events", *catalogue(), *uses(60), unwilling)
+        one.until(lambda: _folded(one) + _folded(other) == len(uses(60)) + 1)
+        encore.send("learning-events", new)
+        (record,) = encore.until("course-audiences", bool)
+        audience = json.loads(record.value)
+    assert (audience["course_id"], audience["announcement"], audience["size"]) == ("query-plans", "new", 12)
+    people = [one["user_id"] for one in audience["people"]]
+    assert len(set(people)) == 12
+    assert {int(person[1:]) % 3 for person in people} == {0}
+    assert "u0" not in people
+    interests = [one["interest"] for one in audience["people"]]
+    assert interests == sorted(interests, reverse=True)
+
+
+@pytest.mark.parametrize("engine", ["fast", "plain"])
+def test_rows_are_those_of_one_worker_whoever_dies(kafka, prefix, engine):
+    """Two workers, one of them killed in the middle and another one come: every interaction counts once."""
+    encore = Encore.on(kafka, prefix, **{**OURS, "agents": "users,courses", "engine": engine, "commit_every": "0.5s"})
+    told = uses(90, 8)
+    with encore.worker() as stays, encore.worker() as dies:
+        shared([stays, dies], 4)
+        encore.send("events", *told[: len(told) // 2])
+        encore.until("course-rows", lambda records: len(records) > 20)
+        encore.send("events", *told[len(told) // 2 :])
+        dies.stop(signal.SIGKILL)
+        with encore.worker() as comes:
+            shared([stays, comes], 4)
+            found: dict[str, Row] = {}
+            expected = reference(told)
+
+            def there() -> bool:
+                found.clear()
+                found.update(standing(encore))
+                return {name: row.uses for name, row in found.items()} == {n: row.uses for n, row in expected.items()}
+
+            stays.until(there)
+            assert stays.metric("encore_dead_letters_total") + comes.metric("encore_dead_letters_total") == 0
+    now = told[-1].time
+    for name, row in expected.items():
+        assert true_values(found[name], now) == pytest.approx(true_values(row, now), rel=1e-9, abs=1e-9), name
+        assert set(found[name].people) == set(row.people)
+
+
+def reference(told: list[ev.Event]) -> dict[str, Row]:
+    """The rows by the pure functions alone."""
+    tastes: dict[str, Taste] = defaultdict(Taste)
+    found: dict[str, Row] = {}
+    rules = Rules(pseudonym_key=b"k")
+    for event in told:
+        key = key_for(Person(event.user_id), rules)
+        tastes[event.user_id], heard = interactions(tastes[event.user_id], event, key)
+        if heard is not None:
+            found[heard.course] = interacted(found.get(heard.course, Row(heard.course)), heard, Window())
+    return found
+
+
+def standing(encore: Encore) -> dict[str, Row]:
+    """The rows as the compacted topic has them."""
+    newest = {record.key: record.value for record in encore.read("course-rows") if not record.key.startswith(b"\0")}
+    return {key.decode(): rows.unseal(value).row for key, value in newest.items()}
+
+
+def true_values(row: Row, now: float) -> dict[str, float]:
+    """What a row says, as of a moment, whatever its landmark is."""
+    fading = 2.0 ** ((row.landmark - now) / Window().fading)
+    values = {"mass": row.mass, "uses": row.uses, "audience": row.audience, "first": row.first, "last": row.last}
+    for course, (together, ordered, fresh) in row.near.items():
+        values |= {f"{course} near": together, f"{course} order": ordered, f"{course} fading": fresh * fading}
+    values |= {f"{course} path": weight for course, weight in row.path.items()}
+    lives = (1.0, 7.0, 30.0, 30.0)
+    for kind, (count, life) in enumerate(zip(row.popular, lives, strict=True)):
+        values[f"popular {kind}"] = count * 2.0 ** ((row.last - now) / DAY / life)
+    return values
+
+
+def _asked(worker: Any, person: str, query: str = "") -> list[dict[str, Any]]:
+    status, body = worker.get(f"/users/{person}/recommendations{query}")
+    assert status == 200, body
+    said: list[dict[str, Any]] = json.loads(body)["recommendations"]
+    return said
+
+
+def _fields(said: list[dict[str, Any]]) -> set[str]:
+    return {one["course_id"].split("-")[0] for one in said}
+
+
+def _folded(worker: Any) -> float:
+    return float(worker.metric("encore_events_total"))
