@@ -30,7 +30,7 @@ SIZES = (100_000, 1_000_000, 10_000_000)
 
 
 class Costs(NamedTuple):
-    """What was measured: CPU seconds an event at load, people recovered a second, bytes of a value, of somebody cold."""
+    """What was measured: CPU seconds an event under load, people recovered a second, bytes of a value and in memory."""
 
     event: float
     recovery: float
