@@ -95,8 +95,9 @@ class People(Values[Envelope]):
         Raises:
             BadEnvelope: a value was written by another version.
         """
-        known = {key for key, _ in self.cold.items()} | self.dirty
-        for key in sorted(key for key in known if not key.startswith(b"\0")):
+        for key in {key for key, _ in self.cold.items()} | self.dirty:
+            if key.startswith(b"\0"):
+                continue
             envelope, value = self.hot.get(key), self.cold.get(key)
             if envelope is not None:
                 person = envelope.person
