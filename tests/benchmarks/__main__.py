@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.benchmarks import courses, memory_of, micro, rig, versus, working
+from tests.benchmarks import capacity, courses, memory_of, micro, rig, versus, working
 from tests.benchmarks.figures import Report
 from tests.benchmarks.rig import Cores
 from tests.benchmarks.workload import Crowd, models
@@ -37,7 +37,7 @@ class Size(argparse.Namespace):
         self.recovered = 100_000 if quick else 1_000_000
         self.sizes = [10_000, 100_000] if quick else [10_000, 100_000, 1_000_000]
         self.courses = [10_000] if quick else [10_000, 100_000]
-        self.partitions = [1, 32] if quick else [1, 4, 16, 32]
+        self.partitions = [1, 8, 32]
 
 
 def main() -> int:
@@ -57,6 +57,8 @@ def main() -> int:
         _measure(part, report, cores, crowd, size, asked)
     report.remark(f"Seed {asked.seed}, model {asked.model}; {(time.time() - began) / 60:.0f} minutes.")
     print("\n" + report.table())
+    if (costs := capacity.measured(report)) is not None:
+        print("\n" + capacity.table(costs))
     if asked.json:
         about = {
             "seed": asked.seed,
