@@ -13,9 +13,21 @@ from models import events as ev
 from models.activity import DAY
 from models.features import SILENCE
 from models.ledger import pseudonym
-from models.outputs import TIERS, Alert, CouponTrigger, Decision, Example, OfferOutcome, Output, Profile, Undelivered
+from models.outputs import (
+    TIERS,
+    Alert,
+    CouponTrigger,
+    Decision,
+    Example,
+    OfferOutcome,
+    Output,
+    Profile,
+    Recommendations,
+    Undelivered,
+)
 from models.quality import auc
 from models.rules import Rules
+from streams.demo.liked import Liked
 from streams.demo.seen import Arm, Effect, Quality, Seen
 
 KEPT_AFTER = 14 * DAY
@@ -68,6 +80,7 @@ class Observer:
         self.seen = seen
         self._rules = rules
         self._truth = truth
+        self._liked = Liked(seen)
         self._names: dict[str, str] = {}
         self._last_active: dict[str, float] = {}
         self._tiers: dict[str, tuple[float, str]] = {}
@@ -87,6 +100,7 @@ class Observer:
             if event.user_id not in self._last_active:
                 self._names[pseudonym(event.user_id, self._rules.pseudonym_key)] = event.user_id
                 self._last_active[event.user_id] = event.time
+            self._liked.happened(event)
             if ev.kind_of(event) in self._rules.active_kinds:
                 self._last_active[event.user_id] = event.time
 
@@ -104,6 +118,8 @@ class Observer:
             self._decision(output)
         elif isinstance(output, Example):
             self._example(output)
+        elif isinstance(output, Recommendations):
+            self._liked.heard(output)
         elif isinstance(output, Profile):
             self._tiers[output.user_id] = max(self._tiers.get(output.user_id, (0.0, "")), (output.time, output.tier))
         elif isinstance(output, OfferOutcome):
@@ -182,6 +198,7 @@ class Observer:
     def _forget(self, user: str) -> None:
         del self._last_active[user]
         self._tiers.pop(user, None)
+        self._liked.forget(user)
         self._names.pop(pseudonym(user, self._rules.pseudonym_key), None)
         self._first -= {("anything", user), ("coupon", user)}
 

@@ -66,6 +66,18 @@ class Coupons:
 
 
 @dataclass
+class Foretold:
+    """Courses that people came to, and how many of them stood among the first five they had been told.
+
+    `popular` counts those among the five that most people had come to by then.
+    """
+
+    courses: int = 0
+    told: int = 0
+    popular: int = 0
+
+
+@dataclass
 class Seen:
     """Everything there is to show. Times are seconds since 1970 UTC, as in the simulation or the history."""
 
@@ -88,6 +100,8 @@ class Seen:
     newest: deque[Alert] = field(default_factory=lambda: deque(maxlen=SHOWN))
     contacts: int = 0
     coupons: Coupons = field(default_factory=Coupons)
+    lists: int = 0
+    foretold: Foretold = field(default_factory=Foretold)
     quality: Quality = field(default_factory=Quality)
     lately: Quality = field(default_factory=Quality)
     by_coupon: Effect = field(default_factory=Effect)

@@ -56,6 +56,7 @@ def summary(seen: Seen, took: float) -> str:
     if seen.knows_truth:
         rows += _offers(seen)
     rows += _model(seen)
+    rows += _liked(seen)
     return "\n" + "\n".join(f"{name:<{WIDTH}}{text}".rstrip() for name, text in rows) + "\n"
 
 
@@ -99,6 +100,15 @@ def _model(seen: Seen) -> Iterator[tuple[str, str]]:
     yield "Model", f"{everything.labels:,} labels, {everything.churned:.0%} churned (silent for {_days(seen.horizon)})"
     yield "", _aucs("AUC", everything)
     yield "", _aucs("AUC, last four weeks", lately)
+
+
+def _liked(seen: Seen) -> Iterator[tuple[str, str]]:
+    foretold = seen.foretold
+    if not foretold.courses:
+        return
+    told, popular = (count / foretold.courses for count in (foretold.told, foretold.popular))
+    yield "Liked", f"{seen.lists:,} lists told; of {foretold.courses:,} courses that people came to afterwards"
+    yield "", f"{told:.0%} stood among the first five of their list; of the five most popular {popular:.0%}"
 
 
 def _aucs(name: str, quality: Quality) -> str:

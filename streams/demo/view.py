@@ -203,6 +203,9 @@ def _alert(alert: Alert) -> list[Text]:
     if alert.about == "risk" and alert.happened:
         said = [alert.happened, *said]
     lines = [head, *(Text(f"   {words}", style="dim", no_wrap=True, overflow="ellipsis") for words in said[:3]), Text()]
+    if alert.recommendations:
+        liked = ", ".join(one.course_id for one in alert.recommendations)
+        lines.insert(-1, Text(f"   would like {liked}", style="cyan", no_wrap=True, overflow="ellipsis"))
     head.no_wrap, head.overflow = True, "ellipsis"
     return lines
 

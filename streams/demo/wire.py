@@ -22,7 +22,7 @@ from streams.history.batches import BATCH_BYTES, Batches, Row, committed
 from streams.security import client
 from streams.settings import Settings
 
-HEARD = (topics.ALERTS, topics.TRIGGERS, topics.DECISIONS, topics.EXAMPLES, topics.PROFILES)
+HEARD = (topics.ALERTS, topics.TRIGGERS, topics.DECISIONS, topics.EXAMPLES, topics.PROFILES, topics.RECOMMENDATIONS)
 WAIT_MS = 50
 """How long a fetch waits: the embedded broker waits all of it, whatever arrives meanwhile."""
 

@@ -26,6 +26,7 @@ from models import events as ev
 from models.activity import DAY
 from models.churn import Learner
 from models.ledger import share_of
+from models.outputs import Example
 from models.quality import Figures
 from models.rules import ACTIVE_KINDS
 from streams import codec, topics
@@ -163,7 +164,9 @@ class Scored:
         """Take what goes to a topic."""
         if topic != topics.EXAMPLES or value is None:
             return
-        example = codec.example(value)
+        example = codec.lesson(value)
+        if not isinstance(example, Example):
+            return
         self._x += features.pack(features.array(example.x))
         self._churned.append(example.churned)
         self._ready.append(example.model != "prior" and example.probability != PRIOR)

@@ -6,36 +6,38 @@ from typing import NamedTuple
 
 
 class Course(NamedTuple):
-    """A course: its id, how many lessons it has, and what it costs."""
+    """A course: its id, how many lessons it has, what it costs, and the field it belongs to."""
 
     id: str
     lessons: int
     price: float
+    field: str
 
 
 COURSES: tuple[Course, ...] = (
-    Course("bread-baking", 10, 29.0),
-    Course("watercolour", 12, 39.0),
-    Course("python-first-steps", 16, 59.0),
-    Course("sql-for-everybody", 12, 49.0),
-    Course("statistics-by-hand", 18, 69.0),
-    Course("machine-learning", 24, 129.0),
-    Course("spanish-a1", 20, 79.0),
-    Course("spanish-a2", 20, 79.0),
-    Course("italian-cooking", 8, 35.0),
-    Course("guitar-chords", 14, 45.0),
-    Course("music-theory", 16, 55.0),
-    Course("night-photography", 9, 42.0),
-    Course("drawing-faces", 12, 39.0),
-    Course("better-writing", 10, 49.0),
-    Course("speaking-in-public", 8, 65.0),
-    Course("first-time-manager", 12, 99.0),
-    Course("bookkeeping", 15, 89.0),
-    Course("investing-calmly", 11, 59.0),
-    Course("history-of-rome", 22, 35.0),
-    Course("astronomy", 18, 45.0),
-    Course("garden-year", 12, 29.0),
-    Course("yoga-at-home", 10, 25.0),
-    Course("sleep-better", 7, 25.0),
-    Course("chess-openings", 14, 39.0),
+    Course("bread-baking", 10, 29.0, "kitchen"),
+    Course("watercolour", 12, 39.0, "arts"),
+    Course("python-first-steps", 16, 59.0, "data"),
+    Course("sql-for-everybody", 12, 49.0, "data"),
+    Course("statistics-by-hand", 18, 69.0, "data"),
+    Course("machine-learning", 24, 129.0, "data"),
+    Course("spanish-a1", 20, 79.0, "words"),
+    Course("spanish-a2", 20, 79.0, "words"),
+    Course("italian-cooking", 8, 35.0, "kitchen"),
+    Course("guitar-chords", 14, 45.0, "arts"),
+    Course("music-theory", 16, 55.0, "arts"),
+    Course("night-photography", 9, 42.0, "arts"),
+    Course("drawing-faces", 12, 39.0, "arts"),
+    Course("better-writing", 10, 49.0, "words"),
+    Course("speaking-in-public", 8, 65.0, "words"),
+    Course("first-time-manager", 12, 99.0, "work"),
+    Course("bookkeeping", 15, 89.0, "work"),
+    Course("investing-calmly", 11, 59.0, "work"),
+    Course("history-of-rome", 22, 35.0, "leisure"),
+    Course("astronomy", 18, 45.0, "leisure"),
+    Course("garden-year", 12, 29.0, "kitchen"),
+    Course("yoga-at-home", 10, 25.0, "leisure"),
+    Course("sleep-better", 7, 25.0, "leisure"),
+    Course("chess-openings", 14, 39.0, "leisure"),
 )
+FIELDS: tuple[str, ...] = tuple(dict.fromkeys(course.field for course in COURSES))

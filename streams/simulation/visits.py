@@ -6,8 +6,11 @@ from random import Random
 from typing import TypedDict
 
 from models import events as ev
-from streams.simulation.catalogue import COURSES, Course
+from streams.simulation.catalogue import COURSES, FIELDS, Course
 from streams.simulation.traits import Traits
+
+FAITHFUL = 0.7
+"""How often the next course is one of the learner's own field, as long as there is one left."""
 
 
 class What(TypedDict):
@@ -28,6 +31,7 @@ class Study:
         self.done: set[str] = set()
         self._traits = traits
         self._rng = rng
+        self._field = rng.choice(FIELDS)
         self._written = 0
         self._now = 0.0
 
@@ -112,9 +116,12 @@ class Study:
         return said
 
     def _other_course(self) -> Course:
-        """Return a course that is neither finished nor running; whoever has finished them all begins again."""
+        """Return a course neither finished nor running, mostly of their own field; whoever is through begins again."""
         running = {self.course.id} if self.course else set()
         left = [course for course in COURSES if course.id not in self.done | running]
+        own = [course for course in left if course.field == self._field]
+        if own and self._rng.random() < FAITHFUL:
+            return self._rng.choice(own)
         return self._rng.choice(left or COURSES)
 
     def _reached(self) -> float:

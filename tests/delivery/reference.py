@@ -24,7 +24,7 @@ from models.world import World
 from streams import codec, topics
 from tests.delivery.history import START, Sent, history
 
-OUT = (topics.ALERTS, topics.TRIGGERS, topics.DECISIONS, topics.EXAMPLES, topics.PROFILES)
+OUT = (topics.ALERTS, topics.TRIGGERS, topics.DECISIONS, topics.EXAMPLES, topics.PROFILES, topics.INTERACTIONS)
 
 Outputs = dict[str, dict[str, set[bytes]]]
 """By topic and id, every content that went out under it."""

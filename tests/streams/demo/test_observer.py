@@ -11,7 +11,18 @@ from models import events as ev
 from models.activity import DAY
 from models.features import NAMES, SILENCE
 from models.ledger import pseudonym
-from models.outputs import Alert, CouponTrigger, Decision, Example, OfferOutcome, Profile, Reason, Undelivered
+from models.outputs import (
+    Alert,
+    CouponTrigger,
+    Decision,
+    Example,
+    OfferOutcome,
+    Profile,
+    Reason,
+    Recommendations,
+    Recommended,
+    Undelivered,
+)
 from models.rules import Rules
 from streams.demo.observer import CALM, KEPT_AFTER, Observer, rank, replies
 from streams.demo.seen import Seen
@@ -211,3 +222,25 @@ def test_marketing_acts_on_triggers_and_on_alerts_that_ask_for_a_contact():
 
     assert replies([ALERT, trigger, DECISION, contact, replace(ALERT, action="coupon")]) == [trigger, contact]
     assert [rank(tier) for tier in ("", "low", "medium", "high")] == [-1, 0, 1, 2]
+
+
+def test_courses_that_people_come_to_are_held_against_their_lists() -> None:
+    """Each course of a person once, and only after a list; the latest list counts, whenever it arrives."""
+    seen = Seen("t", 0.0, 10.0)
+    observer = Observer(seen, Rules(), None)
+
+    def listed(number: int, time: float, *courses: str) -> None:
+        told = tuple(Recommended(course_id=course, score=1.0, reason="") for course in courses)
+        observer.heard(Recommendations(id=f"l{number}", user_id="ann", time=time, courses=told))
+
+    def used(*courses: str, user: str = "ann") -> None:
+        observer.happened(
+            ev.CourseView(id=f"{user} {course}", user_id=user, time=5.0, course_id=course) for course in courses
+        )
+
+    used("a", "b")
+    used("b", "c", user="bob")
+    listed(1, 5.0, "x", "d", "e", "f", "g", "c")
+    listed(2, 4.0, "c")
+    used("c", "d", "d", "a")
+    assert (seen.lists, seen.foretold.courses, seen.foretold.told, seen.foretold.popular) == (2, 2, 1, 1)
