@@ -68,7 +68,7 @@ class Task(Struct, frozen=True):
 
 LEARNING = tuple(sorted(ACTIVE_KINDS - {"purchase"}))
 TASKS = (
-    Task("oulad", "oulad:{}/oulad", "no activity in 14 days", 14, LEARNING, 0.1),
+    Task("oulad", "oulad:{}/oulad", "no activity in 14 days", 14, LEARNING, 0.03),
     Task("completejourney", "completejourney:{}/completejourney", "no purchase in 2 weeks", 14, ("purchase",)),
     Task("cdnow", "cdnow:{}/cdnow", "no purchase in 13 weeks", 91, ("purchase",)),
     Task("online_retail", "onlineretail:{}/online_retail", "no purchase in 4 weeks", 28, ("purchase",)),
