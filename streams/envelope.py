@@ -22,6 +22,7 @@ from models.taste import Taste
 VERSION = 1
 _PREFIX = struct.Struct("<BBIqdd")
 _OUTBOX = 1
+_DUE, _DUE_AT = struct.Struct("<d"), struct.calcsize("<BBIq")
 
 
 class BadEnvelope(Exception):
@@ -106,6 +107,12 @@ def peek(value: bytes) -> Prefix:
     if flags >> 1 > len(TIERS):
         raise BadEnvelope(f"a person's value with flags {flags}, which mean nothing")
     return Prefix(("", *TIERS)[flags >> 1], bool(flags & _OUTBOX), fence, offset, due, last)
+
+
+def due_of(value: bytes) -> float:
+    """Return the due time of a value of ours."""
+    due: float = _DUE.unpack_from(value, _DUE_AT)[0]
+    return due
 
 
 def fence_of(value: bytes) -> int:

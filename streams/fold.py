@@ -106,7 +106,7 @@ class Fold:
         self.people = people
         self.outbox = outbox
         self.clock = clock
-        self.due = DueQueue()
+        self.due = DueQueue(people.due_of)
         self._latest: deque[float] = deque(maxlen=BUSY)
         self._partitions = partitions
         self._settings = settings
@@ -188,6 +188,12 @@ class Fold:
         for key in sorted(self.people.dirty):  # what is said is said in the same order every time
             self.outbox.save(key)
         self.people.shrink()
+
+    def write(self, left: deque[bytes], slice_: Slice) -> None:
+        """Write people who are still to be written, until the slice is over; those that were looked at are gone."""
+        while left and not slice_.over():
+            if (key := left.popleft()) in self.people.dirty:
+                self.outbox.save(key)
 
     def _taken(self, record: Record) -> Taken | None:
         """Read a record, move the clock, and note what is to be done before it; what cannot be read is buried."""
@@ -280,10 +286,7 @@ class Fold:
                 self._open[key] = Open(held, envelope, moved, Cause(None, due))
                 return
             envelope = self._packed(envelope, moved)
-        if envelope is held:
-            self.due.enter(key, due)
-        else:
-            self._hold(key, held, envelope, None)
+        self._hold(key, held, envelope, None)
 
     def _answer(self, world: World) -> None:
         """Score everybody who is open, together, and hold what becomes of them."""
@@ -317,7 +320,8 @@ class Fold:
     def _hold(self, key: bytes, before: Envelope, after: Envelope, record: Record | None) -> None:
         """Hold a person's new envelope; with urgent words in it, it is written through at once."""
         self.people.put(key, after)
-        self.due.enter(key, next_due(after.person, self._rules))
+        if (due := next_due(after.person, self._rules)) != next_due(before.person, self._rules):
+            self.due.enter(key, due)
         known = len(before.outbox)
         if len(after.outbox) > known and any(word.urgent for word in after.outbox[known:]):
             self.outbox.save(key, self._arrival(record))

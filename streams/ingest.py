@@ -207,18 +207,19 @@ class Ingest:
             self._done[place] = record.offset + 1
             if isinstance(event, ev.Event):
                 key = event.user_id.encode()
-                lots[partition_of(key, self._partitions)].append(
-                    Row(
-                        key,
-                        self._value(record, event),
-                        codec.origin_header(place.topic, place.partition, record.offset),
-                        record.timestamp,
-                    )
-                )
-            else:
-                self._append_other(record, event)
+                origin = codec.origin_header(place.topic, place.partition, record.offset)
+                row = Row(key, self._value(record, event), origin, record.timestamp)
+                lots[partition_of(key, self._partitions)].append(row)
+                continue
+            if isinstance(event, ev.CourseEvent):  # it may be announced in the log, behind what was before it
+                self._put(lots)
+            self._append_other(record, event)
+        self._put(lots)
+
+    def _put(self, lots: dict[int, list[Row]]) -> None:
         for partition, rows in lots.items():
             self._sender.put_all(self._log, partition, rows)
+        lots.clear()
 
     def _append_other(self, record: Record, event: ev.AnyEvent | BadEvent | None) -> None:
         if event is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ from streams.metrics import GaugeName, Metrics
 from streams.settings import Settings
 from streams.topics import name, partition_of
 
-SLICE = 0.02
+SLICE = 0.01
+"""Seconds of due work, or of writing ahead, after which others have their turn."""
 IDLE = 0.05
 MOST_DIRTY = 5_000
 MOST_UNACKNOWLEDGED = 50_000
@@ -94,15 +96,23 @@ class Users(Owner[People]):
         """Do due work between chunks, partitions in turn, for ever."""
         while True:
             await asyncio.sleep(IDLE)
-            left = list(self.folds.values())
+            left = deque(self.folds.values())
             try:
                 while left and not self._app.rebalancing:
-                    left = [
-                        fold for fold in left if self.folds.get(fold.partition) is fold and fold.drain(Slice(SLICE))
-                    ]
+                    fold = left.popleft()
+                    if self.folds.get(fold.partition) is fold and fold.drain(Slice(SLICE)):
+                        left.append(fold)
                     await asyncio.sleep(0)
             except Exception as error:  # noqa: BLE001 - as in `take`
                 await self._stop(error)
+
+    async def write_ahead(self) -> None:
+        """Write the people that have changed by now, in turns with what is to be applied: a commit finds few left."""
+        for fold in list(self.folds.values()):
+            left = deque(sorted(fold.people.dirty))
+            while left and self.folds.get(fold.partition) is fold:
+                fold.write(left, Slice(SLICE))
+                await asyncio.sleep(0)
 
     async def _offer(self, fold: Fold, announced: ev.Announced) -> None:
         """Offer an announced course the people of a partition whom it would please most."""

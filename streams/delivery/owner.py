@@ -135,6 +135,9 @@ class Owner(ABC, Generic[Held]):
         for partition in sorted(self._begun):
             self._flush(partition)
 
+    async def write_ahead(self) -> None:
+        """Write what changed by now, in turns with everything else, so that `flush` has little left to do at once."""
+
     @property
     def _sender(self) -> Sender:
         return cast(Producer, self._app.producer).sender

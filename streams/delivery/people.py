@@ -11,7 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from models.ledger import pseudonym
-from models.person import Person
+from models.person import Person, next_due
 from models.rules import Rules
 from streams import envelope as env
 from streams.delivery.stores import Store
@@ -61,6 +61,13 @@ class People(Values[Envelope]):
         self.hot[key] = envelope
         return envelope
 
+    def due_of(self, key: bytes) -> float:
+        """Return when a person is next due, decoding nobody; infinity for somebody unknown."""
+        if (found := self.hot.get(key)) is not None:
+            return next_due(found.person, self._rules)
+        value = self.cold.get(key)
+        return float("inf") if value is None else env.due_of(value)
+
     def write(self, key: bytes) -> asyncio.Future[Any]:
         """Write a person to the changelog now; the future completes when Kafka has it."""
         envelope = self.get(key)
@@ -88,8 +95,9 @@ class People(Values[Envelope]):
         Raises:
             BadEnvelope: a value was written by another version.
         """
-        known = {key for key, _ in self.cold.items()} | self.dirty
-        for key in sorted(key for key in known if not key.startswith(b"\0")):
+        for key in {key for key, _ in self.cold.items()} | self.dirty:
+            if key.startswith(b"\0"):
+                continue
             envelope, value = self.hot.get(key), self.cold.get(key)
             if envelope is not None:
                 person = envelope.person

@@ -28,7 +28,7 @@ from streams.embedded import EmbeddedBroker
 
 WORKER = {
     "ENCORE_PARTITIONS": "4",
-    "ENCORE_AGENTS": "users,trainer",
+    "ENCORE_AGENTS": "users,courses,trainer",
     "ENCORE_CLOCK": "source",
     "ENCORE_EXPIRY": "log",
     "ENCORE_COMMIT_EVERY": "0.2",

@@ -283,6 +283,13 @@ class ChunkConsumer(driver.Consumer):
             generation_id=self.app.consumer_generation_id,
         )
 
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Commit what was acknowledged, after what changed was written; while partitions stay, bit by bit."""
+        if self._open:
+            for table in self._tables:
+                await table.keeper.write_ahead()
+        return bool(await super().commit(topics, start_new_transaction))
+
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Ignore gaps in offsets: compaction, markers of transactions, and every chunk make them."""
 

@@ -43,6 +43,9 @@ class Keeper(Protocol):
             Dethroned: another owner began a reign.
         """
 
+    async def write_ahead(self) -> None:
+        """Write what changed by now, in turns with everything else; what a commit still finds, it writes at once."""
+
     def persisted(self, partition: int) -> int | None:
         """Return the newest changelog offset whose value is held, None where nothing is."""
 

@@ -32,6 +32,7 @@ from models.rules import ACTIVE_KINDS
 from streams import codec, topics
 from streams.demo import source as demo
 from streams.evaluation.yardsticks import Boosting, online, weeks_of
+from streams.garbage import search_seldom
 from streams.history.replay import Replay
 from streams.settings import Settings
 from streams.sources import Entry, Source, Unusable, open_source
@@ -67,7 +68,7 @@ class Task(Struct, frozen=True):
 
 LEARNING = tuple(sorted(ACTIVE_KINDS - {"purchase"}))
 TASKS = (
-    Task("oulad", "oulad:{}/oulad", "no activity in 14 days", 14, LEARNING, 0.2),
+    Task("oulad", "oulad:{}/oulad", "no activity in 14 days", 14, LEARNING, 0.1),
     Task("completejourney", "completejourney:{}/completejourney", "no purchase in 2 weeks", 14, ("purchase",)),
     Task("cdnow", "cdnow:{}/cdnow", "no purchase in 13 weeks", 91, ("purchase",)),
     Task("online_retail", "onlineretail:{}/online_retail", "no purchase in 4 weeks", 28, ("purchase",)),
@@ -211,6 +212,7 @@ def evaluate(
     """
     share = task.people if people is None else people
     results = []
+    search_seldom()
     with one_thread():
         for protocol, scored in asyncio.run(_played(task, folder, share, told)):
             told(f"{task.dataset}, {protocol.name}: the others on the same rows, gradient boosting week by week")

@@ -36,7 +36,7 @@ from streams.threads import one_thread
 
 REPORT = "index.html"
 """What is left of a replay for people to read, beside the files for programs."""
-MOST_COMPARED = 400_000
+MOST_COMPARED = 100_000
 """Labelled rows that gradient boosting is fitted to and scores; of more, those of a part of the people."""
 
 Item = TypeVar("Item", covariant=True)

@@ -22,7 +22,8 @@ from tests.benchmarks.workload import Crowd, Happening
 from tests.brokers import Kafka
 
 STEP = 0.01
-WARM_UP = 4.0
+WARM_UP = 12.0
+"""Seconds: the broker, fresh from its start, compiles itself meanwhile, and has but one core for that as well."""
 LATENESS = 5.0
 
 
@@ -37,7 +38,31 @@ class Delays(NamedTuple):
     busy: float
 
 
-def measured(broker: Kafka, cores: Cores, seed: int, model: str, people: int, rate: float, seconds: float) -> Delays:
+class Ready(NamedTuple):
+    """An event that waits to be sent, all but its time written: while it is sent, the broker's core is needed."""
+
+    name: str
+    key: bytes
+    partition: int
+    before: bytes
+    after: bytes
+
+    @classmethod
+    def of(cls, one: Happening, partitions: int) -> Ready:
+        """Return an event as it waits."""
+        name, begin = workload.name_of(one.number), one.value.index(b'"time":') + 7
+        end = one.value.find(b",", begin)
+        key, rest = name.encode(), one.value[end if end >= 0 else len(one.value) - 1 :]
+        return cls(name, key, partition_of(key, partitions), one.value[:begin], rest)
+
+    def at(self, moment: float) -> bytes:
+        """Return it as if it had happened at a moment."""
+        return b"%s%.3f%s" % (self.before, moment, self.after)
+
+
+def measured(
+    broker: Kafka, cores: Cores, seed: int, model: str, people: int, rate: float, seconds: float, partitions: int = 16
+) -> Delays:
     """Send so many events a second for a while, and measure what is decided because of them.
 
     People wake as often for an event as in a backlog: what a day is there, is as much shorter here as time is denser.
@@ -46,6 +71,7 @@ def measured(broker: Kafka, cores: Cores, seed: int, model: str, people: int, ra
     log = list(itertools.islice(crowd.log(people), int(rate * (seconds + WARM_UP)) + 1))
     day = 86_400.0 * (seconds + WARM_UP) / (log[-1].time - log[0].time)
     crowd.day = day
+    ready = [Ready.of(one, partitions) for one in log]
     changed = {
         "clock": "wall",
         "expiry": "wall",
@@ -54,7 +80,7 @@ def measured(broker: Kafka, cores: Cores, seed: int, model: str, people: int, ra
         "skew": LATENESS,
         "tick_every": 1.0,
     }
-    with Stage(broker, cores, crowd, **changed) as stage:
+    with Stage(broker, cores, crowd, partitions, **changed) as stage:
         _stamped_by_broker(stage)
         stage.settle(people)
         with stage.worker() as worker:
@@ -62,7 +88,7 @@ def measured(broker: Kafka, cores: Cores, seed: int, model: str, people: int, ra
             while worker.figures.sum("encore_ticks_total") < stage.partitions:
                 worker.check()
                 time.sleep(0.1)
-            sent, busy, pace = _sent(stage, worker, log, rate, seconds)
+            sent, busy, pace = _sent(stage, worker, ready, rate, seconds)
             time.sleep(3.0)
         delays = sorted(_delays(stage, sent))
     if not delays:
@@ -72,7 +98,7 @@ def measured(broker: Kafka, cores: Cores, seed: int, model: str, people: int, ra
 
 
 def _sent(
-    stage: Stage, worker: Measured, log: list[Happening], rate: float, seconds: float
+    stage: Stage, worker: Measured, log: list[Ready], rate: float, seconds: float
 ) -> tuple[set[tuple[str, float]], float, float]:
     """Send the log at a rate; return which events were sent after the warm-up, the worker's load, the real rate."""
     producer = Producer({"bootstrap.servers": stage.broker.bootstrap, "linger.ms": 2, "acks": "1"})
@@ -86,11 +112,10 @@ def _sent(
         if before is None and elapsed >= WARM_UP:
             before, measured_from = worker.sample(0), done
         for one in log[done : int(elapsed * rate)]:
-            name, now = workload.name_of(one.number), round(time.time(), 3)
-            key = name.encode()
-            producer.produce(topic, at(one.value, now), key, partition_of(key, partitions))
+            now = round(time.time(), 3)
+            producer.produce(topic, one.at(now), one.key, one.partition)
             if before is not None:
-                sent.add((name, now))
+                sent.add((one.name, now))
         done = max(done, min(len(log), int(elapsed * rate)))
         producer.poll(0)
         time.sleep(STEP)
@@ -99,13 +124,6 @@ def _sent(
     producer.flush()
     spent = after.at - before.at
     return sent, (after.cpu - before.cpu) / spent, (done - measured_from) / spent
-
-
-def at(value: bytes, moment: float) -> bytes:
-    """Return an event as if it had happened at another moment."""
-    begin = value.index(b'"time":') + 7
-    end = value.find(b",", begin)
-    return b"%s%.3f%s" % (value[:begin], moment, value[end if end >= 0 else len(value) - 1 :])
 
 
 def _delays(stage: Stage, sent: set[tuple[str, float]]) -> list[float]:

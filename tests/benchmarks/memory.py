@@ -29,7 +29,8 @@ def measured(seed: int, cold: int, hot: int) -> dict[str, float]:
     """Return bytes a person: of the value alone, cold (with key and place in the due-queue), and hot besides."""
     crowd = Crowd(seed)
     rules = crowd.world.rules
-    people, due = People(rules, hot, _nowhere), DueQueue()
+    people = People(rules, hot, _nowhere)
+    due = DueQueue(people.due_of)
     before, values = resident(), 0
     for number in range(cold):
         person = crowd.person(number)

@@ -45,6 +45,7 @@ def under_load(report: Report, cores: Cores, asked: Namespace, people: int, rate
         delays = latency.measured(broker, cores, asked.seed, asked.model, people, rate, seconds)
     report.add("b", "p50 from event to decision", "ms", delays.p50 * 1e3, more=False)
     report.add("b", "p99 from event to decision", "ms", delays.p99 * 1e3, more=False, goal=100.0)
+    report.add("b", "under load: CPU an event", "us", delays.busy / delays.rate * 1e6, more=False)
     report.remark(
         f"Latency at {delays.rate:,.0f} events/s over {seconds:.0f} s: {delays.count} decisions, slowest "
         f"{delays.worst * 1e3:.0f} ms; the worker had {delays.busy:.0%} of a core."

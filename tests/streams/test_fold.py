@@ -1,5 +1,7 @@
 """The fold: what is applied, what is known already, what is due, and what is not applied."""
 
+from collections import deque
+
 import msgspec
 import pytest
 
@@ -238,3 +240,18 @@ def test_late_events_are_counted_as_such() -> None:
     station.apply(record(ev.Login(id="late", user_id="Ada", time=NOON + HOUR), 2))
     assert station.count("encore_events_total", "late") == 1
     assert station.counted() == 3
+
+
+def test_people_are_written_ahead_a_few_at_a_time() -> None:
+    """Each once, as long as the slice lasts; whoever was written meanwhile is not written again."""
+    station = Station(world=CALM)
+    station.apply(*(record(login(0, user), offset) for offset, user in enumerate(("Ada", "Bea", "Cyd"))))
+    station.outlet.settle()
+    before = len(station.outlet.on(PEOPLE))
+    left = deque(sorted(station.people.dirty))
+    station.fold.write(left, Times(2))
+    assert ([put.key for put in station.outlet.on(PEOPLE)][before:], list(left)) == ([b"Ada"], [b"Bea", b"Cyd"])
+    station.fold.outbox.save(b"Bea")
+    station.fold.write(left, Times(9))
+    assert [put.key for put in station.outlet.on(PEOPLE)][before:] == [b"Ada", b"Bea", b"Cyd"]
+    assert not station.people.dirty
