@@ -1,4 +1,4 @@
-"""The trainer: one, for everybody. It learns from labelled rows and publishes what it knows.
+"""The trainer: one, for everybody. It learns from labelled rows and early signs, and publishes what it knows.
 
 Beside the model that is published, others learn in its shadow from the same rows: recency alone, the logistic
 regression that is the reference, and a challenger if the settings name one. Their figures stand beside the model's.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp, log
+from math import exp, isfinite, log
 
 import msgspec
 import numpy as np
@@ -60,6 +60,24 @@ def test_a_change_is_seen_before_the_first_label_and_forgotten_once_it_is_usual(
     assert (changed.bend.bent(0.3) > 0.3) == (factor < 1)
     learned = lived(changed, 14, seed=3)
     assert learned.bend.bent(0.3) == pytest.approx(0.3, abs=0.03)
+
+
+def test_what_chance_explains_bends_nothing() -> None:
+    """Apart by less than two coefficients are by chance, the curves are one; apart by more, by that much less."""
+
+    def bend(apart: float) -> Bend:
+        return Pace(fast=Curve(log(EARLY) - apart, sure=100.0, steep=50.0)).bend
+
+    assert bend(0.14) == Bend()
+    assert (bend(0.5).level, bend(0.5).slope) == (pytest.approx(-0.5 * 2 / 3 * (1 - 2 / 25)), 0)
+
+
+def test_no_bend_is_without_bounds() -> None:
+    """However far the curves are apart, the pace is believed to be at most e times another; nothing overflows."""
+    assert Bend(level=-9.0).bent(0.3) == Bend(level=-1.0).bent(0.3)
+    assert Bend(level=-1.0, slope=1e9).bent(0.3) == Bend(level=1.0).bent(0.3)
+    for back in (True, False):
+        assert isfinite(Curve(900.0).taught(0.0, back, ENOUGH).level)
 
 
 def test_few_rows_bend_little() -> None:

@@ -143,7 +143,7 @@ def test_a_changed_world_is_marked() -> None:
             heard(told, topics.EXAMPLES, row)
 
     told = account()
-    lived(told, 0, 0.6, "prior")
+    lived(told, 0, 0.1, "prior")
     lived(told, 3_000, 0.6)
     lived(told, 6_000, 0.1)
     assert told.changes == []
