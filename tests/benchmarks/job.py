@@ -25,6 +25,7 @@ from models.person import Person, next_due
 from models.retention import Asked, Moved
 from models.risk import Score
 from models.rules import Rules
+from models.taste import Interaction
 from models.world import World
 
 SKEW = 300.0
@@ -181,6 +182,8 @@ def address(output: Output) -> tuple[str, str]:
         return "coupon-triggers", output.user_id
     if isinstance(output, Profile | Forgotten):
         return "user-profiles", output.user_id
+    if isinstance(output, Interaction):
+        return "interactions", output.course
     said: Any = output
     return "examples" if isinstance(output, Example) else "decisions", said.user
 
