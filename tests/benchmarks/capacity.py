@@ -57,10 +57,10 @@ class Need(NamedTuple):
 def need(people: int, costs: Costs) -> Need:
     """Work out what so many people need.
 
-    Workers carry the peak at `LOAD` of a core each, and hold at most `MOST_MEMORY` of people; partitions are four a worker, so that a worker that goes leaves a
-    quarter of itself to each of four others. Memory and time of recovery are a worker's own. Disk is the brokers': the
-    log of `RETENTION` days and the changelog, all `COPIES` of them. Written is what producers send at the peak: every
-    event, and every person it changes.
+    Workers carry the peak at `LOAD` of a core each, and hold at most `MOST_MEMORY` of people. Partitions are four a
+    worker, so that a worker that goes leaves a quarter of itself to each of four others. Memory and time of recovery
+    are a worker's own. Disk is the brokers': the log of `RETENTION` days and the changelog, all `COPIES` of them.
+    Written is what producers send at the peak: every event, and every person it changes.
     """
     mean = people * EVENTS_A_DAY / DAY
     peak = mean * PEAK
