@@ -26,8 +26,8 @@ MOST_MEMORY = 4e9
 """Bytes of people who are not decoded that one worker is given: beyond it, another takes its share."""
 PROGRAM = 200e6
 """Bytes of a worker without anybody in it."""
-HOT = 50_000
-"""People held decoded by each worker (setting `hot_people`)."""
+HOT = 20_000
+"""People held decoded in each partition (setting `hot_people`)."""
 SIZES = (100_000, 1_000_000, 10_000_000)
 
 
@@ -67,7 +67,8 @@ def need(people: int, costs: Costs) -> Need:
     workers = max(1, ceil(peak * costs.event / LOAD), ceil(people * costs.cold / MOST_MEMORY))
     partitions = max(16, 1 << (4 * workers - 1).bit_length())
     share = people / workers
-    memory = PROGRAM + share * costs.cold + min(HOT, share) * costs.hot
+    decoded = min(share, HOT * ceil(partitions / workers))
+    memory = PROGRAM + share * costs.cold + decoded * costs.hot
     disk = COPIES * (mean * DAY * RETENTION * EVENT + people * costs.value * UNCOMPACTED)
     written = peak * (EVENT + costs.value)
     return Need(people, peak, workers, partitions, memory, share / costs.recovery, disk, written)
