@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from river import base, compose, linear_model, optim, preprocessing, utils
 
@@ -36,6 +37,7 @@ from models.learned import (
     packed,
     sealed,
 )
+from models.pace import Pace
 from models.replay_net import ReplayNet
 from models.scorer import CLIP, Scorer, linear, scorer
 
@@ -193,14 +195,22 @@ class Net:
 
 
 class Learner:
-    """Learns churn from labelled rows, one at a time.
+    """Learns churn from labelled rows, one at a time, and from early signs how the scores are to be bent meanwhile.
 
     The caller scores before it learns, and never asks this for the score of a row it has learned.
+
+    Attributes:
+        kind: which of the two models.
+        labels: labelled rows learned.
+        lessons: labelled rows and early signs learned since this was made or restored.
+        pace: at which people come back.
     """
 
     def __init__(self, kind: Kind = "net") -> None:
         self.kind = kind
         self.labels = 0
+        self.lessons = 0
+        self.pace = Pace()
         self.core: _Learns = Net() if kind == "net" else Logistic()
 
     def learn(self, row: Rows, churned: bool, key: float | None = None) -> None:
@@ -213,10 +223,16 @@ class Learner:
         """
         self.core.learn(row, churned, key)
         self.labels += 1
+        self.lessons += 1
 
     def recall(self, row: Rows, churned: bool, key: float) -> None:
         """Take back a row that was learned before the snapshot this was restored from, in the order of learning."""
         self.core.recall(row, churned, key)
+
+    def notice(self, probability: float, back: bool, time: float, span: float) -> None:
+        """Learn an early sign, long before the row's label: see `Pace.taught`."""
+        self.pace = self.pace.taught(probability, back, time, span)
+        self.lessons += 1
 
     def snapshot(self, offset: int = -1) -> AnySnapshot:
         """Return all that is known as plain data: what `restore` and `scorer` read.
@@ -224,14 +240,14 @@ class Learner:
         Args:
             offset: of the last example learned, in the log they come from.
         """
-        return self.core.snapshot(self.labels, offset)
+        return replace(self.core.snapshot(self.labels, offset), pace=self.pace)
 
     @classmethod
     def restore(cls, snapshot: AnySnapshot) -> Learner:
         """Rebuild a learner so that it goes on as if it had never stopped, once old rows are recalled."""
         learner = cls(kind_of(snapshot))
         learner.core = _restored(snapshot)
-        learner.labels = snapshot.labels
+        learner.labels, learner.pace = snapshot.labels, snapshot.pace
         return learner
 
 

@@ -17,7 +17,7 @@ LINE_PRIOR, LINE_BIAS_PRIOR = 30.0, 0.01
 LINE_MEMORY = 20_000
 """Rows after which a third is left of what the logistic regression made of a row."""
 LEAST_CURVATURE = 0.02
-"""Of the log-loss of a row, so that one the line is certain of still counts."""
+"""Of the log-loss of a row: a line that was certain for long would else be thrown by the first block that is not."""
 SHARES = np.linspace(0, 1, 5)
 """Blends that are tried."""
 BLEND_MEMORY = 5_000

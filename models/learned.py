@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from models import features
 from models.layers import SHARES, Blend, Layers, Line, Moments
+from models.pace import Pace
 
 SCHEMA = 3
 FEATURES = hashlib.sha256("\n".join(features.NAMES).encode()).hexdigest()[:12]
@@ -38,7 +39,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     """Everything a learner knows, as plain data.
 
     `offset` is that of the last example in it, so that learning goes on right behind; `mean` is every column's, over
-    the `rows` rows in it.
+    the `rows` rows in it; `pace` is that at which people come back.
     """
 
     schema: int = SCHEMA
@@ -47,6 +48,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     offset: int
     rows: Annotated[int, Meta(ge=0)]
     mean: list[float]
+    pace: Pace = Pace()
 
     @property
     def columns(self) -> tuple[list[float], ...]:

@@ -17,7 +17,10 @@ _HASH = 8
 
 
 class Row(Struct, frozen=True, array_like=True, gc=False):
-    """A row that was scored and waits for its label: features as float16, the score, and what happened since."""
+    """A row that was scored and waits for its label: features as float16, the score, and what happened since.
+
+    `plain` is the model's own probability, before it was bent; -1 if there was no model.
+    """
 
     at: float
     x: bytes
@@ -25,6 +28,7 @@ class Row(Struct, frozen=True, array_like=True, gc=False):
     model: str
     treated: bool = False
     returned: float = 0.0
+    plain: float = -1.0
 
 
 class Offer(Struct, frozen=True, array_like=True, gc=False):

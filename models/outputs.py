@@ -140,6 +140,21 @@ class Example(Output, frozen=True, kw_only=True, tag_field="type", tag="example"
     urgent: ClassVar[bool] = False
 
 
+class EarlySign(Output, frozen=True, kw_only=True, tag_field="type", tag="early_sign"):
+    """Whether a person was back by `until`, the first quarter of the horizon of the row that was scored at `time`.
+
+    `probability` is the model's own, before it was bent to the pace of the day; -1 if there was no model.
+    """
+
+    user: str
+    time: float
+    until: float
+    back: bool
+    probability: float
+    treated: bool
+    urgent: ClassVar[bool] = False
+
+
 class Profile(Output, frozen=True, kw_only=True, tag_field="type", tag="profile"):
     """A person as they stand: risk, stage, rates and value, whenever the tier changes."""
 
@@ -194,5 +209,6 @@ class Forgotten(Output, frozen=True, kw_only=True):
 
 
 OUTPUTS: tuple[type[Output], ...] = (
-    Alert, CouponTrigger, Decision, OfferOutcome, Undelivered, Example, Profile, Recommendations, CourseAudience,
+    Alert, CouponTrigger, Decision, OfferOutcome, Undelivered, Example, EarlySign, Profile, Recommendations,
+    CourseAudience,
 )  # fmt: skip

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from models.activity import Activity
 from models.ledger import Ledger
+from models.pace import EARLY
 from models.rules import Rules
 from models.taste import Taste
 
@@ -29,6 +30,11 @@ def next_due(person: Person, rules: Rules) -> float:
         due = min(due, retry.at)
     if ledger.rows:
         due = min(due, label_due(ledger.rows[0].at, rules))
+        for row in ledger.rows:
+            sign = sign_due(row.at, rules)
+            if sign > ledger.done:
+                due = min(due, sign)
+                break
     for offer in ledger.offers:
         due = min(due, offer.until)
     return due
@@ -37,6 +43,11 @@ def next_due(person: Person, rules: Rules) -> float:
 def label_due(at: float, rules: Rules) -> float:
     """Return when the label of a row scored at `at` may be released."""
     return at + rules.horizon + rules.lateness
+
+
+def sign_due(at: float, rules: Rules) -> float:
+    """Return when it is known of a row scored at `at` whether the person was back early."""
+    return at + EARLY * rules.horizon + rules.lateness
 
 
 def next_wake(person_id: str, after: float, rules: Rules) -> float:

@@ -112,11 +112,12 @@ def begin_step(person: Person, event: ev.Event, world: World) -> Moved | Asked:
 
 def begin_wake(person: Person, due: float, world: World) -> Moved | Asked:
     """Do what is due as far as the score that it asks for, if any: `wake` without what follows from that."""
+    signs = risk.early_signs(person, person.ledger.done, due, world.rules)
     if person.ledger.done < due:
         person = Person(person.id, person.activity, replace(person.ledger, done=due), person.taste)
     person, labelled = risk.released(person, due, world)
     person, outcomes = redemption.expired(person, due, world.rules)
-    said: tuple[Output, ...] = (*labelled, *outcomes)
+    said: tuple[Output, ...] = (*labelled, *signs, *outcomes)
     notes = tuple("label churned" if row.churned else "label stayed" for row in labelled)
     person, more = actions.retold(person, due, world)
     said += more

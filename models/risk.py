@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from models import features, outputs
 from models.churn import FEATURES
 from models.ledger import MOST_ROWS, Ledger, Row, name_of, pseudonym
-from models.person import Person, label_due
+from models.pace import EARLY
+from models.person import Person, label_due, sign_due
 from models.rules import Rules
 from models.world import World
 
@@ -23,10 +24,14 @@ def eligible(person: Person, at: float, rules: Rules) -> bool:
 
 
 class Score(NamedTuple):
-    """A person's row at a moment, and their churn probability: the model's, or the prior before there is one."""
+    """A person's row at a moment, and their churn probability: the model's, or the prior before there is one.
+
+    `plain` is the model's before it was bent to the pace of the day; -1 before there is one.
+    """
 
     row: NDArray[float32]
     probability: float
+    plain: float = -1.0
 
 
 def scores(people: Sequence[Person], times: Sequence[float], world: World) -> list[Score]:
@@ -34,7 +39,8 @@ def scores(people: Sequence[Person], times: Sequence[float], world: World) -> li
     rows = features.rows([person.activity for person in people], times, world.rules.horizon)
     if world.model is None or not world.ready:
         return [Score(row, world.rules.prior_churn) for row in rows]
-    return list(map(Score, rows, world.model.probabilities(rows)))
+    plain = world.model.plain(rows)
+    return list(map(Score, rows, world.model.bent(plain), plain))
 
 
 def scored(ledger: Ledger, score: Score, at: float, world: World, keep: bool) -> Ledger:
@@ -47,7 +53,8 @@ def scored(ledger: Ledger, score: Score, at: float, world: World, keep: bool) ->
         version = world.model.version if world.model is not None and world.ready else "prior"
         recently = at - ledger.treated_at < world.rules.horizon
         treated = recently or any(offer.until > at for offer in ledger.offers)
-        rows = (*rows, Row(at, features.pack(score.row), score.probability, version, treated))
+        row = Row(at, features.pack(score.row), score.probability, version, treated, plain=score.plain)
+        rows = (*rows, row)
     return replace(ledger, probability=score.probability, scored_at=at, rows=rows)
 
 
@@ -93,6 +100,24 @@ def released(person: Person, due: float, world: World) -> tuple[Person, tuple[ou
     waiting = tuple(row for row in ledger.rows if label_due(row.at, rules) > due)
     examples = tuple(_example(person, row, rules) for row in closed)
     return replace(person, ledger=replace(ledger, rows=waiting)), examples
+
+
+def early_signs(person: Person, done: float, due: float, rules: Rules) -> tuple[outputs.EarlySign, ...]:
+    """Say of the rows for which it is known by `due`, and was not when work was last `done`, whether one was back."""
+    return tuple(_early_sign(person, row, rules) for row in person.ledger.rows if done < sign_due(row.at, rules) <= due)
+
+
+def _early_sign(person: Person, row: Row, rules: Rules) -> outputs.EarlySign:
+    until = row.at + EARLY * rules.horizon
+    return outputs.EarlySign(
+        id=name_of(person.id, "early sign", repr(row.at)),
+        user=pseudonym(person.id, rules.pseudonym_key),
+        time=row.at,
+        until=until,
+        back=0 < row.returned <= until,
+        probability=row.plain,
+        treated=row.treated,
+    )
 
 
 def _example(person: Person, row: Row, rules: Rules) -> outputs.Example:

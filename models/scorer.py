@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from math import inf
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from models.layers import CLIP as NET_CLIP
 from models.layers import certainty, probabilities
 from models.learned import WIDTH, AnySnapshot, LogisticSnapshot, NetSnapshot, blend, layers, moments
+from models.pace import Bend
 
 CLIP = 6.0
 """Standard deviations beyond which a logistic regression does not look."""
@@ -35,6 +37,7 @@ class Scorer(Struct, frozen=True):
         outer: (units,).
         bias: of the logit.
         most: the largest logit that is believed.
+        bend: how probabilities are bent to the pace at which people come back lately.
     """
 
     version: str
@@ -47,6 +50,7 @@ class Scorer(Struct, frozen=True):
     outer: Numbers
     bias: float
     most: float = inf
+    bend: Bend = Bend()
 
     def logits(self, rows: Rows) -> Numbers:
         """Return the churn logit of each row of an (n, features) matrix."""
@@ -55,22 +59,32 @@ class Scorer(Struct, frozen=True):
         logits: Numbers = units @ self.outer + self.bias
         return logits
 
-    def probabilities(self, rows: Rows) -> list[float]:
-        """Return the churn probability of each row, rounded: its last bits depend on how many rows there are."""
+    def plain(self, rows: Rows) -> list[float]:
+        """Return the model's own probability of each row, rounded: its last bits depend on how many rows there are."""
         return [round(probability, 6) for probability in probabilities(self.logits(rows), self.most).tolist()]
 
+    def bent(self, plain: Sequence[float]) -> list[float]:
+        """Return what is stated for probabilities of the model's own."""
+        return [round(self.bend.bent(probability), 6) for probability in plain]
+
+    def probabilities(self, rows: Rows) -> list[float]:
+        """Return the churn probability that is stated of each row."""
+        return self.bent(self.plain(rows))
+
     def probability(self, row: Rows) -> float:
-        """Return the churn probability of one row."""
+        """Return the churn probability that is stated of one row."""
         return self.probabilities(row[None])[0]
 
 
 def scorer(snapshot: AnySnapshot) -> Scorer:
     """Build the scorer of a snapshot."""
     built = _net_scorer(snapshot) if isinstance(snapshot, NetSnapshot) else _logistic_scorer(snapshot)
+    bend = snapshot.pace.bend
+    numbers = (built.bias, built.most, bend.level, bend.slope)
     seen = hashlib.sha256()
-    for part in (built.mean, built.scale, built.inner, built.inner_bias, built.outer, built.bias, built.most):
+    for part in (built.mean, built.scale, built.inner, built.inner_bias, built.outer, numbers):
         seen.update(np.asarray(part, np.float64).tobytes())
-    return replace(built, version=f"{built.version}-{seen.hexdigest()[:8]}")
+    return replace(built, version=f"{built.version}-{seen.hexdigest()[:8]}", bend=bend)
 
 
 def linear(version: str, labels: int, mean: Numbers, scale: Numbers, weights: Numbers, bias: float) -> Scorer:

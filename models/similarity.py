@@ -53,6 +53,17 @@ class Window(Struct, frozen=True, kw_only=True):
     steps: int = 5
 
 
+class Pair(Struct, frozen=True, array_like=True, gc=False):
+    """What two courses weigh together: symmetrically, in the order they came, and in that order of late.
+
+    A row has hundreds of them, and pure numbers need no garbage collector that looks at them again and again.
+    """
+
+    together: float = 0.0
+    order: float = 0.0
+    fading: float = 0.0
+
+
 class Row(Struct, frozen=True, array_like=True):
     """A course and what came before it. It is replaced, never changed.
 
@@ -61,7 +72,7 @@ class Row(Struct, frozen=True, array_like=True):
         mass: sum of the strengths its people have for it, decaying with the window's half-life.
         uses: interactions, repetitions too; `audience`: of those, the ones with somebody new.
         popular: uses with half-lives of 1, 7 and 30 days, and of newcomers with 30, all as of `last`.
-        near: by neighbour, (symmetric, directed, fading directed) weight of pairs in which it came before this course.
+        near: by neighbour, the weights of pairs in which it came before this course.
         path: by course that people had completed before they completed this one, decaying like `mass`.
         people: keys of its newest people, newest last.
     """
@@ -74,7 +85,7 @@ class Row(Struct, frozen=True, array_like=True):
     first: float = 0.0
     last: float = 0.0
     popular: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    near: dict[str, tuple[float, float, float]] = {}
+    near: dict[str, Pair] = {}
     path: dict[str, float] = {}
     people: tuple[int, ...] = ()
 
@@ -109,24 +120,19 @@ def interacted(row: Row, heard: Interaction, window: Window) -> Row:
     )
 
 
-def _paired(
-    near: dict[str, tuple[float, float, float]], heard: Interaction, window: Window, gain: float, fresh: float
-) -> dict[str, tuple[float, float, float]]:
+def _paired(near: dict[str, Pair], heard: Interaction, window: Window, gain: float, fresh: float) -> dict[str, Pair]:
     near = near.copy()
-    before, after, none = heard.before, heard.after, (0.0, 0.0, 0.0)
+    before, after, none = heard.before, heard.after, Pair()
     for (course, strength), (share, ordered) in zip(heard.others, _shares(window), strict=False):
         risen = min(after, strength) - (min(before, strength) if before else 0.0)
         if not risen:
             continue
         old = near.get(course, none)
-        if not ordered:
-            near[course] = (old[0] + risen * gain * share, old[1], old[2])
-        else:
-            near[course] = (
-                old[0] + risen * gain * share,
-                old[1] + risen * gain * ordered,
-                old[2] + risen * fresh * ordered,
-            )
+        near[course] = Pair(
+            old.together + risen * gain * share,
+            old.order + risen * gain * ordered,
+            old.fading + risen * fresh * ordered,
+        )
     return near if len(near) <= SLACK * window.neighbours else _cut(near, window.neighbours)
 
 
@@ -137,9 +143,9 @@ def _shares(window: Window) -> tuple[tuple[float, float], ...]:
     return tuple((place**-window.damping, 1.0 / place if place <= window.reach else 0.0) for place in places)
 
 
-def _cut(near: dict[str, tuple[float, float, float]], most: int) -> dict[str, tuple[float, float, float]]:
+def _cut(near: dict[str, Pair], most: int) -> dict[str, Pair]:
     """Keep the neighbours that are heaviest in the symmetric part; of equally heavy ones those that came last."""
-    weights = np.array([pair[0] for pair in near.values()])
+    weights = np.array([pair.together for pair in near.values()])
     courses = list(near)
     for place in np.argsort(weights, kind="stable")[: len(near) - most].tolist():
         del near[courses[place]]
@@ -190,7 +196,7 @@ def _moved(row: Row, time: float, window: Window) -> Row:
         row.first,
         row.last,
         row.popular,
-        {course: (pair[0] * slow, pair[1] * slow, pair[2] * fast) for course, pair in row.near.items()},
+        {course: Pair(p.together * slow, p.order * slow, p.fading * fast) for course, p in row.near.items()},
         {course: weight * slow for course, weight in row.path.items()},
         row.people,
     )
@@ -291,10 +297,10 @@ class ItemSimilarity(base.Estimator):
         if row is None:
             return {}
         own = self._scale(row)
-        together = {other: pair[0] * own for other, pair in row.near.items()}
+        together = {other: pair.together * own for other, pair in row.near.items()}
         for other in self._after.get(item, ()):
             later = self.rows[other]
-            together[other] = together.get(other, 0.0) + later.near[item][0] * self._scale(later)
+            together[other] = together.get(other, 0.0) + later.near[item].together * self._scale(later)
         mass = (self._mass(item) + self.shrinkage) ** (1.0 - self.exponent)
         return {
             other: weight / (mass * (self._mass(other) + self.shrinkage) ** self.exponent)

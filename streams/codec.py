@@ -14,6 +14,7 @@ from models.outputs import (
     CouponTrigger,
     CourseAudience,
     Decision,
+    EarlySign,
     Example,
     Forgotten,
     OfferOutcome,
@@ -29,8 +30,8 @@ from streams import topics
 from streams.topics import partition_of
 
 _encoder = msgspec.json.Encoder()
+_lesson: msgspec.json.Decoder[Example | EarlySign] = msgspec.json.Decoder(Example | EarlySign)
 _lists = msgspec.msgpack.Decoder(ListExample)
-_example = msgspec.json.Decoder(Example)
 _heard: msgspec.json.Decoder[Interaction | Offered] = msgspec.json.Decoder(Interaction | Offered)
 
 
@@ -165,7 +166,7 @@ def address(output: Output) -> tuple[str, bytes]:
     if isinstance(output, Forgotten):
         topic = topics.PROFILES if output.of == "profile" else topics.RECOMMENDATIONS
         return topic, output.user_id.encode()
-    if isinstance(output, Example):
+    if isinstance(output, Example | EarlySign):
         return topics.EXAMPLES, output.user.encode()
     if isinstance(output, Decision | OfferOutcome | Undelivered):
         return topics.DECISIONS, output.user.encode()
@@ -177,13 +178,13 @@ def written(output: Output) -> bytes | None:
     return None if isinstance(output, Forgotten) else _encoder.encode(output)
 
 
-def example(value: bytes) -> Example:
-    """Read a labelled row.
+def lesson(value: bytes) -> Example | EarlySign:
+    """Read what the model learns from: a labelled row, or a sign long before the label.
 
     Raises:
-        msgspec.ValidationError, msgspec.DecodeError: it is none.
+        msgspec.ValidationError, msgspec.DecodeError: it is neither.
     """
-    return _example.decode(value)
+    return _lesson.decode(value)
 
 
 def heard(value: bytes, key: bytes | None) -> Interaction | Offered:

@@ -28,7 +28,7 @@ CounterName = Literal[
     "encore_learned_total",  # labelled rows learned
     "encore_lists_learned_total",  # short lists that the ranker has learned from
     "encore_examples_left_out_total",  # labelled rows not learned, by reason: repeat, treated, unreadable, features
-    "encore_drift_total",  # times the log-loss of matured scores has changed beyond chance (ADWIN)
+    "encore_drift_total",  # times the log-loss of matured scores has risen beyond chance (ADWIN)
     "encore_snapshots_refused_total",  # model snapshots refused, by reason
     "encore_interactions_total",  # uses of courses that their courses hear of: new to the person, again
     "encore_courses_heard_total",  # interactions by what became of them: counted, repeat, unreadable
@@ -50,6 +50,7 @@ GaugeName = Literal[
     "encore_model_log_loss",  # their rolling log-loss
     "encore_model_calibration_error",  # their expected calibration error, ten bins
     "encore_model_lift",  # how many times more churn there is in their highest tenth than in all
+    "encore_pace",  # how many times as fast as usual people come back lately; bends scores
     "encore_model_labels",  # labelled rows the model in use has learned from
     "encore_model_age_seconds",  # time since the model in use arrived
     "encore_rows",  # courses whose rows this worker keeps

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections import deque
 from typing import Any, NamedTuple, cast
 
 from river import base
+from river.drift import ADWIN
 
 from models import churn, features
 from models.outputs import Example
-from models.quality import Rolling
-from streams.settings import SettingsError
+from models.quality import Figures, Rolling, surprise
+from streams.metrics import Metrics
+from streams.settings import Settings, SettingsError
 
 MOST_WAITING = 50_000
 """Rows a shadow holds until it may learn them; when there are more, it goes on with half of the people's rows."""
+
+_log = logging.getLogger(__name__)
 
 
 class Waiting(NamedTuple):
@@ -97,3 +102,77 @@ def challenger(path: str) -> Shadow:
         return Shadow(found())
     except TypeError as error:
         raise SettingsError(f"challenger: {path} cannot be made without arguments: {error}") from None
+
+
+class Seen(NamedTuple):
+    """What a row has shown: what the shadows say of it (nothing where they left it out), and whether the world changed.
+
+    It has changed when the log-loss of the scores that a model stated has risen, beyond chance.
+    """
+
+    scores: dict[str, float | None]
+    changed: bool
+
+
+class Beside:
+    """Measures the scores that were stated, once their labels came, beside those of the shadows.
+
+    Args:
+        settings: say what learns in the shadow: recency alone, the reference unless it is the model, the challenger.
+        metrics: where it is counted that a challenger has failed.
+        alone: whether nothing learns in the shadow.
+
+    Raises:
+        SettingsError: the challenger that the settings name cannot be one.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics, alone: bool = False) -> None:
+        self._metrics = metrics
+        self._stated = Rolling()
+        self._drift: Any = ADWIN()  # type: ignore[no-untyped-call]
+        self._shadows: dict[str, Shadow] = {}
+        if alone:
+            return
+        self._shadows["recency"] = recency()
+        if settings.model != "logistic":
+            self._shadows["reference"] = reference()
+        if settings.challenger:
+            self._shadows["challenger"] = challenger(settings.challenger)
+
+    @property
+    def log_loss(self) -> float:
+        """The mean log-loss of the scores that were stated since the world last changed."""
+        return float(self._drift.estimation)
+
+    def take(self, example: Example, place: float) -> Seen:
+        """Measure a row.
+
+        Args:
+            example: a labelled row, with the probability that was stated.
+            place: of the row among all rows, evenly spread over [0, 1).
+        """
+        self._stated.add(example.probability, example.churned)
+        scores = {name: self._asked(name, example, place) for name in list(self._shadows)}
+        return Seen(scores, example.model != "prior" and self._worse(example))
+
+    def figures(self) -> dict[str, Figures]:
+        """Return the quality of the newest scores, by whose they are: `model`, and the shadows."""
+        rolling = {"model": self._stated} | {name: shadow.rolling for name, shadow in self._shadows.items()}
+        found = {name: scores.figures() for name, scores in rolling.items()}
+        return {name: figures for name, figures in found.items() if figures is not None}
+
+    def _worse(self, example: Example) -> bool:
+        before = self.log_loss
+        self._drift.update(surprise(example.probability, example.churned))
+        return bool(self._drift.drift_detected) and self.log_loss > before
+
+    def _asked(self, name: str, example: Example, place: float) -> float | None:
+        try:
+            return self._shadows[name].take(example, place)
+        except Exception:  # a challenger is any class of River's: its defect is not ours
+            if name != "challenger":
+                raise
+            self._metrics.add("encore_failures_total", "challenger")
+            _log.exception("the challenger failed and is left out until the next start")
+            del self._shadows[name]
+            return None

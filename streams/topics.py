@@ -84,7 +84,7 @@ def topics(settings: Settings) -> list[Topic]:
         (AUDIENCES, "whom a course that was announced would please", many, kept, "out"),
         (DEAD_LETTERS, "records that could not be applied, with their bytes and the reason", many, compact, "out"),
         (CATALOG, "courses as they were announced", many, kept, "own"),
-        (EXAMPLES, "labelled rows the model learns from", 1, kept, "own"),
+        (EXAMPLES, "what the model learns from: labelled rows, and who was back early", 1, kept, "own"),
         (INTERACTIONS, "what courses hear of people: what else they used", many, deleted, "own"),
         (ROWS, "which courses go together: the state of courses, read by every worker", many, state, "own"),
         (LISTS, "short lists that the ranker learns from", 1, briefly, "own"),

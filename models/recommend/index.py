@@ -50,6 +50,7 @@ class Index:
         self._room = 0
         self.near = np.full((0, width), -1, np.int32)
         self.weight = np.zeros((0, 6, width), np.float32)
+        self.filled = np.zeros(0, np.int64)
         self.popular = np.zeros((0, len(LIVES)))
         self.mass = np.zeros(0)
         self.uses = np.zeros(0)
@@ -131,12 +132,13 @@ class Index:
         """Return the neighbours to write, as many as a line holds, and their pairs as of the landmark, (others, 3)."""
         names = list(row.near) if changed is None else [name for name in changed if name in row.near]
         if len(names) > self.width:
-            together = np.array([pair[0] for pair in row.near.values()])
+            together = np.array([row.near[name].together for name in names])
             names = [names[place] for place in np.argpartition(-together, self.width)[: self.width].tolist()]
-        said = np.array([row.near[name] for name in names]).reshape(-1, 3)
+        said = [row.near[name] for name in names]
+        pairs = np.array([[p.together for p in said], [p.order for p in said], [p.fading for p in said]])
         age = row.landmark - self.landmark
         slow, fast = 2.0 ** (age / self.window.half_life), 2.0 ** (age / self.window.fading)
-        return np.array([self.number(name) for name in names], np.int64), said * (slow, slow, fast)
+        return np.array([self.number(name) for name in names], np.int64), pairs.T * (slow, slow, fast)
 
     def _lapsed(self, own: int, others: Ints) -> Ints:
         """Return the neighbours of a line that its row once had and has no more."""
@@ -147,30 +149,47 @@ class Index:
 
     def _write(self, own: int, others: Ints, pairs: Floats) -> None:
         """Write one row's half of its pairs, (others, 3), into its own line and into those of the others."""
-        line = self.near[own]
-        filled = np.flatnonzero(line >= 0)
-        self.mark[others] = -1
-        self.mark[line[filled]] = filled
-        slots = self.mark[others]
-        missing = slots < 0
-        count = int(missing.sum())
-        if count:
-            held = self.weight[own, IN] + self.weight[own, OUT]
-            held[slots[~missing]] = inf
-            weakest = np.argpartition(held, count - 1)[:count] if count < self.width else np.arange(self.width)
-            slots[missing] = weakest
-            line[weakest] = others[missing]
-            self.weight[own][:, weakest] = 0.0
+        slots = self._slots(own, others)
         self.weight[own, IN, slots], self.weight[own, IN_ORDER, slots], self.weight[own, IN_FADING, slots] = pairs.T
         slots = (self.near[others] == own).argmax(1)
         missing = self.near[others, slots] != own
         if missing.any():
-            new = others[missing]
-            slots[missing] = weakest = (self.weight[new, IN] + self.weight[new, OUT]).argmin(1)
-            self.near[new, weakest] = own
-            self.weight[new, :, weakest] = 0.0
+            slots[missing] = self._enter(own, others[missing])
         for channel, values in zip((OUT, OUT_ORDER, OUT_FADING), pairs.T, strict=True):
             self.weight[others, channel, slots] = values
+
+    def _slots(self, own: int, others: Ints) -> Ints:
+        """Return the places of others in a line, letting them in where they are not."""
+        line, count = self.near[own], int(self.filled[own])
+        self.mark[others] = -1
+        self.mark[line[:count]] = np.arange(count)
+        slots: Ints = self.mark[others]
+        missing = slots < 0
+        new = int(missing.sum())
+        free = min(new, self.width - count)
+        places = np.arange(count, count + free)
+        if new > free:
+            held = self.weight[own, IN] + self.weight[own, OUT]
+            held[slots[~missing]] = held[places] = inf
+            places = np.append(places, np.argpartition(held, new - free - 1)[: new - free])
+            self.weight[own][:, places] = 0.0
+        slots[missing] = places
+        line[places] = others[missing]
+        self.filled[own] = count + free
+        return slots
+
+    def _enter(self, own: int, lines: Ints) -> Ints:
+        """Let a course into lines it is not in; return its places there."""
+        places: Ints = self.filled[lines]
+        full = np.flatnonzero(places == self.width)
+        if len(full):
+            crowded = lines[full]
+            weakest = (self.weight[crowded, IN] + self.weight[crowded, OUT]).argmin(1)
+            self.weight[crowded, :, weakest] = 0.0
+            places[full] = weakest
+        self.near[lines, places] = own
+        self.filled[lines] = np.maximum(self.filled[lines], places + 1)
+        return places
 
     def _move(self, time: float) -> None:
         """Bring the landmark to a moment once what is stored would grow large."""
@@ -195,8 +214,9 @@ class Index:
     def _grow(self) -> None:
         self._room = max(64, 2 * self._room)
         self.people.grow(self._room)
-        paired = np.flatnonzero((self.near >= 0).any(1))
-        for name in ("weight", "popular", "mass", "uses", "audience", "first", "last", "keys", "gone", "mark", "near"):
+        paired = np.flatnonzero(self.filled)
+        for name in ("near", "weight", "filled", "popular", "mass", "uses", "audience", "first", "last", "keys", "gone",
+                     "mark"):  # fmt: skip
             old = getattr(self, name)
             # Zeros cost no memory before they are written; most courses of a large catalogue have no pair.
             grown = np.zeros((self._room, *old.shape[1:]), old.dtype)

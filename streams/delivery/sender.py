@@ -13,7 +13,7 @@ from streams.delivery.lease import Lease
 
 
 class Outlet(Protocol):
-    """Where records go: a `Sender`, or in a test a list."""
+    """Where what people have to say goes, and dead letters: a `Sender`, or whoever listens to a replay."""
 
     def put(
         self,
@@ -21,8 +21,8 @@ class Outlet(Protocol):
         key: bytes | None,
         value: bytes | None,
         partition: int | None = None,
+        *,
         headers: Headers | None = None,
-        timestamp_ms: int | None = None,
     ) -> asyncio.Future[Any]:
         """Hand over a record; the future completes when it is safe."""
 

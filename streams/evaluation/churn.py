@@ -26,11 +26,13 @@ from models import events as ev
 from models.activity import DAY
 from models.churn import Learner
 from models.ledger import share_of
+from models.outputs import Example
 from models.quality import Figures
 from models.rules import ACTIVE_KINDS
 from streams import codec, topics
 from streams.demo import source as demo
 from streams.evaluation.yardsticks import Boosting, online, weeks_of
+from streams.garbage import search_seldom
 from streams.history.replay import Replay
 from streams.settings import Settings
 from streams.sources import Entry, Source, Unusable, open_source
@@ -66,7 +68,7 @@ class Task(Struct, frozen=True):
 
 LEARNING = tuple(sorted(ACTIVE_KINDS - {"purchase"}))
 TASKS = (
-    Task("oulad", "oulad:{}/oulad", "no activity in 14 days", 14, LEARNING, 0.2),
+    Task("oulad", "oulad:{}/oulad", "no activity in 14 days", 14, LEARNING, 0.1),
     Task("completejourney", "completejourney:{}/completejourney", "no purchase in 2 weeks", 14, ("purchase",)),
     Task("cdnow", "cdnow:{}/cdnow", "no purchase in 13 weeks", 91, ("purchase",)),
     Task("online_retail", "onlineretail:{}/online_retail", "no purchase in 4 weeks", 28, ("purchase",)),
@@ -162,7 +164,9 @@ class Scored:
         """Take what goes to a topic."""
         if topic != topics.EXAMPLES or value is None:
             return
-        example = codec.example(value)
+        example = codec.lesson(value)
+        if not isinstance(example, Example):
+            return
         self._x += features.pack(features.array(example.x))
         self._churned.append(example.churned)
         self._ready.append(example.model != "prior" and example.probability != PRIOR)
@@ -208,6 +212,7 @@ def evaluate(
     """
     share = task.people if people is None else people
     results = []
+    search_seldom()
     with one_thread():
         for protocol, scored in asyncio.run(_played(task, folder, share, told)):
             told(f"{task.dataset}, {protocol.name}: the others on the same rows, gradient boosting week by week")

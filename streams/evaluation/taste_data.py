@@ -87,12 +87,13 @@ def movielens(wheel: Path, least: float = 0.0) -> History:
 
 
 def completejourney(folder: Path, households: int = 200, products: int = 2_500) -> History:
-    """Read the purchases of the first households, of the products they buy most."""
+    """Read the purchases of some households, of the products they buy most."""
     columns = ["household_id", "product_id", "transaction_timestamp"]
     table = papq.read_table(folder / "transactions.parquet", columns=columns)
     who, what = (table[column].to_numpy() for column in columns[:2])
     when = table[columns[2]].to_numpy().astype("datetime64[us]").astype(np.int64) / 1e6
-    part = np.isin(who, np.unique(who)[:households])
+    everybody = np.unique(who)
+    part = np.isin(who, np.random.default_rng(0).choice(everybody, min(households, len(everybody)), replace=False))
     uses = _most_used(who[part], what[part], when[part], products)
     wanted, terms = {item for _, item, _ in uses}, {}
     for product in papq.read_table(folder / "products.parquet").to_pylist():

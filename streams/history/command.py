@@ -24,9 +24,11 @@ from streams.history import modelfile
 from streams.history.account import Account, Files
 from streams.history.replay import Replay
 from streams.history.summary import Summary, summarised
+from streams.metrics import Metrics
 from streams.operation import campaigns
 from streams.report.page import page
 from streams.settings import Settings
+from streams.shadows import Beside
 from streams.sources import Entry, Source, Unusable, open_source
 from streams.sources.kafka import KafkaTopic, Logged
 from streams.sources.order import ordered
@@ -34,7 +36,7 @@ from streams.threads import one_thread
 
 REPORT = "index.html"
 """What is left of a replay for people to read, beside the files for programs."""
-MOST_COMPARED = 400_000
+MOST_COMPARED = 100_000
 """Labelled rows that gradient boosting is fitted to and scores; of more, those of a part of the people."""
 
 Item = TypeVar("Item", covariant=True)
@@ -94,7 +96,9 @@ async def _replay(settings: Settings, wanted: Wanted, console: Console) -> tuple
     learner = Learner.restore(modelfile.read(wanted.model)) if wanted.model else Learner(settings.model)
     begun = monotonic()
     with Files(wanted.out) as files:
-        account = Account(files, settings.rules(), most_rows=MOST_COMPARED if wanted.out is not None else 0)
+        beside = Beside(settings, Metrics(), alone=wanted.out is None)
+        most_rows = MOST_COMPARED if wanted.out is not None else 0
+        account = Account(files, settings.rules(), beside, most_rows)
         played = Replay(
             settings,
             account.heard,
@@ -125,7 +129,7 @@ async def _replay(settings: Settings, wanted: Wanted, console: Console) -> tuple
         console.print("gradient boosting on the same rows, week by week")
         account.matured.compare(Boosting(settings.labels_needed))
     if wanted.out is not None:
-        _reported(wanted.out / REPORT, page(summary, account, settings.rules(), ", ".join(wanted.sources)))
+        _reported(wanted.out / REPORT, _page(summary, account, settings, wanted.sources))
     return summary, account
 
 
@@ -186,7 +190,7 @@ class Stretch:
 
     Attributes:
         count: how many have passed.
-        first: the time of the first event or tick that has passed; 0 before that.
+        first: the earliest time of an event or tick that has passed; 0 before that.
         total: how many there are at most.
     """
 
@@ -212,7 +216,7 @@ class Stretch:
             if event is not None:
                 if not self._since <= event.time <= self._until:
                     continue
-                self.first = self.first or event.time
+                self.first = min(self.first or event.time, event.time)
                 self._told(event)
             self.count += 1
             yield record
@@ -236,6 +240,10 @@ def shown(window: Shown[Item], console: Console) -> Iterator[Item]:
                 if number and number % 1_000_000 == 0 and not console.is_terminal:
                     console.print(f"{number:,} of {window.total or 0:,} events")
             yield entry
+
+
+def _page(summary: Summary, account: Account, settings: Settings, sources: Sequence[str]) -> str:
+    return page(summary, account, settings.rules(), ", ".join(sources), settings.challenger)
 
 
 def _reported(file: Path, report: str) -> None:

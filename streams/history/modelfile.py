@@ -1,4 +1,8 @@
-"""A model in a file: what a replay learned, checked, and published so that a live system begins with it."""
+"""A model in a file: what a replay learned, checked, and published so that a live system begins with it.
+
+The rows that the replay net keeps are not in it, as in no snapshot: the trainer finds them among the examples, which
+stand there if the history was sent.
+"""
 
 from __future__ import annotations
 

@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from models import churn, features
+from models import churn
 from models import events as ev
 from models.churn import Learner, Scorer
 from models.errors import BadEvent
-from models.ledger import share_of
 from models.offers import Campaign
 from models.rules import Rules
 from models.world import World
@@ -32,6 +31,7 @@ from streams.delivery.outbox import Outbox
 from streams.delivery.people import People
 from streams.fold import Fold, Taken
 from streams.metrics import Metrics
+from streams.pupil import Pupil
 from streams.settings import Settings
 from streams.sources.source import Entry, Unusable
 
@@ -84,8 +84,8 @@ class Listener:
         key: bytes | None,
         value: bytes | None,
         partition: int | None = None,
+        *,
         headers: Headers | None = None,
-        timestamp_ms: int | None = None,
     ) -> asyncio.Future[Any]:
         """Hand a record to the listener."""
         self._heard(topic, key, value, dict(headers or ()))
@@ -128,7 +128,7 @@ class Replay:
     ) -> None:
         rules = settings.rules()
         self.metrics = Metrics()
-        self.learner = learner
+        self._pupil = Pupil(learner, self.metrics)
         self.world = World(rules=rules, model=model, campaign=campaign, shadow=settings.mode == "shadow")
         self._settings = settings
         self._heard = heard
@@ -265,9 +265,9 @@ class Replay:
             for key in sorted(key for key in fold.people.dirty if fold.people.hot[key].outbox):
                 outbox.save(key)
         await asyncio.sleep(0)
-        learner = self.learner
-        if learner is not None and learner.labels > self._learned:
-            self._learned = learner.labels
+        learner = self._pupil.learner
+        if learner is not None and learner.labels and learner.lessons > self._learned:
+            self._learned = learner.lessons
             self.world = replace(self.world, model=churn.scorer(learner.snapshot()))
 
     async def _rest(self) -> None:
@@ -281,11 +281,8 @@ class Replay:
 
     def _listen(self, topic: str, key: bytes | None, value: bytes | None, headers: Mapping[str, bytes]) -> None:
         self._heard(topic, key, value, headers)
-        if topic == topics.EXAMPLES and self.learner is not None and value is not None:
-            example = codec.example(value)
-            if not example.treated:
-                place = share_of(example.id, "replay")
-                self.learner.learn(features.array(example.x), example.churned, place)
+        if topic == topics.EXAMPLES:
+            self._pupil.take(value)
 
     def _played(self, entry: Entry, event: ev.Event) -> Played:
         name, key = self._names[entry.source], event.user_id.encode()

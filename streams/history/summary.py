@@ -8,14 +8,18 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from models.offers import REASONS
-from streams.history.account import Account, Week
+from streams.history.account import Account
+from streams.history.matured import Week
 from streams.metrics import Metrics
 
 WIDTH = 14
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """What became of everything: counts, by reason where there is one; times in seconds since 1970 UTC."""
+    """What became of everything: counts, by reason where there is one; times in seconds since 1970 UTC.
+
+    `changes` are the moments at which labels showed that the world had changed.
+    """
 
     entries: int
     applied: int
@@ -30,6 +34,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     coupons: int
     labels: int
     quality: Week | None
+    changes: list[float]
     seconds: float
 
 
@@ -54,6 +59,7 @@ def summarised(
         coupons=account.coupons,
         labels=metrics.value("encore_labels_total"),
         quality=account.matured.pooled(),
+        changes=account.changes,
         seconds=round(seconds, 3),
     )
 
@@ -85,6 +91,7 @@ def _quality(summary: Summary) -> list[tuple[str, str]]:
         ("Model", f"{summary.labels:,} labels, {pooled.churned:.0%} churned"),
         ("", f"AUC {figures.auc:.3f}, recency alone {pooled.recency_auc:.3f}"),
         ("", f"log-loss {figures.log_loss:.3f}, calibration error {figures.calibration_error:.3f}"),
+        *[("", f"the world was found changed on {_day(moment)}") for moment in summary.changes],
     ]
 
 

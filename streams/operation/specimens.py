@@ -227,6 +227,15 @@ def _settled() -> tuple[out.Output, ...]:
             model=_MODEL,
             treated=False,
         ),
+        out.EarlySign(
+            id=name_of(_PERSON, "early sign", repr(_TIME)),
+            user=_USER,
+            time=_TIME,
+            until=_TIME + 3.5 * _DAY,
+            back=True,
+            probability=0.29,
+            treated=False,
+        ),
         out.Profile(
             id=name_of(_PERSON, "profile", "e-1"),
             user_id=_PERSON,

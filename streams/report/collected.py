@@ -32,17 +32,24 @@ class Crowd:
         return len(self._weeks)
 
     def saw(self, event: ev.AnyEvent) -> None:
-        """Note an event; none may come from a week before the first one's."""
+        """Note an event; the parts of a log may be told one after the other, each in its own order."""
         if not isinstance(event, ev.Event) or ev.kind_of(event) not in self._kinds:
             return
         if not self._ends - WEEK <= event.time < self._ends:
             week = week_at(event.time)
             self._base = self._base if self._weeks else week
+            if week < self._base:
+                self._begin(week)
             self._ends = begin_of(week + 1)
             self._bit = 1 << (week - self._base)
         weeks = self._weeks.get(event.user_id, 0)
         if not weeks & self._bit:
             self._weeks[event.user_id] = weeks | self._bit
+
+    def _begin(self, week: int) -> None:
+        """Begin with an earlier week."""
+        self._weeks = {user: weeks << (self._base - week) for user, weeks in self._weeks.items()}
+        self._base = week
 
     def cohorts(self, end: float) -> Cohorts:
         """Return who came back, of all whose first week is over at a moment."""

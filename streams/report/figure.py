@@ -40,6 +40,7 @@ class Figure(NamedTuple):
         name: in the page's address.
         title: what it is about.
         says: what it shows, with its numbers.
+        points: what is to be said besides, a sentence or two each.
         note: how to read it.
         wide: the picture for screens and paper; without one the figure takes half the page's width.
         narrow: the picture for phones, and for half the page's width.
@@ -51,6 +52,7 @@ class Figure(NamedTuple):
     name: str
     title: str
     says: str
+    points: Sequence[str] = ()
     note: str = ""
     wide: Markup | None = None
     narrow: Markup | None = None

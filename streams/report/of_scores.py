@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from models import quality
-from streams.history.account import Account, Matured, Scores, Week
+from streams.history.account import Account
+from streams.history.matured import BOOSTING, Matured, Scores, Week
 from streams.report import draw, measured
 from streams.report.axes import numbers
 from streams.report.draw import NARROW, WIDE, Line, Mark, Point
@@ -17,44 +18,56 @@ from streams.report.markup import Markup
 from streams.report.say import both, count, day, percent, points
 from streams.report.weeks import WEEK
 
-MODEL, RECENCY, RIVAL = "the model", "recency alone", "gradient boosting, fitted anew every week"
-LOOKS = {MODEL: "model", RECENCY: "recency", RIVAL: "rival"}
+MODEL, RECENCY = "the model", "recency alone"
+LOOKS = {MODEL: "model", RECENCY: "recency"}
+OTHERS = {
+    BOOSTING: "gradient boosting, fitted anew every week",
+    "reference": "logistic regression, learning beside it",
+    "challenger": "the challenger",
+}
+"""Who scores beside the model, by the looks of their line."""
+MOST_DAYS = 5
+"""How many changes of the world are told by their days."""
 LEAST_FOR_LIFT = 20
 """Scores that a share must hold to be drawn in the lift curve."""
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
 
 
 class Compared(NamedTuple):
-    """The model's AUC and its rival's on the same rows."""
+    """The AUC and log-loss of the model, and of another on the same rows."""
 
-    model: float
-    rival: float
+    model: tuple[float, float]
+    other: tuple[float, float]
     rows: int
 
 
-def quality_by_week(account: Account, labels: int) -> Figure:
+def quality_by_week(account: Account, labels: int, challenger: str = "") -> Figure:
     """Quality of each week's scores, once their labels came.
 
     Args:
         account: with the scores, and the moments at which the world was found changed.
         labels: how many came in all.
+        challenger: what learned beside the model, if anything did.
     """
     name, title = "quality", "Quality by week"
     weeks, pooled = account.matured.weeks(), account.matured.pooled()
     if pooled is None or not weeks:
         return Figure(name, title, _too_few(account.matured.scores(), labels))
-    says = f"{_beside_recency(weeks, pooled)}{_beside_rival(_compared(account.matured))}{_changed(account.changes)}"
+    says = _beside_recency(weeks, pooled)
+    points = [*_beside_others(account.matured, challenger), *_changed(account.changes)]
     drawn = {
         MODEL: {week.begins: week.model.auc for week in weeks},
         RECENCY: {week.begins: week.recency_auc for week in weeks},
-        RIVAL: {week.begins: week.rival_auc for week in weeks if week.rival_auc is not None},
     }
+    for other, line in OTHERS.items():
+        drawn[line] = {week.begins: week.others_auc[other] for week in weeks if other in week.others_auc}
     drawn = {line: aucs for line, aucs in drawn.items() if aucs}
-    lines = [_by_week(weeks, aucs, line) for line, aucs in drawn.items()]
+    looks = LOOKS | {line: look for look, line in OTHERS.items()}
+    lines = [_by_week(weeks, aucs, line, looks[line]) for line, aucs in drawn.items()]
     values = [auc for aucs in drawn.values() for auc in aucs.values()]
     span = weeks[0].begins, max(weeks[-1].begins, *account.changes, weeks[0].begins)
     marks = [Mark(moment, f"The world changed: {day(moment)}") for moment in account.changes if moment >= span[0]]
-    said = f"{title}. {says}"
+    said = " ".join((f"{title}.", says, *points))
 
     def drawing(width: float, height: float) -> Markup:
         y = numbers(min(0.5, *values), max(values), 6, ".2f", "AUC")
@@ -64,11 +77,12 @@ def quality_by_week(account: Account, labels: int) -> Figure:
         name=name,
         title=title,
         says=says,
+        points=points,
         note="AUC: how often somebody who left had been scored higher than somebody who stayed; 0.5 is a coin, 1 is "
         "perfect. Every score was given before its outcome was known, by what had been learned until then.",
         wide=drawing(WIDE, 300),
         narrow=drawing(NARROW, 250),
-        key=[(LOOKS[line], line) for line in drawn],
+        key=[(looks[line], line) for line in drawn],
         numbers=_in_numbers(weeks),
     )
 
@@ -148,13 +162,15 @@ def _too_few(scores: Scores, labels: int) -> str:
     return f"Of {count(len(scores.churned), 'score')} with a label, {what}: there is nothing to tell apart."
 
 
-def _compared(matured: Matured) -> Compared | None:
-    scores = matured.scores()
-    known = ~np.isnan(scores.rival)
-    model, rival, churned = scores.model[known], scores.rival[known], scores.churned[known]
-    if not churned.any() or churned.all():
+def _compared(scores: Scores, name: str) -> Compared | None:
+    same = scores.beside(name)
+    if not same.churned.any() or same.churned.all():
         return None
-    return Compared(quality.auc(model, churned), quality.auc(rival, churned), len(churned))
+    model, other = (
+        (quality.auc(said, same.churned), quality.log_loss(said, same.churned))
+        for said in (same.model, same.others[name])
+    )
+    return Compared(model, other, len(same.churned))
 
 
 def _beside_recency(weeks: Sequence[Week], pooled: Week) -> str:
@@ -165,47 +181,61 @@ def _beside_recency(weeks: Sequence[Week], pooled: Week) -> str:
     )
 
 
-def _beside_rival(compared: Compared | None) -> str:
-    if compared is None:
-        return ""
-    return (
-        f" Gradient boosting, fitted anew every week, has {compared.rival:.3f} where the model has "
-        f"{compared.model:.3f}, on the same {count(compared.rows, 'score')}."
+def _beside_others(matured: Matured, challenger: str) -> Iterator[str]:
+    """Say how good others are on the rows that they have scored, and how good the model is on these."""
+    scores = matured.scores()
+    for name in (name for name in OTHERS if name in scores.others):
+        compared = _compared(scores, name)
+        if compared is None:
+            continue
+        who = f"{OTHERS[name]}, {challenger}," if name == "challenger" else f"{OTHERS[name]},"
+        some = f", those of {percent(matured.part)} of the people" if name == BOOSTING and matured.part < 1 else ""
+        (auc, loss), (model_auc, model_loss) = compared.other, compared.model
+        yield (
+            f"{who[0].upper()}{who[1:]} has {auc:.3f} (log-loss {loss:.3f}) where the model has {model_auc:.3f} "
+            f"({model_loss:.3f}), on the same {count(compared.rows, 'score')}{some}."
+        )
+
+
+def _changed(changes: Sequence[float]) -> Iterator[str]:
+    """Say when the world was found changed: on days, or, if they are many, how often and when last."""
+    if not changes:
+        return
+    days = list(dict.fromkeys(day(moment) for moment in sorted(changes)))
+    when = f"on {both(days)}" if len(days) <= MOST_DAYS else f"on {len(days):,} days, last on {days[-1]}"
+    yield (
+        f"The world was found changed {when} (◆): labels came that surprised the model more than those before, beyond "
+        "chance. It went on learning; nothing was reset."
     )
 
 
-def _changed(changes: Sequence[float]) -> str:
-    return (
-        f" The world was found changed on {both([day(moment) for moment in sorted(changes)])} (◆)." if changes else ""
-    )
-
-
-def _by_week(weeks: Sequence[Week], aucs: dict[float, float], name: str) -> Line:
+def _by_week(weeks: Sequence[Week], aucs: dict[float, float], name: str, look: str) -> Line:
     """Draw a week's figure at its beginning; over weeks without one the line is interrupted."""
     drawn, at = list[Point](), weeks[0].begins
     while at <= weeks[-1].begins:
         auc = aucs.get(at)
         drawn.append(Point(at, auc, "" if auc is None else f"{name}, week of {day(at)}: {auc:.3f}"))
         at += WEEK
-    return Line(LOOKS[name], drawn)
+    return Line(look, drawn)
 
 
 def _in_numbers(weeks: Sequence[Week]) -> Numbers:
-    heads = ("Week of", "Scores", "Left", "AUC", "Recency", "Boosting", "Log-loss", "Calibration error")
+    others = [other for other in OTHERS if any(other in week.others_auc for week in weeks)]
+    heads = ("Week of", "Scores", "Left", "AUC", "Log-loss", "Calibration error", "Recency's AUC")
     rows = [
         (
             day(week.begins),
             f"{week.rows:,}",
             percent(week.churned),
             f"{week.model.auc:.3f}",
-            f"{week.recency_auc:.3f}",
-            "" if week.rival_auc is None else f"{week.rival_auc:.3f}",
             f"{week.model.log_loss:.3f}",
             f"{week.model.calibration_error:.3f}",
+            f"{week.recency_auc:.3f}",
+            *(f"{week.others_auc[other]:.3f}" if other in week.others_auc else "" for other in others),
         )
         for week in weeks
     ]
-    return Numbers(heads, rows)
+    return Numbers((*heads, *(f"{other.capitalize()}'s" for other in others)), rows)
 
 
 def _lifts(columns: dict[str, measured.Column], scores: Scores) -> Numbers:

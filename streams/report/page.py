@@ -19,7 +19,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """What a browser may load for this page: nothing, whatever may have got into it."""
 
 
-def page(summary: Summary, account: Account, rules: Rules, title: str) -> str:
+def page(summary: Summary, account: Account, rules: Rules, title: str, challenger: str = "") -> str:
     """Return the report of a replay that is over, as HTML.
 
     Args:
@@ -27,9 +27,10 @@ def page(summary: Summary, account: Account, rules: Rules, title: str) -> str:
         account: what was collected on the way.
         rules: by which it was decided.
         title: what was played, as the reader calls it.
+        challenger: what learned beside the model, if anything did, as the settings name it.
     """
     figures = (
-        of_scores.quality_by_week(account, summary.labels),
+        of_scores.quality_by_week(account, summary.labels, challenger),
         of_scores.reliability(account, summary.labels),
         of_scores.lift(account, summary.labels),
         of_people.tiers(account.tiers, summary.last),
@@ -116,6 +117,7 @@ def _figure(figure: Figure) -> Markup:
         "figure",
         tag("h2", figure.title),
         tag("p", figure.says),
+        tag("ul", *(tag("li", point) for point in figure.points), class_="points") if figure.points else Markup(),
         _key(figure) if figure.key else Markup(),
         tag("div", figure.wide, class_="wide") if figure.wide else Markup(),
         tag("div", figure.narrow, class_="narrow") if figure.narrow else Markup(),

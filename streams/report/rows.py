@@ -36,6 +36,11 @@ class Rows:
         self._times, self._until = array("d"), array("d")
         self._churned, self._places, self._shares = array("B"), array("q"), array("d")
 
+    @property
+    def part(self) -> float:
+        """Of which part of the people rows are kept."""
+        return self._part
+
     def __len__(self) -> int:
         return len(self._times)
 

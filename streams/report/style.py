@@ -2,11 +2,11 @@
 
 LIGHT = (
     "--paper:#fff;--back:#f4f6f8;--ink:#1a2330;--soft:#566273;--grid:#e2e7ec;--model:#1d5fc4;--over:#fff;"
-    "--recency:#8791a0;--rival:#c4620a;--high:#c23b34;--medium:#e3a02b;--low:#63a3a8;--mark:#8a3fb0"
+    "--recency:#8791a0;--boosting:#c4620a;--reference:#2a8a63;--challenger:#a0387c;--high:#c23b34;--medium:#e3a02b;--low:#63a3a8;--mark:#8a3fb0"
 )
 DARK = (
     "--paper:#171e27;--back:#0e131a;--ink:#e5eaf1;--soft:#9ba8b8;--grid:#2b3543;--model:#76adff;--over:#0e131a;"
-    "--recency:#8d99a9;--rival:#f0a050;--high:#e2675f;--medium:#e0b050;--low:#4f9196;--mark:#cf90ef"
+    "--recency:#8d99a9;--boosting:#f0a050;--reference:#58c096;--challenger:#e58ac4;--high:#e2675f;--medium:#e0b050;--low:#4f9196;--mark:#cf90ef"
 )
 STYLE = f"""
 :root{{color-scheme:light dark;{LIGHT}}}
@@ -45,15 +45,21 @@ text.mark{{stroke:none}}
 .line{{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}}
 .line.model{{stroke:var(--model);stroke-width:2.6}}
 .line.recency{{stroke:var(--recency);stroke-dasharray:6 4}}
-.line.rival{{stroke:var(--rival);stroke-dasharray:1.5 4}}
+.line.boosting{{stroke:var(--boosting);stroke-dasharray:1.5 4}}
+.line.reference{{stroke:var(--reference);stroke-width:1.4}}
+.line.challenger{{stroke:var(--challenger);stroke-width:1.4;stroke-dasharray:9 3 2 3}}
 .line.even{{stroke:var(--soft);stroke-width:1.2;stroke-dasharray:3 4}}
 .dot.model,.area.model,rect.model{{fill:var(--model)}}
 .dot.recency,rect.recency{{fill:var(--recency)}}
-.dot.rival{{fill:var(--rival)}}
+.dot.boosting{{fill:var(--boosting)}}
+.dot.reference{{fill:var(--reference)}}
+.dot.challenger{{fill:var(--challenger)}}
 .high{{fill:var(--high)}}.medium{{fill:var(--medium)}}.low{{fill:var(--low)}}
 .area{{stroke:var(--paper);stroke-width:1}}
 .spot{{fill:transparent}}
 .heat{{fill:var(--model)}}
+.points{{margin:0 0 .6rem;padding-left:1.1rem}}
+.points li{{margin:0 0 .25rem;overflow-wrap:anywhere}}
 .trough{{fill:var(--grid)}}
 svg.bar{{height:9px;margin:.2rem 0 .1rem;border-radius:3px;overflow:hidden}}
 .bars{{list-style:none;margin:0;padding:0}}

@@ -15,13 +15,13 @@ import sys
 import time
 from pathlib import Path
 
-from tests.benchmarks import capacity, memory_of, micro, rig, versus, working
+from tests.benchmarks import capacity, courses, memory_of, micro, rig, versus, working
 from tests.benchmarks.figures import Report
 from tests.benchmarks.rig import Cores
 from tests.benchmarks.workload import Crowd, models
 from tests.brokers import available
 
-PARTS = "abcdefg"
+PARTS = "abcdefgh"
 
 
 class Size(argparse.Namespace):
@@ -36,6 +36,7 @@ class Size(argparse.Namespace):
         self.seconds = 10.0 if quick else 40.0
         self.recovered = 100_000 if quick else 1_000_000
         self.sizes = [10_000, 100_000] if quick else [10_000, 100_000, 1_000_000]
+        self.courses = [10_000] if quick else [10_000, 100_000]
         self.partitions = [1, 8, 32]
 
 
@@ -89,6 +90,8 @@ def _measure(part: str, report: Report, cores: Cores, crowd: Crowd, size: Size, 
     elif part == "g":
         working.ingest(report, cores, crowd, size.people, size.events, size.rounds)
         working.replay(report, cores, crowd, size.people // 5, size.events, size.rounds)
+    elif part == "h":
+        courses.run(report, cores, asked.seed, size.courses, size.micro, size.rounds)
 
 
 def _about(report: Report, cores: Cores, asked: argparse.Namespace) -> None:

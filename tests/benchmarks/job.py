@@ -20,7 +20,7 @@ from models import churn, features, retention
 from models import events as ev
 from models.errors import BadEvent
 from models.offers import Campaign
-from models.outputs import Alert, CouponTrigger, Example, Forgotten, Output, Profile
+from models.outputs import Alert, CouponTrigger, EarlySign, Example, Forgotten, Output, Profile
 from models.person import Person, next_due
 from models.retention import Asked, Moved
 from models.risk import Score
@@ -156,7 +156,8 @@ class Job:
         world = self._world
         row = features.row(moved.person.activity, moved.at, world.rules.horizon)
         assert world.model is not None
-        return retention.answer(moved, Score(row, world.model.probability(row)), world)
+        (plain,) = world.model.plain(row[None])
+        return retention.answer(moved, Score(row, *world.model.bent([plain]), plain), world)
 
     @property
     def lateness(self) -> float:
@@ -185,7 +186,7 @@ def address(output: Output) -> tuple[str, str]:
     if isinstance(output, Interaction):
         return "interactions", output.course
     said: Any = output
-    return "examples" if isinstance(output, Example) else "decisions", said.user
+    return "examples" if isinstance(output, Example | EarlySign) else "decisions", said.user
 
 
 def written(output: Output) -> bytes:

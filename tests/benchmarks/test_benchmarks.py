@@ -19,7 +19,7 @@ from models.person import Person, next_due
 from streams import codec
 from streams import envelope as env
 from streams.envelope import Envelope
-from tests.benchmarks import engines, job, rig, workload
+from tests.benchmarks import courses, engines, job, rig, workload
 from tests.benchmarks.figures import Report
 from tests.benchmarks.job import Due, Job
 from tests.benchmarks.peers import PEERS, peers_python
@@ -162,3 +162,11 @@ def test_the_peers_send_what_is_said_where_a_worker_sends_it(crowd: Crowd, log: 
     for output in said:
         topic, key = codec.address(output)
         assert job.address(output) == (topic, key.decode())
+
+
+def test_recommendations_have_all_figures_that_have_a_goal() -> None:
+    """Each step's percentiles and the memory a course, of a catalogue of any size."""
+    said = courses.measured(seed=1, courses=120, uses=600, queries=4)
+    assert said.keys() >= courses.GOALS.keys()
+    assert all(value > 0 for value in said.values())
+    assert any("memory" in what for what in said)

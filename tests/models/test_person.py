@@ -9,7 +9,7 @@ from models import events as ev
 from models import retention
 from models.activity import DAY
 from models.ledger import NEVER, Ledger, Offer, Retry, Row
-from models.person import Person, keeps_row, label_due, next_due, next_wake, phase_of
+from models.person import Person, keeps_row, label_due, next_due, next_wake, phase_of, sign_due
 from models.rules import Rules
 from tests.models.people import HOUR, NOON, START, campaign, histories, model, world
 
@@ -37,12 +37,18 @@ def test_a_person_without_anything_is_never_due() -> None:
 
 
 def test_the_earliest_of_all_is_due() -> None:
-    """Grid, every retry, the oldest row's label and every offer's end are compared."""
+    """Grid, every retry, the rows' early signs, the oldest row's label and every offer's end are compared."""
     rows = (Row(NOON, b"", 0.5, "m"), Row(NOON + DAY, b"", 0.5, "m"))
+    signs = [NOON + days * DAY + HOUR for days in (3.5, 4.5)]
     label = NOON + 14 * DAY + HOUR
-    assert next_due(Person("u", ledger=Ledger(rows=rows)), RULES) == label == label_due(NOON, RULES)
-    offers = (offer(label - 1), offer(label - 2))
-    assert next_due(Person("u", ledger=Ledger(rows=rows, offers=offers)), RULES) == label - 2
+
+    def due(done: float) -> float:
+        return next_due(Person("u", ledger=Ledger(rows=rows, done=done)), RULES)
+
+    assert [due(done) for done in (NOON, signs[0] - 1, signs[0], signs[1])] == [*signs[:1] * 2, signs[1], label]
+    assert (label, signs[0]) == (label_due(NOON, RULES), sign_due(NOON, RULES))
+    offers = (offer(signs[0] - 1), offer(signs[0] - 2))
+    assert next_due(Person("u", ledger=Ledger(rows=rows, offers=offers)), RULES) == signs[0] - 2
     retries = (Retry(NOON + 6, "risk"), Retry(NOON + 5, "finished", "c"))
     assert next_due(Person("u", ledger=Ledger(rows=rows, offers=offers, retries=retries)), RULES) == NOON + 5
     assert next_due(Person("u", ledger=Ledger(rows=rows, retries=retries, grid=NOON + 4)), RULES) == NOON + 4

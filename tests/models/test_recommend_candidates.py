@@ -11,7 +11,7 @@ from models.recommend import features
 from models.recommend.candidates import MOST, OWN_MOST, POPULAR_MOST, allowed, choose
 from models.recommend.generators import CONTENT, COSINE, NAMES, ORDER, OWN, PEOPLE, POPULAR, SESSION, asked, draw
 from models.recommend.recommender import Recommender
-from models.similarity import Window
+from models.similarity import Pair, Window
 from models.taste import MOST_KEYS, Taste, interactions, person_key, touched
 from tests.models.tastes import taught, visits
 
@@ -36,7 +36,7 @@ def test_cosine_is_the_sum_over_the_newest_courses() -> None:
     for place, recent in enumerate(model.tastes["p1"].recent[:20]):
         seed = recent.course
         for other in rows:
-            pair = rows[seed].near.get(other, (0.0,))[0] + rows[other].near.get(seed, (0.0,))[0]
+            pair = rows[seed].near.get(other, Pair()).together + rows[other].near.get(seed, Pair()).together
             score = 0.9**place * pair / math.sqrt((rows[seed].mass + 1) * (rows[other].mass + 1))
             expected[other] = expected.get(other, 0.0) + score
     assert said == pytest.approx({course: score for course, score in expected.items() if score}, rel=1e-5)
@@ -48,9 +48,9 @@ def test_order_is_what_comes_after_the_newest_courses() -> None:
     rows, said = model.rows, drawn_for(model, "p1")["order"]
     expected: dict[str, float] = {}
     for place, recent in enumerate(model.tastes["p1"].recent[:10]):
-        seed, none = recent.course, (0.0, 0.0, 0.0)
+        seed = recent.course
         for other in rows:
-            pair = rows[other].near.get(seed, none)[1] + 0.5 * rows[seed].near.get(other, none)[1]
+            pair = rows[other].near.get(seed, Pair()).order + 0.5 * rows[seed].near.get(other, Pair()).order
             expected[other] = expected.get(other, 0.0) + 0.8**place * pair / (rows[seed].mass + 5)
     assert said == pytest.approx({course: score for course, score in expected.items() if score}, rel=1e-5)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from models.activity import DAY
 from models.content import Content
@@ -16,7 +17,7 @@ from models.recommend.features import rows
 from models.recommend.generators import asked, draw
 from models.recommend.index import EARLY, IN, IN_FADING, IN_ORDER, MONTH, OUT, OUT_FADING, OUT_ORDER, WEEK, Index
 from models.recommend.people import People
-from models.similarity import Row, Window
+from models.similarity import Pair, Row, Window
 from models.taste import Taste, touched
 from tests.models.tastes import taught, visits
 
@@ -40,7 +41,7 @@ def of_rows(rows: dict[str, Row], part: int, life: float, now: float, both: bool
     said: dict[tuple[str, str], float] = defaultdict(float)
     for row in rows.values():
         for other, pair in row.near.items():
-            weight = pair[part] * 2.0 ** ((row.landmark - now) / life)
+            weight = astuple(pair)[part] * 2.0 ** ((row.landmark - now) / life)
             said[row.course, other] += weight
             if both:
                 said[other, row.course] += weight
@@ -94,16 +95,50 @@ def test_a_full_line_lets_go_of_others_first() -> None:
     """When a row comes again with some new neighbours, those it still has keep their places, however light."""
     index = Index(width=4)
     for names in ("abcd", "abef"):
-        index.put(Row("x", uses=1, near={name: (float(ord(name)), 0.0, 0.0) for name in names}))
+        index.put(Row("x", uses=1, near={name: Pair(float(ord(name))) for name in names}))
     line = index.near[index.numbers["x"]]
     assert {index.names[number] for number in line} == {"a", "b", "e", "f"}
 
 
+@pytest.mark.parametrize("filled", ["", "pq", "pqrs"])
+def test_of_more_changes_than_a_line_holds_the_heaviest_are_written(filled: str) -> None:
+    """Into an empty line, one that has some room and one that has none; each course once, with its own weight."""
+    index = Index(width=4)
+    index.put(Row("x", uses=1, near={name: Pair(0.5) for name in filled}))
+    near = {name: Pair(float(ord(name))) for name in "abcdef"}
+    index.put(Row("x", uses=2, near={**{name: Pair(0.5) for name in filled}, **near}), [*"abcdef"])
+    own = index.numbers["x"]
+    held = {index.names[number]: weight for number, weight in zip(index.near[own], index.weight[own, IN], strict=True)}
+    assert held == {name: float(ord(name)) for name in "cdef"}
+
+
+def test_what_is_written_does_not_give_way_to_what_comes_with_it() -> None:
+    """However light it is: the newcomer takes the place of something else."""
+    index = Index(width=4)
+    index.put(Row("x", uses=1, near={"a": Pair(0.1), "b": Pair(5.0), "c": Pair(6.0), "d": Pair(7.0)}))
+    near = {"a": Pair(0.2), "b": Pair(5.0), "c": Pair(6.0), "d": Pair(7.0), "e": Pair(1.0)}
+    index.put(Row("x", uses=2, near=near), ["a", "e"])
+    assert {index.names[number] for number in index.near[index.numbers["x"]]} == {"a", "c", "d", "e"}
+
+
+def test_a_newcomer_has_no_weight_of_what_it_took_the_place_of() -> None:
+    """Neither in the line that its row writes, nor in those of the row's neighbours."""
+    index = Index(width=2)
+    for name in "bc":
+        index.put(Row(name, uses=1, near={"x": Pair(4.0)}))
+    index.put(Row("e", uses=1, near={"p": Pair(1.0), "q": Pair(2.0)}))
+    index.put(Row("x", uses=1, near={"e": Pair(9.0), "f": Pair(9.0)}))
+    said = {pair: weight for pair, weight in pairs(index, (IN, OUT), 0.0).items() if "x" in pair}
+    assert {pair: said[pair] for pair in [("x", "e"), ("x", "f"), ("e", "x")]} == {
+        ("x", "e"): 9.0, ("x", "f"): 9.0, ("e", "x"): 9.0,
+    }  # fmt: skip
+
+
 def test_what_a_row_let_go_of_weighs_nothing() -> None:
     """A neighbour that was cut from a row is out of the pair's weight, seen from either side."""
-    index, kept = Index(), {"a": (1.0, 0.5, 0.2), "b": (2.0, 1.0, 0.4)}
+    index, kept = Index(), {"a": Pair(1.0, 0.5, 0.2), "b": Pair(2.0, 1.0, 0.4)}
     index.put(Row("x", uses=1, near=kept))
-    index.put(Row("a", uses=1, near={"x": (4.0, 2.0, 1.0)}))
+    index.put(Row("a", uses=1, near={"x": Pair(4.0, 2.0, 1.0)}))
     index.put(Row("x", uses=2, near={"b": kept["b"]}))
     together = pairs(index, (IN, OUT), 0.0)
     assert together == {("x", "b"): 2.0, ("b", "x"): 2.0, ("a", "x"): 4.0, ("x", "a"): 4.0}

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.layers import LINE_PRIOR, MOST_LOGIT, Blend, Layers, Line, Moments, Reservoir, certainty, probabilities
+from models.layers import MOST_LOGIT, Blend, Layers, Line, Moments, Reservoir, certainty, probabilities
 from models.quality import auc
 from models.replay_net import ReplayNet
 
@@ -62,7 +62,7 @@ def test_it_remembers_what_came_long_ago() -> None:
     """After as many rows from elsewhere, the first corner of the world is still known; without replay it is not."""
 
     def here(row: Rows) -> bool:
-        return crossed(row) if row[2] > 0 else bool(row[0] * row[3] > 0)
+        return crossed(row) if row[2] > 0 else row[0] > 0
 
     rows = drawn(12_000)
     first = np.where(rows[:, 2] > 0, 0, 1)
@@ -71,7 +71,7 @@ def test_it_remembers_what_came_long_ago() -> None:
     asked = asked[asked[:, 2] > 0]
     outcomes = np.array([here(row) for row in asked], np.float64)
     remembered, forgot = (auc(learned(ordered, here, **given).logits(asked), outcomes) for given in FORGETFUL)
-    assert remembered > 0.85
+    assert remembered > 0.8
     assert remembered > forgot + 0.05
 
 
@@ -97,15 +97,24 @@ def test_the_line_finds_the_weights_that_made_the_labels() -> None:
 def test_the_line_believes_little_of_few_rows() -> None:
     """Of labels that are drawn without regard to the row, thirty teach it next to nothing but how many there are."""
     line = lined(drawn(32), np.arange(32) % 4 == 0)
-    assert np.abs(line.weights).max() < 16 / LINE_PRIOR
+    assert np.abs(line.weights).max() < 0.3
     assert line.bias < -0.5
 
 
 def test_the_line_forgets_a_world_that_is_gone() -> None:
     """Where the labels turn round, so does it, sooner than by as many rows as it had learned before."""
-    z = drawn(60_000)
-    line = lined(z[:40_000], z[:40_000, 0] > 0)
-    assert lined(z[40_000:], z[40_000:, 0] < 0, line).weights[0] < 0
+    z = drawn(220_000, 1)
+    labels = np.random.default_rng(3).random(len(z)) < 1 / (1 + np.exp(-z[:, 0]))
+    labels[200_000:] ^= True
+    assert lined(z, labels).weights[0] < -0.3
+
+
+def test_a_line_that_was_certain_for_long_is_not_thrown_by_one_block() -> None:
+    """After years of the same label, thirty others are no reason to swear to the contrary."""
+    z = np.ones((320_000, 1), np.float32)
+    line = lined(z, np.ones(len(z)))
+    assert line.logits(z[:1])[0] > 4
+    assert lined(z[:32], np.zeros(32), line).logits(z[:1])[0] > 3
 
 
 def test_a_wider_line_says_the_same() -> None:
@@ -140,6 +149,17 @@ def test_a_blend_of_two_that_err_apart_is_better_than_either() -> None:
         part = slice(start, start + 32)
         blend.saw(first[part], second[part], labels[part])
     assert 0.3 < blend.share < 0.7
+
+
+def test_a_block_larger_than_what_is_remembered_leaves_nothing_of_before() -> None:
+    """Then what it says is all that counts, for the blend and for the line."""
+    blend, line, many = Blend(), Line(1), np.ones(40_000)
+    for labels in (many, many * 0):
+        blend.saw(many, -many, labels.astype(np.float32))
+        line.learn(many[:, None], labels.astype(np.float32))
+    assert blend.share < 0.01
+    assert (blend.losses > 0).all()
+    assert np.linalg.eigvalsh(line.precision).min() > 0
 
 
 @given(st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=80, unique=True), st.integers(1, 20))

@@ -10,7 +10,7 @@ from models import events as ev
 from models import features, retention
 from models.activity import DAY, Activity, fold
 from models.ledger import SEEN
-from models.outputs import Alert, Decision, Example, Output, Profile
+from models.outputs import Alert, Decision, EarlySign, Example, Output, Profile
 from models.person import Person, keeps_row, label_due, next_due, next_wake
 from models.rules import Rules
 from models.taste import Interaction
@@ -152,8 +152,9 @@ def test_before_a_model_is_ready_rows_are_kept_but_nothing_is_told(state: World)
     """Examples flow from the first day; tiers, alerts and decisions wait."""
     events: list[ev.Event] = [login(0), ev.CourseCompleted(id="c", user_id="u", time=NOON + DAY, course_id="c")]
     person, said = live(Person("u"), events, state, NOON + 60 * DAY)
-    assert {type(output) for output in said} == {Example, Interaction}
+    assert {type(output) for output in said} == {Example, EarlySign, Interaction}
     assert {output.probability for output in examples_of(said)} == {RULES.prior_churn}
+    assert {output.probability for output in said if isinstance(output, EarlySign)} == {-1}
     assert person.ledger.tier == ""
 
 

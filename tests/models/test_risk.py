@@ -1,7 +1,9 @@
 """Scores, tiers with hysteresis, and labels."""
 
 from itertools import pairwise
+from math import exp
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from models import features, risk
 from models.activity import DAY, Activity, fold
 from models.ledger import MOST_ROWS, Ledger, Row
 from models.outputs import TIERS
+from models.pace import Bend
 from models.person import Person
 from models.rules import Rules
 from models.world import World
@@ -102,10 +105,13 @@ def test_before_a_model_is_ready_the_prior_is_said() -> None:
     def score(at: float, world: World) -> risk.Score:
         return risk.scores([somebody], [at], world)[0]
 
-    row, probability = score(NOON + 5 * DAY, world())
-    assert probability == model().probability(row)
+    row, probability, plain = score(NOON + 5 * DAY, world())
+    assert probability == plain == model().probability(row)
+    slower = msgspec.structs.replace(model(), bend=Bend(level=-0.5))
+    bent = score(NOON + 5 * DAY, world(model=slower))
+    assert (bent.plain, bent.probability) == (plain, round(plain ** exp(-0.5), 6))
     assert row.tolist() == features.row(somebody.activity, NOON + 5 * DAY, RULES.horizon).tolist()
-    assert score(NOON, world(model=None)).probability == RULES.prior_churn
+    assert score(NOON, world(model=None))[1:] == (RULES.prior_churn, -1)
     assert score(NOON, world(rules=Rules(labels_needed=1_001))).probability == RULES.prior_churn
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 from river import base
 
 from models.activity import DAY
@@ -125,11 +126,11 @@ def test_directed_weights_equal_counting_all_over_again(told: list[Use], half_li
     counted = Counted(told, window)
     for item, row in model.rows.items():
         age = row.last - row.landmark
-        for other, (_, order, fading) in row.near.items():
+        for other, pair in row.near.items():
             lasting = counted.directed(other, item, row.last, window.half_life)
-            assert order * 2.0 ** (-age / window.half_life) == pytest.approx(lasting, rel=1e-9, abs=1e-9)
+            assert pair.order * 2.0 ** (-age / window.half_life) == pytest.approx(lasting, rel=1e-9, abs=1e-9)
             newest = counted.directed(other, item, row.last, window.fading)
-            assert fading * 2.0 ** (-age / window.fading) == pytest.approx(newest, rel=1e-9, abs=1e-9)
+            assert pair.fading * 2.0 ** (-age / window.fading) == pytest.approx(newest, rel=1e-9, abs=1e-9)
 
 
 @settings(max_examples=80, deadline=None)
@@ -171,7 +172,9 @@ def true_values(row: Row, now: float, window: Window) -> dict[str, float]:
     """What a row says as of a moment, whatever its landmark."""
     slow, fast = (2.0 ** ((row.landmark - now) / life) for life in (window.half_life, window.fading))
     said = {
-        f"{name} {part}": pair[part] * (slow, slow, fast)[part] for name, pair in row.near.items() for part in range(3)
+        f"{name} {part}": astuple(pair)[part] * (slow, slow, fast)[part]
+        for name, pair in row.near.items()
+        for part in range(3)
     }
     popular = {f"popular {place}": count for place, count in enumerate(row.popular)}
     return {**said, **popular, "mass": row.mass * slow, "uses": row.uses, "first": row.first, "last": row.last}
@@ -185,7 +188,7 @@ def test_a_landmark_moves_before_numbers_grow_large_and_nothing_changes() -> Non
     row = model.rows["a"]
     assert row.landmark > 0
     assert row.mass * 2.0 ** ((row.landmark - row.last) / DAY) == pytest.approx(4 / 3, rel=1e-9)
-    assert all(math.isfinite(weight) for pair in row.near.values() for weight in pair)
+    assert all(math.isfinite(weight) for pair in row.near.values() for weight in astuple(pair))
 
 
 def crowd(people: int = 500, courses: int = 300, seed: int = 7) -> list[Use]:

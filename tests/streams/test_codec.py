@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models import events as ev
 from models.errors import REASONS, BadEvent
-from models.outputs import OUTPUTS, Decision, Example, Forgotten, Output
+from models.outputs import OUTPUTS, Decision, EarlySign, Example, Forgotten, Output
 from streams import codec, topics
 from tests.streams.doubles import Record
 
@@ -174,10 +174,10 @@ def test_what_has_no_topic_is_a_defect() -> None:
         codec.address(Output(id="1"))
 
 
-def test_only_examples_are_examples() -> None:
+def test_only_lessons_are_lessons() -> None:
     """What another writer put on the topic is not learned."""
-    row = filled(Example)
-    assert codec.example(codec.written(row) or b"") == row
+    for lesson in (filled(Example), filled(EarlySign)):
+        assert codec.lesson(codec.written(lesson) or b"") == lesson
     for raw in (b"", b"{}", codec.written(filled(Decision)) or b"", b"\xff"):
         with pytest.raises((msgspec.MsgspecError, UnicodeDecodeError)):
-            codec.example(raw)
+            codec.lesson(raw)

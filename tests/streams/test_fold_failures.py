@@ -33,13 +33,16 @@ class Defect:
         self.fails = fails
         self.asked = 0
 
-    def probabilities(self, rows: Any) -> list[float]:
+    def plain(self, rows: Any) -> list[float]:
         if len(rows) > 1:
             raise ZeroDivisionError("a defect somewhere")
         self.asked += 1
         if self.fails[min(self.asked, len(self.fails)) - 1]:
             raise ZeroDivisionError("a defect")
         return [0.1]
+
+    def bent(self, plain: list[float]) -> list[float]:
+        return plain
 
 
 def defective(*fails: bool) -> World:

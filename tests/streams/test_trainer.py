@@ -178,7 +178,7 @@ def test_a_changed_world_is_an_event_on_a_metric() -> None:
 
     def lived(first: int, wrong: float) -> None:
         rows = [
-            example(n % 40, id=f"d{n}", churned=n % 10 < 10 * wrong, probability=0.1)
+            example(n % 40, id=f"d{n}", churned=n % 10 < 10 * wrong, probability=0.1, model="m")
             for n in range(first, first + 3_000)
         ]
         trained(*(at(first + n, row) for n, row in enumerate(rows)), trainer=trainer)

@@ -174,18 +174,21 @@ def test_uses_of_one_moment_are_shuffled(tmp_path: Path) -> None:
 
 
 def test_households_are_read_from_parquet(tmp_path: Path) -> None:
-    """Purchases of the first households in order of time, with what their products are."""
+    """Purchases of some households in order of time, with what their products are."""
     times = [datetime(2017, 1, 1, 12, minute) for minute in (5, 4, 3, 2)]
     columns = {"household_id": [1, 1, 2, 3], "product_id": [10, 11, 10, 12], "transaction_timestamp": times}
     papq.write_table(pa.table(columns), tmp_path / "transactions.parquet")
     products = {"product_id": [10, 11, 12], "manufacturer_id": [1, 2, 3], "department": ["FOOD", "FOOD", None],
                 "product_category": ["MILK", None, None], "product_type": ["FRESH MILK", None, None]}  # fmt: skip
     papq.write_table(pa.table(products), tmp_path / "products.parquet")
-    history = completejourney(tmp_path, households=2)
-    assert [(who, what) for who, what, _ in history.uses] == [("2", "10"), ("1", "11"), ("1", "10")]
-    assert history.uses[0][2] == datetime.fromisoformat("2017-01-01T12:03:00+00:00").timestamp()
+    history = completejourney(tmp_path)
+    assert [(who, what) for who, what, _ in history.uses] == [("3", "12"), ("2", "10"), ("1", "11"), ("1", "10")]
+    assert history.uses[1][2] == datetime.fromisoformat("2017-01-01T12:03:00+00:00").timestamp()
     assert {"#milk", "#fresh milk", "fresh", "food"} <= set(history.terms["10"])
-    assert set(history.terms) == {"10", "11"}
+    assert set(history.terms) == {"10", "11", "12"}
+    some = completejourney(tmp_path, households=2).uses
+    assert some == [use for use in history.uses if use[0] in {who for who, _, _ in some}]
+    assert len({who for who, _, _ in some}) == 2
 
 
 def test_invoices_are_read_from_csv(tmp_path: Path) -> None:

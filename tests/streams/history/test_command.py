@@ -66,7 +66,8 @@ def test_history_says_what_would_have_happened(
     assert (summary["entries"], summary["applied"], summary["people"]) == (events + 1, events, 40)
     assert summary["dead_letters"] == {"malformed": 1}
     assert lines(out / "dead-letters.jsonl")[0]["value"] == "{broken"
-    assert len(lines(out / "examples.jsonl")) == summary["labels"] > 100
+    examples = [line for line in lines(out / "examples.jsonl") if line["type"] == "example"]
+    assert len(examples) == summary["labels"] > 100
     decisions = [line for line in lines(out / "decisions.jsonl") if line["type"] == "decision"]
     assert sum(each["sent"] for each in decisions if each["candidate"] == "coupon") == summary["coupons"] > 0
     assert set(decisions[0]) <= {*Decision.__struct_fields__, "type"}
@@ -82,7 +83,8 @@ def test_what_was_learned_can_be_begun_with(history: Path, tmp_path: Path, capsy
     assert encore(capsys, "replay", history, *chosen, "--save-model", saved)[0] == 0
     code, _, _ = encore(capsys, "replay", history, *chosen, "--model", saved, "--frozen", "--out", tmp_path / "out")
     assert code == 0
-    versions = {example["model"] for example in lines(tmp_path / "out" / "examples.jsonl")}
+    lessons = lines(tmp_path / "out" / "examples.jsonl")
+    versions = {lesson["model"] for lesson in lessons if lesson["type"] == "example"}
     assert (len(versions), "prior" in versions) == (1, False)
 
 

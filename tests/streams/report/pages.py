@@ -11,6 +11,8 @@ from streams.history.account import Account, Files
 from streams.history.summary import summarised
 from streams.metrics import Metrics
 from streams.report.page import page
+from streams.settings import Settings
+from streams.shadows import Beside
 
 MONDAY = 19_002 * 86_400.0  # 10 January 2022
 DAY = 86_400.0
@@ -30,10 +32,9 @@ class Page:
         return found
 
     def says(self, name: str) -> str:
-        """A figure's sentence."""
-        said = self.figure(name).find("p")
-        assert said is not None
-        return said.text or ""
+        """A figure's sentences."""
+        said = [self.figure(name).find("p"), *self.figure(name).findall("ul[@class='points']/li")]
+        return " ".join(one.text or "" for one in said if one is not None)
 
     def table(self, name: str) -> list[list[str]]:
         """A figure's numbers, without the head."""
@@ -51,12 +52,17 @@ def example(time: float, probability: float, churned: bool, silence: float, **ot
     return Example(time=time, probability=probability, churned=churned, x=tuple(x), **given)
 
 
-def account(most_rows: int = 0) -> Account:
-    return Account(Files(None), Rules(), most_rows)
+def account(most_rows: int = 0, **chosen: str) -> Account:
+    return Account(Files(None), Rules(), Beside(Settings(**chosen), Metrics(), alone=not chosen), most_rows)
 
 
 def paged(
-    account: Account, metrics: Metrics | None = None, end: float = MONDAY, title: str = "history", people: int = 0
+    account: Account,
+    metrics: Metrics | None = None,
+    end: float = MONDAY,
+    title: str = "history",
+    people: int = 0,
+    challenger: str = "",
 ) -> Page:
     summary = summarised(account, metrics or Metrics(), entries=0, people=people, span=(MONDAY, end), seconds=1.0)
-    return Page(page(summary, account, Rules(), title))
+    return Page(page(summary, account, Rules(), title, challenger))

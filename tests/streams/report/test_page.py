@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import log
 from pathlib import Path
 
 import msgspec
@@ -67,8 +68,8 @@ def test_quality_is_told_week_by_week() -> None:
     # Silence: 4 and 3 beat 2, 1, 2; the 1 of the second week ties with one 1 and loses to both 2s: 6.5 of 9.
     assert "recency alone 0.722; the model was ahead in 1 of 2 weeks" in said
     first, second = page.table("quality")
-    assert first[:6] == ["10 Jan 2022", "4", "50%", "0.750", "1.000", ""]
-    assert second[:6] == ["17 Jan 2022", "2", "50%", "1.000", "0.000", ""]
+    assert [*first[:4], first[6]] == ["10 Jan 2022", "4", "50%", "0.750", "1.000"]
+    assert [*second[:4], second[6]] == ["17 Jan 2022", "2", "50%", "1.000", "0.000"]
 
 
 def labelled(labels: int) -> Metrics:
@@ -91,19 +92,74 @@ def test_lift_and_reliability_are_those_of_the_scores() -> None:
 
 
 def test_a_rival_is_measured_on_the_same_rows() -> None:
-    """Where it has a score; the model beside it is measured on those rows alone. A changed world is marked."""
+    """Where it has a score; the model beside it is measured on those rows alone."""
     told = account(most_rows=100)
     for index in range(4):
         told.matured.add(example(MONDAY + index, [0.9, 0.1, 0.8, 0.2][index], index % 2 == 1, 1.0))
     told.matured.compare(lambda rows, churned, times, until: np.array([np.nan, 0.5, 0.4, 0.6]))
-    told.changes.append(MONDAY + DAY)
     page = paged(told, labelled(4))
-    assert "Gradient boosting, fitted anew every week, has 1.000 where the model has 0.000, on the same 3 scores." in (
-        page.says("quality")
-    )
-    assert page.table("quality")[0][5] == "1.000"
-    assert "found changed on 11 Jan 2022 (◆)" in page.says("quality")
+    said = (log(2) - log(0.6) - log(0.6)) / 3, (-log(0.1) - log(0.2) - log(0.2)) / 3
+    assert (
+        f"Gradient boosting, fitted anew every week, has 1.000 (log-loss {said[0]:.3f}) where the model has 0.000 "
+        f"({said[1]:.3f}), on the same 3 scores."
+    ) in page.says("quality")
+    assert page.table("quality")[0][7] == "1.000"
+
+
+def test_where_the_rival_saw_some_of_the_people_it_is_said() -> None:
+    """Of more rows than are kept, those of a part of the people are compared; the page says which part."""
+    told = account(most_rows=60)
+    for index in range(100):
+        told.matured.add(example(MONDAY + index, 0.5, index % 2 == 1, 1.0, user=f"u{index}"))
+    told.matured.compare(lambda rows, churned, times, until: np.full(len(rows), 0.5))
+    said = paged(told, labelled(100)).says("quality")
+    assert re.search(r"on the same \d\d scores, those of 50% of the people\.", said)
+
+
+def test_who_learns_beside_the_model_stands_beside_it() -> None:
+    """The reference and the challenger, by name, each with its line, its sentence and its column."""
+    told = account(challenger="river.naive_bayes.GaussianNB")
+    for index in range(600):
+        day, churned = index // 10, index % 2 == 1
+        row = example(MONDAY + day * DAY, 0.5 + 0.3 * churned, churned, 1.0 + churned, id=str(index), until=MONDAY)
+        heard(told, topics.EXAMPLES, row)
+    page = paged(told, labelled(600), challenger="river.naive_bayes.GaussianNB")
+    for who in ("Logistic regression, learning beside it,", "The challenger, river.naive_bayes.GaussianNB,"):
+        assert re.search(rf"{who} has \d\.\d+ \(log-loss 0\.\d+\) where the model has 1\.000", page.says("quality"))
+    for look in ("reference", "challenger"):
+        assert page.figure("quality").find(f".//path[@class='line {look}']") is not None
+    heads = [head.text for head in page.figure("quality").findall(".//th")]
+    assert heads[-2:] == ["Reference's", "Challenger's"]
+    assert page.table("quality")[1][-2] == "1.000"
+    assert float(page.table("quality")[1][-1]) <= 1
+
+
+def test_a_changed_world_is_marked() -> None:
+    """When labels surprise the model more than those before; not when it gets better, nor for the prior's scores."""
+
+    def lived(told: Account, first: int, wrong: float, model: str = "m") -> None:
+        for number in range(first, first + 3_000):
+            row = example(MONDAY + number * 60, 0.1, number % 10 < 10 * wrong, 1.0, id=str(number), model=model)
+            heard(told, topics.EXAMPLES, row)
+
+    told = account()
+    lived(told, 0, 0.6, "prior")
+    lived(told, 3_000, 0.6)
+    lived(told, 6_000, 0.1)
+    assert told.changes == []
+    lived(told, 9_000, 0.6)
+    assert told.changes
+    assert all(MONDAY + 9_000 * 60 < moment - 14 * DAY < MONDAY + 10_000 * 60 for moment in told.changes)
+    page = paged(told, labelled(9_000))
+    assert re.search(r"The world was found changed on 30 Jan 2022 \(◆\)", page.says("quality"))
     assert page.figure("quality").find(".//line[@class='mark']") is not None
+
+
+def test_many_changes_are_counted() -> None:
+    """Their days would fill the page."""
+    told = two_weeks()
+    told.changes += [MONDAY + day * DAY for day in range(9)]
+    assert "The world was found changed on 9 days, last on 18 Jan 2022 (◆)" in paged(told, labelled(6)).says("quality")
 
 
 def test_tiers_are_counted_at_the_end_of_each_week() -> None:

@@ -1,0 +1,148 @@
+"""The pace at which people come back: how the newest scores are bent before their labels can teach anything.
+
+A label takes a horizon to mature; by then a changed world is a horizon old. But most who come back at all come back
+soon: whether somebody was back within the first quarter of the horizon is known three quarters earlier. Two curves
+follow that sign, given the probability that the model stated: one remembers for several horizons, one for an eighth
+of one. Where they part, the world has changed. Their difference bends the next scores, and fades as the model itself
+learns of the change, since then its probabilities say again what the early signs say.
+
+Both are proportional hazards in discrete time (Cox 1972; Kalbfleisch & Prentice 1973): of people scored with churn
+probability p, exp(-exp(level + slope * ln(-ln p))) are not back by the sign. They learn online by Newton's method with
+forgetting (recursive weighted likelihood).
+"""
+
+from __future__ import annotations
+
+from math import exp, expm1, log
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+EARLY = 0.25
+"""The part of the horizon after which one looks whether somebody is back."""
+FAST, SLOW = 0.5, 32.0
+"""Half-lives of the two curves' memories, in spans of the sign: an eighth of a horizon, and eight horizons."""
+ENOUGH = 30.0
+"""How much evidence a curve needs to leave the place it is drawn to: rows that are as sure as can be."""
+BELIEVED = 2 / 3
+"""The part of a change that is believed: people who come back later have left or have slowed down, and for the first
+horizon nothing tells the two apart."""
+CHANCE = 2.0
+"""How far two coefficients are apart by chance, in units of what is known of them."""
+MOST = 1.0
+_LEAST = 1e-4
+
+
+class Bend(Struct, frozen=True):
+    """How scores are bent: the hazard of coming back is exp(level + slope * ln(-ln p)) times what the model thinks.
+
+    Examples:
+        >>> round(Bend(level=log(0.5)).bent(0.2), 6), Bend().bent(0.2)
+        (0.447214, 0.2)
+    """
+
+    level: float = 0.0
+    slope: float = 0.0
+
+    def bent(self, probability: float) -> float:
+        """Return what is to be stated instead of a churn probability."""
+        if self == Bend():
+            return probability
+        place = hazard(probability)
+        factor = exp(max(-MOST, min(MOST, self.level + self.slope * place)))
+        return exp(factor * log(min(1 - 1e-6, max(1e-6, probability))))
+
+
+class Curve(Struct, frozen=True):
+    """How many of those with a score are not back by the sign: two coefficients and what is known of them.
+
+    Attributes:
+        level: of the curve.
+        slope: of the curve, over ln(-ln p).
+        sure: information on the level.
+        both: information on the level and slope together.
+        steep: information on the slope.
+    """
+
+    level: float
+    slope: float = 1.0
+    sure: float = 0.0
+    both: float = 0.0
+    steep: float = 0.0
+
+    def moved(self, level: float, slope: float, least: float) -> Curve:
+        """Return it after a step along a gradient, `least` being known of each coefficient in any case."""
+        sure, steep = self.sure + least, self.steep + least
+        area = sure * steep - self.both**2
+        return replace(
+            self,
+            level=self.level + (steep * level - self.both * slope) / area,
+            slope=self.slope + (sure * slope - self.both * level) / area,
+        )
+
+    def faded(self, share: float, home: Curve, least: float) -> Curve:
+        """Return it with a share of what is known forgotten, and drawn to another as much."""
+        kept = 1 - share
+        faded = replace(self, sure=self.sure * kept, both=self.both * kept, steep=self.steep * kept)
+        pull = share * least
+        return faded.moved(pull * (home.level - self.level), pull * (home.slope - self.slope), least)
+
+    def taught(self, place: float, back: bool, least: float) -> Curve:
+        """Return it after one sign of somebody scored at ln(-ln p) = `place`."""
+        rate = exp(max(-9.0, min(2.5, self.level + self.slope * place)))
+        gone = exp(-rate)
+        slope = rate * gone / -expm1(-rate) if back else -rate
+        known = rate**2 * gone / -expm1(-rate)
+        seen = replace(
+            self, sure=self.sure + known, both=self.both + known * place, steep=self.steep + known * place**2
+        )
+        return seen.moved(slope, slope * place, least)
+
+
+class Pace(Struct, frozen=True):
+    """What is known of the pace: replaced with every sign, and plain data that goes out as it is.
+
+    Attributes:
+        time: of the newest sign, in seconds since 1970 UTC; 0 before the first.
+        fast: as people come back lately.
+        slow: as they usually do.
+    """
+
+    time: float = 0.0
+    fast: Curve = Curve(log(EARLY))
+    slow: Curve = Curve(log(EARLY))
+
+    def taught(self, probability: float, back: bool, time: float, span: float) -> Pace:
+        """Learn a sign.
+
+        Args:
+            probability: of churn, as the model had it before it was bent.
+            back: whether the person was back in time.
+            time: at which that was known, in seconds since 1970 UTC.
+            span: seconds from the score to the sign.
+        """
+        fast, slow, place = self.fast, self.slow, hazard(probability)
+        if self.time and time > self.time:
+            since = (time - self.time) / span
+            fast = fast.faded(1 - 0.5 ** (since / FAST), slow, ENOUGH)
+            slow = slow.faded(1 - 0.5 ** (since / SLOW), slow, ENOUGH)
+        slow = slow.taught(place, back, ENOUGH)
+        return Pace(max(self.time, time), fast.taught(place, back, ENOUGH), slow)
+
+    @property
+    def change(self) -> float:
+        """How many times as fast as usual people come back lately, at a churn probability of 1/e."""
+        return exp(self.fast.level - self.slow.level)
+
+    @property
+    def bend(self) -> Bend:
+        """How scores are to be bent: not at all by what chance explains (James & Stein 1961)."""
+        fast, level, slope = self.fast, self.fast.level - self.slow.level, self.fast.slope - self.slow.slope
+        apart = fast.sure * level**2 + 2 * fast.both * level * slope + fast.steep * slope**2
+        part = BELIEVED * max(0.0, 1 - CHANCE / apart) if apart > 0 else 0.0
+        return Bend(part * level, part * slope)
+
+
+def hazard(probability: float) -> float:
+    """Return ln(-ln p): the logarithm of the whole horizon's hazard of coming back, within bounds."""
+    return log(-log(max(_LEAST, min(1 - _LEAST, probability))))

@@ -1,0 +1,133 @@
+"""(h) Recommendations, in a process of their own: `python -m tests.benchmarks.courses SEED COURSES USES QUERIES`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from models.recommend import features
+from models.recommend.candidates import choose
+from models.recommend.generators import asked, draw
+from models.recommend.index import Index
+from models.recommend.lists import Surface
+from models.recommend.recommender import Recommender
+from models.similarity import Row, interacted
+from models.taste import Interaction, Taste, person_key, touched
+from tests.benchmarks import rig
+from tests.benchmarks.figures import Report
+from tests.benchmarks.memory import resident
+from tests.benchmarks.rig import Cores
+
+PART = "h"
+GOALS = {"row update, p99": 200.0, "a whole row into an index, p90": 300.0,
+         "candidates, p90": 1_000.0, "query with ranker, p90": 2_000.0}  # fmt: skip
+USES_A_PERSON = 40
+FIELD = 50
+"""Courses of one field; a person stays in theirs for seven uses of ten."""
+
+
+def run(report: Report, cores: Cores, seed: int, sizes: list[int], uses: int, rounds: int) -> None:
+    """Measure catalogues of so many courses, so many times."""
+    for courses in sizes:
+        for _ in range(rounds):
+            arguments = map(str, (seed, courses, uses, 1_000))
+            with rig.on(cores.engine):
+                command = [rig.python(), "-m", "tests.benchmarks.courses", *arguments]
+                environment = {**os.environ, "PYTHONPATH": str(rig.CHECKOUT)}
+                done = subprocess.run(command, cwd=rig.CHECKOUT, env=environment, capture_output=True, check=True)
+            for what, value in json.loads(done.stdout).items():
+                unit = "kB" if "memory" in what else "us"
+                report.add(PART, f"{what}; {courses:,} courses", unit, value, more=False, goal=GOALS.get(what))
+
+
+def measured(seed: int, courses: int, uses: int, queries: int) -> dict[str, float]:
+    """Return microseconds of CPU by what they were spent on, and kilobytes a course."""
+    before = resident()
+    model = Recommender(surface=Surface(repeats="all"))
+    dice = np.random.default_rng(seed)
+    for number in range(courses):
+        model.describe(f"c{number}", {f"word {word}": 1.0 for word in dice.zipf(1.3, 12) % 5_000})
+    spent: dict[str, list[float]] = {}
+    now = 0.0
+    for now, person, course in happenings(dice, courses, uses):
+        taste, heard = touched(model.tastes.get(person, Taste()), "", course, person_key(person), now, 1.0)
+        model.tastes[person] = taste
+        if heard is not None:
+            _hear(model, heard, spent)
+    index_and_rows = (resident() - before) / courses / 1_000
+    _read(list(model.rows.values()), spent)
+    _ask(model, [str(person) for person in dice.choice(list(model.tastes), queries)], now, spent)
+    return {**_figures(spent), "memory a course, rows and index": index_and_rows}
+
+
+def happenings(dice: np.random.Generator, courses: int, uses: int) -> Iterator[tuple[float, str, str]]:
+    """Yield uses of a catalogue in which few courses are popular, and people prefer the courses of a field."""
+    popular = np.cumsum(np.arange(1, courses + 1) ** -0.8)
+    people = uses // USES_A_PERSON + 1
+    for use in range(uses):
+        person = int(dice.integers(0, people))
+        course = int(np.searchsorted(popular, dice.random() * popular[-1]))
+        if dice.random() < 0.7:
+            course = (course // FIELD * FIELD + person * 7 % FIELD) % courses
+        yield 10.0 * use, f"p{person}", f"c{course}"
+
+
+def _hear(model: Recommender, heard: Interaction, spent: dict[str, list[float]]) -> None:
+    old = model.rows.get(heard.course, Row(heard.course))
+    row = model.rows[heard.course] = _timed(spent, "row update", lambda: interacted(old, heard, model.window))
+    changed = [course for course, _ in heard.others]
+    _timed(spent, "what changed of it into an index", lambda: model.index.put(row, changed))
+
+
+def _read(rows: list[Row], spent: dict[str, list[float]]) -> None:
+    """Read the fullest rows as a worker does that starts: decoded, then put whole."""
+    fullest = sorted(rows, key=lambda row: len(row.near))[-500:]
+    index, decoder = Index(), msgspec.msgpack.Decoder(Row)
+    for value in [msgspec.msgpack.encode(row) for row in fullest]:
+        row = _timed(spent, "a whole row decoded", lambda value=value: decoder.decode(value))
+        _timed(spent, "a whole row into an index", lambda row=row: index.put(row))
+
+
+def _ask(model: Recommender, people: list[str], now: float, spent: dict[str, list[float]]) -> None:
+    for person in people:
+        taste = model.tastes[person]
+
+        def candidates(taste: Taste = taste, person: str = person) -> Any:
+            question = asked(model.index, taste, now, person_key(person))
+            drawn = draw(model.index, model.content, question)
+            return question, choose(model.index, model.content, taste, drawn, "all")
+
+        def query(candidates: Callable[[], Any] = candidates) -> Any:
+            question, chosen = candidates()
+            return model.net.scores(features.rows(model.index, chosen, question, "all"))
+
+        _timed(spent, "candidates", candidates)
+        _timed(spent, "query with ranker", query)
+
+
+def _timed(spent: dict[str, list[float]], what: str, work: Callable[[], Any]) -> Any:
+    began = time.process_time()
+    done = work()
+    spent.setdefault(what, []).append(time.process_time() - began)
+    return done
+
+
+def _figures(spent: dict[str, list[float]]) -> dict[str, float]:
+    """Return percentiles over the second half, when things are as full as they get."""
+    return {
+        f"{what}, p{share}": float(np.percentile(seconds[len(seconds) // 2 :], share)) * 1e6
+        for what, seconds in spent.items()
+        for share in (50, 90, 99)
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(measured(*map(int, sys.argv[1:5]))))

@@ -1,0 +1,90 @@
+"""The pace at which people come back: nothing is bent in a world that stays, and what changes is seen before labels."""
+
+from __future__ import annotations
+
+from math import exp, log
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.pace import EARLY, ENOUGH, Bend, Curve, Pace, hazard
+
+DAY = 86_400.0
+SPAN = 3.5 * DAY
+SHARES = st.floats(0, 1)
+
+
+def lived(pace: Pace, days: float, factor: float = 1.0, a_day: int = 400, seed: int = 1) -> Pace:
+    """So many days of people who come back at `factor` times the pace that their probabilities say."""
+    dice = np.random.default_rng(seed)
+    begun = pace.time or DAY
+    for number in range(int(days * a_day)):
+        probability = float(dice.uniform(0.02, 0.9))
+        stays_away = exp(EARLY * factor * log(probability))
+        pace = pace.taught(probability, bool(dice.random() > stays_away), begun + number * DAY / a_day, SPAN)
+    return pace
+
+
+def test_what_is_not_bent_is_left_as_it_is() -> None:
+    """To the last bit: a new model states what it thinks."""
+    assert [Pace().bend.bent(p) for p in (0.0, 0.123456, 1.0)] == [0.0, 0.123456, 1.0]
+
+
+@given(SHARES, SHARES, st.floats(-3, 3), st.floats(-0.4, 0.4))
+def test_a_bent_score_is_a_probability_in_the_same_order(one: float, other: float, level: float, slope: float) -> None:
+    """Whatever the bend; a slower pace means more churn."""
+    low, high = sorted((one, other))
+    bend = Bend(level, slope)
+    assert 0 <= bend.bent(low) <= bend.bent(high) <= 1
+    assert Bend(-0.1).bent(low) >= min(low, 1 - 1e-6)
+
+
+def test_a_world_that_stays_bends_nothing_to_speak_of() -> None:
+    """Whenever one looks."""
+    pace = Pace()
+    for month in range(9):
+        pace = lived(pace, 10, seed=month)
+        assert [pace.bend.bent(p) for p in (0.1, 0.5, 0.8)] == pytest.approx([0.1, 0.5, 0.8], abs=0.03)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_a_change_is_seen_before_the_first_label_and_forgotten_once_it_is_usual(factor: float) -> None:
+    """A quarter of the horizon on, a part of it is believed; once the scores themselves say it, nothing is bent."""
+    usual = lived(Pace(), 90)
+    changed = lived(usual, 3.5, factor, seed=2)
+    truth = exp(factor * log(0.3))
+    assert abs(changed.bend.bent(0.3) - truth) < 0.75 * abs(0.3 - truth)
+    assert (changed.bend.bent(0.3) > 0.3) == (factor < 1)
+    learned = lived(changed, 14, seed=3)
+    assert learned.bend.bent(0.3) == pytest.approx(0.3, abs=0.03)
+
+
+def test_few_rows_bend_little() -> None:
+    """Ten signs that nobody came back are no changed world."""
+    pace = lived(Pace(), 90)
+    for number in range(10):
+        pace = pace.taught(0.3, False, pace.time + number, SPAN)
+    assert pace.bend.bent(0.3) < 0.4
+
+
+def test_the_curves_find_what_people_do() -> None:
+    """The slow one is the maximum-likelihood fit of all it was taught, but for the start it is drawn to."""
+    dice = np.random.default_rng(4)
+    curve, rows = Curve(log(EARLY)), 20_000
+    for probability in dice.uniform(0.02, 0.9, rows):
+        place = hazard(float(probability))
+        curve = curve.taught(place, bool(dice.random() < 1 - exp(-exp(-0.5 + 0.7 * place))), ENOUGH)
+    assert (curve.level, curve.slope) == pytest.approx((-0.5, 0.7), abs=0.05)
+
+
+@given(st.lists(st.tuples(SHARES, st.booleans(), st.floats(0, 1e9)), max_size=40))
+def test_whatever_is_taught_it_stays_finite_and_is_plain_data(signs: list[tuple[float, bool, float]]) -> None:
+    """Certainty that was wrong, time that goes back or leaps: numbers all the same, and the same after a journey."""
+    pace = Pace()
+    for probability, back, time in signs:
+        pace = pace.taught(probability, back, time, SPAN)
+        assert 0 < pace.bend.bent(0.5) < 1
+    assert msgspec.json.decode(msgspec.json.encode(pace), type=Pace) == pace

@@ -1,0 +1,133 @@
+"""One rule says which labelled rows are learned, live and in a replay, and counts those that are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from models import churn, features
+from models.churn import FEATURES, Learner
+from models.ledger import share_of
+from models.outputs import EarlySign, Example
+from models.pace import Pace
+from streams import codec
+from streams.metrics import Metrics
+from streams.pupil import WINDOW, Pupil
+
+DICE = np.random.default_rng(3)
+ROWS = [tuple(DICE.normal(size=len(features.NAMES)).astype(np.float16).astype(float).tolist()) for _ in range(64)]
+
+
+def example(number: int) -> Example:
+    return Example(
+        id=f"e{number}", user="hashed", time=float(number), until=number + 1.0, features=FEATURES, x=ROWS[number % 64],
+        churned=number % 3 == 0, probability=0.5, model="prior", treated=False,
+    )  # fmt: skip
+
+
+def written(row: Example | EarlySign) -> bytes:
+    return codec.written(row) or b""
+
+
+def taught(*numbers: int) -> churn.AnySnapshot:
+    """What a learner knows of these rows."""
+    learner = Learner()
+    for number in numbers:
+        row = example(number)
+        learner.learn(features.array(row.x), row.churned, share_of(row.id, "replay"))
+    return learner.snapshot()
+
+
+def counted(metrics: Metrics) -> dict[str, float]:
+    return {sample.labels[0]: sample.value for sample in metrics.samples() if sample.name.endswith("left_out_total")}
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (written(example(0)), "repeat"),
+        (written(replace(example(1), treated=True)), "treated"),
+        (written(replace(example(1), features="0123456789ab")), "features"),
+        (written(replace(example(1), x=ROWS[1][1:])), "features"),
+        (b"{}", "unreadable"),
+        (None, "unreadable"),
+    ],
+)
+def test_what_must_not_be_learned_is_left_out_and_counted(value: bytes | None, reason: str) -> None:
+    """Once; the rows before and behind it are learned in their order."""
+    metrics = Metrics()
+    pupil = Pupil(Learner(), metrics)
+    for row in (written(example(0)), value, written(example(2))):
+        pupil.take(row)
+    assert pupil.learner is not None
+    assert pupil.learner.snapshot() == taught(0, 2)
+    assert counted(metrics) == {reason: 1}
+    assert metrics.value("encore_learned_total") == 2
+
+
+def test_what_is_known_already_is_taken_back_for_replay() -> None:
+    """Then the learner goes on as the one that learned it would: its next rows are learned beside the same old ones."""
+    first, second, metrics = Pupil(Learner(), Metrics()), Pupil(None, Metrics()), Metrics()
+    for number in range(1_200):
+        first.take(written(example(number)))
+    assert first.learner is not None
+    second = Pupil(Learner.restore(first.learner.snapshot()), metrics)
+    for number in range(1_200):
+        second.take(written(example(number)), learned=True)
+    second.take(b"{}", learned=True)
+    assert (counted(metrics), metrics.value("encore_learned_total")) == ({}, 0)
+    for pupil in (first, second):
+        for number in range(1_200, 1_264):
+            pupil.take(written(example(number)))
+    assert second.learner is not None
+    assert second.learner.snapshot() == first.learner.snapshot()
+
+
+def sign(number: int) -> EarlySign:
+    return EarlySign(
+        id=f"s{number}", user="hashed", time=86_400.0 + number, until=90_000.0 + number, back=number % 5 == 0,
+        probability=0.2, treated=False,
+    )  # fmt: skip
+
+
+def test_early_signs_are_learned_once_and_of_the_untreated_whom_a_model_scored() -> None:
+    """Between the rows; they are no rows, so they are neither counted nor measured. A snapshot takes them along."""
+    metrics, learner, expected = Metrics(), Learner(), Learner()
+    pupil = Pupil(learner, metrics)
+    for number in range(200):
+        told = sign(number)
+        expected.notice(told.probability, told.back, told.until, told.until - told.time)
+        wrong = (replace(told, id="t", treated=True), replace(told, id="p", probability=-1.0))
+        for one in (told, told, *wrong, replace(told, id="u", until=told.time)):
+            pupil.take(written(one), measure=lambda row, place: pytest.fail("a sign is no row"))
+        pupil.take(written(replace(told, id=f"l{number}")), learned=True)
+    assert learner.pace == expected.pace
+    assert learner.pace != Pace()
+    assert (counted(metrics), metrics.value("encore_learned_total"), learner.labels) == ({}, 0, 0)
+    learner.learn(features.array(ROWS[0]), True, 0.5)
+    again = Learner.restore(churn.opened(churn.sealed(learner.snapshot())))
+    assert (again.pace, again.snapshot()) == (learner.pace, learner.snapshot())
+    assert churn.scorer(learner.snapshot()).bend == learner.pace.bend
+
+
+def test_every_row_that_fits_is_measured_whoever_learns() -> None:
+    """The treated too, and where nothing is learned; a row twice is measured once, one of other columns never."""
+    seen: list[tuple[str, float]] = []
+    pupil = Pupil(None, Metrics())
+    rows = [example(0), replace(example(1), treated=True), example(0), replace(example(2), features="other")]
+    for row in rows:
+        pupil.take(written(row), measure=lambda row, place: seen.append((row.id, place)))
+    assert seen == [("e0", share_of("e0", "replay")), ("e1", share_of("e1", "replay"))]
+
+
+def test_ids_are_remembered_for_so_many_rows() -> None:
+    """What comes back later than a crash can bring it is a row like any other: memory is bounded."""
+    metrics = Metrics()
+    pupil = Pupil(None, metrics)
+    for number in range(WINDOW + 1):
+        pupil.take(written(example(number)))
+    pupil.take(written(example(1)))
+    assert counted(metrics) == {"repeat": 1}
+    pupil.take(written(example(0)))
+    assert counted(metrics) == {"repeat": 1}
