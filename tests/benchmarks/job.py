@@ -59,7 +59,7 @@ class Task(msgspec.Struct, kw_only=True):
         """Return what decides."""
         model = churn.scorer(churn.opened(Path(self.snapshot).read_bytes()))
         campaign = msgspec.json.decode(Path(self.campaign).read_bytes(), type=Campaign)
-        return World(rules=Rules(), model=model, campaign=campaign)
+        return World(rules=Rules(recommend=False), model=model, campaign=campaign)
 
 
 class Progress:
