@@ -60,7 +60,7 @@ class Told(Struct, frozen=True, array_like=True, gc=False):
     because: str | None = None
 
 
-class Taste(Struct, frozen=True, array_like=True):
+class Taste(Struct, frozen=True, array_like=True, gc=False):
     """A person's taste; it is replaced, never changed.
 
     `recent` stands newest first in the order of the log. `seen` and `owned` (bought or finished) hold four bytes a

@@ -22,10 +22,12 @@ COPIES = 3
 """Replicas of a topic."""
 UNCOMPACTED = 2.0
 """How many times its smallest size a changelog has between two compactions."""
+MOST_MEMORY = 4e9
+"""Bytes of people who are not decoded that one worker is given: beyond it, another takes its share."""
 PROGRAM = 200e6
 """Bytes of a worker without anybody in it."""
-HOT = 50_000
-"""People held decoded by each worker (setting `hot_people`)."""
+HOT = 20_000
+"""People held decoded in each partition (setting `hot_people`)."""
 SIZES = (100_000, 1_000_000, 10_000_000)
 
 
@@ -55,17 +57,18 @@ class Need(NamedTuple):
 def need(people: int, costs: Costs) -> Need:
     """Work out what so many people need.
 
-    Workers carry the peak at `LOAD` of a core each; partitions are four a worker, so that a worker that goes leaves a
-    quarter of itself to each of four others. Memory and time of recovery are a worker's own. Disk is the brokers': the
-    log of `RETENTION` days and the changelog, all `COPIES` of them. Written is what producers send at the peak: every
-    event, and every person it changes.
+    Workers carry the peak at `LOAD` of a core each, and hold at most `MOST_MEMORY` of people. Partitions are four a
+    worker, so that a worker that goes leaves a quarter of itself to each of four others. Memory and time of recovery
+    are a worker's own. Disk is the brokers': the log of `RETENTION` days and the changelog, all `COPIES` of them.
+    Written is what producers send at the peak: every event, and every person it changes.
     """
     mean = people * EVENTS_A_DAY / DAY
     peak = mean * PEAK
-    workers = max(1, ceil(peak * costs.event / LOAD))
+    workers = max(1, ceil(peak * costs.event / LOAD), ceil(people * costs.cold / MOST_MEMORY))
     partitions = max(16, 1 << (4 * workers - 1).bit_length())
     share = people / workers
-    memory = PROGRAM + share * costs.cold + min(HOT, share) * costs.hot
+    decoded = min(share, HOT * ceil(partitions / workers))
+    memory = PROGRAM + share * costs.cold + decoded * costs.hot
     disk = COPIES * (mean * DAY * RETENTION * EVENT + people * costs.value * UNCOMPACTED)
     written = peak * (EVENT + costs.value)
     return Need(people, peak, workers, partitions, memory, share / costs.recovery, disk, written)
@@ -86,7 +89,7 @@ def table(costs: Costs, sizes: tuple[int, ...] = SIZES) -> str:
                 f"{one.memory / 1e9:.1f} GB",
                 f"{one.recovery:,.0f} s",
                 f"{one.disk / 1e9:,.0f} GB",
-                f"{one.written / 1e6:,.1f} MB/s",
+                f"{one.written / 1e6:,.2f} MB/s",
             )
         )
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -25,6 +25,7 @@ from models.person import Person, next_due
 from models.retention import Asked, Moved
 from models.risk import Score
 from models.rules import Rules
+from models.taste import Interaction
 from models.world import World
 
 SKEW = 300.0
@@ -58,7 +59,7 @@ class Task(msgspec.Struct, kw_only=True):
         """Return what decides."""
         model = churn.scorer(churn.opened(Path(self.snapshot).read_bytes()))
         campaign = msgspec.json.decode(Path(self.campaign).read_bytes(), type=Campaign)
-        return World(rules=Rules(), model=model, campaign=campaign)
+        return World(rules=Rules(recommend=False), model=model, campaign=campaign)
 
 
 class Progress:
@@ -182,6 +183,8 @@ def address(output: Output) -> tuple[str, str]:
         return "coupon-triggers", output.user_id
     if isinstance(output, Profile | Forgotten):
         return "user-profiles", output.user_id
+    if isinstance(output, Interaction):
+        return "interactions", output.course
     said: Any = output
     return "examples" if isinstance(output, Example | EarlySign) else "decisions", said.user
 

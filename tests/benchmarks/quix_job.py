@@ -19,7 +19,7 @@ from models import events as ev
 from models.person import Person
 from tests.benchmarks.job import SEEDED, Due, Job, Progress, Task, address, packed, unpacked, written
 
-OUTPUTS = ("retention-alerts", "coupon-triggers", "user-profiles", "examples", "decisions")
+OUTPUTS = ("retention-alerts", "coupon-triggers", "user-profiles", "examples", "decisions", "interactions")
 
 
 class Written(Serializer):

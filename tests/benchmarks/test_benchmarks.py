@@ -16,6 +16,7 @@ from models import events as ev
 from models.ledger import NEVER
 from models.outputs import Output
 from models.person import Person, next_due
+from streams import codec
 from streams import envelope as env
 from streams.envelope import Envelope
 from tests.benchmarks import courses, engines, job, rig, workload
@@ -153,6 +154,14 @@ def test_all_engines_decide_the_same_on_kafka(crowd: Crowd) -> None:
 def _imports(python: str, peer: str) -> bool:
     module = {"quix": "quixstreams", "bytewax": "bytewax"}[peer]
     return subprocess.run([python, "-c", f"import {module}"], capture_output=True).returncode == 0
+
+
+def test_the_peers_send_what_is_said_where_a_worker_sends_it(crowd: Crowd, log: list[Happening]) -> None:
+    said = list(by_job(crowd, log))
+    assert len({type(output) for output in said}) > 4
+    for output in said:
+        topic, key = codec.address(output)
+        assert job.address(output) == (topic, key.decode())
 
 
 def test_recommendations_have_all_figures_that_have_a_goal() -> None:

@@ -13,7 +13,7 @@ def test_a_million_learners_by_hand() -> None:
     one = need(1_000_000, COSTS)
     assert one.events == pytest.approx(231.5, abs=0.1)
     assert (one.workers, one.partitions) == (1, 16)
-    assert one.memory == PROGRAM + 1_000_000 * 1_500 + HOT * 2_000
+    assert one.memory == PROGRAM + 1_000_000 * 1_500 + 16 * HOT * 2_000
     assert one.recovery == pytest.approx(10.0)
     assert one.disk == pytest.approx(3 * (5e6 * 7 * 250 + 1e6 * 1_000 * 2))
     assert one.written == pytest.approx(231.48 * 1_250, rel=1e-3)
@@ -21,10 +21,18 @@ def test_a_million_learners_by_hand() -> None:
 
 def test_workers_carry_the_peak_at_seven_tenths_of_a_core_each() -> None:
     """200 million learners make 46,296 events a second at the peak: 2.31 cores, 3.3 of them at 0.7."""
-    many = need(200_000_000, COSTS)
+    many = need(200_000_000, COSTS._replace(cold=1.0))
     assert (many.workers, many.partitions) == (4, 16)
-    assert need(1_000_000_000, COSTS).partitions == 128
-    assert many.memory == PROGRAM + 50_000_000 * 1_500 + HOT * 2_000
+    assert need(1_000_000_000, COSTS._replace(cold=1.0)).partitions == 128
+    assert many.memory == PROGRAM + 50_000_000 + 4 * HOT * 2_000
+
+
+def test_workers_hold_four_gigabytes_of_people_each() -> None:
+    """Ten million learners are 15 GB: four workers with 3.75 GB each, though a core would do."""
+    many = need(10_000_000, COSTS)
+    assert (many.workers, many.partitions) == (4, 16)
+    assert many.memory == PROGRAM + 2_500_000 * 1_500 + 4 * HOT * 2_000
+    assert many.recovery == pytest.approx(25.0)
 
 
 def test_the_table_has_a_line_for_every_size_and_the_costs_come_from_a_run() -> None:

@@ -1,4 +1,4 @@
-"""(c) The same job on every engine in turn, over the same people and events."""
+"""(c) The same job on every engine in turn, over the same people and events; nobody recommends courses meanwhile."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run(report: Report, cores: Cores, crowd: Crowd, people: int, events: int, ro
     with RealKafka() as broker:
         for number in range(rounds):
             for engine in engines[number % len(engines) :] + engines[: number % len(engines)]:
-                with Stage(broker, cores, crowd) as stage:
+                with Stage(broker, cores, crowd, recommend="false") as stage:
                     _told(report, engine, _pace(stage, engine, python or "", people, events))
     for peer in PEERS:
         goal = GOALS[peer]
