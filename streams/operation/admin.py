@@ -22,6 +22,12 @@ from streams.topics import Topic, name
 TIMEOUT = 15.0
 BUILT_ON = b"topics"
 OWNER = b"owner"
+STATE = (
+    topics.PEOPLE, topics.EXAMPLES, topics.SNAPSHOTS, topics.INTERACTIONS, topics.ROWS, topics.LISTS,
+)  # fmt: skip
+"""What state is, or holds offsets of."""
+ALIKE = (topics.PEOPLE, topics.INTERACTIONS, topics.ROWS)
+"""Topics with as many partitions as the log."""
 CHECKED = ("cleanup.policy", "min.compaction.lag.ms", "message.timestamp.type")
 
 
@@ -189,12 +195,14 @@ def _wrong(now: dict[str, Found], settings: Settings) -> list[str]:
             for key in CHECKED
             if key in topic.config and there.config.get(key) != topic.config[key] and not _earlier(key, there, settings)
         ]
-    log, state = now.get(name(settings, topics.EVENTS)), now.get(name(settings, topics.PEOPLE))
-    if log and state and log.partitions != state.partitions:
-        problems.append(
-            f"{name(settings, topics.EVENTS)} has {log.partitions} partitions and "
-            f"{name(settings, topics.PEOPLE)} {state.partitions}: they must have as many"
-        )
+    log = now.get(name(settings, topics.EVENTS))
+    for short in ALIKE:
+        other = now.get(name(settings, short))
+        if log and other and log.partitions != other.partitions:
+            problems.append(
+                f"{name(settings, topics.EVENTS)} has {log.partitions} partitions and "
+                f"{name(settings, short)} {other.partitions}: they must have as many"
+            )
     return problems
 
 
@@ -206,8 +214,7 @@ def _earlier(key: str, there: Found, settings: Settings) -> bool:
 
 def _built_on(settings: Settings, now: dict[str, Found]) -> dict[str, dict[str, Any]]:
     """Return what state depends on: whatever it holds offsets of."""
-    kept = (topics.EVENTS, topics.PEOPLE, topics.EXAMPLES, topics.SNAPSHOTS, *settings.inputs)
-    full = [name(settings, topic) for topic in kept]
+    full = [name(settings, topic) for topic in (topics.EVENTS, *STATE, *settings.inputs)]
     return {topic: {"id": now[topic].id, "partitions": now[topic].partitions} for topic in full if topic in now}
 
 
@@ -220,8 +227,8 @@ def _others(noted: dict[str, Any] | None, now: dict[str, Found], settings: Setti
         if was["id"] != there["id"]:
             problems.append(
                 f"{topic} was deleted and made again: its offsets begin anew, and the state built on the old ones "
-                f"would skip what is new. Delete {name(settings, topics.PEOPLE)}, {name(settings, topics.EXAMPLES)} "
-                f"and {name(settings, topics.SNAPSHOTS)} too and run `encore topics create`, or take another prefix"
+                f"would skip what is new. Delete {', '.join(name(settings, topic) for topic in STATE)} too "
+                "and run `encore topics create`, or take another prefix"
             )
         elif was["partitions"] != there["partitions"]:
             problems.append(
