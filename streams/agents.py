@@ -57,7 +57,7 @@ class Agents:
         if "users" in settings.agents:
             self._add_users(world, library)
         if "courses" in settings.agents and settings.recommend:
-            courses = Courses(app, settings, metrics)
+            courses = Courses(lambda: self.sender, settings, metrics)
             self._own(courses, "courses", topics.ROWS, topics.INTERACTIONS)
         if "trainer" in settings.agents:
             if settings.challenger:

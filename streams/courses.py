@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -23,8 +24,8 @@ from streams.codec import Record
 from streams.delivery.changelog import between
 from streams.delivery.deadletters import Cemetery
 from streams.delivery.owner import Owner
+from streams.delivery.sender import Sender
 from streams.delivery.values import Values, Write
-from streams.engine.app import App
 from streams.metrics import GaugeName, Metrics
 from streams.rows import Course
 from streams.settings import Settings
@@ -66,8 +67,14 @@ class Rows(Values[Course]):
 class Courses(Owner[Rows]):
     """Keeps the rows of the courses in this worker's partitions."""
 
-    def __init__(self, app: App, settings: Settings, metrics: Metrics, window: Window = Window()) -> None:  # noqa: B008
-        super().__init__(app, settings, name(settings, topics.ROWS))
+    def __init__(
+        self,
+        sender: Callable[[], Sender],
+        settings: Settings,
+        metrics: Metrics,
+        window: Window = Window(),  # noqa: B008 - frozen
+    ) -> None:
+        super().__init__(sender, settings, name(settings, topics.ROWS))
         self._metrics = metrics
         self._window = window
         self._interactions = name(settings, topics.INTERACTIONS)

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from models import events as ev
 from models.outputs import TIERS
@@ -22,6 +22,7 @@ from streams.delivery.rocks import Disk
 from streams.delivery.stores import Memory, Store
 from streams.delivery.values import Write
 from streams.engine.app import App
+from streams.engine.producer import Producer
 from streams.envelope import Envelope
 from streams.fold import Fold
 from streams.listing import Listing
@@ -42,7 +43,8 @@ class Users(Owner[People]):
     def __init__(
         self, app: App, settings: Settings, metrics: Metrics, world: Callable[[], World], partitions: int
     ) -> None:
-        super().__init__(app, settings, name(settings, topics.PEOPLE))
+        super().__init__(lambda: cast(Producer, app.producer).sender, settings, name(settings, topics.PEOPLE))
+        self._app = app
         self.folds: dict[int, Fold] = {}
         self.listing: Listing | None = None
         self._metrics = metrics

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from streams.clock import monotonic
 from streams.delivery.changelog import between, fence_in, fenced
 from streams.delivery.sender import Sender
-from streams.delivery.values import Values, Write
-from streams.engine.app import App
-from streams.engine.producer import Producer
-from streams.engine.table import Logged
+from streams.delivery.values import Logged, Values, Write
 from streams.settings import Settings
 
 Held = TypeVar("Held", bound=Values[Any])
@@ -28,15 +25,15 @@ class Owner(ABC, Generic[Held]):
     """Keeps the values of the partitions this worker owns.
 
     Args:
-        app: whose producer writes.
+        sender: what writes, once it is there.
         settings: the worker's.
         changelog: the full name of the table's changelog.
     """
 
-    def __init__(self, app: App, settings: Settings, changelog: str) -> None:
+    def __init__(self, sender: Callable[[], Sender], settings: Settings, changelog: str) -> None:
         self.recovery_seconds = 0.0
         self.brought_back = 0
-        self._app = app
+        self._to = sender
         self._settings = settings
         self._changelog = changelog
         self._values: dict[int, Held] = {}
@@ -140,7 +137,7 @@ class Owner(ABC, Generic[Held]):
 
     @property
     def _sender(self) -> Sender:
-        return cast(Producer, self._app.producer).sender
+        return self._to()
 
     def _ended(self, partition: int) -> bool:
         """Whether a partition is new to us, or another owner had it meanwhile, whatever Faust says."""

@@ -6,7 +6,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from itertools import islice
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from streams.delivery.lease import Dethroned
 from streams.delivery.stores import Memory, Store
@@ -14,6 +14,15 @@ from streams.envelope import fence_of
 
 Write = Callable[[bytes, bytes | None], "asyncio.Future[Any]"]
 FENCE = b"\0fence"
+
+
+class Logged(Protocol):
+    """What recovery reads of a changelog's record; a Kafka record is one."""
+
+    offset: int
+    key: bytes
+    value: bytes | None
+    headers: Any
 
 
 class Ours(NamedTuple):

@@ -8,14 +8,7 @@ from typing import Any, Protocol
 import faust
 from faust.types import TP
 
-
-class Logged(Protocol):
-    """What recovery reads of a changelog's record; a Kafka record is one."""
-
-    offset: int
-    key: bytes
-    value: bytes | None
-    headers: Any
+from streams.delivery.values import Logged
 
 
 class Keeper(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any, cast
 
 import orjson
@@ -28,8 +27,7 @@ class Agent:
 
     def __init__(self, changelog: list[tuple[bytes, bytes]] = ()) -> None:  # type: ignore[assignment]
         self.outlet, self.metrics = Outlet(), Metrics()
-        app = SimpleNamespace(producer=SimpleNamespace(sender=self.outlet))
-        self.courses = Courses(cast(Any, app), Settings(), self.metrics)
+        self.courses = Courses(lambda: cast(Any, self.outlet), Settings(), self.metrics)
         if changelog:
             found = [Record(topics.ROWS, 0, n, 0, key, value) for n, (key, value) in enumerate(changelog)]
             self.courses.restore(0, cast(Any, found))
