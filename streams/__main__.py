@@ -288,7 +288,7 @@ def replay(file: Path | None, since: datetime | None, until: datetime | None, as
     """
     from streams.history.command import Wanted
     from streams.history.command import replay as play
-    from streams.history.summary import words
+    from streams.report.summary import words
 
     chosen = Wanted(since=_moment(since), until=_moment(until), **wanted)
     if chosen.frozen and chosen.model is None:

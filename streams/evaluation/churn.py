@@ -31,13 +31,13 @@ from models.quality import Figures
 from models.rules import ACTIVE_KINDS
 from streams import codec, topics
 from streams.demo import source as demo
-from streams.evaluation.yardsticks import Boosting, online, weeks_of
 from streams.garbage import search_seldom
 from streams.history.replay import Replay
 from streams.settings import Settings
 from streams.sources import Entry, Source, Unusable, open_source
 from streams.sources.order import ordered
 from streams.threads import one_thread
+from streams.yardsticks import Boosting, online, weeks_of
 
 PIECE = 8_192
 """Entries played at a time by each protocol in turn."""

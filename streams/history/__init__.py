@@ -1,1 +1,1 @@
-"""History in: replayed without Kafka, sent to it, and given account of."""
+"""History in: replayed without Kafka, or sent to it."""

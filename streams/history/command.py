@@ -18,21 +18,21 @@ from models.errors import BadEvent
 from streams import topics
 from streams.clock import monotonic
 from streams.errors import OperatorError
-from streams.evaluation.yardsticks import Boosting
 from streams.garbage import search_seldom
 from streams.history import modelfile
-from streams.history.account import Account, Files
 from streams.history.replay import Replay
-from streams.history.summary import Summary, summarised
 from streams.metrics import Metrics
 from streams.operation import campaigns
+from streams.report.account import Account, Files
 from streams.report.page import page
+from streams.report.summary import Summary, summarised
 from streams.settings import Settings
 from streams.shadows import Beside
 from streams.sources import Entry, Source, Unusable, open_source
 from streams.sources.kafka import KafkaTopic, Logged
 from streams.sources.order import ordered
 from streams.threads import one_thread
+from streams.yardsticks import Boosting
 
 REPORT = "index.html"
 """What is left of a replay for people to read, beside the files for programs."""

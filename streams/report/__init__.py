@@ -1,1 +1,1 @@
-"""The report of a replay: one HTML file with pictures, each with the sentence that says what it shows."""
+"""The report of a replay: what it leaves behind, as files, figures, words, and one page that can be sent to anybody."""

@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from models import quality
-from streams.history.account import Account
-from streams.history.matured import BOOSTING, Matured, Scores, Week
 from streams.report import draw, measured
+from streams.report.account import Account
 from streams.report.axes import numbers
 from streams.report.draw import NARROW, WIDE, Line, Mark, Point
 from streams.report.figure import Figure, Numbers, time_axis
 from streams.report.markup import Markup
+from streams.report.matured import BOOSTING, Matured, Scores, Week
 from streams.report.say import both, count, day, percent, points
 from streams.report.weeks import WEEK
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from models import errors
 from models.activity import DAY
 from models.rules import Rules
-from streams.history.account import Account
-from streams.history.summary import Summary
 from streams.report import draw, of_news, of_people, of_scores
+from streams.report.account import Account
 from streams.report.figure import Bars, Figure, Numbers
 from streams.report.markup import Markup, joined, tag
 from streams.report.say import count, day, percent
 from streams.report.style import STYLE
+from streams.report.summary import Summary
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """What a browser may load for this page: nothing, whatever may have got into it."""

@@ -18,8 +18,8 @@ from streams.errors import OperatorError
 from streams.evaluation import churn as evaluation
 from streams.evaluation.churn import MEASURES, PROTOCOLS, SAMPLE, WEEKLY, Sampled, Task, evaluate
 from streams.evaluation.command import given, run, table
-from streams.evaluation.yardsticks import Boosting, online, weeks_of
 from streams.sources import open_source
+from streams.yardsticks import Boosting, online, weeks_of
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed: there is nothing to compare with")
 

@@ -7,10 +7,10 @@ from xml.etree import ElementTree
 from models import features
 from models.outputs import Example
 from models.rules import Rules
-from streams.history.account import Account, Files
-from streams.history.summary import summarised
 from streams.metrics import Metrics
+from streams.report.account import Account, Files
 from streams.report.page import page
+from streams.report.summary import summarised
 from streams.settings import Settings
 from streams.shadows import Beside
 

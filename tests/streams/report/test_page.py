@@ -16,8 +16,8 @@ from models import events as ev
 from models.features import GROUPS
 from models.outputs import Alert, Profile, Reason
 from streams import topics
-from streams.history.account import Account
 from streams.metrics import Metrics
+from streams.report.account import Account
 from streams.report.of_news import GROUPS as WORDS
 from streams.report.page import POLICY
 from tests.streams.history.test_command import encore

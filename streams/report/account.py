@@ -18,8 +18,8 @@ from models.outputs import Alert, Example
 from models.rules import Rules
 from streams import codec, topics
 from streams.errors import OperatorError
-from streams.history.matured import Matured
 from streams.report.collected import Crowd, Reasons, Tiers
+from streams.report.matured import Matured
 from streams.shadows import Beside
 
 

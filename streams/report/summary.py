@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from models.offers import REASONS
-from streams.history.account import Account
-from streams.history.matured import Week
 from streams.metrics import Metrics
+from streams.report.account import Account
+from streams.report.matured import Week
 
 WIDTH = 14
 
