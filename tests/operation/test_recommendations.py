@@ -155,8 +155,9 @@ def true_values(row: Row, now: float) -> dict[str, float]:
     """What a row says, as of a moment, whatever its landmark is."""
     fading = 2.0 ** ((row.landmark - now) / Window().fading)
     values = {"mass": row.mass, "uses": row.uses, "audience": row.audience, "first": row.first, "last": row.last}
-    for course, (together, ordered, fresh) in row.near.items():
-        values |= {f"{course} near": together, f"{course} order": ordered, f"{course} fading": fresh * fading}
+    for course, pair in row.near.items():
+        values |= {f"{course} near": pair.together, f"{course} order": pair.order}
+        values[f"{course} fading"] = pair.fading * fading
     values |= {f"{course} path": weight for course, weight in row.path.items()}
     lives = (1.0, 7.0, 30.0, 30.0)
     for kind, (count, life) in enumerate(zip(row.popular, lives, strict=True)):
