@@ -55,7 +55,7 @@ def reasons(collected: Reasons) -> Figure:
         "An alert names up to three reasons, those that move the score most; under each stands "
         "how it read where it moved the score most of all."
     )
-    return Figure(name, title, says, note, bars=bars, numbers=Numbers(("Alerts", "Reason", "Times"), rows))
+    return Figure(name, title, says, note=note, bars=bars, numbers=Numbers(("Alerts", "Reason", "Times"), rows))
 
 
 def decisions(taken: dict[str, dict[str, int]]) -> Figure:

@@ -208,6 +208,7 @@ def test_reasons_are_counted_apart_for_more_and_less_risk() -> None:
     assert [row[2] for row in page.table("reasons")] == ["2", "1", "1"]
     assert "30 days" in page.words()
     assert "3 days, usually" not in page.words()
+    assert "An alert names up to three reasons" in page.words()
 
 
 def test_every_group_of_reasons_has_words() -> None:
