@@ -86,8 +86,7 @@ class Ranking:
         """Learn a chunk of lists."""
         self._metrics.add("encore_records_total", "ranking", by=len(records))
         for record in records:
-            if record.offset > self.offset:
-                self._take(record)
+            self._take(record)
 
     def heard(self, record: Record) -> None:
         """Take note of a published snapshot: nobody but us publishes the ranker's."""

@@ -109,6 +109,7 @@ def test_a_ranker_is_used_once_it_has_learned_enough(lists: int, used: bool) -> 
     sealed = ranker_snapshot.sealed(ranker_snapshot.snapshot(ranker, "none", 7))
     known.heard(Record(topics.SNAPSHOTS, 0, 0, 0, b"churn", sealed))
     known.heard(Record(topics.SNAPSHOTS, 0, 1, 0, b"ranker/everything", sealed))
+    known.heard(Record(topics.SNAPSHOTS, 0, 1, 0, b"rival/none", sealed))
     assert known.shelf.rankers == {}
     known.heard(Record(topics.SNAPSHOTS, 0, 2, 0, b"ranker/none", sealed))
     assert ("none" in known.shelf.rankers) == used
