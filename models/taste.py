@@ -51,8 +51,8 @@ class Recent(Struct, frozen=True, array_like=True, gc=False):
     heat: float = 1.0
 
 
-class Told(Struct, frozen=True, array_like=True, gc=False):
-    """A course that the person was told to like next, with its score and the reason in words."""
+class Recommendation(Struct, frozen=True, array_like=True, gc=False):
+    """A course for a person, and why: `reason` in words, `because` the course of theirs that led to it, if one did."""
 
     course: str
     score: float
@@ -72,7 +72,7 @@ class Taste(Struct, frozen=True, array_like=True, gc=False):
     seen: bytes = b""
     owned: bytes = b""
     courses: int = 0
-    told: tuple[Told, ...] = ()
+    told: tuple[Recommendation, ...] = ()
     listed_at: float = -1.0
 
     def has_seen(self, course: str) -> bool:

@@ -58,7 +58,7 @@ class Agents:
             self._add_users(world, library)
         if "courses" in settings.agents and settings.recommend:
             courses = Courses(lambda: self.sender, settings, metrics)
-            self._own(courses, "courses", topics.ROWS, topics.INTERACTIONS)
+            self._own(courses, "courses", "courses", topics.ROWS, topics.INTERACTIONS)
         if "trainer" in settings.agents:
             if settings.challenger:
                 shadows.challenger(settings.challenger)  # what cannot be one is refused before anything starts
@@ -100,16 +100,16 @@ class Agents:
 
     def _add_users(self, world: Callable[[], World], library: Library | None) -> None:
         self.users = Users(self.app, self._settings, self._metrics, world, self._partitions)
-        self._own(self.users, "people", topics.PEOPLE, topics.EVENTS)
+        self._own(self.users, "users", "people", topics.PEOPLE, topics.EVENTS)
         self.app.task(self.users.idle)
         if library is not None:
             self.users.listing = Listing(self._settings, library, world, lambda: self.sender, self._metrics)
             self.app.task(self.users.listing.run)
 
-    def _own(self, owner: Users | Courses, called: str, table: str, topic: str) -> None:
-        """Add an agent that owns the partitions of a table, and takes what a topic tells of its keys."""
-        self._table(called, table, owner)
-        self.app.deliver(name(self._settings, topic), "users" if called == "people" else called, owner.take)
+    def _own(self, owner: Users | Courses, agent: str, table: str, kept: str, topic: str) -> None:
+        """Add an agent that owns a table, kept in one topic, and takes what another tells of its keys."""
+        self._table(table, kept, owner)
+        self.app.deliver(name(self._settings, topic), agent, owner.take)
         self._owners.append(owner)
         self._flushes.append(owner.flush)
 

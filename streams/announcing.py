@@ -54,9 +54,9 @@ async def _judge(people: People, audience: Audience, likeness: dict[str, float])
     if not likeness:
         return
     slice_ = Slice(SLICE)
-    for person in people.tastes():
+    for person in people.everybody():
         liking = interest(person.taste, likeness)
-        if liking > 0 and person.consent >= 0:
+        if liking > 0 and person.ledger.consent >= 0:
             audience.offer([Member(round(liking, 6), person.id)])
         if slice_.over():
             await asyncio.sleep(0)

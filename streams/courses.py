@@ -32,7 +32,7 @@ from streams.settings import Settings
 from streams.topics import name
 
 MOST_HOT = 500
-"""Decoded rows kept per partition; one with all its neighbours is some 60 kB."""
+"""Decoded rows kept per partition: one has hundreds of neighbours."""
 REMEMBERED = 20_000
 """Ids of the newest records by which repeats are known; read back when a partition comes. Repeats come from what was
 not acknowledged at a crash or a rebalance, so they follow soon."""
@@ -154,7 +154,7 @@ class Courses(Owner[Rows]):
         """Tell an audience whose state is safe; once Kafka has it, its members are forgotten."""
         values = self._of(partition)
         gathering = values.get(key).gathering
-        if gathering is None or not gathering.complete or gathering.told:
+        if gathering is None or not gathering.waits:
             return
         said = _audience(key.decode(), gathering)
         topic, place = codec.address(said)
@@ -193,7 +193,7 @@ class Courses(Owner[Rows]):
         for key in sorted(values.dirty):
             written = values.write(key)
             gathering = values.get(key).gathering
-            if gathering is not None and gathering.complete and not gathering.told:
+            if gathering is not None and gathering.waits:
                 written.add_done_callback(partial(self._written, partition, key))
         values.shrink()
 

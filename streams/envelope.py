@@ -13,11 +13,9 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from models.ledger import Ledger
 from models.outputs import TIERS
 from models.person import Person, next_due
 from models.rules import Rules
-from models.taste import Taste
 
 VERSION = 1
 _PREFIX = struct.Struct("<BBIqdd")
@@ -61,28 +59,8 @@ class Prefix(NamedTuple):
     last_active: float
 
 
-class Glance(NamedTuple):
-    """Of a person no more than what an audience is chosen by."""
-
-    id: str
-    taste: Taste
-    consent: int
-
-
-class _Person(Struct, frozen=True, array_like=True):
-    id: str
-    activity: msgspec.Raw
-    ledger: Ledger = Ledger()
-    taste: Taste = Taste()
-
-
-class _Envelope(Struct, frozen=True, array_like=True):
-    person: _Person
-
-
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Envelope)
-_glancer = msgspec.msgpack.Decoder(_Envelope)
 
 
 def seal(envelope: Envelope, fence: int, rules: Rules) -> bytes:
@@ -131,17 +109,3 @@ def unseal(value: bytes) -> Envelope:
         return _decoder.decode(memoryview(value)[_PREFIX.size :])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadEnvelope(f"a person's value is broken: {error}") from None
-
-
-def glance(value: bytes) -> Glance:
-    """Read a little of what `seal` wrote, at a quarter of the cost.
-
-    Raises:
-        BadEnvelope: the value is of another version, or broken.
-    """
-    peek(value)
-    try:
-        person = _glancer.decode(memoryview(value)[_PREFIX.size :]).person
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise BadEnvelope(f"a person's value is broken: {error}") from None
-    return Glance(person.id, person.taste, person.ledger.consent)

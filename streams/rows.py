@@ -33,7 +33,7 @@ _decoder = msgspec.msgpack.Decoder(Course)
 
 def seal(course: Course, fence: int) -> bytes:
     """Write a course."""
-    waits = course.gathering is not None and course.gathering.complete and not course.gathering.told
+    waits = course.gathering is not None and course.gathering.waits
     return _PREFIX.pack(VERSION, _WAITS if waits else 0, fence) + _encoder.encode(course)
 
 

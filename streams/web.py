@@ -16,7 +16,7 @@ from prometheus_client.exposition import generate_latest
 from models.lifecycle import stage
 from models.person import next_due
 from models.recommend.candidates import Repeats
-from models.recommend.listing import key_for
+from models.recommend.listing import contracted, key_for
 from models.recommend.path import next_on_path
 from models.world import World
 from streams.envelope import Envelope
@@ -117,10 +117,7 @@ async def _recommendations(request: web.Request, answers: Answers) -> web.Respon
     return _shown(
         {
             "user_id": person.id,
-            "recommendations": [
-                {"course_id": one.course, "score": one.score, "reason": one.reason, "because": one.because}
-                for one in found
-            ],
+            "recommendations": msgspec.to_builtins(contracted(found)),
             "next_on_path": [{"course_id": course, "share": round(share, 4)} for course, share in following],
         }
     )

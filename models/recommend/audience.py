@@ -92,6 +92,11 @@ class Gathering(Struct, frozen=True, array_like=True):
         """Whether every partition has offered."""
         return len(self.heard) >= self.parts
 
+    @property
+    def waits(self) -> bool:
+        """Whether it is complete and still to be told."""
+        return self.complete and not self.told
+
     def done(self) -> Gathering:
         """Return it without its members, once they are told: it is remembered so that it is told once."""
         return Gathering(self.announcement, self.time, self.size, self.heard, self.parts, (), told=True)

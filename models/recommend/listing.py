@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from msgspec.structs import replace
 
@@ -15,7 +17,7 @@ from models.recommend.examples import ListExample, example, is_drawn
 from models.recommend.generators import asked, draw
 from models.recommend.lists import is_news
 from models.rules import Rules
-from models.taste import Taste, Told, person_key
+from models.taste import Recommendation, Taste, person_key
 from models.world import World
 
 LISTED = 10
@@ -49,13 +51,11 @@ def relisted(person: Person, at: float, world: World) -> tuple[Person, tuple[Out
     found = world.shelf.recommend(person.taste, at, LISTED, key_for(person, world.rules))
     if not found and not person.taste.told:
         return person, ()
-    told = tuple(Told(one.course, one.score, one.reason, one.because) for one in found[:TOLD])
+    told = found[:TOLD]
     before = [one.course for one in person.taste.told]
     if not is_news(before, [one.course for one in told]):
         return replace(person, taste=replace(person.taste, listed_at=at)), ()
-    courses = tuple(
-        Recommended(course_id=one.course, score=one.score, reason=one.reason, because=one.because) for one in found
-    )
+    courses = contracted(found)
     cause = f"{at!r} {' '.join(one.course_id for one in courses)}"
     said = Recommendations(id=name_of(person.id, "recommendations", cause), user_id=person.id, time=at, courses=courses)
     return replace(person, taste=replace(person.taste, told=told, listed_at=at)), (said,)
@@ -65,9 +65,13 @@ def standing(person: Person, world: World) -> tuple[Recommended, ...]:
     """Return what was last told, as far as it still may be: neither had by now nor withdrawn."""
     taste, shelf = person.taste, world.shelf
     kept = [one for one in taste.told if not taste.owns(one.course) and (shelf is None or shelf.has(one.course))]
+    return contracted(kept[:CARRIED])
+
+
+def contracted(found: Iterable[Recommendation]) -> tuple[Recommended, ...]:
+    """Return recommendations as the contract has them."""
     return tuple(
-        Recommended(course_id=one.course, score=one.score, reason=one.reason, because=one.because)
-        for one in kept[:CARRIED]
+        Recommended(course_id=one.course, score=one.score, reason=one.reason, because=one.because) for one in found
     )
 
 

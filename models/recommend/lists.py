@@ -21,7 +21,7 @@ from models.recommend import features, generators
 from models.recommend.candidates import Candidates, Repeats, choose
 from models.recommend.generators import COSINE, NAMES, SEEDS, Asked, asked, draw
 from models.recommend.index import EARLY, IN, OUT, WEEK, Index
-from models.taste import COMPLETED, STRENGTHS, Taste
+from models.taste import COMPLETED, STRENGTHS, Recommendation, Taste
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -61,15 +61,6 @@ class Surface(Struct, frozen=True, kw_only=True):
     method: str = RANKER
     relevance: float = 1.0
     rare_place: bool = True
-
-
-class Recommendation(Struct, frozen=True):
-    """A course for a person, and why: `reason` in words, `because` the course of theirs that led to it, if one did."""
-
-    course: str
-    score: float
-    reason: str
-    because: str | None = None
 
 
 class Ranked(Struct, frozen=True):

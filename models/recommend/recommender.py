@@ -13,11 +13,11 @@ from models.recommend.candidates import Candidates, choose
 from models.recommend.examples import is_drawn
 from models.recommend.generators import Asked, Drawn, asked, draw
 from models.recommend.index import Index
-from models.recommend.lists import Recommendation, Surface, recommend
+from models.recommend.lists import Surface, recommend
 from models.recommend.net import NetRanker
 from models.recommend.ranker import LinearRanker
 from models.similarity import Row, Window, interacted
-from models.taste import Taste, person_key, touched
+from models.taste import Recommendation, Taste, person_key, touched
 
 
 class Question(Struct, frozen=True):

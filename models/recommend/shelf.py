@@ -6,9 +6,9 @@ from models import events as ev
 from models.content import Content, revised, terms_of
 from models.recommend.candidates import Repeats
 from models.recommend.index import Index
-from models.recommend.lists import Recommendation, Scores, Surface, recommend
+from models.recommend.lists import Scores, Surface, recommend
 from models.similarity import Row
-from models.taste import Taste
+from models.taste import Recommendation, Taste
 
 
 class Shelf:

@@ -13,11 +13,11 @@ from models.recommend.audience import Audience, Member, interest, resembling
 from models.recommend.candidates import Repeats
 from models.recommend.embedding import Embedding
 from models.recommend.index import EARLY, WEEK, Index
-from models.recommend.lists import METHODS, RARE, Recommendation, Surface, recommend, varied
+from models.recommend.lists import METHODS, RARE, Surface, recommend, varied
 from models.recommend.path import after, next_on_path
 from models.recommend.recommender import Recommender
 from models.similarity import Row, Window, interacted
-from models.taste import COMPLETED, Other, Recent, Taste, interactions, key_of, person_key
+from models.taste import COMPLETED, Other, Recent, Recommendation, Taste, interactions, key_of, person_key
 from tests.models.tastes import heard, taught, visits
 
 NOW = 31 * DAY
