@@ -8,6 +8,8 @@ about), `popular` (this week's uses) and `own` (the person's own, by use).
 
 from __future__ import annotations
 
+from zlib import crc32
+
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -50,6 +52,11 @@ class Asked(Struct, frozen=True):
     now: float
     person: int | None
 
+    @property
+    def turn(self) -> float:
+        """A number from 0 to 1, the same for a person all day, and another one tomorrow and for others."""
+        return crc32(f"{self.person}:{int(self.now // DAY)}".encode()) / 2.0**32
+
 
 class Drawn(Struct, frozen=True):
     """Candidates with what the generators say of them.
@@ -60,6 +67,7 @@ class Drawn(Struct, frozen=True):
         last: (2, courses), what the last and the last but one course lead to.
         visit: (3, courses), cosine to the courses of the visit: mean, largest, and share of them that have any.
         profile: the terms that the person's courses are about.
+        turn: from 0 to 1, which of the rarely used courses has its day.
     """
 
     numbers: Ints
@@ -67,6 +75,7 @@ class Drawn(Struct, frozen=True):
     last: Floats
     visit: Floats
     profile: tuple[Ints, Floats]
+    turn: float
 
 
 def asked(index: Index, taste: Taste, now: float, person: int | None = None) -> Asked:
@@ -114,7 +123,7 @@ def draw(index: Index, content: Content, asked: Asked) -> Drawn:
     scores[CONTENT] = np.bincount(index.mark[about], alike, size)
     scores[POPULAR] = index.popularity(numbers, WEEK, asked.now)
     scores[OWN, index.mark[asked.recent]] = asked.heat
-    return Drawn(numbers, scores, last, visit, profile)
+    return Drawn(numbers, scores, last, visit, profile, asked.turn)
 
 
 def _liked(index: Index, asked: Asked) -> tuple[Ints, Floats]:
@@ -138,21 +147,23 @@ def _walk(
     size = len(damp)
     slow, fast = index.scales(asked.now)
     weight = index.weight[seeds]
+    at = np.flatnonzero(held)
     places = np.arange(len(seeds))
     mass = index.masses(seeds, asked.now)
     cosine = (weight[:, IN] + weight[:, OUT]) * (slow / np.sqrt(mass + 1.0))[:, None]
-    scores[COSINE] = np.bincount(local, (cosine * (0.9**places)[:, None])[held], size) * damp
+    scores[COSINE] = np.bincount(local, (cosine * (0.9**places)[:, None]).take(at), size) * damp
     of_visit = places < (asked.visit or 5)
-    scores[SESSION] = np.bincount(local, (cosine * of_visit[:, None])[held], size) * damp
-    steps = held[:STEPS]
-    count = int(steps.sum())
-    there = local[:count]
+    seen = int(held[: int(of_visit.sum())].sum())
+    here, values = local[:seen], cosine.take(at[:seen])
+    scores[SESSION] = np.bincount(here, values, size) * damp
+    count = int(held[:STEPS].sum())
+    there, steps = local[:count], at[:count]
     rho = 0.8 ** places[:STEPS]
     order = (weight[:STEPS, OUT_ORDER] + 0.5 * weight[:STEPS, IN_ORDER]) * (slow / (mass[:STEPS] + 5.0))[:, None]
-    scores[ORDER] = np.bincount(there, (order * rho[:, None])[steps], size)
+    scores[ORDER] = np.bincount(there, (order * rho[:, None]).take(steps), size)
     recent = index.popularity(seeds[:STEPS], MONTH, asked.now)
     fading = (weight[:STEPS, OUT_FADING] + 0.5 * weight[:STEPS, IN_FADING]) * (fast / (recent + 5.0))[:, None]
-    scores[FASHION] = np.bincount(there, (fading * rho[:, None])[steps], size)
+    scores[FASHION] = np.bincount(there, (fading * rho[:, None]).take(steps), size)
     last = np.zeros((2, size))
     start = 0
     for place in range(min(2, len(seeds))):
@@ -160,9 +171,7 @@ def _walk(
         last[place, local[start:until]] = order[place][held[place]]
         start = until
     visit = np.zeros((3, size))
-    seen = int(held[: int(of_visit.sum())].sum())
     if seen:
-        here, values = local[:seen], cosine[held][:seen]
         np.maximum.at(visit[1], here, values)
         visit[1] *= damp
         share = 1.0 / min(len(seeds), int(of_visit.sum()))
