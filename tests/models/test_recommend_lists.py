@@ -10,7 +10,7 @@ from models import events as ev
 from models.activity import DAY
 from models.content import Content, terms_of
 from models.recommend.audience import Audience, Member, interest, resembling
-from models.recommend.candidates import RARE, Repeats
+from models.recommend.candidates import MOST, POPULAR_MOST, RARE, Repeats
 from models.recommend.embedding import Embedding
 from models.recommend.index import EARLY, WEEK, Index
 from models.recommend.lists import FEW, METHODS, Surface, recommend, varied
@@ -141,10 +141,10 @@ def test_the_rarely_used_take_turns() -> None:
 
 def test_the_rarely_used_are_found_behind_many_popular_ones() -> None:
     """However many popular courses are drawn for somebody, one that nobody used yet has its day."""
-    model = taught(visits(people=1_200, courses=240))
-    model.describe("rare", {"group 1": 2.0})
+    model = taught(visits(people=700, courses=240))
+    model.describe("rare", {"group 1": 1.0, **{f"word {word}": 9.0 for word in range(12)}})
     taste = model.tastes["p1"]
-    assert int((model.index.uses >= RARE).sum()) > 200
+    assert int((model.index.uses >= RARE).sum()) > MOST + POPULAR_MOST
     assert any("rare" in on_day(model, taste, day, 10) for day in range(20))
 
 
