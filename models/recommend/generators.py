@@ -104,8 +104,8 @@ def draw(index: Index, content: Content, asked: Asked) -> Drawn:
     """Let every generator speak."""
     seeds = asked.recent[:SEEDS]
     lines = index.near[seeds]
-    held = lines >= 0
-    near = lines[held].astype(np.int64)
+    held = np.flatnonzero(lines >= 0)
+    near = lines.take(held).astype(np.int64)
     liked, likeness = index.people.like(*_liked(index, asked), asked.person)
     rings = index.people.rings[liked]
     theirs = rings[rings >= 0].astype(np.int64)
@@ -141,40 +141,37 @@ def _unique(index: Index, numbers: Ints) -> Ints:
 
 
 def _walk(
-    index: Index, asked: Asked, seeds: Ints, held: NDArray[np.bool_], local: Ints, damp: Floats, scores: Floats
+    index: Index, asked: Asked, seeds: Ints, held: Ints, local: Ints, damp: Floats, scores: Floats
 ) -> tuple[Floats, Floats]:
     """Score what lies near the newest courses; what the last two lead to, and what goes with the visit, come back."""
     size = len(damp)
     slow, fast = index.scales(asked.now)
-    weight = index.weight[seeds]
-    at = np.flatnonzero(held)
-    places = np.arange(len(seeds))
-    mass = index.masses(seeds, asked.now)
-    cosine = (weight[:, IN] + weight[:, OUT]) * (slow / np.sqrt(mass + 1.0))[:, None]
-    scores[COSINE] = np.bincount(local, (cosine * (0.9**places)[:, None]).take(at), size) * damp
-    of_visit = places < (asked.visit or 5)
-    seen = int(held[: int(of_visit.sum())].sum())
-    here, values = local[:seen], cosine.take(at[:seen])
-    scores[SESSION] = np.bincount(here, values, size) * damp
-    count = int(held[:STEPS].sum())
-    there, steps = local[:count], at[:count]
-    rho = 0.8 ** places[:STEPS]
-    order = (weight[:STEPS, OUT_ORDER] + 0.5 * weight[:STEPS, IN_ORDER]) * (slow / (mass[:STEPS] + 5.0))[:, None]
-    scores[ORDER] = np.bincount(there, (order * rho[:, None]).take(steps), size)
-    recent = index.popularity(seeds[:STEPS], MONTH, asked.now)
-    fading = (weight[:STEPS, OUT_FADING] + 0.5 * weight[:STEPS, IN_FADING]) * (fast / (recent + 5.0))[:, None]
-    scores[FASHION] = np.bincount(there, (fading * rho[:, None]).take(steps), size)
+    weight = index.weight[seeds].reshape(-1, index.weight.shape[2]).take(held, 0).T
+    place = held // index.width
+    until = np.searchsorted(place, np.arange(len(seeds) + 1))
+    mass, places = index.masses(seeds, asked.now), np.arange(len(seeds))
+    cosine = (weight[IN] + weight[OUT]) * (slow / np.sqrt(mass + 1.0))[place]
+    scores[COSINE] = np.bincount(local, cosine * (0.9**places)[place], size) * damp
+    count = int(until[min(STEPS, len(seeds))])
+    steps, there = place[:count], local[:count]
+    rho = (0.8**places)[steps]
+    order = (weight[OUT_ORDER, :count] + 0.5 * weight[IN_ORDER, :count]) * (slow / (mass + 5.0))[steps]
+    scores[ORDER] = np.bincount(there, order * rho, size)
+    recent = index.popularity(seeds, MONTH, asked.now)
+    fading = (weight[OUT_FADING, :count] + 0.5 * weight[IN_FADING, :count]) * (fast / (recent + 5.0))[steps]
+    scores[FASHION] = np.bincount(there, fading * rho, size)
     last = np.zeros((2, size))
-    start = 0
-    for place in range(min(2, len(seeds))):
-        until = start + int(held[place].sum())
-        last[place, local[start:until]] = order[place][held[place]]
-        start = until
+    for newest in range(min(2, len(seeds))):
+        its = slice(until[newest], until[newest + 1])
+        last[newest, local[its]] = order[its]
     visit = np.zeros((3, size))
+    of_visit = min(len(seeds), asked.visit or 5)
+    seen = int(until[of_visit])
     if seen:
+        here, values = local[:seen], cosine[:seen]
+        scores[SESSION] = np.bincount(here, values, size) * damp
         np.maximum.at(visit[1], here, values)
         visit[1] *= damp
-        share = 1.0 / min(len(seeds), int(of_visit.sum()))
-        visit[0] = scores[SESSION] * share
-        visit[2] = np.bincount(here, values > 0, size) * share
+        visit[0] = scores[SESSION] / of_visit
+        visit[2] = np.bincount(here, values > 0, size) / of_visit
     return last, visit

@@ -195,7 +195,7 @@ def _sources(index: Index, question: Asked, chosen: Ints) -> list[int | None]:
     which[(which < 0) | (which >= len(chosen))] = 0
     places, slots = np.nonzero(chosen[which] == lines)
     which, beside = which[places, slots], seeds[places]
-    together = index.weight[beside, IN, slots] + index.weight[beside, OUT, slots]
+    together = index.weight[beside, slots, IN] + index.weight[beside, slots, OUT]
     weights = together * 0.9**places / np.sqrt(index.mass[beside] + 1.0)
     sources: list[int | None] = [None] * len(chosen)
     for hit in np.argsort(-weights, kind="stable")[::-1].tolist():
