@@ -179,7 +179,7 @@ class Index:
 
     def _places(self, own: int, lines: Ints) -> Ints:
         """Return the places of a course in the lines of others, letting it in where it is not."""
-        places = (self.near[lines] == own).argmax(1)
+        places: Ints = (self.near[lines] == own).argmax(1)
         missing = self.near[lines, places] != own
         if missing.any():
             places[missing] = self._enter(own, lines[missing])
@@ -242,8 +242,8 @@ class Index:
         self._room = max(64, 2 * self._room)
         self.people.grow(self._room)
         paired = np.flatnonzero(self.filled)
-        for name in ("near", "weight", "back", "filled", "popular", "mass", "uses", "audience", "first", "last", "keys", "gone",
-                     "mark"):  # fmt: skip
+        for name in ("near", "weight", "back", "filled", "popular", "mass", "uses", "audience", "first", "last", "keys",
+                     "gone", "mark"):  # fmt: skip
             old = getattr(self, name)
             # Zeros cost no memory before they are written; most courses of a large catalogue have no pair.
             grown = np.zeros((self._room, *old.shape[1:]), old.dtype)

@@ -108,7 +108,8 @@ def test_of_more_changes_than_a_line_holds_the_heaviest_are_written(filled: str)
     near = {name: Pair(float(ord(name))) for name in "abcdef"}
     index.put(Row("x", uses=2, near={**{name: Pair(0.5) for name in filled}, **near}), [*"abcdef"])
     own = index.numbers["x"]
-    held = {index.names[number]: weight for number, weight in zip(index.near[own], index.weight[own, :, IN], strict=True)}
+    line = zip(index.near[own], index.weight[own, :, IN], strict=True)
+    held = {index.names[number]: weight for number, weight in line}
     assert held == {name: float(ord(name)) for name in "cdef"}
 
 
