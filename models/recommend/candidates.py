@@ -68,7 +68,7 @@ def choose(index: Index, content: Content, taste: Taste, drawn: Drawn, repeats: 
     keep[_best(scores[POPULAR], POPULAR_MOST)] = True
     if repeats != "none":
         keep |= (scores[OWN] > 0) & _best(scores[OWN], OWN_MOST)
-    rare = np.flatnonzero((index.uses[drawn.numbers[fit]] < RARE) & (scores[OWN] <= 0))
+    rare = np.flatnonzero((index.uses[drawn.numbers[fit]] < RARE) & (scores[OWN] <= 0) & (total > 0))
     guest = rare[_in_turn(total[rare], drawn.turn)]
     keep[guest] = True
     kept = fit[keep]

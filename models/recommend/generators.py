@@ -26,6 +26,8 @@ NAMES = ("cosine", "order", "fashion", "session", "people", "content", "popular"
 COSINE, ORDER, FASHION, SESSION, PEOPLE, CONTENT, POPULAR, OWN = range(len(NAMES))
 SEEDS, STEPS, VISIT, LIKED = 20, 10, 20, 10
 """Newest courses that cosine, order, session and people start from."""
+NEWEST = 100
+"""Courses drawn without anything that speaks for them: where little is used yet, they fill the lists."""
 PAUSE = 1_800.0
 """Seconds without a use that end a visit."""
 
@@ -112,7 +114,7 @@ def draw(index: Index, content: Content, asked: Asked) -> Drawn:
     profile = content.profile(seeds, np.power(0.9, np.arange(len(seeds), dtype=np.float64)))
     about, alike = content.about(profile)
     charts = [index.charts[kind].best() for kind in (WEEK, MONTH, EARLY)]
-    every = np.concatenate((near, theirs, about, *charts, asked.recent))
+    every = np.concatenate((near, theirs, about, *charts, asked.recent, index.newest(NEWEST)))
     numbers = _unique(index, every)
     size = len(numbers)
     scores = np.zeros((len(NAMES), size))

@@ -122,6 +122,10 @@ class Index:
         decayed: Floats = self.popular[numbers, kind] * scale
         return decayed
 
+    def newest(self, most: int) -> Ints:
+        """Return the courses that were heard of last, the newest first."""
+        return np.arange(len(self) - 1, max(-1, len(self) - 1 - most), -1)
+
     def masses(self, numbers: Ints, now: float) -> Floats:
         """Return the decayed masses of courses as of a moment."""
         masses: Floats = self.mass[numbers] * self.scales(now)[0]
@@ -141,10 +145,11 @@ class Index:
         else:
             names = [name for name in changed if name in row.near]
             said = [row.near[name] for name in names]
-        pairs = np.array([[p.together for p in said], [p.order for p in said], [p.fading for p in said]])
         if len(names) > self.width:
-            kept = np.argpartition(-pairs[0], self.width)[: self.width]
-            names, pairs = [names[place] for place in kept.tolist()], pairs[:, kept]
+            together = np.array([pair.together for pair in said])
+            kept = np.argpartition(-together, self.width)[: self.width].tolist()
+            names, said = [names[place] for place in kept], [said[place] for place in kept]
+        pairs = np.array([[p.together for p in said], [p.order for p in said], [p.fading for p in said]])
         numbers = self.numbers
         others = [numbers[name] if name in numbers else self.number(name) for name in names]
         age = row.landmark - self.landmark

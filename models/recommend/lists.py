@@ -182,7 +182,8 @@ def _reasons(
         elif voices[CONTENT] > 0 and voices[CONTENT] >= voices[POPULAR]:
             reasons.append(("like what you use", None))
         else:
-            reasons.append(("popular this week" if len(question.recent) else "a good start for many", None))
+            start = "popular this week" if len(question.recent) else "a good start for many"
+            reasons.append((start if voices[POPULAR] > 0 else "new in the catalogue", None))
     return reasons
 
 
