@@ -84,8 +84,6 @@ class Content:
         self._weights = np.zeros((0, TERMS), np.float32)
         self._posts = np.full((64, POSTED), -1, np.int32)
         self._posted = np.zeros((64, POSTED), np.float32)
-        self._rarity = np.zeros(64)
-        self._stale = True
         self._ends = np.zeros(64, np.int64)
         self._dense = np.zeros(64)
 
@@ -96,7 +94,6 @@ class Content:
         if (old >= 0).any():
             self._frequency[old[old >= 0]] -= 1
             self.courses -= 1
-            self._stale = True
             self._leave(number, old[old >= 0])
         old[:] = -1
         self._weights[number] = 0.0
@@ -109,7 +106,6 @@ class Content:
         }
         kept = sorted(zip(terms, ids, strict=True), key=lambda pair: (-raw[pair[0]], pair[0]))[:TERMS]
         self.courses += 1
-        self._stale = True
         kept_ids = np.array([identity for _, identity in kept])
         self._ids[number, : len(kept)] = kept_ids
         self._weights[number, : len(kept)] = [1.0 + log(terms[term]) for term, _ in kept]
@@ -178,10 +174,7 @@ class Content:
         if len(numbers) and numbers.max() >= len(self._ids):
             self._room(int(numbers.max()))
         ids = self._ids[numbers]
-        if self._stale:
-            self._rarity = np.log((1.0 + self.courses) / (1.0 + self._frequency))
-            self._stale = False
-        vectors = self._weights[numbers] * self._rarity[ids]
+        vectors = self._weights[numbers] * np.log((1.0 + self.courses) / (1.0 + self._frequency[ids]))
         lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
         return ids, vectors / np.maximum(lengths, 1e-12)[:, None]
 
@@ -196,7 +189,6 @@ class Content:
                 grown = np.full((2 * len(old), *old.shape[1:]), -1 if name == "_posts" else 0, old.dtype)
                 grown[: len(old)] = old
                 setattr(self, name, grown)
-            self._stale = True
         return identity
 
     def _leave(self, number: int, terms: NDArray[np.int32]) -> None:
