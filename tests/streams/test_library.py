@@ -40,12 +40,17 @@ def on_catalogue(event: ev.CourseEvent | bytes) -> Record:
     return Record(topics.CATALOG, 0, 0, 0, b"c", event if isinstance(event, bytes) else ev.encode(event))
 
 
-def shown(known: Library, *used: str) -> set[str]:
-    """What somebody is recommended who used some courses."""
+def reasons(known: Library, *used: str) -> dict[str, str]:
+    """What somebody is recommended who used some courses, and why."""
     taste = Taste()
     for time, course in enumerate(used):
         taste, _ = touched(taste, str(time), course, 7, float(time), 1.0)
-    return {one.course for one in known.shelf.recommend(taste, 20.0, 5)}
+    return {one.course: one.reason for one in known.shelf.recommend(taste, 20.0, 5)}
+
+
+def shown(known: Library, *used: str) -> set[str]:
+    """What somebody is recommended who used some courses."""
+    return set(reasons(known, *used))
 
 
 def test_rows_wait_for_their_turn_and_the_newest_counts() -> None:
@@ -92,10 +97,10 @@ def test_a_new_course_leans_on_what_it_is_about() -> None:
         known.heard(on_catalogue(ev.CoursePublished(id=course, course_id=course, time=1.0, title=title)))
     known.heard(on_catalogue(ev.CoursePublished(id="n", course_id="new", time=2.0, title="Advanced concurrency")))
     known.heard(on_catalogue(b"{"))
-    assert "new" in shown(known, "go")
-    assert "new" not in shown(known, "art")
+    likeness, nothing = "like what you use", "new in the catalogue"
+    assert (reasons(known, "go")["new"], reasons(known, "art")["new"]) == (likeness, nothing)
     known.heard(on_catalogue(ev.CourseChanged(id="c", course_id="new", time=3.0, title="Painting with oil")))
-    assert "new" in shown(known, "art")
+    assert (reasons(known, "go")["new"], reasons(known, "art")["new"]) == (nothing, likeness)
     known.heard(on_catalogue(ev.CourseChanged(id="d", course_id="nowhere", time=3.0, price=5.0)))
     assert "nowhere" not in known.shelf.index.numbers
 
