@@ -88,5 +88,5 @@ def test_a_small_catalogue_is_learned() -> None:
             unseen = [name for name in model.rows if not taste.has_seen(name)]
             popular += course in sorted(unseen, key=lambda name: -model.rows[name].uses)[:5]
         model.learn_one(user, course, time)
-    assert tests > 100
+    assert tests > 60
     assert hits > 1.2 * popular
