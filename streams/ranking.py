@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -24,7 +25,7 @@ from streams.broadcast import latest
 from streams.codec import Record
 from streams.delivery.changelog import newest
 from streams.delivery.sender import Outlet
-from streams.library import RANKER
+from streams.library import ENOUGH, RANKER
 from streams.metrics import GaugeName, Metrics
 from streams.settings import Settings
 from streams.topics import name
@@ -96,7 +97,7 @@ class Ranking:
         if not self._mine or self.offset <= self._published or not self._net.lists:
             return
         self._published = self.offset
-        better = self._net if self._surprise["net"] <= self._surprise["linear"] else self._linear
+        better = better_of({"net": self._net, "linear": self._linear}, self._surprise)
         said = ranker_snapshot.snapshot(better, self._settings.repeats, self.offset)
         self._outlet.put(name(self._settings, topics.SNAPSHOTS), self._key, ranker_snapshot.sealed(said), 0)
 
@@ -148,6 +149,28 @@ class Ranking:
 
 def _finite(example: ListExample) -> bool:
     return bool(np.isfinite(example.unpacked()).all())
+
+
+def better_of(
+    rankers: Mapping[str, NetRanker | LinearRanker], surprises: Mapping[str, float]
+) -> NetRanker | LinearRanker:
+    """Return the ranker that was surprised least, of those that have learned enough to be compared.
+
+    After a restart the one that was not published begins anew: its luck with a few lists must not cost what the other
+    has learned.
+
+    Examples:
+        >>> old, new = LinearRanker(3), LinearRanker(3)
+        >>> old.lists, new.lists = 9_000, ENOUGH - 1
+        >>> better_of({"old": old, "new": new}, {"old": 2.0, "new": 1.5}) is old
+        True
+        >>> new.lists = ENOUGH
+        >>> better_of({"old": old, "new": new}, {"old": 2.0, "new": 1.5}) is new
+        True
+    """
+    enough = min(ENOUGH, max(ranker.lists for ranker in rankers.values()))
+    able = [kind for kind, ranker in rankers.items() if ranker.lists >= enough]
+    return rankers[min(able, key=lambda kind: surprises[kind])]
 
 
 def surprise(ranker: NetRanker | LinearRanker, rows: Any) -> float:

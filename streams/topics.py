@@ -33,6 +33,7 @@ KNOWN = 1 << 16
 COMPACTED_LATER = "3600000"
 A_DAY = str(86_400_000)
 A_YEAR = str(365 * 86_400_000)
+FOR_EVER = "-1"
 
 
 class Topic(Struct, frozen=True, kw_only=True):
@@ -61,6 +62,7 @@ def topics(settings: Settings) -> list[Topic]:
     many = settings.partitions
     deleted = {"cleanup.policy": "delete"}
     kept = {"cleanup.policy": "delete", "retention.ms": A_YEAR}
+    all_of_it = {"cleanup.policy": "delete", "retention.ms": FOR_EVER}
     briefly = {"cleanup.policy": "delete", "retention.ms": A_DAY}
     compact = {"cleanup.policy": "compact"}
     words = {**compact, "min.cleanable.dirty.ratio": "0.1", "segment.ms": COMPACTED_LATER}
@@ -83,7 +85,7 @@ def topics(settings: Settings) -> list[Topic]:
         (RECOMMENDATIONS, "what people would like next, by person", many, compact, "out"),
         (AUDIENCES, "whom a course that was announced would please", many, kept, "out"),
         (DEAD_LETTERS, "records that could not be applied, with their bytes and the reason", many, compact, "out"),
-        (CATALOG, "courses as they were announced", many, kept, "own"),
+        (CATALOG, "courses as they were announced", many, all_of_it, "own"),
         (EXAMPLES, "what the model learns from: labelled rows, and who was back early", 1, kept, "own"),
         (INTERACTIONS, "what courses hear of people: what else they used", many, deleted, "own"),
         (ROWS, "which courses go together: the state of courses, read by every worker", many, state, "own"),
@@ -117,7 +119,7 @@ def _input(settings: Settings) -> dict[str, str]:
         return {"cleanup.policy": "delete"}
     return {
         "cleanup.policy": "delete",
-        "retention.ms": "-1",
+        "retention.ms": FOR_EVER,
         "message.timestamp.after.max.ms": str(2**63 - 1),
         "message.timestamp.before.max.ms": str(2**63 - 1),
     }

@@ -40,7 +40,8 @@ class People:
         self.posts = grown
 
     def put(self, course: int, people: Sequence[int]) -> None:
-        """Take the people of a course's row, newest last."""
+        """Take the people of a course's row, newest last; of more than there is room for, the newest."""
+        people = people[-self.posts.shape[1] :]
         for key in people[-NEWEST:]:
             if key not in self.slots:
                 self._enter(key)

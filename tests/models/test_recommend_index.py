@@ -192,6 +192,16 @@ def test_a_line_keeps_its_heaviest_neighbours() -> None:
     assert kept / (8 * len(rows)) > 0.9
 
 
+def test_of_more_people_than_there_is_room_for_the_newest_are_taken() -> None:
+    """A row of another version may bring more of them."""
+    people = People(posted=4)
+    people.grow(2)
+    people.put(0, range(10))
+    people.put(1, (9, 3))
+    slots, _ = people.like(np.array([0]), np.ones(1), None)
+    assert {people.slots[key] for key in (6, 7, 8, 9)} == set(slots.tolist())
+
+
 def test_no_line_holds_a_course_twice() -> None:
     """A course that gave way and came back, or whose row came again, stands in a line once."""
     model = taught(visits(people=100, courses=80))

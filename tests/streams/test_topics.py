@@ -49,6 +49,12 @@ def test_what_has_one_order_has_one_partition(topic: str) -> None:
     assert {found.name: found.partitions for found in topics.topics(Settings(partitions=9))}[topic] == 1
 
 
+def test_the_catalogue_is_kept_whole() -> None:
+    """A worker that starts reads all of it: what was withdrawn years ago stays withdrawn."""
+    found = {topic.name: topic.config for topic in topics.topics(Settings())}
+    assert found[topics.CATALOG] == {"cleanup.policy": "delete", "retention.ms": "-1"}
+
+
 @pytest.mark.parametrize(("clock", "stamped"), [("wall", "LogAppendTime"), ("source", "CreateTime")])
 def test_the_log_is_stamped_by_the_broker_unless_history_is_sent(clock: str, stamped: str) -> None:
     """History keeps the time it brings, and is not deleted for being old; live, nobody may claim another time."""
