@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.benchmarks import capacity, courses, memory_of, micro, rig, versus, working
+from tests.benchmarks import audience, capacity, courses, memory_of, micro, rig, versus, working
 from tests.benchmarks.figures import Report
 from tests.benchmarks.rig import Cores
 from tests.benchmarks.workload import Crowd, models
@@ -92,6 +92,7 @@ def _measure(part: str, report: Report, cores: Cores, crowd: Crowd, size: Size, 
         working.replay(report, cores, crowd, size.people // 5, size.events, size.rounds)
     elif part == "h":
         courses.run(report, cores, asked.seed, size.courses, size.micro, size.rounds)
+        audience.run(report, cores, asked.seed, size.recovered, size.rounds)
 
 
 def _about(report: Report, cores: Cores, asked: argparse.Namespace) -> None:

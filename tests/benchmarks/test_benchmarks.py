@@ -174,3 +174,14 @@ def test_recommendations_have_all_figures_that_have_a_goal() -> None:
     assert said.keys() >= courses.GOALS.keys()
     assert all(value > 0 for value in said.values())
     assert any("memory" in what for what in said)
+
+
+def test_an_audience_is_measured_with_people_whom_the_course_would_please() -> None:
+    """In a process of its own, too: all people of all partitions, and how long others had to wait."""
+    command = [sys.executable, "-m", "tests.benchmarks.audience", "1", "400"]
+    environment = {**os.environ, "PYTHONPATH": str(rig.CHECKOUT)}
+    said = json.loads(
+        subprocess.run(command, cwd=rig.CHECKOUT, env=environment, capture_output=True, check=True).stdout
+    )
+    assert said.keys() == {"a person", "all", "wait"}
+    assert all(value > 0 for value in said.values())

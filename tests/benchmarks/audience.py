@@ -1,0 +1,101 @@
+"""(h) The audience of a new course, in a process of its own: `python -m tests.benchmarks.audience SEED PEOPLE`."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+from models import events as ev
+from models.recommend.shelf import Shelf
+from streams import envelope as env
+from streams.announcing import offered
+from streams.delivery.people import People
+from streams.envelope import Envelope
+from tests.benchmarks import rig
+from tests.benchmarks.figures import Report
+from tests.benchmarks.rig import Cores
+from tests.benchmarks.workload import Crowd
+
+PART = "h"
+PARTITIONS = 16
+SIZE = 500
+COURSES = 400
+"""Those of the crowd."""
+FIELDS = 19
+"""Courses of one in so many fields resemble the one that is announced."""
+
+
+def run(report: Report, cores: Cores, seed: int, people: int, rounds: int) -> None:
+    """Announce a course to so many people, so many times."""
+    command = [rig.python(), "-m", "tests.benchmarks.audience", str(seed), str(people)]
+    environment = {**os.environ, "PYTHONPATH": str(rig.CHECKOUT)}
+    for _ in range(rounds):
+        with rig.on(cores.engine):
+            done = subprocess.run(command, cwd=rig.CHECKOUT, env=environment, capture_output=True, check=True)
+        found = json.loads(done.stdout)
+        report.add(PART, "an audience: looking a cold person over", "us", found["a person"], more=False)
+        report.add(PART, f"an audience: all of {people:,} people", "s", found["all"], more=False, goal=10.0)
+        report.add(PART, "an audience: what others wait at most", "ms", found["wait"], more=False, goal=100.0)
+
+
+def measured(seed: int, people: int) -> dict[str, float]:
+    """Return seconds of CPU for all, microseconds for one, and the longest wait of others between, in milliseconds."""
+    crowd, shelf = Crowd(seed), Shelf()
+    parts = [People(crowd.world.rules, 1, _nowhere) for _ in range(PARTITIONS)]
+    for number in range(people):
+        person = crowd.person(number)
+        parts[number % PARTITIONS].restore(person.id.encode(), env.seal(Envelope(person), 1, crowd.world.rules))
+    for course in range(COURSES):
+        shelf.hear(_entry(f"course-{course}", course % FIELDS))
+    gc.collect()
+    gc.freeze()
+    announced = ev.Announced(time=crowd.start, course=_entry("course-new", 3))
+    spent, wait = asyncio.run(_announce(parts, announced, shelf))
+    return {"a person": spent / people * 1e6, "all": spent, "wait": wait * 1e3}
+
+
+def _entry(course: str, field: int) -> ev.CoursePublished:
+    return ev.CoursePublished(
+        id=course,
+        course_id=course,
+        time=0.0,
+        title=f"{course} of field {field}",
+        tags=(f"field {field}",),
+        audience=SIZE,
+    )
+
+
+async def _announce(parts: list[People], announced: ev.Announced, shelf: Shelf) -> tuple[float, float]:
+    """Ask one partition after the other, while somebody else wants a turn all the time."""
+    waits: list[float] = []
+    other = asyncio.create_task(_wait(waits))
+    await asyncio.sleep(0)
+    began = time.process_time()
+    for part, people in enumerate(parts):
+        said = await offered(people, announced, part, PARTITIONS, shelf, 1_000_000)
+        if not said.members:
+            raise AssertionError("nobody would be pleased: this measures nothing")
+    spent = time.process_time() - began
+    other.cancel()
+    return spent, max(waits)
+
+
+async def _wait(waits: list[float]) -> None:
+    while True:
+        began = time.perf_counter()
+        await asyncio.sleep(0)
+        waits.append(time.perf_counter() - began)
+
+
+def _nowhere(key: bytes, value: bytes | None) -> asyncio.Future[Any]:
+    raise AssertionError("people are held here, not written")
+
+
+if __name__ == "__main__":
+    print(json.dumps(measured(*map(int, sys.argv[1:3]))))
