@@ -41,6 +41,8 @@ MOST_PARCELS = 100
 MOST_ORIGINS = 128
 AT_ONCE = 128
 """How many people are scored together when due work is done."""
+TOGETHER = 32
+"""How many people are written together while a commit is written ahead."""
 
 Origin = tuple[str, int] | None
 
@@ -185,15 +187,16 @@ class Fold:
 
     def flush(self) -> None:
         """Write every person that changed; called before offsets are chosen."""
-        for key in sorted(self.people.dirty):  # what is said is said in the same order every time
-            self.outbox.save(key)
+        if self.people.dirty:
+            self.outbox.save_all(sorted(self.people.dirty))  # what is said is said in the same order every time
         self.people.shrink()
 
     def write(self, left: deque[bytes], slice_: Slice) -> None:
         """Write people who are still to be written, until the slice is over; those that were looked at are gone."""
         while left and not slice_.over():
-            if (key := left.popleft()) in self.people.dirty:
-                self.outbox.save(key)
+            some = [left.popleft() for _ in range(min(TOGETHER, len(left)))]
+            if still := [key for key in some if key in self.people.dirty]:
+                self.outbox.save_all(still)
 
     def _taken(self, record: Record) -> Taken | None:
         """Read a record, move the clock, and note what is to be done before it; what cannot be read is buried."""
@@ -233,7 +236,7 @@ class Fold:
             self._cemetery.bury(record, BadEvent("state_too_large", None, "too many of the person's outputs wait"))
             self.people.put(key, _marked(envelope, record, origin))
             return True
-        if next_due(envelope.person, self._rules) <= until:
+        if self.people.due_of(key) <= until:
             self._wake(key, until, world)
             return self._event(taken, world)
         self._latest.append(max(self.last_event, event.time))
@@ -276,16 +279,18 @@ class Fold:
         held = envelope = self.people.get(key)
         if self._listing is not None:
             self._listing.woken(self, key, held.person)
-        while (due := next_due(envelope.person, self._rules)) <= until:
+        due = self.people.due_of(key)
+        while due <= until:
             try:
                 moved = retention.begin_wake(envelope.person, due, world)
             except Exception as error:  # noqa: BLE001 - a defect of ours must not stop everybody else's time
                 envelope = self._failed(key, envelope, Cause(None, due), error)
-                continue
-            if isinstance(moved, Asked):
-                self._open[key] = Open(held, envelope, moved, Cause(None, due))
-                return
-            envelope = self._packed(envelope, moved)
+            else:
+                if isinstance(moved, Asked):
+                    self._open[key] = Open(held, envelope, moved, Cause(None, due))
+                    return
+                envelope = self._packed(envelope, moved)
+            due = next_due(envelope.person, self._rules)
         self._hold(key, held, envelope, None)
 
     def _answer(self, world: World) -> None:
@@ -319,8 +324,10 @@ class Fold:
 
     def _hold(self, key: bytes, before: Envelope, after: Envelope, record: Record | None) -> None:
         """Hold a person's new envelope; with urgent words in it, it is written through at once."""
-        self.people.put(key, after)
-        if (due := next_due(after.person, self._rules)) != next_due(before.person, self._rules):
+        people = self.people
+        was_due = people.due_of(key)
+        people.put(key, after)
+        if (due := people.due_of(key)) != was_due:
             self.due.enter(key, due)
         known = len(before.outbox)
         if len(after.outbox) > known and any(word.urgent for word in after.outbox[known:]):

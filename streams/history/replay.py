@@ -29,6 +29,7 @@ from streams.delivery.deadletters import Cemetery
 from streams.delivery.lanes import Headers
 from streams.delivery.outbox import Outbox
 from streams.delivery.people import People
+from streams.delivery.values import Pair
 from streams.fold import Fold, Taken
 from streams.metrics import Metrics
 from streams.pupil import Pupil
@@ -95,8 +96,9 @@ class Listener:
         """Return people whose values are acknowledged at once, and stay in memory alone."""
         count = itertools.count()
 
-        def written(key: bytes, value: bytes | None) -> asyncio.Future[Any]:
-            people.logged(key, value, next(count), people.fence)
+        def written(pairs: Sequence[Pair]) -> asyncio.Future[Any]:
+            for key, value in pairs:
+                people.logged(key, value, next(count), people.fence)
             return self._done
 
         people = People(rules, most_hot, written)
@@ -262,8 +264,8 @@ class Replay:
         """Do due work, let everybody say what they have to say, and score with what was learned of it from now on."""
         for fold, outbox in zip(self.folds, self._outboxes, strict=True):
             fold.drain(Slice(float("inf")))
-            for key in sorted(key for key in fold.people.dirty if fold.people.hot[key].outbox):
-                outbox.save(key)
+            if speak := sorted(key for key in fold.people.dirty if fold.people.hot[key].outbox):
+                outbox.save_all(speak)
         await asyncio.sleep(0)
         learner = self._pupil.learner
         if learner is not None and learner.labels and learner.lessons > self._learned:

@@ -53,7 +53,7 @@ class Station:
         self.settings = replace(Settings(), **{"clock": "source", "inputs": ("in", "other"), **changes})
         self.outlet, self.metrics, self.clock = Outlet(), Metrics(), Still(0.0)
         rules, hot = self.settings.rules(), self.settings.hot_people
-        self.people = People(rules, hot, lambda key, value: self.outlet.put(PEOPLE, key, value, partition))
+        self.people = People(rules, hot, self.outlet.changelog(PEOPLE, partition))
         for key, value in changelog:
             self.people.restore(key, value)
         self.people.begin()
