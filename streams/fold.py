@@ -118,7 +118,7 @@ class Fold:
         self._metrics = metrics
         self._world = world
         self._listing = listing
-        self._packer = Packer(settings, metrics)
+        self._packer = Packer(settings, metrics, outbox.ahead)
         self._open: dict[bytes, Open] = {}
         self._failures = 0
 
@@ -171,6 +171,10 @@ class Fold:
                 return True
         return False
 
+    def leave(self) -> None:
+        """Send what people said that need not wait for their state."""
+        self.outbox.ahead.leave()
+
     @property
     def now(self) -> float:
         """The clock of the partition."""
@@ -182,7 +186,7 @@ class Fold:
         at = max(self.now, envelope.person.activity.last)  # after a recovery there is no time before the next record
         person, said = relisted(envelope.person, at, self._world())
         if person is not envelope.person:
-            self._hold(key, envelope, self._packed(envelope, Moved(person, said)), None)
+            self._hold(key, envelope, self._packed(key, envelope, Moved(person, said)), None)
         return bool(said)
 
     def flush(self) -> None:
@@ -251,7 +255,7 @@ class Fold:
         if isinstance(moved, Asked):
             self._open[key] = Open(envelope, marked, moved, Cause(record, event.time))
         else:
-            self._hold(key, envelope, self._packed(marked, moved), record)
+            self._hold(key, envelope, self._packed(key, marked, moved), record)
         return True
 
     def _full(self, envelope: Envelope) -> bool:
@@ -289,7 +293,7 @@ class Fold:
                 if isinstance(moved, Asked):
                     self._open[key] = Open(held, envelope, moved, Cause(None, due))
                     return
-                envelope = self._packed(envelope, moved)
+                envelope = self._packed(key, envelope, moved)
             due = next_due(envelope.person, self._rules)
         self._hold(key, held, envelope, None)
 
@@ -302,7 +306,7 @@ class Fold:
         for (key, one), score in zip(opened.items(), scores, strict=True):
             try:
                 score = score or retention.scores((one.asked,), world)[0]
-                envelope = self._packed(one.envelope, retention.answer(one.asked, score, world))
+                envelope = self._packed(key, one.envelope, retention.answer(one.asked, score, world))
             except Exception as error:  # noqa: BLE001 - as where it began
                 envelope = self._failed(key, one.envelope, one.cause, error)
             self._hold(key, one.held, envelope, one.cause.record)
@@ -315,10 +319,10 @@ class Fold:
         except Exception:  # noqa: BLE001 - each is asked for alone then, and whose fails is dealt with there
             return [None] * len(asked)
 
-    def _packed(self, envelope: Envelope, moved: Moved) -> Envelope:
+    def _packed(self, key: bytes, envelope: Envelope, moved: Moved) -> Envelope:
         self._failures = 0
         outbox = envelope.outbox
-        if parcels := self._packer.parcels(moved, envelope.person.id):
+        if parcels := self._packer.parcels(key, moved, envelope.person.id):
             outbox = (*outbox, *parcels)
         return Envelope(moved.person, envelope.offset, envelope.origins, outbox)
 

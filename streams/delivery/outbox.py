@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from models.outputs import Undelivered
 from streams import codec
 from streams.clock import Clock
+from streams.delivery.ahead import Ahead
 from streams.delivery.people import People
 from streams.delivery.sender import Outlet
 from streams.envelope import Parcel
@@ -26,7 +27,10 @@ class Outbox:
     repeats the output with the same id, and loses none.
     """
 
-    def __init__(self, people: People, outlet: Outlet, prefix: str, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self, people: People, outlet: Outlet, prefix: str, partitions: int, clock: Clock, metrics: Metrics
+    ) -> None:
+        self.ahead = Ahead(outlet, prefix, partitions, metrics)
         self._people = people
         self._outlet = outlet
         self._prefix = prefix
@@ -80,7 +84,7 @@ class Outbox:
     def _save(self, keys: Sequence[bytes], since: float) -> None:
         get = self._people.get
         wait = [(key, parcels) for key in keys if (parcels := get(key).outbox)]
-        saved = self._people.write(*keys)
+        saved = self._people.write(*keys, after=self.ahead.behind(keys))
         if wait:
             saved.add_done_callback(partial(self._saved, wait, since))
 

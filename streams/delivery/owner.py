@@ -159,10 +159,12 @@ class Owner(ABC, Generic[Held]):
         self._sender.fail(error)
         await asyncio.Event().wait()
 
-    def _write(self, partition: int, pairs: Sequence[Pair]) -> asyncio.Future[Any]:
+    def _write(
+        self, partition: int, pairs: Sequence[Pair], after: asyncio.Future[Any] | None = None
+    ) -> asyncio.Future[Any]:
         values = self._values[partition]
         rows = [Row(key, value, fenced(values.fence) if value is None else None) for key, value in pairs]
-        written = self._sender.put_all(self._changelog, partition, rows)
+        written = self._sender.put_all(self._changelog, partition, rows, after)
         written.add_done_callback(partial(_written, values, pairs, values.fence))
         return written
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -14,7 +14,15 @@ from streams.envelope import fence_of
 
 Pair = tuple[bytes, bytes | None]
 """A key and the bytes of its value; none deletes."""
-Write = Callable[[Sequence[Pair]], "asyncio.Future[Any]"]
+
+
+class Write(Protocol):
+    """Takes pairs to the changelog, one behind the other, and not before something has happened."""
+
+    def __call__(self, pairs: Sequence[Pair], after: asyncio.Future[Any] | None = None) -> asyncio.Future[Any]:
+        """Write; the future completes when Kafka has all of them."""
+
+
 FENCE = b"\0fence"
 
 
@@ -48,7 +56,7 @@ class Values(ABC, Generic[Value]):
 
     Args:
         most_hot: decoded values that are kept.
-        write: takes pairs to the changelog, one behind the other. The future completes when Kafka has all of them.
+        write: takes pairs to the changelog.
         cold: where bytes are kept; in memory if left out.
     """
 
@@ -197,13 +205,18 @@ class Values(ABC, Generic[Value]):
         """Have a value written again: what we hold may be ahead of the changelog."""
         self.dirty.add(key)
 
-    def write(self, *keys: bytes) -> asyncio.Future[Any]:
-        """Write values to the changelog now; the future completes when Kafka has all of them."""
+    def write(self, *keys: bytes, after: asyncio.Future[Any] | None = None) -> asyncio.Future[Any]:
+        """Write values to the changelog now; the future completes when Kafka has all of them.
+
+        Args:
+            keys: whose.
+            after: what has to have happened before they leave; where it never will, they never leave.
+        """
         pairs: list[Pair] = []
         for key in keys:
             self.dirty.discard(key)
             pairs += self._written(key)
-        return self._write(pairs)
+        return self._write(pairs, after)
 
     def _written(self, key: bytes) -> Sequence[Pair]:
         """Hold the bytes of a value, and return what is to be written for it."""

@@ -46,7 +46,7 @@ def measured(seed: int, cold: int, hot: int) -> dict[str, float]:
     return {"value": values / cold, "cold": (after - before) / cold, "hot": (resident() - after) / hot}
 
 
-def _nowhere(pairs: Sequence[Pair]) -> asyncio.Future[Any]:
+def _nowhere(pairs: Sequence[Pair], after: asyncio.Future[Any] | None = None) -> asyncio.Future[Any]:
     raise AssertionError("people are held here, not written")
 
 

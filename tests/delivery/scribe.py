@@ -102,5 +102,5 @@ class Scribe:
         return far
 
 
-def _nowhere(pairs: Sequence[Pair]) -> asyncio.Future[Any]:
+def _nowhere(pairs: Sequence[Pair], after: asyncio.Future[Any] | None = None) -> asyncio.Future[Any]:
     raise AssertionError("people are read here, not written")

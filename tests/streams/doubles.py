@@ -57,8 +57,10 @@ class Outlet:
         self.all.append(put)
         return put.done
 
-    def put_all(self, topic: str, partition: int, rows: Sequence[Row]) -> asyncio.Future[list[int]]:
-        """Note rows; whoever waits hears of all of them together, as of a sender."""
+    def put_all(
+        self, topic: str, partition: int, rows: Sequence[Row], after: asyncio.Future[Any] | None = None
+    ) -> asyncio.Future[list[int]]:
+        """Note rows; whoever waits hears of all of them together, as of a sender. What is before them came first."""
         acks = asyncio.gather(
             *(self.put(topic, row.key, row.value, partition, row.headers, row.timestamp_ms) for row in rows)
         )
@@ -66,7 +68,9 @@ class Outlet:
 
     def changelog(self, topic: str, partition: int | None = None) -> Write:
         """Return what writes values there; they are acknowledged one by one."""
-        return lambda pairs: asyncio.gather(*(self.put(topic, key, value, partition) for key, value in pairs))
+        return lambda pairs, after=None: asyncio.gather(
+            *(self.put(topic, key, value, partition) for key, value in pairs)
+        )
 
     def open(self, topic: str | None = None) -> list[Put]:
         """What waits for its acknowledgement."""
@@ -118,7 +122,7 @@ class Times:
 
 
 async def _offsets(acks: asyncio.Future[list[Any]]) -> list[int]:
-    return [ack.offset for ack in await acks]
+    return [-1 if ack is None else ack.offset for ack in await acks]
 
 
 def turn() -> None:
