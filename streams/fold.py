@@ -19,7 +19,7 @@ from models import retention
 from models.activity import DAY
 from models.errors import BadEvent
 from models.ledger import pseudonym
-from models.person import Person, next_due
+from models.person import Person, next_due, same_due
 from models.recommend.listing import relisted
 from models.retention import Asked, Moved
 from models.risk import Score
@@ -153,10 +153,15 @@ class Fold:
         self.move([taken for record in records if (taken := self._taken(record)) is not None])
 
     def move(self, left: Sequence[Taken]) -> None:
-        """Apply records that were read and accepted; the clock has moved with them."""
-        world = self._world()
-        while left:  # whoever waits for a score has their next records wait as well; the others go on
-            left = [taken for taken in left if not self._event(taken, world)]
+        """Apply records that were read and accepted; the clock has moved with them.
+
+        Those of a person follow one another, while what is known of them is at hand; people do not touch each other.
+        """
+        world, runs = self._world(), dict[bytes, list[Taken]]()
+        for taken in left:
+            runs.setdefault(taken.key, []).append(taken)
+        while runs:  # whoever waits for a score has their next records wait as well; the others go on
+            runs = {key: rest for key, run in runs.items() if (rest := self._run(run, world))}
             self._answer(world)
         self.people.shrink()
 
@@ -221,45 +226,71 @@ class Fold:
 
     def accepted(self, record: Record, event: ev.Event) -> Taken:
         """Move the clock with an accepted event, and note what is to be done before it."""
-        self.clock.advance(event.time)
-        until = max(self.clock.now - self._rules.lateness, nextafter(event.time, 0.0))
+        clock, latest, time = self.clock, self._latest, event.time
+        clock.advance(time)
+        latest.append(time if not latest or time > latest[-1] else latest[-1])
+        until = max(clock.now - self._rules.lateness, nextafter(time, 0.0))
         return Taken(record.key or b"", record, codec.origin_of(record, self._inputs), event, until)
 
-    def _event(self, taken: Taken, world: World) -> bool:
-        """Apply an event; return whether it was, or has to wait until a score of the person's is there."""
-        key, record, origin, event, until = taken
-        if key in self._open:
-            return False
+    def _run(self, run: list[Taken], world: World) -> list[Taken]:
+        """Apply a person's records as far as one behind which they are to be scored; return those that are left."""
+        key, done = run[0].key, 0
+        while done < len(run) and key not in self._open:
+            held = self.people.get(key)
+            done, envelope = self._stepped(run, done, held, world)
+            if envelope is not held:
+                self._hold(key, held, envelope, run[done - 1].record)
+            if done < len(run) and key not in self._open:
+                done += self._unusual(run[done], world)
+        return run[done:]
+
+    def _stepped(self, run: list[Taken], done: int, held: Envelope, world: World) -> tuple[int, Envelope]:
+        """Apply a person's records from one on, while nothing but that is to be done; return how far, and who they are.
+
+        It ends early where somebody is to be told something, or a score is asked for: then it is all in `_open`.
+        """
+        key, envelope, due = run[done].key, held, self.people.due_of(run[done].key)
+        for _, record, origin, event, until in run[done:]:
+            if due <= until or self._known(record, origin, envelope) or self._full(envelope):
+                break
+            done += 1
+            before, marked = envelope.person, _marked(envelope, record, origin)
+            try:
+                moved = retention.begin_step(before, event, world)
+            except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the record: it is buried with it
+                envelope = self._failed(key, marked, Cause(record, event.time), error)
+                continue
+            if self._listing is not None and moved.person.taste is not before.taste:
+                self._listing.used(self, key, before, event)
+            if isinstance(moved, Asked):
+                self._open[key] = Open(held, marked, moved, Cause(record, event.time))
+                return done, held
+            envelope = self._packed(key, marked, moved)
+            if envelope.outbox is not marked.outbox:
+                break
+            if not same_due(before, moved.person):
+                due = next_due(moved.person, self._rules)
+        return done, envelope
+
+    def _unusual(self, taken: Taken, world: World) -> bool:
+        """Deal with what stands before a record; return whether that was all there is to do with it."""
+        key, record, origin, _, until = taken
         envelope = self.people.get(key)
-        known = self._known(record, origin, envelope)
-        if known:
+        if known := self._known(record, origin, envelope):
             self._metrics.add("encore_duplicates_total", known)
             self._again(key, envelope, record, origin)
             return True
-        if len(envelope.outbox) >= MOST_PARCELS and self._full(envelope):
+        if self._full(envelope):
             self._cemetery.bury(record, BadEvent("state_too_large", None, "too many of the person's outputs wait"))
             self.people.put(key, _marked(envelope, record, origin))
             return True
-        if self.people.due_of(key) <= until:
-            self._wake(key, until, world)
-            return self._event(taken, world)
-        self._latest.append(max(self.last_event, event.time))
-        marked = _marked(envelope, record, origin)
-        try:
-            moved = retention.begin_step(envelope.person, event, world)
-        except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the record: it is buried with it
-            self._hold(key, envelope, self._failed(key, marked, Cause(record, event.time), error), record)
-            return True
-        if self._listing is not None and moved.person.taste is not envelope.person.taste:
-            self._listing.used(self, key, envelope.person, event)
-        if isinstance(moved, Asked):
-            self._open[key] = Open(envelope, marked, moved, Cause(record, event.time))
-        else:
-            self._hold(key, envelope, self._packed(key, marked, moved), record)
-        return True
+        self._wake(key, until, world)
+        return False
 
     def _full(self, envelope: Envelope) -> bool:
         """Whether what waits in the outbox leaves no room for more in a changelog record."""
+        if len(envelope.outbox) < MOST_PARCELS:
+            return False
         return sum(len(parcel.value or b"") for parcel in envelope.outbox) > self._settings.most_bytes * 2 // 3
 
     def _known(self, record: Record, origin: Origin, envelope: Envelope) -> str | None:
@@ -322,8 +353,8 @@ class Fold:
     def _packed(self, key: bytes, envelope: Envelope, moved: Moved) -> Envelope:
         self._failures = 0
         outbox = envelope.outbox
-        if parcels := self._packer.parcels(key, moved, envelope.person.id):
-            outbox = (*outbox, *parcels)
+        if moved.outputs or moved.notes:
+            outbox += self._packer.parcels(key, moved, envelope.person.id)
         return Envelope(moved.person, envelope.offset, envelope.origins, outbox)
 
     def _hold(self, key: bytes, before: Envelope, after: Envelope, record: Record | None) -> None:
@@ -333,8 +364,7 @@ class Fold:
         people.put(key, after)
         if (due := people.due_of(key)) != was_due:
             self.due.enter(key, due)
-        known = len(before.outbox)
-        if len(after.outbox) > known and any(word.urgent for word in after.outbox[known:]):
+        if after.outbox is not before.outbox and any(word.urgent for word in after.outbox[len(before.outbox) :]):
             self.outbox.save(key, self._arrival(record))
 
     def _arrival(self, record: Record | None) -> float:
