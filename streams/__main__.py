@@ -24,6 +24,8 @@ from streams.delivery.deadletters import DeadLetter
 from streams.errors import OperatorError
 from streams.operation import admin, campaigns, letters
 from streams.settings import Settings, SettingsError
+from streams.simulation import drift as drifts
+from streams.simulation.drift import DriftName
 from streams.snapshots import RELEASE
 
 
@@ -255,11 +257,14 @@ def _field(text: str) -> tuple[str, Any]:
 @click.option("--source", default="simulation", type=click.Choice(["simulation", "sample"]), help="What is played.")
 @click.option("--forever", is_flag=True, help="Go on until interrupted.")
 @click.option("--seed", default=1, show_default=True, help="Seed of the simulated platform.")
-def demo(source: Literal["simulation", "sample"], forever: bool, seed: int) -> None:
+@click.option("--drift", type=click.Choice(drifts.NAMES), help="What changes in it halfway.")
+def demo(source: Literal["simulation", "sample"], forever: bool, seed: int, drift: DriftName | None) -> None:
     """Play three months of a platform in about two minutes, on an embedded broker."""
     from streams.demo.run import run
 
-    sys.exit(run(source=source, forever=forever, seed=seed))
+    if drift and source != "simulation":
+        raise click.UsageError("--drift: only a simulation can change; leave --source out")
+    sys.exit(run(source=source, forever=forever, seed=seed, drift=drift))
 
 
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])

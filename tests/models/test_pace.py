@@ -74,7 +74,7 @@ def test_what_chance_explains_bends_nothing() -> None:
 
 @pytest.mark.parametrize("silent", [-0.4, 0.0, 0.4])
 def test_what_the_silent_do_decides(silent: float) -> None:
-    """The active all come back later; how many are lost is said by how the silent come back, more or less than usual."""
+    """The active all come back later; how many of them are lost, those say who have been silent for a while."""
     usual = Curve(-0.6)
     active, quiet = hazard(0.04), hazard(0.7)
     slope = (-0.4 - silent) / (active - quiet)
