@@ -312,14 +312,19 @@ def replay(file: Path | None, since: datetime | None, until: datetime | None, as
     type=click.FloatRange(0, 1, min_open=True),
     help="Share of each one's people whose churn is asked for; 1 is everybody.",
 )
-@click.option("--only", type=click.Choice(["churn", "taste"]), help="Only the churn model, or only recommendations.")
+@click.option(
+    "--only",
+    type=click.Choice(["churn", "taste", "drift"]),
+    help="Only the churn model, only recommendations, or the churn model in simulated worlds that change.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One object a line.")
 def evaluate(data: Path | None, names: tuple[str, ...], people: float | None, only: str | None, as_json: bool) -> None:
     """Measure churn model and recommendations on real data, beside what they have to beat.
 
     The churn model stands beside recency, logistic regression and weekly gradient boosting; without --data, on the
     sample of real history that the package carries. Recommendations stand beside popularity, a window cosine and an
-    embedding. Every score and list is made before what came is known, and learned from after that.
+    embedding. Every score and list is made before what came is known, and learned from after that. With --only drift,
+    simulated worlds change, and the model stands between one that waits for labels and one that knows them at once.
     """
     from streams.evaluation.command import run
 
