@@ -8,7 +8,7 @@ learns of the change, since then its probabilities say again what the early sign
 
 Who is not back by the sign has left or is only late, and a label asks for those who have left. When people leave
 sooner, those who are silent already come back more seldom, too; when all just slow down, more of the silent come back
-than silence used to mean. So a change counts mostly as it is seen in those who have been silent for a while.
+than silence used to mean. So a change counts as it is seen in those who have been silent for a while.
 
 Both are proportional hazards in discrete time (Cox 1972; Kalbfleisch & Prentice 1973): of people scored with churn
 probability p, exp(-exp(level + slope * ln(-ln p))) are not back by the sign. They learn online by Newton's method with
@@ -30,8 +30,6 @@ ENOUGH = 30.0
 """How much evidence a curve needs to leave the place it is drawn to: rows that are as sure as can be."""
 BELIEVED = 0.75
 """The part of a change that is believed: the silent show with some delay who has left and who has slowed down."""
-LOST = EARLY
-"""The part of those missing by the sign that count as lost: for the others there is still time to come back."""
 CHANCE = 2.0
 """How far two coefficients are apart by chance, in units of what is known of them."""
 MOST = 1.0
@@ -110,16 +108,15 @@ class Curve(Struct, frozen=True):
 
         At a hazard of 1 over the horizon, exp(level) of it come before the sign. If every span has r times the hazard
         of the one before, 1 + r + r^2 + ... = exp(-level); and whoever is not back after c spans stands where the
-        curve is c ln r lower. Each span weighs as much as its hazard, but the first one only as `LOST`. 0 where the
-        early are no more than the late.
+        curve is c ln r lower. Each span after the first weighs as much as its hazard. 0 where the early are no more
+        than the late.
         """
         low, high, spans = _STEEPEST, 1.0, range(1, round(1 / EARLY))
         for _ in range(20):
             ratio = (low + high) / 2
             enough = 1 + sum(ratio**span for span in spans) > exp(min(9.0, -self.level))
             low, high = (low, ratio) if enough else (ratio, high)
-        weights = [LOST, *(ratio**span for span in spans)]
-        after = sum(span * weight for span, weight in enumerate(weights)) / sum(weights)
+        after = sum(span * ratio**span for span in spans) / sum(ratio**span for span in spans)
         return after * log(ratio) / max(0.5, self.slope)
 
 

@@ -170,7 +170,7 @@ def evaluate(
                 told(f"{world or 'no change'}: platform {number} of {len(seeds)}")
                 rows = lived(seed, STEADY if world is None else drift(world, size.changes), size)
                 compared.append((rows, oracle(rows)))
-            yield from _results(world, size, compared)
+            yield from measured(world, size, compared)
 
 
 def lived(seed: int, change: Drift, size: Size) -> Lived:
@@ -203,7 +203,14 @@ def oracle(lived: Lived) -> Floats:
     return said
 
 
-def _results(world: DriftName | None, size: Size, compared: list[tuple[Lived, Floats]]) -> Iterator[Result]:
+def measured(world: DriftName | None, size: Size, compared: Sequence[tuple[Lived, Floats]]) -> Iterator[Result]:
+    """Compare the three scores, span by span.
+
+    Args:
+        world: the change that was lived through.
+        size: of the platforms.
+        compared: what each platform gave, and what the oracle says of its rows.
+    """
     for span in SPANS:
         among = [_among(lived, span, size) for lived, _ in compared]
         for metric, measure in (("log_loss", quality.log_loss), ("roc_auc", quality.auc)):
