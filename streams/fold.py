@@ -41,6 +41,8 @@ MOST_PARCELS = 100
 MOST_ORIGINS = 128
 AT_ONCE = 128
 """How many people are scored together when due work is done."""
+TOGETHER = 32
+"""How many people are written together while a commit is written ahead."""
 
 Origin = tuple[str, int] | None
 
@@ -116,7 +118,7 @@ class Fold:
         self._metrics = metrics
         self._world = world
         self._listing = listing
-        self._packer = Packer(settings, metrics)
+        self._packer = Packer(settings, metrics, outbox.ahead)
         self._open: dict[bytes, Open] = {}
         self._failures = 0
 
@@ -169,6 +171,10 @@ class Fold:
                 return True
         return False
 
+    def leave(self) -> None:
+        """Send what people said that need not wait for their state."""
+        self.outbox.ahead.leave()
+
     @property
     def now(self) -> float:
         """The clock of the partition."""
@@ -180,20 +186,21 @@ class Fold:
         at = max(self.now, envelope.person.activity.last)  # after a recovery there is no time before the next record
         person, said = relisted(envelope.person, at, self._world())
         if person is not envelope.person:
-            self._hold(key, envelope, self._packed(envelope, Moved(person, said)), None)
+            self._hold(key, envelope, self._packed(key, envelope, Moved(person, said)), None)
         return bool(said)
 
     def flush(self) -> None:
         """Write every person that changed; called before offsets are chosen."""
-        for key in sorted(self.people.dirty):  # what is said is said in the same order every time
-            self.outbox.save(key)
+        if self.people.dirty:
+            self.outbox.save_all(sorted(self.people.dirty))  # what is said is said in the same order every time
         self.people.shrink()
 
     def write(self, left: deque[bytes], slice_: Slice) -> None:
         """Write people who are still to be written, until the slice is over; those that were looked at are gone."""
         while left and not slice_.over():
-            if (key := left.popleft()) in self.people.dirty:
-                self.outbox.save(key)
+            some = [left.popleft() for _ in range(min(TOGETHER, len(left)))]
+            if still := [key for key in some if key in self.people.dirty]:
+                self.outbox.save_all(still)
 
     def _taken(self, record: Record) -> Taken | None:
         """Read a record, move the clock, and note what is to be done before it; what cannot be read is buried."""
@@ -233,7 +240,7 @@ class Fold:
             self._cemetery.bury(record, BadEvent("state_too_large", None, "too many of the person's outputs wait"))
             self.people.put(key, _marked(envelope, record, origin))
             return True
-        if next_due(envelope.person, self._rules) <= until:
+        if self.people.due_of(key) <= until:
             self._wake(key, until, world)
             return self._event(taken, world)
         self._latest.append(max(self.last_event, event.time))
@@ -248,7 +255,7 @@ class Fold:
         if isinstance(moved, Asked):
             self._open[key] = Open(envelope, marked, moved, Cause(record, event.time))
         else:
-            self._hold(key, envelope, self._packed(marked, moved), record)
+            self._hold(key, envelope, self._packed(key, marked, moved), record)
         return True
 
     def _full(self, envelope: Envelope) -> bool:
@@ -276,16 +283,18 @@ class Fold:
         held = envelope = self.people.get(key)
         if self._listing is not None:
             self._listing.woken(self, key, held.person)
-        while (due := next_due(envelope.person, self._rules)) <= until:
+        due = self.people.due_of(key)
+        while due <= until:
             try:
                 moved = retention.begin_wake(envelope.person, due, world)
             except Exception as error:  # noqa: BLE001 - a defect of ours must not stop everybody else's time
                 envelope = self._failed(key, envelope, Cause(None, due), error)
-                continue
-            if isinstance(moved, Asked):
-                self._open[key] = Open(held, envelope, moved, Cause(None, due))
-                return
-            envelope = self._packed(envelope, moved)
+            else:
+                if isinstance(moved, Asked):
+                    self._open[key] = Open(held, envelope, moved, Cause(None, due))
+                    return
+                envelope = self._packed(key, envelope, moved)
+            due = next_due(envelope.person, self._rules)
         self._hold(key, held, envelope, None)
 
     def _answer(self, world: World) -> None:
@@ -297,7 +306,7 @@ class Fold:
         for (key, one), score in zip(opened.items(), scores, strict=True):
             try:
                 score = score or retention.scores((one.asked,), world)[0]
-                envelope = self._packed(one.envelope, retention.answer(one.asked, score, world))
+                envelope = self._packed(key, one.envelope, retention.answer(one.asked, score, world))
             except Exception as error:  # noqa: BLE001 - as where it began
                 envelope = self._failed(key, one.envelope, one.cause, error)
             self._hold(key, one.held, envelope, one.cause.record)
@@ -310,17 +319,19 @@ class Fold:
         except Exception:  # noqa: BLE001 - each is asked for alone then, and whose fails is dealt with there
             return [None] * len(asked)
 
-    def _packed(self, envelope: Envelope, moved: Moved) -> Envelope:
+    def _packed(self, key: bytes, envelope: Envelope, moved: Moved) -> Envelope:
         self._failures = 0
         outbox = envelope.outbox
-        if parcels := self._packer.parcels(moved, envelope.person.id):
+        if parcels := self._packer.parcels(key, moved, envelope.person.id):
             outbox = (*outbox, *parcels)
         return Envelope(moved.person, envelope.offset, envelope.origins, outbox)
 
     def _hold(self, key: bytes, before: Envelope, after: Envelope, record: Record | None) -> None:
         """Hold a person's new envelope; with urgent words in it, it is written through at once."""
-        self.people.put(key, after)
-        if (due := next_due(after.person, self._rules)) != next_due(before.person, self._rules):
+        people = self.people
+        was_due = people.due_of(key)
+        people.put(key, after)
+        if (due := people.due_of(key)) != was_due:
             self.due.enter(key, due)
         known = len(before.outbox)
         if len(after.outbox) > known and any(word.urgent for word in after.outbox[known:]):

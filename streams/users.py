@@ -72,6 +72,7 @@ class Users(Owner[People]):
             self._metrics.add("encore_records_total", "users", by=len(records))
             fold.apply(records)
             fold.drain(Slice(SLICE))
+            fold.leave()
             if len(fold.people.dirty) >= self._most_dirty:
                 fold.flush()
             while fold.announced:
@@ -102,8 +103,10 @@ class Users(Owner[People]):
             try:
                 while left and not self._app.rebalancing:
                     fold = left.popleft()
-                    if self.folds.get(fold.partition) is fold and fold.drain(Slice(SLICE)):
-                        left.append(fold)
+                    if self.folds.get(fold.partition) is fold:
+                        if fold.drain(Slice(SLICE)):
+                            left.append(fold)
+                        fold.leave()
                     await asyncio.sleep(0)
             except Exception as error:  # noqa: BLE001 - as in `take`
                 await self._stop(error)
@@ -142,7 +145,7 @@ class Users(Owner[People]):
             self._partitions,
             self._settings,
             people,
-            Outbox(people, self._sender, prefix, clock, self._metrics),
+            Outbox(people, self._sender, prefix, self._partitions, clock, self._metrics),
             Cemetery(self._sender, prefix, self._metrics),
             clock,
             self._metrics,

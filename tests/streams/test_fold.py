@@ -10,7 +10,7 @@ from models.activity import DAY
 from models.rules import Rules
 from streams import topics
 from streams.delivery.deadletters import letter_from
-from streams.fold import AT_ONCE
+from streams.fold import AT_ONCE, TOGETHER
 from tests.models.people import HOUR, NOON, campaign, model, world
 from tests.streams.doubles import Record, Times
 from tests.streams.stations import PEOPLE, Station, record
@@ -244,14 +244,15 @@ def test_late_events_are_counted_as_such() -> None:
 
 def test_people_are_written_ahead_a_few_at_a_time() -> None:
     """Each once, as long as the slice lasts; whoever was written meanwhile is not written again."""
-    station = Station(world=CALM)
-    station.apply(*(record(login(0, user), offset) for offset, user in enumerate(("Ada", "Bea", "Cyd"))))
+    station, users = Station(world=CALM), [f"user {number:02}" for number in range(TOGETHER + 2)]
+    station.apply(*(record(login(0, user), offset) for offset, user in enumerate(users)))
     station.outlet.settle()
-    before = len(station.outlet.on(PEOPLE))
+    before, keys = len(station.outlet.on(PEOPLE)), [user.encode() for user in users]
     left = deque(sorted(station.people.dirty))
     station.fold.write(left, Times(2))
-    assert ([put.key for put in station.outlet.on(PEOPLE)][before:], list(left)) == ([b"Ada"], [b"Bea", b"Cyd"])
-    station.fold.outbox.save(b"Bea")
+    assert [put.key for put in station.outlet.on(PEOPLE)][before:] == keys[:TOGETHER]
+    assert list(left) == keys[TOGETHER:]
+    station.fold.outbox.save(keys[TOGETHER])
     station.fold.write(left, Times(9))
-    assert [put.key for put in station.outlet.on(PEOPLE)][before:] == [b"Ada", b"Bea", b"Cyd"]
+    assert [put.key for put in station.outlet.on(PEOPLE)][before:] == keys
     assert not station.people.dirty
