@@ -6,17 +6,14 @@ it, or once the clock has passed it by the lateness. Doing it earlier in the bac
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from math import nextafter
 from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
 
 from models import events as ev
 from models import retention
-from models.activity import DAY
 from models.errors import BadEvent
 from models.ledger import pseudonym
 from models.person import Person, next_due, same_due
@@ -24,7 +21,6 @@ from models.recommend.listing import relisted
 from models.retention import Asked, Moved
 from models.risk import Score
 from models.world import World
-from streams import codec
 from streams.clock import Clock, Slice
 from streams.codec import Record
 from streams.delivery.deadletters import Cemetery
@@ -34,9 +30,9 @@ from streams.delivery.people import People
 from streams.due import DueQueue
 from streams.envelope import Envelope
 from streams.metrics import Metrics
+from streams.reading import Origin, Reading, Taken
 from streams.settings import Settings
 
-BUSY = 24
 MOST_PARCELS = 100
 MOST_ORIGINS = 128
 AT_ONCE = 128
@@ -44,21 +40,9 @@ AT_ONCE = 128
 TOGETHER = 32
 """How many people are written together while a commit is written ahead."""
 
-Origin = tuple[str, int] | None
-
 
 class TooManyFailures(Exception):
     """So many defects in a row that going on would bury everything."""
-
-
-class Taken(NamedTuple):
-    """A record that is to be applied, once the person's due work up to a moment has been done."""
-
-    key: bytes
-    record: Record
-    origin: Origin
-    event: ev.Event
-    until: float
 
 
 class Cause(NamedTuple):
@@ -103,17 +87,14 @@ class Fold:
         world: Callable[[], World],
         listing: Noted | None = None,
     ) -> None:
-        self.announced: list[ev.Announced] = []
         self.partition = partition
         self.people = people
         self.outbox = outbox
         self.clock = clock
+        self.log = Reading(partition, partitions, settings, people.hot, cemetery, clock, metrics)
         self.due = DueQueue(people.due_of)
-        self._latest: deque[float] = deque(maxlen=BUSY)
-        self._partitions = partitions
         self._settings = settings
         self._rules = settings.rules()
-        self._inputs = frozenset(settings.prefix + topic for topic in settings.inputs)
         self._cemetery = cemetery
         self._metrics = metrics
         self._world = world
@@ -121,16 +102,6 @@ class Fold:
         self._packer = Packer(settings, metrics, outbox.ahead)
         self._open: dict[bytes, Open] = {}
         self._failures = 0
-
-    @property
-    def last_event(self) -> float:
-        """When the partition's latest event happened, as far as is known."""
-        return self._latest[-1] if self._latest else 0.0
-
-    @property
-    def busy(self) -> bool:
-        """Whether the log is one in which silence means something: many events in the day before the latest."""
-        return len(self._latest) == BUSY and self._latest[-1] - self._latest[0] <= DAY
 
     def recovered(self) -> None:
         """Take up what the changelog gave: who is due when, and outputs that nobody knows to have arrived."""
@@ -140,7 +111,7 @@ class Fold:
             lasts.append(prefix.last_active)
             if prefix.has_outbox:
                 waiting.append(key)
-        self._latest.extend(sorted(heapq.nlargest(BUSY, lasts)))
+        self.log.recovered(lasts)
         for key in waiting:
             self.outbox.deliver(key, self.people.get(key).outbox)
 
@@ -150,7 +121,7 @@ class Fold:
         Raises:
             TooManyFailures: the worker has to stop; nothing of this chunk is committed.
         """
-        self.move([taken for record in records if (taken := self._taken(record)) is not None])
+        self.move([taken for record in records if (taken := self.log.taken(record)) is not None])
 
     def move(self, left: Sequence[Taken]) -> None:
         """Apply records that were read and accepted; the clock has moved with them.
@@ -206,31 +177,6 @@ class Fold:
             some = [left.popleft() for _ in range(min(TOGETHER, len(left)))]
             if still := [key for key in some if key in self.people.dirty]:
                 self.outbox.save_all(still)
-
-    def _taken(self, record: Record) -> Taken | None:
-        """Read a record, move the clock, and note what is to be done before it; what cannot be read is buried."""
-        try:
-            event = codec.read(record.value, record.timestamp / 1000.0, self._settings.most_bytes, self._settings.skew)
-            event = codec.of_person(event, record.key, self.partition, self._partitions, self.people.hot)
-        except BadEvent as bad:
-            self._cemetery.bury(record, bad)
-            return None
-        if isinstance(event, ev.Tick):
-            self.clock.advance(event.time)
-            self._metrics.add("encore_ticks_total")
-            return None
-        if isinstance(event, ev.Announced):
-            self.announced.append(event)
-            return None
-        return self.accepted(record, event)
-
-    def accepted(self, record: Record, event: ev.Event) -> Taken:
-        """Move the clock with an accepted event, and note what is to be done before it."""
-        clock, latest, time = self.clock, self._latest, event.time
-        clock.advance(time)
-        latest.append(time if not latest or time > latest[-1] else latest[-1])
-        until = max(clock.now - self._rules.lateness, nextafter(time, 0.0))
-        return Taken(record.key or b"", record, codec.origin_of(record, self._inputs), event, until)
 
     def _run(self, run: list[Taken], world: World) -> list[Taken]:
         """Apply a person's records as far as one behind which they are to be scored; return those that are left."""

@@ -78,8 +78,8 @@ class Users(Owner[People]):
             fold.leave()
             if len(fold.people.dirty) >= self._most_dirty:
                 fold.flush()
-            while fold.announced:
-                await self._offer(fold, fold.announced.pop(0))
+            while fold.log.announced:
+                await self._offer(fold, fold.log.announced.pop(0))
         except Exception as error:  # noqa: BLE001 - Faust would acknowledge the chunk and go on
             await self._stop(error)
         await asyncio.sleep(0)

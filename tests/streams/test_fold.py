@@ -209,17 +209,17 @@ def test_due_work_is_drained_in_slices() -> None:
 def test_a_busy_log_is_one_with_many_events_in_a_day() -> None:
     """So that silence in it means something; recovery finds that in the people."""
     station = Station(world=CALM)
-    assert (station.fold.busy, station.fold.last_event) == (False, 0.0)
+    assert (station.fold.log.busy, station.fold.log.last_event) == (False, 0.0)
     station.apply(*(record(login(n, f"u{n}"), n) for n in range(23)))
-    assert not station.fold.busy
+    assert not station.fold.log.busy
     station.apply(record(login(23, "u23"), 23))
-    assert (station.fold.busy, station.fold.last_event) == (True, NOON + 23)
+    assert (station.fold.log.busy, station.fold.log.last_event) == (True, NOON + 23)
     station.rest()
     again = Station(station.changelog, world=CALM)
-    assert (again.fold.busy, again.fold.last_event) == (True, NOON + 23)
+    assert (again.fold.log.busy, again.fold.log.last_event) == (True, NOON + 23)
     slow = Station(world=CALM)
     slow.apply(*(record(login(n, at=NOON + n * HOUR * 2), n) for n in range(24)))
-    assert not slow.fold.busy
+    assert not slow.fold.log.busy
 
 
 def test_due_work_alone_keeps_few_people_decoded() -> None:
