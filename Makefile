@@ -16,8 +16,8 @@ MODEL ?= logistic
 help:  ## show this
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: .venv/runtime  ## three months of a simulated platform in two minutes (SOURCE=sample, FOREVER=1)
-	@$(BIN)/encore demo --source $(SOURCE) --seed $(SEED) $(if $(FOREVER),--forever)
+demo: .venv/runtime  ## three months of a simulated platform in two minutes (SOURCE=sample, FOREVER=1, DRIFT=hazard)
+	@$(BIN)/encore demo --source $(SOURCE) --seed $(SEED) $(if $(FOREVER),--forever) $(if $(DRIFT),--drift $(DRIFT))
 
 test: .venv/development  ## the whole suite, on an embedded broker and on a real Kafka
 	@$(BIN)/python -m pytest $(ARGS)

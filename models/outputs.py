@@ -24,10 +24,14 @@ class Reason(Struct, frozen=True, kw_only=True):
 
 
 class Output(Struct, frozen=True, kw_only=True):
-    """Something to tell the world. `urgent` outputs leave at once, the others with the next commit."""
+    """Something to tell the world. `urgent` outputs leave at once, the others with the next commit.
+
+    `certain` outputs follow from the log alone, whatever model or campaign there is: the log says them again.
+    """
 
     id: str
     urgent: ClassVar[bool] = True
+    certain: ClassVar[bool] = False
 
 
 class Recommended(Struct, frozen=True, kw_only=True):
@@ -138,6 +142,7 @@ class Example(Output, frozen=True, kw_only=True, tag_field="type", tag="example"
     model: str
     treated: bool
     urgent: ClassVar[bool] = False
+    certain: ClassVar[bool] = True
 
 
 class EarlySign(Output, frozen=True, kw_only=True, tag_field="type", tag="early_sign"):
@@ -153,6 +158,7 @@ class EarlySign(Output, frozen=True, kw_only=True, tag_field="type", tag="early_
     probability: float
     treated: bool
     urgent: ClassVar[bool] = False
+    certain: ClassVar[bool] = True
 
 
 class Profile(Output, frozen=True, kw_only=True, tag_field="type", tag="profile"):

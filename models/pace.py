@@ -6,6 +6,10 @@ follow that sign, given the probability that the model stated: one remembers for
 of one. Where they part, the world has changed. Their difference bends the next scores, and fades as the model itself
 learns of the change, since then its probabilities say again what the early signs say.
 
+Who is not back by the sign has left or is only late, and a label asks for those who have left. When people leave
+sooner, those who are silent already come back more seldom, too; when all just slow down, more of the silent come back
+than silence used to mean. So a change counts as it is seen in those who have been silent for a while.
+
 Both are proportional hazards in discrete time (Cox 1972; Kalbfleisch & Prentice 1973): of people scored with churn
 probability p, exp(-exp(level + slope * ln(-ln p))) are not back by the sign. They learn online by Newton's method with
 forgetting (recursive weighted likelihood).
@@ -24,13 +28,13 @@ FAST, SLOW = 0.5, 32.0
 """Half-lives of the two curves' memories, in spans of the sign: an eighth of a horizon, and eight horizons."""
 ENOUGH = 30.0
 """How much evidence a curve needs to leave the place it is drawn to: rows that are as sure as can be."""
-BELIEVED = 2 / 3
-"""The part of a change that is believed: people who come back later have left or have slowed down, and for the first
-horizon nothing tells the two apart."""
+BELIEVED = 0.75
+"""The part of a change that is believed: the silent show with some delay who has left and who has slowed down."""
 CHANCE = 2.0
 """How far two coefficients are apart by chance, in units of what is known of them."""
 MOST = 1.0
 _LEAST = 1e-4
+_STEEPEST = 0.1
 
 
 class Bend(Struct, frozen=True):
@@ -98,6 +102,23 @@ class Curve(Struct, frozen=True):
         )
         return seen.moved(slope, slope * place, least)
 
+    @property
+    def silent(self) -> float:
+        """How far down the curve those stand on whom it depends whether somebody is lost, on average.
+
+        At a hazard of 1 over the horizon, exp(level) of it come before the sign. If every span has r times the hazard
+        of the one before, 1 + r + r^2 + ... = exp(-level); and whoever is not back after c spans stands where the
+        curve is c ln r lower. Each span after the first weighs as much as its hazard. 0 where the early are no more
+        than the late.
+        """
+        low, high, spans = _STEEPEST, 1.0, range(1, round(1 / EARLY))
+        for _ in range(20):
+            ratio = (low + high) / 2
+            enough = 1 + sum(ratio**span for span in spans) > exp(min(9.0, -self.level))
+            low, high = (low, ratio) if enough else (ratio, high)
+        after = sum(span * ratio**span for span in spans) / sum(ratio**span for span in spans)
+        return after * log(ratio) / max(0.5, self.slope)
+
 
 class Pace(Struct, frozen=True):
     """What is known of the pace: replaced with every sign, and plain data that goes out as it is.
@@ -140,7 +161,7 @@ class Pace(Struct, frozen=True):
         fast, level, slope = self.fast, self.fast.level - self.slow.level, self.fast.slope - self.slow.slope
         apart = fast.sure * level**2 + 2 * fast.both * level * slope + fast.steep * slope**2
         part = BELIEVED * max(0.0, 1 - CHANCE / apart) if apart > 0 else 0.0
-        return Bend(part * level, part * slope)
+        return Bend(part * (level + slope * self.slow.silent), part * slope)
 
 
 def hazard(probability: float) -> float:

@@ -104,6 +104,7 @@ class Interaction(Output, frozen=True, kw_only=True, tag_field="type", tag="inte
     new: bool
     others: tuple[Other, ...] = ()
     urgent: ClassVar[bool] = False
+    certain: ClassVar[bool] = True
 
 
 def interactions(taste: Taste, event: ev.Event, person: int) -> tuple[Taste, Interaction | None]:

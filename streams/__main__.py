@@ -24,6 +24,8 @@ from streams.delivery.deadletters import DeadLetter
 from streams.errors import OperatorError
 from streams.operation import admin, campaigns, letters
 from streams.settings import Settings, SettingsError
+from streams.simulation import drift as drifts
+from streams.simulation.drift import DriftName
 from streams.snapshots import RELEASE
 
 
@@ -255,11 +257,14 @@ def _field(text: str) -> tuple[str, Any]:
 @click.option("--source", default="simulation", type=click.Choice(["simulation", "sample"]), help="What is played.")
 @click.option("--forever", is_flag=True, help="Go on until interrupted.")
 @click.option("--seed", default=1, show_default=True, help="Seed of the simulated platform.")
-def demo(source: Literal["simulation", "sample"], forever: bool, seed: int) -> None:
+@click.option("--drift", type=click.Choice(drifts.NAMES), help="What changes in it halfway.")
+def demo(source: Literal["simulation", "sample"], forever: bool, seed: int, drift: DriftName | None) -> None:
     """Play three months of a platform in about two minutes, on an embedded broker."""
     from streams.demo.run import run
 
-    sys.exit(run(source=source, forever=forever, seed=seed))
+    if drift and source != "simulation":
+        raise click.UsageError("--drift: only a simulation can change; leave --source out")
+    sys.exit(run(source=source, forever=forever, seed=seed, drift=drift))
 
 
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
@@ -307,14 +312,19 @@ def replay(file: Path | None, since: datetime | None, until: datetime | None, as
     type=click.FloatRange(0, 1, min_open=True),
     help="Share of each one's people whose churn is asked for; 1 is everybody.",
 )
-@click.option("--only", type=click.Choice(["churn", "taste"]), help="Only the churn model, or only recommendations.")
+@click.option(
+    "--only",
+    type=click.Choice(["churn", "taste", "drift"]),
+    help="Only the churn model, only recommendations, or the churn model in simulated worlds that change.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One object a line.")
 def evaluate(data: Path | None, names: tuple[str, ...], people: float | None, only: str | None, as_json: bool) -> None:
     """Measure churn model and recommendations on real data, beside what they have to beat.
 
     The churn model stands beside recency, logistic regression and weekly gradient boosting; without --data, on the
     sample of real history that the package carries. Recommendations stand beside popularity, a window cosine and an
-    embedding. Every score and list is made before what came is known, and learned from after that.
+    embedding. Every score and list is made before what came is known, and learned from after that. With --only drift,
+    simulated worlds change, and the model stands between one that waits for labels and one that knows them at once.
     """
     from streams.evaluation.command import run
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -44,8 +44,8 @@ class Rows(Values[Course]):
     def _nothing(self) -> Course:
         return Course(Row(""))
 
-    def _sealed(self, value: Course, fence: int) -> bytes:
-        return rows.seal(value, fence)
+    def _sealed(self, key: bytes, value: Course) -> bytes:
+        return rows.seal(value, self.fence)
 
     def get(self, key: bytes) -> Course:
         """Return a course; one that nobody used yet has an empty row.
@@ -190,16 +190,15 @@ class Courses(Owner[Rows]):
 
     def _flush(self, partition: int) -> None:
         values = self._of(partition)
-        for key in sorted(values.dirty):
-            written = values.write(key)
-            gathering = values.get(key).gathering
-            if gathering is not None and gathering.waits:
-                written.add_done_callback(partial(self._written, partition, key))
+        if keys := sorted(values.dirty):
+            told = [key for key in keys if (said := values.get(key).gathering) is not None and said.waits]
+            values.write(*keys).add_done_callback(partial(self._written, partition, told))
         values.shrink()
 
-    def _written(self, partition: int, key: bytes, written: asyncio.Future[Any]) -> None:
+    def _written(self, partition: int, told: Sequence[bytes], written: asyncio.Future[Any]) -> None:
         if not written.cancelled() and written.exception() is None and partition in self._begun:
-            self._tell(partition, key)
+            for key in told:
+                self._tell(partition, key)
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
         return {("encore_rows", ()): float(sum(len(values) for values in self._values.values()))}

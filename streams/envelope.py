@@ -20,6 +20,7 @@ from models.rules import Rules
 VERSION = 1
 _PREFIX = struct.Struct("<BBIqdd")
 _OUTBOX = 1
+_TIERS = {tier: number for number, tier in enumerate(("", *TIERS))}
 _DUE, _DUE_AT = struct.Struct("<d"), struct.calcsize("<BBIq")
 
 
@@ -63,13 +64,13 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Envelope)
 
 
-def seal(envelope: Envelope, fence: int, rules: Rules) -> bytes:
-    """Write an envelope."""
+def seal(envelope: Envelope, fence: int, rules: Rules, due: float | None = None) -> bytes:
+    """Write an envelope; `due` is when the person is next due by the rules, where that is known already."""
     person = envelope.person
-    tier = TIERS.index(person.ledger.tier) + 1 if person.ledger.tier else 0
-    flags = tier << 1 | (_OUTBOX if envelope.outbox else 0)
-    prefix = _PREFIX.pack(VERSION, flags, fence, envelope.offset, next_due(person, rules), person.activity.last)
-    return prefix + _encoder.encode(envelope)
+    flags = _TIERS[person.ledger.tier] << 1 | (_OUTBOX if envelope.outbox else 0)
+    if due is None:
+        due = next_due(person, rules)
+    return _PREFIX.pack(VERSION, flags, fence, envelope.offset, due, person.activity.last) + _encoder.encode(envelope)
 
 
 def peek(value: bytes) -> Prefix:

@@ -52,9 +52,10 @@ class Lot:
         rows: the records, at least one.
         alone: whether it was put as one record.
         settled: is told how many are acknowledged, refused or let go, and of the error.
+        after: what has to have happened before they leave, if anything.
     """
 
-    __slots__ = ("_offsets", "_open", "_settled", "alone", "done", "gone", "partition", "rows", "topic")
+    __slots__ = ("_offsets", "_open", "_settled", "after", "alone", "done", "gone", "partition", "rows", "topic")
 
     def __init__(
         self,
@@ -63,16 +64,33 @@ class Lot:
         rows: Sequence[Row],
         alone: bool,
         settled: Callable[[int, BaseException | None], None],
+        after: asyncio.Future[Any] | None = None,
     ) -> None:
         self.topic = topic
         self.partition = partition
         self.rows = rows
+        self.after = after
         self.alone = alone
         self.gone = 0
         self.done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._open = len(rows)
         self._offsets: list[int] = []
         self._settled = settled
+
+    @property
+    def waits(self) -> bool:
+        """Whether what has to come first has not happened yet."""
+        return self.after is not None and not self.after.done()
+
+    @property
+    def void(self) -> bool:
+        """Whether what had to come first will never happen."""
+        return self.after is not None and (self.after.cancelled() or self.after.exception() is not None)
+
+    async def wait(self) -> None:
+        """Wait until what has to come first has happened, or never will."""
+        if self.after is not None:
+            await asyncio.wait((self.after,))
 
     @property
     def left(self) -> int:
@@ -155,6 +173,11 @@ class Lane:
                 await asyncio.sleep(UNSURE_FOR)
             elif hold is Hold.LOST:
                 self.discard()
+            elif self._lots[0].waits:
+                await self._lots[0].wait()
+            elif self._lots[0].void:
+                self._waiting -= self._lots[0].left
+                self._lots.popleft().discard()
             elif self._lots[0].partition is None:
                 await self._hand_on(producer)
             elif self._waiting < FEW or self._lots[0].next.large:
@@ -205,7 +228,7 @@ class Lane:
         """Send as many records as a batch takes: a tenth of the work of sending them one by one."""
         batch, shares = producer.create_batch(), list[Share]()
         first = self._lots[0]
-        while self._lots:
+        while self._lots and not self._lots[0].waits and not self._lots[0].void:
             lot = self._lots[0]
             if some := lot.fill(batch):
                 shares.append((lot, some))

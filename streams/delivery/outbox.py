@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 from models.outputs import Undelivered
 from streams import codec
 from streams.clock import Clock
+from streams.delivery.ahead import Ahead
 from streams.delivery.people import People
 from streams.delivery.sender import Outlet
 from streams.envelope import Parcel
@@ -25,7 +27,10 @@ class Outbox:
     repeats the output with the same id, and loses none.
     """
 
-    def __init__(self, people: People, outlet: Outlet, prefix: str, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self, people: People, outlet: Outlet, prefix: str, partitions: int, clock: Clock, metrics: Metrics
+    ) -> None:
+        self.ahead = Ahead(outlet, prefix, partitions, metrics)
         self._people = people
         self._outlet = outlet
         self._prefix = prefix
@@ -41,10 +46,11 @@ class Outbox:
             key: the person.
             since: when the cause arrived, in seconds since 1970 UTC, where that is to be measured.
         """
-        parcels = self._people.get(key).outbox
-        saved = self._people.write(key)
-        if parcels:
-            saved.add_done_callback(partial(self._saved, key, parcels, since))
+        self._save((key,), since)
+
+    def save_all(self, keys: Sequence[bytes]) -> None:
+        """Write people through, at least one, together."""
+        self._save(keys, 0.0)
 
     def deliver(self, key: bytes, parcels: tuple[Parcel, ...], since: float = 0.0) -> None:
         """Send parcels whose state is safe, unless they are under way already."""
@@ -75,11 +81,21 @@ class Outbox:
         topic, key = codec.address(notice)
         return topic, self._outlet.put(self._prefix + topic, key, codec.written(notice))
 
-    def _saved(self, key: bytes, parcels: tuple[Parcel, ...], since: float, saved: asyncio.Future[Any]) -> None:
+    def _save(self, keys: Sequence[bytes], since: float) -> None:
+        get = self._people.get
+        wait = [(key, parcels) for key in keys if (parcels := get(key).outbox)]
+        saved = self._people.write(*keys, after=self.ahead.behind(keys))
+        if wait:
+            saved.add_done_callback(partial(self._saved, wait, since))
+
+    def _saved(
+        self, wait: Sequence[tuple[bytes, tuple[Parcel, ...]]], since: float, saved: asyncio.Future[Any]
+    ) -> None:
         if self._closed or saved.cancelled() or saved.exception() is not None:
             return
-        waiting = {parcel.id for parcel in self._people.get(key).outbox}
-        self.deliver(key, tuple(parcel for parcel in parcels if parcel.id in waiting), since)
+        for key, parcels in wait:
+            still = {parcel.id for parcel in self._people.get(key).outbox}
+            self.deliver(key, tuple(parcel for parcel in parcels if parcel.id in still), since)
 
     def _sent(self, key: bytes, parcel: Parcel, sent: asyncio.Future[Any]) -> None:
         topic, since = self._under_way.pop(parcel.id)

@@ -14,8 +14,9 @@ from typing import Any, Generic, TypeVar
 
 from streams.clock import monotonic
 from streams.delivery.changelog import between, fence_in, fenced
+from streams.delivery.lanes import Row
 from streams.delivery.sender import Sender
-from streams.delivery.values import Logged, Values, Write
+from streams.delivery.values import Logged, Pair, Values, Write
 from streams.settings import Settings
 
 Held = TypeVar("Held", bound=Values[Any])
@@ -158,14 +159,17 @@ class Owner(ABC, Generic[Held]):
         self._sender.fail(error)
         await asyncio.Event().wait()
 
-    def _write(self, partition: int, key: bytes, value: bytes | None) -> asyncio.Future[Any]:
+    def _write(
+        self, partition: int, pairs: Sequence[Pair], after: asyncio.Future[Any] | None = None
+    ) -> asyncio.Future[Any]:
         values = self._values[partition]
-        headers = fenced(values.fence) if value is None else None
-        written = self._sender.put(self._changelog, key, value, partition, headers)
-        written.add_done_callback(partial(_written, values, key, value, values.fence))
+        rows = [Row(key, value, fenced(values.fence) if value is None else None) for key, value in pairs]
+        written = self._sender.put_all(self._changelog, partition, rows, after)
+        written.add_done_callback(partial(_written, values, pairs, values.fence))
         return written
 
 
-def _written(values: Values[Any], key: bytes, value: bytes | None, fence: int, written: asyncio.Future[Any]) -> None:
+def _written(values: Values[Any], pairs: Sequence[Pair], fence: int, written: asyncio.Future[list[int]]) -> None:
     if not written.cancelled() and written.exception() is None:
-        values.logged(key, value, written.result().offset, fence)
+        for (key, value), offset in zip(pairs, written.result(), strict=True):
+            values.logged(key, value, offset, fence)

@@ -7,6 +7,7 @@ from models.outputs import Alert, CouponTrigger, Decision, Forgotten, OfferOutco
 from models.retention import Moved
 from models.taste import Interaction
 from streams import codec
+from streams.delivery.ahead import Ahead
 from streams.envelope import Parcel
 from streams.metrics import Counted, Metrics
 from streams.settings import Settings
@@ -15,24 +16,28 @@ FOR_EVER = float("inf")
 
 
 class Packer:
-    """Makes parcels of what people say, and counts it."""
+    """Makes parcels of what people say, and counts it; what is certain goes ahead."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, ahead: Ahead) -> None:
         self._live = settings.mode == "live"
         self._key = settings.pseudonym_key.encode()
         self._metrics = metrics
+        self._ahead = ahead
 
-    def parcels(self, moved: Moved, person_id: str) -> list[Parcel]:
-        """Return a parcel for everything that goes out of what a person says; all of it is counted."""
+    def parcels(self, key: bytes, moved: Moved, person_id: str) -> tuple[Parcel, ...]:
+        """Return a parcel for everything that waits for the state, of what a person says; all of it is counted."""
         for note in moved.notes:
             self._metrics.count(_NOTES[note])
-        outputs = moved.outputs
-        for output in outputs:
+        if not moved.outputs:
+            return ()
+        parcels = []
+        for output in moved.outputs:
             self._count(output)
-        return [self._parcel(output, person_id) for output in outputs if self._goes_out(output)]
-
-    def _goes_out(self, output: Output) -> bool:
-        return self._live or not isinstance(output, Alert | CouponTrigger)
+            if output.certain:
+                self._ahead.say(key, output)
+            elif self._live or not isinstance(output, Alert | CouponTrigger):
+                parcels.append(self._parcel(output, person_id))
+        return tuple(parcels)
 
     def _parcel(self, output: Output, person_id: str) -> Parcel:
         topic, key = codec.address(output)

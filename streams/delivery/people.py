@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from typing import Any
 
 from msgspec.structs import replace
 
 from models.ledger import pseudonym
-from models.person import Person, next_due
+from models.person import Person, next_due, same_due
 from models.rules import Rules
 from streams import envelope as env
 from streams.delivery.stores import Store
-from streams.delivery.values import Values, Write
+from streams.delivery.values import Pair, Values, Write
 from streams.envelope import Envelope
 
 TOMBSTONE = b"\0erased/"
@@ -24,7 +22,8 @@ TOMBSTONE = b"\0erased/"
 class People(Values[Envelope]):
     """One partition's people, counted by tier.
 
-    A person who was erased stands under a hash of their key, so that the id itself is gone.
+    A person who was erased stands under a hash of their key, so that the id itself is gone. When somebody decoded is
+    next due is worked out once, when they come or change.
     """
 
     def __init__(self, rules: Rules, most_hot: int, write: Write, cold: Store | None = None) -> None:
@@ -34,12 +33,13 @@ class People(Values[Envelope]):
         self._known = 0
         self._erased = 0
         self._rules = rules
+        self._dues: dict[bytes, float] = {}
 
     def _nothing(self) -> Envelope:
         return Envelope(Person(""))
 
-    def _sealed(self, value: Envelope, fence: int) -> bytes:
-        return env.seal(value, fence, self._rules)
+    def _sealed(self, key: bytes, value: Envelope) -> bytes:
+        return env.seal(value, self.fence, self._rules, self._dues.get(key))
 
     def get(self, key: bytes) -> Envelope:
         """Return a person's envelope; somebody new has an empty one.
@@ -59,22 +59,28 @@ class People(Values[Envelope]):
         if not envelope.person.id and not key.startswith(TOMBSTONE):
             envelope = replace(envelope, person=replace(envelope.person, id=key.decode()))
         self.hot[key] = envelope
+        self._dues[key] = next_due(envelope.person, self._rules)
         return envelope
+
+    def put(self, key: bytes, value: Envelope) -> None:
+        """Hold a person's new envelope; it is to be written."""
+        before = self.hot.get(key)
+        if before is None or not same_due(before.person, value.person):
+            self._dues[key] = next_due(value.person, self._rules)
+        self.hot[key] = value
+        self.dirty.add(key)
 
     def due_of(self, key: bytes) -> float:
         """Return when a person is next due, decoding nobody; infinity for somebody unknown."""
-        if (found := self.hot.get(key)) is not None:
-            return next_due(found.person, self._rules)
+        if (due := self._dues.get(key)) is not None:
+            return due
         value = self.cold.get(key)
         return float("inf") if value is None else env.due_of(value)
 
-    def write(self, key: bytes) -> asyncio.Future[Any]:
-        """Write a person to the changelog now; the future completes when Kafka has it."""
-        envelope = self.get(key)
-        if envelope.person.ledger.erased_at >= 0 and not envelope.person.activity.events:
-            self.dirty.discard(key)
-            return self._bury(key, envelope)
-        return super().write(key)
+    def abdicate(self) -> None:
+        """End a reign, and forget who is due."""
+        super().abdicate()
+        self._dues.clear()
 
     def scan(self) -> Iterator[tuple[bytes, env.Prefix]]:
         """Yield every key with the prefix of its value, decoding nothing, and count them anew.
@@ -107,6 +113,16 @@ class People(Values[Envelope]):
     def __len__(self) -> int:
         return self._known
 
+    def _written(self, key: bytes) -> Sequence[Pair]:
+        person = self.get(key).person
+        if person.ledger.erased_at >= 0 and not person.activity.events:
+            return self._buried(key)
+        return super()._written(key)
+
+    def _cool(self, key: bytes) -> None:
+        super()._cool(key)
+        self._dues.pop(key, None)
+
     def _kept(self, key: bytes, value: bytes | None) -> None:
         before = self.cold.get(key)
         if before is not None:
@@ -123,17 +139,17 @@ class People(Values[Envelope]):
         elif len(value) > 1:
             self.tiers[value[1] >> 1] += by
 
-    def _bury(self, key: bytes, envelope: Envelope) -> asyncio.Future[Any]:
+    def _buried(self, key: bytes) -> Sequence[Pair]:
         """Keep offsets and the time of erasure under a hash, then delete what stands under the key."""
+        envelope = self.get(key)
         stone = key if key.startswith(TOMBSTONE) else self._tombstone(key)
-        value = self._sealed(replace(envelope, person=replace(envelope.person, id="")), self.fence)
+        value = self._sealed(stone, replace(envelope, person=replace(envelope.person, id="")))
         self._kept(stone, value)
-        written = self._write(stone, value)
         if stone == key:
-            return written
+            return ((stone, value),)
         self._kept(key, None)
-        self.hot.pop(key, None)
-        return self._write(key, None)
+        self._cool(key)
+        return (stone, value), (key, None)
 
     def _tombstone(self, key: bytes) -> bytes:
         name = pseudonym(key.decode(), self._rules.pseudonym_key)

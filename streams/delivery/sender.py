@@ -26,6 +26,11 @@ class Outlet(Protocol):
     ) -> asyncio.Future[Any]:
         """Hand over a record; the future completes when it is safe."""
 
+    def put_all(
+        self, topic: str, partition: int, rows: Sequence[Row], after: asyncio.Future[Any] | None = None
+    ) -> asyncio.Future[Any]:
+        """Hand over records of a partition; the future completes when all are safe."""
+
 
 class Place(NamedTuple):
     """Where records leave one after another: a topic's partition, or none where the key is to choose it."""
@@ -64,9 +69,19 @@ class Sender:
         """Hand over a record; the future completes with Kafka's acknowledgement, or fails the sender."""
         return self._put(topic, partition, (Row(key, value, headers, timestamp_ms),), alone=True)
 
-    def put_all(self, topic: str, partition: int, rows: Sequence[Row]) -> asyncio.Future[list[int]]:
-        """Hand over records of a partition, at least one; the future completes with the offset of each."""
-        return self._put(topic, partition, rows, alone=False)
+    def put_all(
+        self, topic: str, partition: int, rows: Sequence[Row], after: asyncio.Future[Any] | None = None
+    ) -> asyncio.Future[list[int]]:
+        """Hand over records of a partition, at least one; the future completes with the offset of each.
+
+        Args:
+            topic: where they go.
+            partition: of the topic.
+            rows: the records.
+            after: what has to have happened before they leave, and what is put for the partition behind them; where it
+                failed or was cancelled, these records are void.
+        """
+        return self._put(topic, partition, rows, alone=False, after=after)
 
     async def flush(self) -> None:
         """Wait until everything put before this call is acknowledged.
@@ -102,7 +117,14 @@ class Sender:
         for lane in self._lanes.values():
             lane.discard()
 
-    def _put(self, topic: str, partition: int | None, rows: Sequence[Row], alone: bool) -> asyncio.Future[Any]:
+    def _put(
+        self,
+        topic: str,
+        partition: int | None,
+        rows: Sequence[Row],
+        alone: bool,
+        after: asyncio.Future[Any] | None = None,
+    ) -> asyncio.Future[Any]:
         era, count = self._eras[-1], len(rows)
 
         def settled(some: int, error: BaseException | None) -> None:
@@ -111,7 +133,7 @@ class Sender:
             if error is not None:
                 self.fail(error)
 
-        lot = Lot(topic, partition, rows, alone, settled)
+        lot = Lot(topic, partition, rows, alone, settled, after)
         era.open += count
         self.backlog += count
         self._lane(None if partition is None else Place(topic, partition)).put(lot)

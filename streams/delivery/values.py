@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -12,7 +12,17 @@ from streams.delivery.lease import Dethroned
 from streams.delivery.stores import Memory, Store
 from streams.envelope import fence_of
 
-Write = Callable[[bytes, bytes | None], "asyncio.Future[Any]"]
+Pair = tuple[bytes, bytes | None]
+"""A key and the bytes of its value; none deletes."""
+
+
+class Write(Protocol):
+    """Takes pairs to the changelog, one behind the other, and not before something has happened."""
+
+    def __call__(self, pairs: Sequence[Pair], after: asyncio.Future[Any] | None = None) -> asyncio.Future[Any]:
+        """Write; the future completes when Kafka has all of them."""
+
+
 FENCE = b"\0fence"
 
 
@@ -46,7 +56,7 @@ class Values(ABC, Generic[Value]):
 
     Args:
         most_hot: decoded values that are kept.
-        write: takes a key and its bytes to the changelog; none deletes. The future completes when Kafka has it.
+        write: takes pairs to the changelog.
         cold: where bytes are kept; in memory if left out.
     """
 
@@ -80,7 +90,7 @@ class Values(ABC, Generic[Value]):
         self._spoiled.discard(key)
         if key != FENCE:
             if self.hot:
-                self.hot.pop(key, None)
+                self._cool(key)
                 self.dirty.discard(key)
             self.cold.restored(key, value)
 
@@ -121,7 +131,7 @@ class Values(ABC, Generic[Value]):
             elif key in self:
                 self.touch(key)
             else:
-                self._write(key, None)
+                self._write(((key, None),))
         return len(spoiled)
 
     def _advance(self) -> None:
@@ -163,7 +173,7 @@ class Values(ABC, Generic[Value]):
         self._reign = -1
 
     def _announce(self) -> None:
-        self._write(FENCE, self._sealed(self._nothing(), self.fence))
+        self._write(((FENCE, self._sealed(FENCE, self._nothing())),))
 
     # -- values
 
@@ -172,8 +182,8 @@ class Values(ABC, Generic[Value]):
         """Return a value that says nothing, to announce a reign with."""
 
     @abstractmethod
-    def _sealed(self, value: Value, fence: int) -> bytes:
-        """Return the bytes of a value, which begin with a version, flags and the fence."""
+    def _sealed(self, key: bytes, value: Value) -> bytes:
+        """Return the bytes of a key's value, which begin with a version, flags and the fence of our reign."""
 
     @abstractmethod
     def get(self, key: bytes) -> Value:
@@ -195,12 +205,24 @@ class Values(ABC, Generic[Value]):
         """Have a value written again: what we hold may be ahead of the changelog."""
         self.dirty.add(key)
 
-    def write(self, key: bytes) -> asyncio.Future[Any]:
-        """Write a value to the changelog now; the future completes when Kafka has it."""
-        self.dirty.discard(key)
-        value = self._sealed(self.get(key), self.fence)
+    def write(self, *keys: bytes, after: asyncio.Future[Any] | None = None) -> asyncio.Future[Any]:
+        """Write values to the changelog now; the future completes when Kafka has all of them.
+
+        Args:
+            keys: whose.
+            after: what has to have happened before they leave; where it never will, they never leave.
+        """
+        pairs: list[Pair] = []
+        for key in keys:
+            self.dirty.discard(key)
+            pairs += self._written(key)
+        return self._write(pairs, after)
+
+    def _written(self, key: bytes) -> Sequence[Pair]:
+        """Hold the bytes of a value, and return what is to be written for it."""
+        value = self._sealed(key, self.get(key))
         self._kept(key, value)
-        return self._write(key, value)
+        return ((key, value),)
 
     def shrink(self) -> None:
         """Let go of decoded values beyond the limit, those decoded longest ago first; dirty ones stay."""
@@ -208,7 +230,11 @@ class Values(ABC, Generic[Value]):
         if surplus <= 0:
             return
         for key in list(islice((key for key in self.hot if key not in self.dirty), surplus)):
-            del self.hot[key]
+            self._cool(key)
+
+    def _cool(self, key: bytes) -> None:
+        """Let go of a decoded value."""
+        self.hot.pop(key, None)
 
     def _kept(self, key: bytes, value: bytes | None) -> None:
         self.cold.put(key, value)

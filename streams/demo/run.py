@@ -25,6 +25,7 @@ from streams.demo.view import View
 from streams.demo.wire import Wire
 from streams.demo.worker import WorkerEnded, WorkerProcess, free_port
 from streams.embedded import EmbeddedBroker
+from streams.simulation.drift import DriftName
 
 WORKER = {
     "ENCORE_PARTITIONS": "4",
@@ -47,6 +48,7 @@ def run(
     days: float = 92,
     learners: int = 2_000,
     seconds: float = 120,
+    drift: DriftName | None = None,
 ) -> int:
     """Play, show it, sum it up.
 
@@ -57,11 +59,12 @@ def run(
         days: how long the simulation is.
         learners: how many people it has.
         seconds: how long it takes, as long as the worker keeps up.
+        drift: what changes in the simulated world halfway.
 
     Returns:
         The exit code: 0 after the summary, 1 if the worker failed, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    play: Source = Sample() if source == "sample" else Simulated(seed, days, learners, forever)
+    play: Source = Sample() if source == "sample" else Simulated(seed, days, learners, forever, drift)
     seen = Seen(play.title, play.begins, play.ends, forever=forever and source == "simulation")
     return asyncio.run(_until_signal(_demo(play, seen, seconds)))
 

@@ -13,6 +13,7 @@ from models.activity import DAY
 from models.offers import Arm, Campaign
 from models.outputs import Alert, CouponTrigger
 from streams.clock import wall
+from streams.simulation.drift import STEADY, WORDS, DriftName, drift
 from streams.simulation.platform import Platform
 from streams.simulation.truth import Truth
 
@@ -44,16 +45,20 @@ class Source(Protocol):
 
 
 class Simulated:
-    """Three months, or as many days as wanted, of the simulated platform; they end now."""
+    """The simulated platform, for three months or as many days as wanted; they end now. Halfway, it may change."""
 
-    def __init__(self, seed: int, days: float, learners: int, forever: bool) -> None:
+    def __init__(self, seed: int, days: float, learners: int, forever: bool, changes: DriftName | None = None) -> None:
         self.title = f"{learners:,} simulated learners, half of them in the hold-out"
         self.ends = float(int(wall()))
         self.begins = self.ends - days * DAY
+        change = STEADY
+        if changes is not None:
+            change = drift(changes, self.begins + days / 2 * DAY)
+            self.title += f"; from day {days / 2:.0f} on {WORDS[changes]}"
         self.settings = {"ENCORE_HORIZON": "7d", "ENCORE_LOOKBACK": "14d"}
         self.campaign: Campaign | None = CAMPAIGN
         newcomers = learners * NEWCOMERS_A_DAY if forever else 0.0
-        self._platform = Platform(seed, self.begins, learners, newcomers_per_day=newcomers)
+        self._platform = Platform(seed, self.begins, learners, newcomers_per_day=newcomers, drift=change)
         self.truth: Truth | None = self._platform.truth
 
     def advance(self, until: float) -> list[ev.Event]:

@@ -16,7 +16,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from streams.errors import OperatorError
-from streams.evaluation import taste, taste_data, taste_table
+from streams.evaluation import drift, drift_table, taste, taste_data, taste_table
 from streams.evaluation.churn import EVERY, SAMPLE, TASKS, Result, Task, evaluate
 
 BETTER_LOW = {"log_loss", "ece"}
@@ -27,17 +27,24 @@ def run(
 ) -> None:
     """Measure on the data sets of a folder, or on the sample without one; those that are not there are said.
 
+    What happens when the world changes needs another world: that is measured on simulated platforms, if it is asked.
+
     Args:
         data: the folder.
         names: the data sets that are wanted, of all if none is named.
         people: the share of people whose churn is asked for; each task's own if left out.
         as_json: one object a line instead of tables.
-        only: `churn` or `taste`; both if left out.
+        only: `churn`, `taste` or `drift`; the first two if left out.
 
     Raises:
         OperatorError: nothing is there to measure on, or a data set cannot be read.
     """
     console = Console(stderr=True)
+    if only == "drift":
+        if data is not None or names or people is not None:
+            raise OperatorError("--only drift: it is measured on simulated platforms, not on data sets")
+        _drift(as_json, console)
+        return
     _check(data, names)
     tasks = _there(data, names, console) if only != "taste" else []
     histories = _histories(data, names, console) if only != "churn" else []
@@ -62,6 +69,17 @@ def _churn(tasks: list[Task], data: Path | None, people: float | None, as_json: 
     if not as_json:
         screen = Console()
         screen.print(table(results), "\n".join(given(results)), sep="\n")
+
+
+def _drift(as_json: bool, console: Console) -> None:
+    results: list[drift.Result] = []
+    with _progress(console) as told:
+        for result in drift.evaluate(drift.SEEDS, drift.WORLDS, drift.SIZE, told):
+            results.append(result)
+            if as_json:
+                click.echo(msgspec.json.encode(result))
+    if not as_json:
+        Console().print(drift_table.table(results))
 
 
 def _taste(task: taste_data.Task, path: Path, as_json: bool, console: Console) -> None:

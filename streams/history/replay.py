@@ -26,12 +26,14 @@ from streams import codec, topics
 from streams.clock import NOT_YET, Clock, Slice
 from streams.codec import Record
 from streams.delivery.deadletters import Cemetery
-from streams.delivery.lanes import Headers
+from streams.delivery.lanes import Headers, Row
 from streams.delivery.outbox import Outbox
 from streams.delivery.people import People
-from streams.fold import Fold, Taken
+from streams.delivery.values import Pair
+from streams.fold import Fold
 from streams.metrics import Metrics
 from streams.pupil import Pupil
+from streams.reading import Taken
 from streams.settings import Settings
 from streams.sources.source import Entry, Unusable
 
@@ -91,12 +93,21 @@ class Listener:
         self._heard(topic, key, value, dict(headers or ()))
         return self._done
 
+    def put_all(
+        self, topic: str, partition: int, rows: Sequence[Row], after: asyncio.Future[Any] | None = None
+    ) -> asyncio.Future[Any]:
+        """Hand records to the listener."""
+        for row in rows:
+            self._heard(topic, row.key, row.value, dict(row.headers or ()))
+        return self._done
+
     def people(self, rules: Rules, most_hot: int) -> People:
         """Return people whose values are acknowledged at once, and stay in memory alone."""
         count = itertools.count()
 
-        def written(key: bytes, value: bytes | None) -> asyncio.Future[Any]:
-            people.logged(key, value, next(count), people.fence)
+        def written(pairs: Sequence[Pair], after: asyncio.Future[Any] | None = None) -> asyncio.Future[Any]:
+            for key, value in pairs:
+                people.logged(key, value, next(count), people.fence)
             return self._done
 
         people = People(rules, most_hot, written)
@@ -143,7 +154,7 @@ class Replay:
         self._outboxes: list[Outbox] = []
         for partition in range(partitions):
             people = outlet.people(rules, settings.hot_people)
-            outbox = Outbox(people, outlet, "", never_late, self.metrics)
+            outbox = Outbox(people, outlet, "", partitions, never_late, self.metrics)
             self._outboxes.append(outbox)
             self.folds.append(
                 Fold(
@@ -204,7 +215,7 @@ class Replay:
                 except BadEvent as bad:
                     self._cemetery.bury(record, bad)
                     continue
-                chunk.append(self.fold.accepted(record, event))
+                chunk.append(self.fold.log.accepted(record, event))
             elif isinstance(event, ev.Tick):
                 self.fold.clock.advance(event.time)
         self.fold.move(chunk)
@@ -262,8 +273,9 @@ class Replay:
         """Do due work, let everybody say what they have to say, and score with what was learned of it from now on."""
         for fold, outbox in zip(self.folds, self._outboxes, strict=True):
             fold.drain(Slice(float("inf")))
-            for key in sorted(key for key in fold.people.dirty if fold.people.hot[key].outbox):
-                outbox.save(key)
+            fold.leave()
+            if speak := sorted(key for key in fold.people.dirty if fold.people.hot[key].outbox):
+                outbox.save_all(speak)
         await asyncio.sleep(0)
         learner = self._pupil.learner
         if learner is not None and learner.labels and learner.lessons > self._learned:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from math import exp
+from math import exp, inf
 from random import Random
 
 from streams.simulation import traits
+from streams.simulation.drift import STEADY, Drift
 from streams.simulation.life import Life
 from streams.simulation.traits import DAY, HOURS_OF_WEEK
 from streams.simulation.visits import Study
@@ -30,16 +31,17 @@ class Learner:
         answered: ids of the messages that have reached the learner.
     """
 
-    def __init__(self, user: str, seed: str, joined: float) -> None:
+    def __init__(self, user: str, seed: str, joined: float, drift: Drift = STEADY) -> None:
         rng = Random(seed)
         self.user = user
         self.joined = joined
         self.traits = traits.drawn(rng)
-        self.life = Life(self.traits, joined, rng)
-        self.study = Study(user, self.traits, rng)
+        self.life = Life(self.traits, joined, rng, drift)
+        self.study = Study(user, self.traits, rng, drift)
         self.visits_planned = 0
         self.answered: set[str] = set()
         self._rng = rng
+        self._drift = drift
         self._busiest = max(self.traits.week)
         self._mood = 1.0
         self._mood_ends = joined + rng.expovariate(1.0 / (7 * DAY))
@@ -70,7 +72,7 @@ class Learner:
     def expected_visits(self, at: float, within: float) -> float:
         """Return how many visits the hidden state at a moment makes us expect within some seconds after it."""
         name, _ = self.life.phase(at)
-        daily = self.traits.pace * MEAN_MOOD / (1.0 + REST / 2) / DAY
+        daily = self.traits.pace * self._drift.rate(at) * MEAN_MOOD / (1.0 + REST / 2) / DAY
         if name == "gone":
             return 0.0
         if name == "settled":
@@ -79,15 +81,15 @@ class Learner:
         return daily * self.life.engagement(at) * fading * (1.0 - exp(-within / fading))
 
     def _rate(self, at: float) -> float:
-        """Return the visits a second at an hour of mean weight; within a phase and mood it never grows."""
-        return self.traits.pace / DAY * self._mood * self.life.engagement(at)
+        """Return the visits a second at an hour of mean weight; between two changes it never grows."""
+        return self.traits.pace / DAY * self._mood * self.life.engagement(at) * self._drift.rate(at)
 
     def _next_change(self, at: float) -> float | None:
-        """Set the mood of `at`, and return when mood or phase change next; nothing once the learner is gone."""
+        """Set the mood of `at`, and return when mood, phase or world change next; nothing once the learner is gone."""
         if self.life.gone(at):
             return None
         while at >= self._mood_ends:
             self._mood, days = self._rng.choices(_MOODS, _OFTEN)[0]
             self._mood_ends += self._rng.expovariate(1.0 / (days * DAY))
         later = (phase.since for phase in self.life.phases if phase.since > at)
-        return min(self._mood_ends, min(later))
+        return min(self._mood_ends, min(later), self._drift.at if self._drift.at > at else inf)

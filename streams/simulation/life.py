@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import pairwise
 from math import exp
 from random import Random
 from typing import Literal, NamedTuple
 
+from streams.simulation.drift import STEADY, Drift
 from streams.simulation.traits import DAY, Traits
 
 PhaseName = Literal["settled", "slipping", "gone"]
@@ -24,9 +26,10 @@ class Phase(NamedTuple):
 class Life:
     """One learner's phases, as they are and as they would have been if nobody had written to the learner."""
 
-    def __init__(self, traits: Traits, joined: float, rng: Random) -> None:
+    def __init__(self, traits: Traits, joined: float, rng: Random, drift: Drift = STEADY) -> None:
         self.traits = traits
-        self.untouched = phases_from(traits, joined, rng)
+        self._drift = drift
+        self.untouched = hastened(phases_from(traits, joined, rng), drift)
         self.phases = self.untouched
 
     def phase(self, at: float) -> Phase:
@@ -58,7 +61,7 @@ class Life:
     def revive(self, at: float, rng: Random) -> None:
         """Rewrite the life from `at` on: the learner is settled again, and may slip again."""
         kept = tuple(phase for phase in self.phases if phase.since <= at)
-        self.phases = (*kept, *phases_from(self.traits, at, rng))
+        self.phases = (*kept, *hastened(phases_from(self.traits, at, rng), self._drift))
 
 
 def phases_from(traits: Traits, since: float, rng: Random) -> tuple[Phase, ...]:
@@ -74,6 +77,21 @@ def phases_from(traits: Traits, since: float, rng: Random) -> tuple[Phase, ...]:
         back = rng.random() < traits.return_chance
         phases += [Phase("slipping", slips), Phase("settled" if back else "gone", ends)]
     return tuple(phases)
+
+
+def hastened(phases: tuple[Phase, ...], drift: Drift) -> tuple[Phase, ...]:
+    """Return phases in a world that changes: from then on, the time in which somebody is settled passes faster."""
+    hurry = drift.hurry()
+    if hurry == 1.0:
+        return phases
+    moved = [phases[0]]
+    for before, after in pairwise(phases):
+        since, length = moved[-1].since, after.since - before.since
+        if before.name == "settled":
+            unhurried = min(length, max(0.0, drift.at - since))
+            length = unhurried + (length - unhurried) / hurry
+        moved.append(Phase(after.name, since + length))
+    return tuple(moved)
 
 
 def _phase(phases: tuple[Phase, ...], at: float) -> Phase:

@@ -14,6 +14,7 @@ from random import Random
 
 from models import events as ev
 from models.outputs import Alert, CouponTrigger
+from streams.simulation.drift import STEADY, Drift
 from streams.simulation.learner import Learner
 from streams.simulation.traits import DAY
 from streams.simulation.truth import Truth
@@ -43,6 +44,7 @@ class Platform:
         learners: int = 2_000,
         joining_days: float = 49.0,
         newcomers_per_day: float = 0.0,
+        drift: Drift = STEADY,
     ) -> None:
         """Found a platform.
 
@@ -52,10 +54,11 @@ class Platform:
             learners: how many join over the first weeks.
             joining_days: how long these weeks are; more join early than late.
             newcomers_per_day: how many join besides, evenly and for ever; then those who left are forgotten in time.
+            drift: a change of the world, if one comes.
         """
         self.now = start
         self._seed = seed
-        self._start = start
+        self._drift = drift
         self._newcomers_every = DAY / newcomers_per_day if newcomers_per_day > 0 else 0.0
         self._learners: dict[str, Learner] = {}
         self._admitted = 0
@@ -162,7 +165,7 @@ class Platform:
         number = self._admitted
         self._admitted += 1
         user = f"learner-{number:05d}"
-        learner = Learner(user, f"{self._seed} life {number}", joined)
+        learner = Learner(user, f"{self._seed} life {number}", joined, self._drift)
         self._learners[user] = learner
         self._plan(joined, user, partial(self._joins, learner))
 

@@ -6,7 +6,8 @@ from random import Random
 from typing import TypedDict
 
 from models import events as ev
-from streams.simulation.catalogue import COURSES, FIELDS, Course
+from streams.simulation.catalogue import FIELDS, Course
+from streams.simulation.drift import STEADY, Drift
 from streams.simulation.traits import Traits
 
 FAITHFUL = 0.7
@@ -24,13 +25,14 @@ class What(TypedDict):
 class Study:
     """Where a learner is in the catalogue, and the pen that writes the events of their visits."""
 
-    def __init__(self, user: str, traits: Traits, rng: Random) -> None:
+    def __init__(self, user: str, traits: Traits, rng: Random, drift: Drift = STEADY) -> None:
         self.user = user
         self.course: Course | None = None
         self.progress = 0.0
         self.done: set[str] = set()
         self._traits = traits
         self._rng = rng
+        self._drift = drift
         self._field = rng.choice(FIELDS)
         self._written = 0
         self._now = 0.0
@@ -55,7 +57,7 @@ class Study:
         if chance < 0.05:
             said.append(ev.Comment(course_id=self.course.id if self.course else None, **self._what()))
         elif chance < 0.08:
-            said.append(ev.Search(query=self._rng.choice(COURSES).id.replace("-", " "), **self._what()))
+            said.append(ev.Search(query=self._rng.choice(self._drift.courses(at)).id.replace("-", " "), **self._what()))
         return said
 
     def buys(self, at: float, offer: str, amount: float) -> list[ev.Event]:
@@ -118,11 +120,12 @@ class Study:
     def _other_course(self) -> Course:
         """Return a course neither finished nor running, mostly of their own field; whoever is through begins again."""
         running = {self.course.id} if self.course else set()
-        left = [course for course in COURSES if course.id not in self.done | running]
+        courses = self._drift.courses(self._now)
+        left = [course for course in courses if course.id not in self.done | running]
         own = [course for course in left if course.field == self._field]
         if own and self._rng.random() < FAITHFUL:
             return self._rng.choice(own)
-        return self._rng.choice(left or COURSES)
+        return self._rng.choice(left or courses)
 
     def _reached(self) -> float:
         return round(min(1.0, self.progress), 4)

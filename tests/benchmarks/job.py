@@ -29,10 +29,10 @@ from models.taste import Interaction
 from models.world import World
 
 SKEW = 300.0
-SEEDED = 0x93
+_pack = msgspec.msgpack.Encoder().encode
+SEEDED = _pack(Person(""))[0]
 """First byte of a record that is a person's state and not an event: how the people get in who were there before."""
 
-_pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(Person).decode
 _json = msgspec.json.Encoder().encode
 

@@ -6,12 +6,14 @@ import asyncio
 import gc
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from models.person import next_due
 from streams import envelope as env
 from streams.delivery.people import People
+from streams.delivery.values import Pair
 from streams.due import DueQueue
 from streams.envelope import Envelope
 from tests.benchmarks import workload
@@ -44,7 +46,7 @@ def measured(seed: int, cold: int, hot: int) -> dict[str, float]:
     return {"value": values / cold, "cold": (after - before) / cold, "hot": (resident() - after) / hot}
 
 
-def _nowhere(key: bytes, value: bytes | None) -> asyncio.Future[Any]:
+def _nowhere(pairs: Sequence[Pair], after: asyncio.Future[Any] | None = None) -> asyncio.Future[Any]:
     raise AssertionError("people are held here, not written")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +17,7 @@ from models.rules import Rules
 from streams import codec, topics
 from streams import envelope as env
 from streams.delivery.people import People
+from streams.delivery.values import Pair
 from tests.brokers import Kafka
 from tests.delivery.history import LEARNING, PURCHASES
 from tests.delivery.reference import OUT, Outputs
@@ -101,5 +102,5 @@ class Scribe:
         return far
 
 
-def _nowhere(key: bytes, value: bytes | None) -> asyncio.Future[Any]:
+def _nowhere(pairs: Sequence[Pair], after: asyncio.Future[Any] | None = None) -> asyncio.Future[Any]:
     raise AssertionError("people are read here, not written")

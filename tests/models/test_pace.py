@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.pace import EARLY, ENOUGH, Bend, Curve, Pace, hazard
+from models.pace import BELIEVED, EARLY, ENOUGH, Bend, Curve, Pace, hazard
 
 DAY = 86_400.0
 SPAN = 3.5 * DAY
@@ -69,7 +69,33 @@ def test_what_chance_explains_bends_nothing() -> None:
         return Pace(fast=Curve(log(EARLY) - apart, sure=100.0, steep=50.0)).bend
 
     assert bend(0.14) == Bend()
-    assert (bend(0.5).level, bend(0.5).slope) == (pytest.approx(-0.5 * 2 / 3 * (1 - 2 / 25)), 0)
+    assert (bend(0.5).level, bend(0.5).slope) == (pytest.approx(-0.5 * BELIEVED * (1 - 2 / 25)), 0)
+
+
+@pytest.mark.parametrize("silent", [-0.4, 0.0, 0.4])
+def test_what_the_silent_do_decides(silent: float) -> None:
+    """The active all come back later; how many of them are lost, those say who have been silent for a while."""
+    usual = Curve(-0.6)
+    active, quiet = hazard(0.04), hazard(0.7)
+    slope = (-0.4 - silent) / (active - quiet)
+    fast = Curve(usual.level + silent - slope * quiet, 1 + slope, sure=1e6, steep=1e6)
+    bend = Pace(fast=fast, slow=usual).bend
+    for probability in (0.04, 0.25, 0.7):
+        among_silent = silent + slope * (hazard(probability) + usual.silent - quiet)
+        assert bend.bent(probability) == pytest.approx(exp(exp(BELIEVED * among_silent) * log(probability)), rel=1e-4)
+    assert (bend.bent(0.25) < 0.25) == (silent > 0)
+
+
+@given(st.floats(-1.38, -0.2), st.floats(0.5, 2))
+def test_where_the_silent_stand_follows_from_how_many_are_back_early(level: float, slope: float) -> None:
+    """The usual hazard falls from span to span so that four make the whole; who is late in the first may come yet."""
+    place = Curve(level, slope).silent * slope
+    ratios = np.linspace(0.1, 1, 2_000)
+    weights = np.stack([ratios, ratios**2, ratios**3])
+    after = (weights * np.arange(1, 4)[:, None]).sum(0) / weights.sum(0) * np.log(ratios)
+    nearest = np.abs(1 + ratios + ratios**2 + ratios**3 - exp(-level)).argmin()
+    assert place == pytest.approx(after[nearest], abs=0.01)
+    assert Curve(-1.5, slope).silent == pytest.approx(0, abs=1e-5)
 
 
 def test_no_bend_is_without_bounds() -> None:

@@ -16,7 +16,7 @@ class Partition(People):
 
     def __init__(self, most_hot: int = 100) -> None:
         self.outlet = Outlet()
-        super().__init__(RULES, most_hot, lambda key, value: self.outlet.put("changelog", key, value))
+        super().__init__(RULES, most_hot, self.outlet.changelog("changelog"))
 
     @property
     def written(self) -> list[tuple[bytes, bytes | None]]:

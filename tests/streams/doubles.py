@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from streams.clock import Clock
-from streams.delivery.lanes import Headers
+from streams.delivery.lanes import Headers, Row
+from streams.delivery.values import Write
 
 LOOP = asyncio.new_event_loop()
 """The loop of every future made here; it turns only when a test acknowledges something."""
@@ -55,6 +56,21 @@ class Outlet:
         put = Put(topic, key, value, partition, headers, timestamp_ms, LOOP.create_future())
         self.all.append(put)
         return put.done
+
+    def put_all(
+        self, topic: str, partition: int, rows: Sequence[Row], after: asyncio.Future[Any] | None = None
+    ) -> asyncio.Future[list[int]]:
+        """Note rows; whoever waits hears of all of them together, as of a sender. What is before them came first."""
+        acks = asyncio.gather(
+            *(self.put(topic, row.key, row.value, partition, row.headers, row.timestamp_ms) for row in rows)
+        )
+        return LOOP.create_task(_offsets(acks))
+
+    def changelog(self, topic: str, partition: int | None = None) -> Write:
+        """Return what writes values there; they are acknowledged one by one."""
+        return lambda pairs, after=None: asyncio.gather(
+            *(self.put(topic, key, value, partition) for key, value in pairs)
+        )
 
     def open(self, topic: str | None = None) -> list[Put]:
         """What waits for its acknowledgement."""
@@ -105,9 +121,13 @@ class Times:
         return self._left <= 0
 
 
+async def _offsets(acks: asyncio.Future[list[Any]]) -> list[int]:
+    return [-1 if ack is None else ack.offset for ack in await acks]
+
+
 def turn() -> None:
     """Let callbacks run that are due now, and those that they cause."""
-    for _ in range(3):
+    for _ in range(5):
         LOOP.run_until_complete(asyncio.sleep(0))
 
 

@@ -53,7 +53,7 @@ class Station:
         self.settings = replace(Settings(), **{"clock": "source", "inputs": ("in", "other"), **changes})
         self.outlet, self.metrics, self.clock = Outlet(), Metrics(), Still(0.0)
         rules, hot = self.settings.rules(), self.settings.hot_people
-        self.people = People(rules, hot, lambda key, value: self.outlet.put(PEOPLE, key, value, partition))
+        self.people = People(rules, hot, self.outlet.changelog(PEOPLE, partition))
         for key, value in changelog:
             self.people.restore(key, value)
         self.people.begin()
@@ -62,7 +62,7 @@ class Station:
             of,
             self.settings,
             self.people,
-            Outbox(self.people, self.outlet, "", self.clock, self.metrics),
+            Outbox(self.people, self.outlet, "", of, self.clock, self.metrics),
             Cemetery(self.outlet, "", self.metrics),
             self.clock,
             self.metrics,
@@ -72,11 +72,13 @@ class Station:
 
     def apply(self, *records: Record) -> None:
         self.fold.apply(records)
+        self.fold.leave()
 
     def drain(self) -> None:
         """Do all due work there is."""
         while self.fold.drain(Times(1_000)):
             pass
+        self.fold.leave()
 
     def rest(self) -> None:
         """Commit until everything is written and has left."""

@@ -187,6 +187,8 @@ def test_a_campaign_that_is_fine_has_its_version(capsys: pytest.CaptureFixture[s
         ["worker", "--nope"],
         ["campaign", "check"],
         ["demo", "--source", "x"],
+        ["demo", "--source", "sample", "--drift", "hazard"],
+        ["demo", "--drift", "x"],
         ["dead-letters", "replay"],
     ],
 )

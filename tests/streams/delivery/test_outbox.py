@@ -27,8 +27,8 @@ class Desk:
 
     def __init__(self) -> None:
         self.outlet, self.metrics, self.clock = Outlet(), Metrics(), Still(NOW)
-        self.people = People(RULES, 100, lambda key, value: self.outlet.put("changelog", key, value))
-        self.outbox = Outbox(self.people, self.outlet, "p-", self.clock, self.metrics)
+        self.people = People(RULES, 100, self.outlet.changelog("changelog"))
+        self.outbox = Outbox(self.people, self.outlet, "p-", 1, self.clock, self.metrics)
 
     def hold(self, *parcels: Parcel, key: bytes = b"u", since: float = 0.0) -> None:
         """A person decides something, and is written through."""

@@ -9,6 +9,7 @@ from models import events as ev
 from models.outputs import Alert, CouponTrigger
 from streams.clock import wall
 from streams.demo.source import SAMPLE, Sample, Simulated
+from streams.simulation.drift import DriftName
 
 DAY = 86_400.0
 
@@ -49,6 +50,20 @@ def test_the_simulation_ends_now():
     assert play.ends == pytest.approx(time.time(), abs=60)
     assert play.ends == pytest.approx(wall(), abs=60)
     assert play.ends - play.begins == 10 * DAY
+
+
+def test_the_simulated_world_may_change_halfway():
+    """Until then it is as it would have been."""
+
+    def lived(changes: DriftName | None) -> list[list[tuple[str, float]]]:
+        play = Simulated(seed=1, days=60, learners=40, forever=False, changes=changes)
+        halves = play.advance(play.begins + 30 * DAY), play.advance(play.ends)
+        return [[(event.id, round(event.time - play.begins, 1)) for event in half] for half in halves]
+
+    (steady, later), (before, after) = lived(None), lived("season")
+    assert steady == before
+    assert len(after) < 0.8 * len(later)
+    assert "day 30" in Simulated(seed=1, days=60, learners=1, forever=False, changes="hazard").title
 
 
 def test_the_simulation_answers_coupons_and_contacts():
