@@ -210,12 +210,12 @@ class Values(ABC, Generic[Value]):
 
         Args:
             keys: whose.
-            after: what has to have happened before they leave; where it never will, they never leave.
+            after: what has to have happened before they leave; if it fails, so does this.
         """
         pairs: list[Pair] = []
         for key in keys:
-            self.dirty.discard(key)
             pairs += self._written(key)
+        self.dirty.difference_update(keys)
         return self._write(pairs, after)
 
     def _written(self, key: bytes) -> Sequence[Pair]:
