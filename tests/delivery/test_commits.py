@@ -12,16 +12,18 @@ from faust.types import TP
 
 from streams import topics
 from streams.engine.consumer import ChunkConsumer, ConsumerThread
+from streams.engine.table import WriteBehindTable
 
 EVENTS, CHANGELOG = TP(topics.EVENTS, 0), TP(topics.PEOPLE, 0)
 
 
 class Barrier:
-    """A producer whose flush a test lets through."""
+    """A producer whose flush a test lets through; `voided` is what its sender let go of."""
 
-    def __init__(self) -> None:
+    def __init__(self, voided: bool = False) -> None:
         self.flushed = asyncio.Event()
         self.failure: Exception | None = None
+        self.sender = SimpleNamespace(voided=lambda: voided)
 
     async def flush(self) -> None:
         await self.flushed.wait()
@@ -100,6 +102,27 @@ def test_only_what_is_ours_is_committed() -> None:
     asyncio.run(scenario())
 
 
+def test_a_commit_is_written_ahead_only_while_partitions_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit by bit, before all that is left is written at once; at a revocation there is no time for it."""
+    done: list[str] = []
+
+    async def ahead() -> None:
+        done.append("ahead")
+
+    async def commit(*_: Any) -> bool:
+        done.append("commit")
+        return True
+
+    monkeypatch.setattr(ChunkConsumer.__mro__[1], "commit", commit)
+    chunks, _ = consumer(Barrier(), EVENTS)
+    table = WriteBehindTable.__new__(WriteBehindTable)
+    table.keeper = SimpleNamespace(write_ahead=ahead)  # type: ignore[assignment]
+    chunks.app.tables = {"people": table}
+    for chunks._open in (True, False):
+        asyncio.run(chunks.commit())
+    assert done == ["ahead", "commit", "commit"]
+
+
 def test_a_commit_that_failed_is_tried_again() -> None:
     """What is safe stays noted until the broker has it, though no newer chunk comes."""
     chunks, _ = consumer(None, EVENTS)
@@ -114,12 +137,32 @@ def test_what_was_acknowledged_before_an_assignment_is_void_after_it(monkeypatch
         """Faust's part."""
 
     monkeypatch.setattr(ChunkConsumer.__mro__[1], "on_partitions_assigned", given)
-    chunks, _ = consumer(None, EVENTS)
+    chunks, _ = consumer(Barrier(), EVENTS)
     chunks._acked[EVENTS].append(4)
     assert chunks._new_offset(EVENTS) == 5
     chunks._acked[EVENTS].append(9)
     asyncio.run(chunks.on_partitions_assigned({EVENTS}, 2))
     assert chunks._new_offset(EVENTS) is None
+
+
+@pytest.mark.parametrize("voided", [True, False])
+def test_what_was_let_go_of_makes_all_void_although_nobody_was_told_of_a_loss(
+    voided: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kafka may forget us, and take us back, within one rebalance: those who own values begin anew."""
+    lost: list[str] = []
+
+    async def given(*_: Any) -> None:
+        """Faust's part."""
+
+    monkeypatch.setattr(ChunkConsumer.__mro__[1], "on_partitions_assigned", given)
+    chunks, _ = consumer(Barrier(voided), EVENTS)
+    table = WriteBehindTable.__new__(WriteBehindTable)
+    table.keeper = SimpleNamespace(lost=lambda: lost.append("people"))  # type: ignore[assignment]
+    chunks.app.tables = {"people": table}
+    asyncio.run(chunks.on_partitions_assigned({EVENTS}, 2))
+    assert lost == ["people"] * voided
+    assert chunks._generation == 2
 
 
 def test_nothing_but_changelogs_is_fetched_while_partitions_change_hands(monkeypatch: pytest.MonkeyPatch) -> None:
