@@ -122,11 +122,12 @@ def _own_weeks(activity: Activity, now: float) -> int:
 def _values(activity: Activity, now: float, horizon: float, windows: Sequence[int]) -> tuple[float, ...]:
     """Compute one row; the horizon is in days, the windows are in weeks, none longer than a year."""
     silence, tenure, gap = silence_days(activity, now), (now - activity.first) / DAY, mean_gap(activity, horizon)
-    own_weeks, weeks_ago = _own_weeks(activity, now), week_of(int(now // DAY)) - activity.week
+    own_weeks, today = _own_weeks(activity, now), int(now // DAY)
+    weeks_ago = week_of(today) - activity.week
     return (
         *_silence(activity, silence, tenure, gap, horizon),
         *_gaps(activity, gap),
-        *_lately(activity, now, silence, tenure),
+        *_lately(activity, today, silence, tenure),
         *_shares(activity.weeks, activity.week, weeks_ago, own_weeks, windows),
         log1p(activity.gaps.count),
         log((activity.gaps.count + 1) / (tenure + horizon / 4)),
@@ -175,21 +176,22 @@ def _gaps(activity: Activity, gap: float) -> tuple[float, float, float]:
     return log(gap), spread / gap, log((gaps.smoothed + 0.3) / (gap + 0.3))
 
 
-def _lately(activity: Activity, now: float, silence: float, tenure: float) -> tuple[float, ...]:
+def _lately(activity: Activity, today: int, silence: float, tenure: float) -> tuple[float, ...]:
     """Return decayed counts and their trends, and the active days of the last week, month and quarter."""
     short, middle, long = activity.decayed
     day = log(short * exp2(-silence / _SHORT) + 0.02)
     week = log(middle * exp2(-silence / _MIDDLE) + 0.02)
     month = log(long * exp2(-silence / _LONG) + 0.02)
     of_7 = of_28 = of_84 = 0
-    days_ago = int(now // DAY) - activity.day
+    days_ago = today - activity.day
     if days_ago < RING_DAYS:
         ring, end = activity.ring * 2, activity.day % RING_DAYS + RING_DAYS + 1
-        of_84 = RING_DAYS - days_ago - ring[end - RING_DAYS + days_ago : end].count(0)
+        begin = end + days_ago
+        of_84 = RING_DAYS - days_ago - ring.count(0, begin - RING_DAYS, end)
         if days_ago < 28:
-            of_28 = 28 - days_ago - ring[end - 28 + days_ago : end].count(0)
+            of_28 = 28 - days_ago - ring.count(0, begin - 28, end)
         if days_ago < 7:
-            of_7 = 7 - days_ago - ring[end - 7 + days_ago : end].count(0)
+            of_7 = 7 - days_ago - ring.count(0, begin - 7, end)
     usual = of_84 / min(max(1.0, tenure / 7), 12.0)
     logs = (day, week, month, day - week, week - month)
     return (*logs, of_7 / 7, of_28 / 28, of_84 / 84, log1p(of_7 / (usual + 0.1)))
@@ -208,7 +210,7 @@ def _shares(ring: bytes, newest: int, weeks_ago: int, own: int, windows: Sequenc
     twice, end, shares = ring * 2, newest % WEEKS + WEEKS + 1, []
     for window in windows:
         held = window - weeks_ago
-        filled = held - twice[end - held : end].count(0) if held > 0 else 0
+        filled = held - twice.count(0, end - held, end) if held > 0 else 0
         shares.append(filled / (own if own < window else window))
     return shares
 

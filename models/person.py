@@ -30,14 +30,26 @@ def next_due(person: Person, rules: Rules) -> float:
         due = min(due, retry.at)
     if ledger.rows:
         due = min(due, label_due(ledger.rows[0].at, rules))
+        early, lateness, done = EARLY * rules.horizon, rules.lateness, ledger.done
         for row in ledger.rows:
-            sign = sign_due(row.at, rules)
-            if sign > ledger.done:
+            if (sign := row.at + early + lateness) > done:  # as `sign_due` has it
                 due = min(due, sign)
                 break
     for offer in ledger.offers:
         due = min(due, offer.until)
     return due
+
+
+def same_due(before: Person, after: Person) -> bool:
+    """Return whether it is plain that somebody is next due when they were: all that `next_due` looks at is the same."""
+    was, now = before.ledger, after.ledger
+    return (
+        now.rows is was.rows
+        and now.grid == was.grid
+        and now.done == was.done
+        and now.offers is was.offers
+        and now.retries is was.retries
+    )
 
 
 def label_due(at: float, rules: Rules) -> float:

@@ -118,9 +118,10 @@ def begin_wake(person: Person, due: float, world: World) -> Moved | Asked:
     person, labelled = risk.released(person, due, world)
     person, outcomes = redemption.expired(person, due, world.rules)
     said: tuple[Output, ...] = (*labelled, *signs, *outcomes)
-    notes = tuple("label churned" if row.churned else "label stayed" for row in labelled)
-    person, more = actions.retold(person, due, world)
-    said += more
+    notes = tuple(["label churned" if row.churned else "label stayed" for row in labelled])
+    if person.ledger.retries:
+        person, more = actions.retold(person, due, world)
+        said += more
     if person.ledger.grid > due:
         return Moved(person, said, notes)
     if risk.eligible(person, due, world.rules):
@@ -185,7 +186,13 @@ def _applied(
     person = Person(
         person.id,
         activity.fold(person.activity, event, active, late),
-        replace(_consent(ledger, event), seen=remember(ledger.seen, digest), grid=grid, rows=rows, said=said_of),
+        replace(
+            _consent(ledger, event) if isinstance(event, _CONSENT) else ledger,
+            seen=remember(ledger.seen, digest),
+            grid=grid,
+            rows=rows,
+            said=said_of,
+        ),
         taste,
     )
     if isinstance(event, ev.MoneyEvent):
@@ -276,8 +283,8 @@ def _course_news(
     return actions.tell(person, news, world)
 
 
-def _consent(ledger: Ledger, event: ev.Event) -> Ledger:
-    if not isinstance(event, _CONSENT) or event.time < ledger.consent_at:
+def _consent(ledger: Ledger, event: ev.ConsentGiven | ev.ConsentWithdrawn) -> Ledger:
+    if event.time < ledger.consent_at:
         return ledger
     if event.time == ledger.consent_at and ledger.consent < 0:
         return ledger  # of two words of the same moment, the withdrawal counts

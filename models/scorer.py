@@ -65,6 +65,8 @@ class Scorer(Struct, frozen=True):
 
     def bent(self, plain: Sequence[float]) -> list[float]:
         """Return what is stated for probabilities of the model's own."""
+        if self.bend == Bend():
+            return list(plain)
         return [round(self.bend.bent(probability), 6) for probability in plain]
 
     def probabilities(self, rows: Rows) -> list[float]:

@@ -160,7 +160,14 @@ class Worker:
     async def _tick(self) -> None:
         assert self.agents is not None and self.agents.users is not None
         users, sender = self.agents.users, self.agents.sender
-        await write_ticks(self.settings, sender, self._ticker, lambda: dict(users.folds), self._inputs, self.metrics)
+        await write_ticks(
+            self.settings,
+            sender,
+            self._ticker,
+            lambda: {place: fold.log for place, fold in users.folds.items()},
+            self._inputs,
+            self.metrics,
+        )
 
     # -- what runs beside it
 

@@ -110,10 +110,10 @@ def of_person(
     Raises:
         BadEvent: it is about a course, or its key or partition is not the person's.
     """
-    if isinstance(event, ev.LOG_KINDS):
+    if not isinstance(event, ev.Event):
+        if isinstance(event, ev.CourseEvent):
+            raise BadEvent("not_a_person", "type", "catalogue events come in through an input topic")
         return event
-    if isinstance(event, ev.CourseEvent):
-        raise BadEvent("not_a_person", "type", "catalogue events come in through an input topic")
     if event.user_id.startswith("\0"):
         raise BadEvent("impossible_value", "user_id", "an id cannot begin with a NUL: such keys are ours")
     if key != event.user_id.encode():

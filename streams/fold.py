@@ -6,25 +6,21 @@ it, or once the clock has passed it by the lateness. Doing it earlier in the bac
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from math import nextafter
 from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
 
 from models import events as ev
 from models import retention
-from models.activity import DAY
 from models.errors import BadEvent
 from models.ledger import pseudonym
-from models.person import Person, next_due
+from models.person import Person, next_due, same_due
 from models.recommend.listing import relisted
 from models.retention import Asked, Moved
 from models.risk import Score
 from models.world import World
-from streams import codec
 from streams.clock import Clock, Slice
 from streams.codec import Record
 from streams.delivery.deadletters import Cemetery
@@ -34,9 +30,9 @@ from streams.delivery.people import People
 from streams.due import DueQueue
 from streams.envelope import Envelope
 from streams.metrics import Metrics
+from streams.reading import Origin, Reading, Taken
 from streams.settings import Settings
 
-BUSY = 24
 MOST_PARCELS = 100
 MOST_ORIGINS = 128
 AT_ONCE = 128
@@ -44,21 +40,9 @@ AT_ONCE = 128
 TOGETHER = 32
 """How many people are written together while a commit is written ahead."""
 
-Origin = tuple[str, int] | None
-
 
 class TooManyFailures(Exception):
     """So many defects in a row that going on would bury everything."""
-
-
-class Taken(NamedTuple):
-    """A record that is to be applied, once the person's due work up to a moment has been done."""
-
-    key: bytes
-    record: Record
-    origin: Origin
-    event: ev.Event
-    until: float
 
 
 class Cause(NamedTuple):
@@ -103,17 +87,14 @@ class Fold:
         world: Callable[[], World],
         listing: Noted | None = None,
     ) -> None:
-        self.announced: list[ev.Announced] = []
         self.partition = partition
         self.people = people
         self.outbox = outbox
         self.clock = clock
+        self.log = Reading(partition, partitions, settings, people.hot, cemetery, clock, metrics)
         self.due = DueQueue(people.due_of)
-        self._latest: deque[float] = deque(maxlen=BUSY)
-        self._partitions = partitions
         self._settings = settings
         self._rules = settings.rules()
-        self._inputs = frozenset(settings.prefix + topic for topic in settings.inputs)
         self._cemetery = cemetery
         self._metrics = metrics
         self._world = world
@@ -121,16 +102,6 @@ class Fold:
         self._packer = Packer(settings, metrics, outbox.ahead)
         self._open: dict[bytes, Open] = {}
         self._failures = 0
-
-    @property
-    def last_event(self) -> float:
-        """When the partition's latest event happened, as far as is known."""
-        return self._latest[-1] if self._latest else 0.0
-
-    @property
-    def busy(self) -> bool:
-        """Whether the log is one in which silence means something: many events in the day before the latest."""
-        return len(self._latest) == BUSY and self._latest[-1] - self._latest[0] <= DAY
 
     def recovered(self) -> None:
         """Take up what the changelog gave: who is due when, and outputs that nobody knows to have arrived."""
@@ -140,7 +111,7 @@ class Fold:
             lasts.append(prefix.last_active)
             if prefix.has_outbox:
                 waiting.append(key)
-        self._latest.extend(sorted(heapq.nlargest(BUSY, lasts)))
+        self.log.recovered(lasts)
         for key in waiting:
             self.outbox.deliver(key, self.people.get(key).outbox)
 
@@ -150,13 +121,18 @@ class Fold:
         Raises:
             TooManyFailures: the worker has to stop; nothing of this chunk is committed.
         """
-        self.move([taken for record in records if (taken := self._taken(record)) is not None])
+        self.move([taken for record in records if (taken := self.log.taken(record)) is not None])
 
     def move(self, left: Sequence[Taken]) -> None:
-        """Apply records that were read and accepted; the clock has moved with them."""
-        world = self._world()
-        while left:  # whoever waits for a score has their next records wait as well; the others go on
-            left = [taken for taken in left if not self._event(taken, world)]
+        """Apply records that were read and accepted; the clock has moved with them.
+
+        Those of a person follow one another, while what is known of them is at hand; people do not touch each other.
+        """
+        world, runs = self._world(), dict[bytes, list[Taken]]()
+        for taken in left:
+            runs.setdefault(taken.key, []).append(taken)
+        while runs:  # whoever waits for a score has their next records wait as well; the others go on
+            runs = {key: rest for key, run in runs.items() if (rest := self._run(run, world))}
             self._answer(world)
         self.people.shrink()
 
@@ -202,64 +178,65 @@ class Fold:
             if still := [key for key in some if key in self.people.dirty]:
                 self.outbox.save_all(still)
 
-    def _taken(self, record: Record) -> Taken | None:
-        """Read a record, move the clock, and note what is to be done before it; what cannot be read is buried."""
-        try:
-            event = codec.read(record.value, record.timestamp / 1000.0, self._settings.most_bytes, self._settings.skew)
-            event = codec.of_person(event, record.key, self.partition, self._partitions, self.people.hot)
-        except BadEvent as bad:
-            self._cemetery.bury(record, bad)
-            return None
-        if isinstance(event, ev.Tick):
-            self.clock.advance(event.time)
-            self._metrics.add("encore_ticks_total")
-            return None
-        if isinstance(event, ev.Announced):
-            self.announced.append(event)
-            return None
-        return self.accepted(record, event)
+    def _run(self, run: list[Taken], world: World) -> list[Taken]:
+        """Apply a person's records as far as one behind which they are to be scored; return those that are left."""
+        key, done = run[0].key, 0
+        while done < len(run) and key not in self._open:
+            held = self.people.get(key)
+            done, envelope = self._stepped(run, done, held, world)
+            if envelope is not held:
+                self._hold(key, held, envelope, run[done - 1].record)
+            if done < len(run) and key not in self._open:
+                done += self._unusual(run[done], world)
+        return run[done:]
 
-    def accepted(self, record: Record, event: ev.Event) -> Taken:
-        """Move the clock with an accepted event, and note what is to be done before it."""
-        self.clock.advance(event.time)
-        until = max(self.clock.now - self._rules.lateness, nextafter(event.time, 0.0))
-        return Taken(record.key or b"", record, codec.origin_of(record, self._inputs), event, until)
+    def _stepped(self, run: list[Taken], done: int, held: Envelope, world: World) -> tuple[int, Envelope]:
+        """Apply a person's records from one on, while nothing but that is to be done; return how far, and who they are.
 
-    def _event(self, taken: Taken, world: World) -> bool:
-        """Apply an event; return whether it was, or has to wait until a score of the person's is there."""
-        key, record, origin, event, until = taken
-        if key in self._open:
-            return False
+        It ends early where somebody is to be told something, or a score is asked for: then it is all in `_open`.
+        """
+        key, envelope, due = run[done].key, held, self.people.due_of(run[done].key)
+        for _, record, origin, event, until in run[done:]:
+            if due <= until or self._known(record, origin, envelope) or self._full(envelope):
+                break
+            done += 1
+            before, marked = envelope.person, _marked(envelope, record, origin)
+            try:
+                moved = retention.begin_step(before, event, world)
+            except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the record: it is buried with it
+                envelope = self._failed(key, marked, Cause(record, event.time), error)
+                continue
+            if self._listing is not None and moved.person.taste is not before.taste:
+                self._listing.used(self, key, before, event)
+            if isinstance(moved, Asked):
+                self._open[key] = Open(held, marked, moved, Cause(record, event.time))
+                return done, held
+            envelope = self._packed(key, marked, moved)
+            if envelope.outbox is not marked.outbox:
+                break
+            if not same_due(before, moved.person):
+                due = next_due(moved.person, self._rules)
+        return done, envelope
+
+    def _unusual(self, taken: Taken, world: World) -> bool:
+        """Deal with what stands before a record; return whether that was all there is to do with it."""
+        key, record, origin, _, until = taken
         envelope = self.people.get(key)
-        known = self._known(record, origin, envelope)
-        if known:
+        if known := self._known(record, origin, envelope):
             self._metrics.add("encore_duplicates_total", known)
             self._again(key, envelope, record, origin)
             return True
-        if len(envelope.outbox) >= MOST_PARCELS and self._full(envelope):
+        if self._full(envelope):
             self._cemetery.bury(record, BadEvent("state_too_large", None, "too many of the person's outputs wait"))
             self.people.put(key, _marked(envelope, record, origin))
             return True
-        if self.people.due_of(key) <= until:
-            self._wake(key, until, world)
-            return self._event(taken, world)
-        self._latest.append(max(self.last_event, event.time))
-        marked = _marked(envelope, record, origin)
-        try:
-            moved = retention.begin_step(envelope.person, event, world)
-        except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the record: it is buried with it
-            self._hold(key, envelope, self._failed(key, marked, Cause(record, event.time), error), record)
-            return True
-        if self._listing is not None and moved.person.taste is not envelope.person.taste:
-            self._listing.used(self, key, envelope.person, event)
-        if isinstance(moved, Asked):
-            self._open[key] = Open(envelope, marked, moved, Cause(record, event.time))
-        else:
-            self._hold(key, envelope, self._packed(key, marked, moved), record)
-        return True
+        self._wake(key, until, world)
+        return False
 
     def _full(self, envelope: Envelope) -> bool:
         """Whether what waits in the outbox leaves no room for more in a changelog record."""
+        if len(envelope.outbox) < MOST_PARCELS:
+            return False
         return sum(len(parcel.value or b"") for parcel in envelope.outbox) > self._settings.most_bytes * 2 // 3
 
     def _known(self, record: Record, origin: Origin, envelope: Envelope) -> str | None:
@@ -322,8 +299,8 @@ class Fold:
     def _packed(self, key: bytes, envelope: Envelope, moved: Moved) -> Envelope:
         self._failures = 0
         outbox = envelope.outbox
-        if parcels := self._packer.parcels(key, moved, envelope.person.id):
-            outbox = (*outbox, *parcels)
+        if moved.outputs or moved.notes:
+            outbox += self._packer.parcels(key, moved, envelope.person.id)
         return Envelope(moved.person, envelope.offset, envelope.origins, outbox)
 
     def _hold(self, key: bytes, before: Envelope, after: Envelope, record: Record | None) -> None:
@@ -333,8 +310,7 @@ class Fold:
         people.put(key, after)
         if (due := people.due_of(key)) != was_due:
             self.due.enter(key, due)
-        known = len(before.outbox)
-        if len(after.outbox) > known and any(word.urgent for word in after.outbox[known:]):
+        if after.outbox is not before.outbox and any(word.urgent for word in after.outbox[len(before.outbox) :]):
             self.outbox.save(key, self._arrival(record))
 
     def _arrival(self, record: Record | None) -> float:

@@ -1,7 +1,8 @@
 """Recommendations beside the fold: lists made anew, and short lists for the ranker, in a fixed share of the time.
 
 A list costs a hundred times what an event costs, and it depends on what all others did as well as on the person's
-log. So it is not part of the fold: the fold only notes whose list is to be made anew.
+log. So it is not part of the fold: the fold only notes whose list is to be made anew. While the worker is behind, lists
+get a tenth of their time: what a person did since is waiting in the log, and would make the list anew.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from streams.settings import Settings
 from streams.topics import name
 
 IDLE = 0.02
+BEHIND = 0.1
+"""What is left of the share of time while the log is behind."""
 MOST_SAVED = 0.25
 """Seconds of unused time that are kept for later."""
 MOST_WAITING = 100_000
@@ -46,7 +49,10 @@ class Use(NamedTuple):
 
 
 class Listing:
-    """Makes lists for the people of all partitions of a worker."""
+    """Makes lists for the people of all partitions of a worker.
+
+    `behind` is set by whoever is delivered as much at once as may be; it is forgotten with the next look at the time.
+    """
 
     def __init__(
         self,
@@ -65,6 +71,7 @@ class Listing:
         self._waiting: OrderedDict[bytes, Fold] = OrderedDict()
         self._uses: deque[Use] = deque(maxlen=MOST_EXAMPLES)
         self._saved = 0.0
+        self.behind = False
         metrics.watch(self._gauges)
 
     def used(self, fold: Fold, key: bytes, before: Person, event: ev.Event) -> None:
@@ -90,8 +97,9 @@ class Listing:
         while True:
             await asyncio.sleep(IDLE)
             now = monotonic()
-            self._saved = min(MOST_SAVED, self._saved + (now - last) * self._settings.listing_time)
-            last = now
+            share = self._settings.listing_time * (BEHIND if self.behind else 1.0)
+            self._saved = min(MOST_SAVED, self._saved + (now - last) * share)
+            last, self.behind = now, False
             while self._saved > 0 and self._one():
                 self._saved -= monotonic() - now
                 await asyncio.sleep(0)

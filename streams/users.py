@@ -51,6 +51,7 @@ class Users(Owner[People]):
         self._world = world
         self._partitions = partitions
         self._most_dirty = MOST_DIRTY if settings.engine == "fast" else 1
+        self._full = settings.chunk if settings.engine == "fast" else 2  # the plain engine delivers one by one
         metrics.watch(self._gauges)
 
     def given(self) -> None:
@@ -70,13 +71,15 @@ class Users(Owner[People]):
         try:
             fold = self.folds[partition]
             self._metrics.add("encore_records_total", "users", by=len(records))
+            if self.listing is not None and len(records) >= self._full:
+                self.listing.behind = True
             fold.apply(records)
             fold.drain(Slice(SLICE))
             fold.leave()
             if len(fold.people.dirty) >= self._most_dirty:
                 fold.flush()
-            while fold.announced:
-                await self._offer(fold, fold.announced.pop(0))
+            while fold.log.announced:
+                await self._offer(fold, fold.log.announced.pop(0))
         except Exception as error:  # noqa: BLE001 - Faust would acknowledge the chunk and go on
             await self._stop(error)
         await asyncio.sleep(0)

@@ -17,6 +17,13 @@ Repeats = Literal["none", "unfinished", "all"]
 """What a surface may show again: nothing seen before, what is neither bought nor finished, or everything."""
 
 MOST, POPULAR_MOST, OWN_MOST = 150, 20, 80
+RARE = 20
+"""Uses below which a course is rarely used."""
+GUESTS = 0.5
+"""Share of a person's days on which a rarely used course is their guest. Every day would cost twice as many hits, and
+a catalogue is shown whole on half of them."""
+LEANING = 30.0
+"""How much the best of the rarely used is preferred to the others: the first of six gets two turns of three."""
 
 
 class Candidates(Struct, frozen=True):
@@ -25,10 +32,12 @@ class Candidates(Struct, frozen=True):
     Attributes:
         drawn: the candidates alone, best by the sum of the generators first.
         total: that sum: each generator's score over its largest, content counting .3.
+        guest: number of the rarely used course whose turn it is; -1 if it is nobody's.
     """
 
     drawn: Drawn
     total: NDArray[np.float64]
+    guest: int
 
 
 def allowed(index: Index, taste: Taste, numbers: NDArray[np.int64], repeats: Repeats) -> NDArray[np.bool_]:
@@ -48,19 +57,35 @@ def allowed(index: Index, taste: Taste, numbers: NDArray[np.int64], repeats: Rep
 def choose(index: Index, content: Content, taste: Taste, drawn: Drawn, repeats: Repeats) -> Candidates:
     """Keep the best 150 by all generators together, the 20 most popular, and the person's own if they may repeat.
 
-    Of those that are kept, likeness to the person's profile is then worked out in full.
+    With them comes, every other day, a guest: one of the rarely used courses that were drawn and are new to the person,
+    the likelier the better it stands. The popular ones would never let it in, however many people it is drawn for. Of
+    those that are kept, likeness to the person's profile is then worked out in full.
     """
     fit = np.flatnonzero(allowed(index, taste, drawn.numbers, repeats))
-    scores = drawn.scores[:, fit]
-    keep = _best(_total(scores, repeats), MOST)
+    scores = drawn.scores.take(fit, 1)
+    total = _total(scores, repeats)
+    keep = _best(total, MOST)
     keep[_best(scores[POPULAR], POPULAR_MOST)] = True
     if repeats != "none":
         keep |= (scores[OWN] > 0) & _best(scores[OWN], OWN_MOST)
-    drawn = taken(drawn, fit[keep])
-    drawn.scores[CONTENT] = content.likeness(drawn.numbers, drawn.profile)
-    total = _total(drawn.scores, repeats)
+    rare = np.flatnonzero((index.uses[drawn.numbers[fit]] < RARE) & (scores[OWN] <= 0) & (total > 0))
+    guest = rare[_in_turn(total[rare], drawn.turn)]
+    keep[guest] = True
+    kept = fit[keep]
+    scores = scores.compress(keep, 1)
+    scores[CONTENT] = content.likeness(drawn.numbers[kept], drawn.profile)
+    total = _total(scores, repeats)
     order = np.argsort(-total, kind="stable")
-    return Candidates(taken(drawn, order), total[order])
+    kept = kept[order]
+    chosen = Drawn(
+        drawn.numbers[kept],
+        scores.take(order, 1),
+        drawn.last.take(kept, 1),
+        drawn.visit.take(kept, 1),
+        drawn.profile,
+        drawn.turn,
+    )
+    return Candidates(chosen, total[order], int(drawn.numbers[fit[guest[0]]]) if len(guest) else -1)
 
 
 def _total(scores: NDArray[np.float64], repeats: Repeats) -> NDArray[np.float64]:
@@ -72,10 +97,12 @@ def _total(scores: NDArray[np.float64], repeats: Repeats) -> NDArray[np.float64]
     return total
 
 
-def taken(drawn: Drawn, which: NDArray[np.int64]) -> Drawn:
-    """Return some of what was drawn."""
-    last, visit = drawn.last[:, which], drawn.visit[:, which]
-    return Drawn(drawn.numbers[which], drawn.scores[:, which], last, visit, drawn.profile)
+def _in_turn(scores: NDArray[np.float64], turn: float) -> NDArray[np.int64]:
+    """Return the place of the one whose turn it is, or no place: over all turns, ranks are drawn by Zipf's law."""
+    if not len(scores) or turn >= GUESTS:
+        return np.zeros(0, np.int64)
+    rank = int(((1.0 + LEANING * len(scores)) ** (turn / GUESTS) - 1.0) / LEANING)
+    return np.argpartition(-scores, rank)[rank : rank + 1]
 
 
 def _best(scores: NDArray[np.float64], most: int) -> NDArray[np.bool_]:

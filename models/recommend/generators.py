@@ -8,6 +8,8 @@ about), `popular` (this week's uses) and `own` (the person's own, by use).
 
 from __future__ import annotations
 
+from zlib import crc32
+
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -24,6 +26,8 @@ NAMES = ("cosine", "order", "fashion", "session", "people", "content", "popular"
 COSINE, ORDER, FASHION, SESSION, PEOPLE, CONTENT, POPULAR, OWN = range(len(NAMES))
 SEEDS, STEPS, VISIT, LIKED = 20, 10, 20, 10
 """Newest courses that cosine, order, session and people start from."""
+NEWEST = 100
+"""Courses drawn without anything that speaks for them: where little is used yet, they fill the lists."""
 PAUSE = 1_800.0
 """Seconds without a use that end a visit."""
 
@@ -50,6 +54,11 @@ class Asked(Struct, frozen=True):
     now: float
     person: int | None
 
+    @property
+    def turn(self) -> float:
+        """A number from 0 to 1, the same for a person all day, and another one tomorrow and for others."""
+        return crc32(f"{self.person}:{int(self.now // DAY)}".encode()) / 2.0**32
+
 
 class Drawn(Struct, frozen=True):
     """Candidates with what the generators say of them.
@@ -60,6 +69,7 @@ class Drawn(Struct, frozen=True):
         last: (2, courses), what the last and the last but one course lead to.
         visit: (3, courses), cosine to the courses of the visit: mean, largest, and share of them that have any.
         profile: the terms that the person's courses are about.
+        turn: from 0 to 1, which of the rarely used courses has its day.
     """
 
     numbers: Ints
@@ -67,6 +77,7 @@ class Drawn(Struct, frozen=True):
     last: Floats
     visit: Floats
     profile: tuple[Ints, Floats]
+    turn: float
 
 
 def asked(index: Index, taste: Taste, now: float, person: int | None = None) -> Asked:
@@ -95,15 +106,15 @@ def draw(index: Index, content: Content, asked: Asked) -> Drawn:
     """Let every generator speak."""
     seeds = asked.recent[:SEEDS]
     lines = index.near[seeds]
-    held = lines >= 0
-    near = lines[held].astype(np.int64)
+    held = np.flatnonzero(lines >= 0)
+    near = lines.take(held).astype(np.int64)
     liked, likeness = index.people.like(*_liked(index, asked), asked.person)
     rings = index.people.rings[liked]
     theirs = rings[rings >= 0].astype(np.int64)
     profile = content.profile(seeds, np.power(0.9, np.arange(len(seeds), dtype=np.float64)))
     about, alike = content.about(profile)
     charts = [index.charts[kind].best() for kind in (WEEK, MONTH, EARLY)]
-    every = np.concatenate((near, theirs, about, *charts, asked.recent))
+    every = np.concatenate((near, theirs, about, *charts, asked.recent, index.newest(NEWEST)))
     numbers = _unique(index, every)
     size = len(numbers)
     scores = np.zeros((len(NAMES), size))
@@ -114,7 +125,7 @@ def draw(index: Index, content: Content, asked: Asked) -> Drawn:
     scores[CONTENT] = np.bincount(index.mark[about], alike, size)
     scores[POPULAR] = index.popularity(numbers, WEEK, asked.now)
     scores[OWN, index.mark[asked.recent]] = asked.heat
-    return Drawn(numbers, scores, last, visit, profile)
+    return Drawn(numbers, scores, last, visit, profile, asked.turn)
 
 
 def _liked(index: Index, asked: Asked) -> tuple[Ints, Floats]:
@@ -132,40 +143,37 @@ def _unique(index: Index, numbers: Ints) -> Ints:
 
 
 def _walk(
-    index: Index, asked: Asked, seeds: Ints, held: NDArray[np.bool_], local: Ints, damp: Floats, scores: Floats
+    index: Index, asked: Asked, seeds: Ints, held: Ints, local: Ints, damp: Floats, scores: Floats
 ) -> tuple[Floats, Floats]:
     """Score what lies near the newest courses; what the last two lead to, and what goes with the visit, come back."""
     size = len(damp)
     slow, fast = index.scales(asked.now)
-    weight = index.weight[seeds]
-    places = np.arange(len(seeds))
-    mass = index.masses(seeds, asked.now)
-    cosine = (weight[:, IN] + weight[:, OUT]) * (slow / np.sqrt(mass + 1.0))[:, None]
-    scores[COSINE] = np.bincount(local, (cosine * (0.9**places)[:, None])[held], size) * damp
-    of_visit = places < (asked.visit or 5)
-    scores[SESSION] = np.bincount(local, (cosine * of_visit[:, None])[held], size) * damp
-    steps = held[:STEPS]
-    count = int(steps.sum())
-    there = local[:count]
-    rho = 0.8 ** places[:STEPS]
-    order = (weight[:STEPS, OUT_ORDER] + 0.5 * weight[:STEPS, IN_ORDER]) * (slow / (mass[:STEPS] + 5.0))[:, None]
-    scores[ORDER] = np.bincount(there, (order * rho[:, None])[steps], size)
-    recent = index.popularity(seeds[:STEPS], MONTH, asked.now)
-    fading = (weight[:STEPS, OUT_FADING] + 0.5 * weight[:STEPS, IN_FADING]) * (fast / (recent + 5.0))[:, None]
-    scores[FASHION] = np.bincount(there, (fading * rho[:, None])[steps], size)
+    weight = index.weight[seeds].reshape(-1, index.weight.shape[2]).take(held, 0).T
+    place = held // index.width
+    until = np.searchsorted(place, np.arange(len(seeds) + 1))
+    mass, places = index.masses(seeds, asked.now), np.arange(len(seeds))
+    cosine = (weight[IN] + weight[OUT]) * (slow / np.sqrt(mass + 1.0))[place]
+    scores[COSINE] = np.bincount(local, cosine * (0.9**places)[place], size) * damp
+    count = int(until[min(STEPS, len(seeds))])
+    steps, there = place[:count], local[:count]
+    rho = (0.8**places)[steps]
+    order = (weight[OUT_ORDER, :count] + 0.5 * weight[IN_ORDER, :count]) * (slow / (mass + 5.0))[steps]
+    scores[ORDER] = np.bincount(there, order * rho, size)
+    recent = index.popularity(seeds, MONTH, asked.now)
+    fading = (weight[OUT_FADING, :count] + 0.5 * weight[IN_FADING, :count]) * (fast / (recent + 5.0))[steps]
+    scores[FASHION] = np.bincount(there, fading * rho, size)
     last = np.zeros((2, size))
-    start = 0
-    for place in range(min(2, len(seeds))):
-        until = start + int(held[place].sum())
-        last[place, local[start:until]] = order[place][held[place]]
-        start = until
+    for newest in range(min(2, len(seeds))):
+        its = slice(until[newest], until[newest + 1])
+        last[newest, local[its]] = order[its]
     visit = np.zeros((3, size))
-    seen = int(held[: int(of_visit.sum())].sum())
+    of_visit = min(len(seeds), asked.visit or 5)
+    seen = int(until[of_visit])
     if seen:
-        here, values = local[:seen], cosine[held][:seen]
+        here, values = local[:seen], cosine[:seen]
+        scores[SESSION] = np.bincount(here, values, size) * damp
         np.maximum.at(visit[1], here, values)
         visit[1] *= damp
-        share = 1.0 / min(len(seeds), int(of_visit.sum()))
-        visit[0] = scores[SESSION] * share
-        visit[2] = np.bincount(here, values > 0, size) * share
+        visit[0] = scores[SESSION] / of_visit
+        visit[2] = np.bincount(here, values > 0, size) / of_visit
     return last, visit

@@ -22,12 +22,17 @@ from models.taste import key_of
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-IN, OUT, IN_ORDER, OUT_ORDER, IN_FADING, OUT_FADING = range(6)
+IN, IN_ORDER, IN_FADING, OUT, OUT_ORDER, OUT_FADING = range(6)
+"""What a neighbour weighs in a line, side by side: a row's half of a pair is written in one place of every line."""
 LIVES = (*POPULAR_DAYS, POPULAR_DAYS[2])
 """Half-lives, in days, of the four popularities: a day, a week, a month, and newcomers' month."""
 WEEK, MONTH, EARLY = 1, 2, 3
 MOST_DAYS = 60.0
 """How far a landmark may lie back, in half-lives of a day, before it moves."""
+
+
+LINES = 1_000
+"""Lines that are moved at once: those that hold nothing are not touched, and take no memory."""
 
 
 class Index:
@@ -49,7 +54,8 @@ class Index:
         self.landmark = -inf
         self._room = 0
         self.near = np.full((0, width), -1, np.int32)
-        self.weight = np.zeros((0, 6, width), np.float32)
+        self.weight = np.zeros((0, width, 6), np.float32)
+        self.back = np.zeros((0, width), np.int16)
         self.filled = np.zeros(0, np.int64)
         self.popular = np.zeros((0, len(LIVES)))
         self.mass = np.zeros(0)
@@ -116,6 +122,10 @@ class Index:
         decayed: Floats = self.popular[numbers, kind] * scale
         return decayed
 
+    def newest(self, most: int) -> Ints:
+        """Return the courses that were heard of last, the newest first."""
+        return np.arange(len(self) - 1, max(-1, len(self) - 1 - most), -1)
+
     def masses(self, numbers: Ints, now: float) -> Floats:
         """Return the decayed masses of courses as of a moment."""
         masses: Floats = self.mass[numbers] * self.scales(now)[0]
@@ -130,33 +140,55 @@ class Index:
 
     def _paired(self, row: Row, changed: Iterable[str] | None) -> tuple[Ints, Floats]:
         """Return the neighbours to write, as many as a line holds, and their pairs as of the landmark, (others, 3)."""
-        names = list(row.near) if changed is None else [name for name in changed if name in row.near]
+        if changed is None:
+            names, said = list(row.near), list(row.near.values())
+        else:
+            names = [name for name in changed if name in row.near]
+            said = [row.near[name] for name in names]
         if len(names) > self.width:
-            together = np.array([row.near[name].together for name in names])
-            names = [names[place] for place in np.argpartition(-together, self.width)[: self.width].tolist()]
-        said = [row.near[name] for name in names]
+            together = np.array([pair.together for pair in said])
+            kept = np.argpartition(-together, self.width)[: self.width].tolist()
+            names, said = [names[place] for place in kept], [said[place] for place in kept]
         pairs = np.array([[p.together for p in said], [p.order for p in said], [p.fading for p in said]])
+        numbers = self.numbers
+        others = [numbers[name] if name in numbers else self.number(name) for name in names]
         age = row.landmark - self.landmark
         slow, fast = 2.0 ** (age / self.window.half_life), 2.0 ** (age / self.window.fading)
-        return np.array([self.number(name) for name in names], np.int64), pairs.T * (slow, slow, fast)
+        return np.array(others, np.int64), pairs.T * (slow, slow, fast)
 
     def _lapsed(self, own: int, others: Ints) -> Ints:
         """Return the neighbours of a line that its row once had and has no more."""
         line = self.near[own]
-        held = line[(line >= 0) & (self.weight[own, IN] > 0)].astype(np.int64)
-        lapsed: Ints = held[~np.isin(held, others)]
+        held = line[(line >= 0) & (self.weight[own, :, IN] > 0)].astype(np.int64)
+        self.mark[held] = 0
+        self.mark[others] = 1
+        lapsed: Ints = held[self.mark[held] == 0]
         return lapsed
 
     def _write(self, own: int, others: Ints, pairs: Floats) -> None:
-        """Write one row's half of its pairs, (others, 3), into its own line and into those of the others."""
+        """Write one row's half of its pairs, (others, 3), into its own line and into those of the others.
+
+        Of a row that comes whole, most pairs stand already; a line that let one of those go does not get it back.
+        """
         slots = self._slots(own, others)
-        self.weight[own, IN, slots], self.weight[own, IN_ORDER, slots], self.weight[own, IN_FADING, slots] = pairs.T
-        slots = (self.near[others] == own).argmax(1)
-        missing = self.near[others, slots] != own
+        now = pairs.astype(np.float32)
+        news = np.flatnonzero((self.weight[own, slots, :OUT] != now).any(1))
+        others, slots, now = others[news], slots[news], now[news]
+        self.weight[own, slots, :OUT] = now
+        places = self.back[own, slots].astype(np.int64)
+        moved = np.flatnonzero(self.near[others, places] != own)
+        if len(moved):
+            places[moved] = self._places(own, others[moved])
+            self.back[own, slots] = places
+        self.weight[others, places, OUT:] = now
+
+    def _places(self, own: int, lines: Ints) -> Ints:
+        """Return the places of a course in the lines of others, letting it in where it is not."""
+        places: Ints = (self.near[lines] == own).argmax(1)
+        missing = self.near[lines, places] != own
         if missing.any():
-            slots[missing] = self._enter(own, others[missing])
-        for channel, values in zip((OUT, OUT_ORDER, OUT_FADING), pairs.T, strict=True):
-            self.weight[others, channel, slots] = values
+            places[missing] = self._enter(own, lines[missing])
+        return places
 
     def _slots(self, own: int, others: Ints) -> Ints:
         """Return the places of others in a line, letting them in where they are not."""
@@ -169,10 +201,10 @@ class Index:
         free = min(new, self.width - count)
         places = np.arange(count, count + free)
         if new > free:
-            held = self.weight[own, IN] + self.weight[own, OUT]
+            held = self.weight[own, :, IN] + self.weight[own, :, OUT]
             held[slots[~missing]] = held[places] = inf
             places = np.append(places, np.argpartition(held, new - free - 1)[: new - free])
-            self.weight[own][:, places] = 0.0
+            self.weight[own, places] = 0.0
         slots[missing] = places
         line[places] = others[missing]
         self.filled[own] = count + free
@@ -184,8 +216,8 @@ class Index:
         full = np.flatnonzero(places == self.width)
         if len(full):
             crowded = lines[full]
-            weakest = (self.weight[crowded, IN] + self.weight[crowded, OUT]).argmin(1)
-            self.weight[crowded, :, weakest] = 0.0
+            weakest = (self.weight[crowded, :, IN] + self.weight[crowded, :, OUT]).argmin(1)
+            self.weight[crowded, weakest] = 0.0
             places[full] = weakest
         self.near[lines, places] = own
         self.filled[lines] = np.maximum(self.filled[lines], places + 1)
@@ -199,8 +231,8 @@ class Index:
         if age <= MOST_DAYS * DAY and age <= MOST_DAYS * min(self.window.half_life, self.window.fading):
             return
         slow, fast = 2.0 ** (-age / self.window.half_life), 2.0 ** (-age / self.window.fading)
-        self.weight[:, :IN_FADING] *= slow
-        self.weight[:, IN_FADING:] *= fast
+        for lines in np.array_split(np.flatnonzero(self.filled), 1 + len(self) // LINES):
+            self.weight[lines] *= np.array([slow, slow, fast, slow, slow, fast], np.float32)
         self.mass *= slow
         lives = 2.0 ** (-age / DAY / np.array(LIVES))
         self.popular *= lives
@@ -215,8 +247,8 @@ class Index:
         self._room = max(64, 2 * self._room)
         self.people.grow(self._room)
         paired = np.flatnonzero(self.filled)
-        for name in ("near", "weight", "filled", "popular", "mass", "uses", "audience", "first", "last", "keys", "gone",
-                     "mark"):  # fmt: skip
+        for name in ("near", "weight", "back", "filled", "popular", "mass", "uses", "audience", "first", "last", "keys",
+                     "gone", "mark"):  # fmt: skip
             old = getattr(self, name)
             # Zeros cost no memory before they are written; most courses of a large catalogue have no pair.
             grown = np.zeros((self._room, *old.shape[1:]), old.dtype)

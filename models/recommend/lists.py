@@ -1,25 +1,23 @@
 """What somebody is shown: ranked candidates made into a short, varied list, each with the reason it is there.
 
 Rules: nothing the person has, as far as the surface minds; people without a history get what newcomers use; the last
-place goes to a course that few have used yet, so that it can be found at all.
+place of a list goes every other day to a course that few have used yet, so that it can be found at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
-from zlib import crc32
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
 from models import events as ev
-from models.activity import DAY
 from models.content import Content
-from models.recommend import features, generators
+from models.recommend import features
 from models.recommend.candidates import Candidates, Repeats, choose
-from models.recommend.generators import COSINE, NAMES, SEEDS, Asked, asked, draw
+from models.recommend.generators import CONTENT, COSINE, NAMES, OWN, PEOPLE, POPULAR, SEEDS, Asked, asked, draw
 from models.recommend.index import EARLY, IN, OUT, WEEK, Index
 from models.taste import COMPLETED, STRENGTHS, Recommendation, Taste
 
@@ -27,10 +25,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 BOUGHT = STRENGTHS[ev.Purchase]
-RARE = 20
-"""Uses below which a course is rarely used."""
-IN_TURN = 100
-"""Rarely used courses that take turns on a person's last place, the best by their score."""
+FEW = 5
+"""Places below which a list keeps none for a rarely used course."""
 POOL = 100
 """Best candidates that a varied list is chosen from."""
 POPULARITY = "popularity"
@@ -54,7 +50,7 @@ class Surface(Struct, frozen=True, kw_only=True):
         repeats: what may be shown again.
         method: one of `METHODS`: a generator alone, `hybrid` (their sum), or the `ranker`.
         relevance: between 0 and 1; below 1 a course counts less the more it resembles those above it (MMR).
-        rare_place: whether the last place is kept for a rarely used course.
+        rare_place: whether the last place of five or more is kept for the guest, a rarely used course.
     """
 
     repeats: Repeats = "none"
@@ -96,13 +92,12 @@ def recommend(
     question = asked(index, taste, now, person)
     candidates = choose(index, content, taste, draw(index, content, question), surface.repeats)
     ranked = rank(index, candidates, question, surface, ranker)
-    chosen = shown(index, content, ranked, n, surface, turn_of(question))
+    chosen = shown(content, ranked, n, surface)
     scores = dict(zip(ranked.numbers.tolist(), ranked.scores.tolist(), strict=True))
+    reasons = _reasons(index, taste, candidates, question, chosen) if len(chosen) else []
     return tuple(
-        Recommendation(
-            index.names[number], round(scores[number], 6), *_reason(index, taste, candidates, question, number)
-        )
-        for number in chosen.tolist()
+        Recommendation(index.names[number], round(scores[number], 6), *why)
+        for number, why in zip(chosen.tolist(), reasons, strict=True)
     )
 
 
@@ -124,22 +119,15 @@ def rank(index: Index, candidates: Candidates, question: Asked, surface: Surface
     return Ranked(numbers[order], scores[order], candidates)
 
 
-def shown(index: Index, content: Content, ranked: Ranked, n: int, surface: Surface, turn: int = 0) -> Ints:
-    """Choose the n courses that are shown, in order; the turn says which of the best rarely used ones has its day."""
+def shown(content: Content, ranked: Ranked, n: int, surface: Surface) -> Ints:
+    """Choose the n courses that are shown, in order; the last is the guest, if it is anybody's turn."""
     numbers = ranked.numbers
     if surface.relevance < 1.0:
         numbers = varied(content, numbers[:POOL], ranked.scores[:POOL], n, surface.relevance)
-    best = numbers[:n]
-    if not surface.rare_place or len(best) < n:
+    best, guest = numbers[:n], ranked.candidates.guest
+    if not surface.rare_place or n < FEW or len(best) < n or guest in best or guest not in ranked.numbers:
         return best
-    rest = ranked.numbers[~np.isin(ranked.numbers, best[:-1])]
-    rare = rest[index.uses[rest] < RARE][:IN_TURN]
-    return np.append(best[:-1], rare[turn % len(rare)]) if len(rare) else best
-
-
-def turn_of(question: Asked) -> int:
-    """Return a number that is the same for a person all day, and another one tomorrow and for others."""
-    return crc32(f"{question.person}:{int(question.now // DAY)}".encode())
+    return np.append(best[:-1], guest)
 
 
 def is_news(before: Sequence[str], now: Sequence[str], least: float = 0.3) -> bool:
@@ -172,33 +160,45 @@ def varied(content: Content, numbers: Ints, scores: Floats, n: int, relevance: f
     return numbers[chosen]
 
 
-def _reason(index: Index, taste: Taste, candidates: Candidates, question: Asked, number: int) -> tuple[str, str | None]:
-    """Say why a course is shown: by the generator that speaks for it most, and the person's course behind that."""
+def _reasons(
+    index: Index, taste: Taste, candidates: Candidates, question: Asked, chosen: Ints
+) -> list[tuple[str, str | None]]:
+    """Say why each course is shown: by the generator that speaks for it most, and the person's course behind that."""
     drawn = candidates.drawn
-    place = int(np.flatnonzero(drawn.numbers == number)[0])
-    said = drawn.scores[:, place] / np.maximum(drawn.scores.max(1), 1e-300)
-    if said[generators.OWN] > 0:
-        return "you come back to it", None
-    seed = _seed(index, question, number)
-    if seed is not None and said[COSINE : generators.CONTENT].max() > 0:
-        because = index.names[int(question.recent[seed])]
-        strength = next(recent.strength for recent in taste.recent if recent.course == because)
-        verb = "finished" if strength >= COMPLETED else "bought" if strength >= BOUGHT else "used"
-        return f"because you {verb} {because}", because
-    if said[generators.PEOPLE] > 0:
-        return "people like you use it", None
-    if said[generators.CONTENT] > 0 and said[generators.CONTENT] >= said[generators.POPULAR]:
-        return "like what you use", None
-    return ("popular this week" if len(question.recent) else "a good start for many"), None
+    index.mark[drawn.numbers] = np.arange(len(drawn.numbers))
+    said = drawn.scores[:, index.mark[chosen]] / np.maximum(drawn.scores.max(1, initial=0.0), 1e-300)[:, None]
+    strengths = {recent.course: recent.strength for recent in taste.recent}
+    reasons: list[tuple[str, str | None]] = []
+    for number, voices in zip(_sources(index, question, chosen), said.T, strict=True):
+        because = None if number is None or voices[COSINE:CONTENT].max() <= 0 else index.names[number]
+        if voices[OWN] > 0:
+            reasons.append(("you come back to it", None))
+        elif because is not None:
+            strength = strengths[because]
+            verb = "finished" if strength >= COMPLETED else "bought" if strength >= BOUGHT else "used"
+            reasons.append((f"because you {verb} {because}", because))
+        elif voices[PEOPLE] > 0:
+            reasons.append(("people like you use it", None))
+        elif voices[CONTENT] > 0 and voices[CONTENT] >= voices[POPULAR]:
+            reasons.append(("like what you use", None))
+        else:
+            start = "popular this week" if len(question.recent) else "a good start for many"
+            reasons.append((start if voices[POPULAR] > 0 else "new in the catalogue", None))
+    return reasons
 
 
-def _seed(index: Index, question: Asked, number: int) -> int | None:
-    """Return the place of the person's newest courses' one that goes best with a course."""
+def _sources(index: Index, question: Asked, chosen: Ints) -> list[int | None]:
+    """Return for each course which of the person's newest ones goes best with it; nothing where none does."""
     seeds = question.recent[:SEEDS]
-    hits = index.near[seeds] == number
-    places, slots = np.nonzero(hits)
-    if not len(places):
-        return None
-    together = index.weight[seeds[places], IN, slots] + index.weight[seeds[places], OUT, slots]
-    weights = together * 0.9**places / np.sqrt(index.mass[seeds[places]] + 1.0)
-    return int(places[weights.argmax()])
+    lines = index.near[seeds]
+    index.mark[chosen] = np.arange(len(chosen))
+    which = index.mark[lines]
+    which[(which < 0) | (which >= len(chosen))] = 0
+    places, slots = np.nonzero(chosen[which] == lines)
+    which, beside = which[places, slots], seeds[places]
+    together = index.weight[beside, slots, IN] + index.weight[beside, slots, OUT]
+    weights = together * 0.9**places / np.sqrt(index.mass[beside] + 1.0)
+    sources: list[int | None] = [None] * len(chosen)
+    for hit in np.argsort(-weights, kind="stable")[::-1].tolist():
+        sources[int(which[hit])] = int(beside[hit])
+    return sources

@@ -58,7 +58,7 @@ class Ahead:
         if not self._rows:
             return
         before = self._newest
-        sent: list[asyncio.Future[Any]] = [] if before is None or before.done() else [before]
+        sent: list[asyncio.Future[Any]] = [] if before is None or _is_there(before) else [before]
         for (topic, partition), rows in self._rows.items():
             some = self._outlet.put_all(self._prefix + topic, partition, rows)
             some.add_done_callback(partial(self._arrived, topic, len(rows)))
@@ -80,13 +80,18 @@ class Ahead:
         return self._newest  # it waits for all before it
 
     def _arrived(self, topic: str, count: int, sent: asyncio.Future[Any]) -> None:
-        if not sent.cancelled() and sent.exception() is None:
+        if _is_there(sent):
             self._metrics.add("encore_outputs_total", topic, by=count)
 
     def _forget(self, speakers: Iterable[bytes], sent: asyncio.Future[Any]) -> None:
-        """Nobody has to wait any more for what has arrived; what has not is the sender's failure."""
-        if sent.cancelled() or sent.exception() is not None:
+        """Nobody has to wait any more for what has arrived; for what has not, everybody has to for ever."""
+        if not _is_there(sent):
             return
         for speaker in speakers:
             if self._under_way.get(speaker) is sent:
                 del self._under_way[speaker]
+
+
+def _is_there(sent: asyncio.Future[Any]) -> bool:
+    """Whether Kafka has what was sent."""
+    return sent.done() and not sent.cancelled() and sent.exception() is None

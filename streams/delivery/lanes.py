@@ -84,9 +84,13 @@ class Lot:
 
     @property
     def void(self) -> bool:
-        """Whether what has to come first will never happen."""
-        after = self.after
-        return after is not None and after.done() and (after.cancelled() or after.exception() is not None)
+        """Whether what had to come first will never happen."""
+        return self.after is not None and (self.after.cancelled() or self.after.exception() is not None)
+
+    async def wait(self) -> None:
+        """Wait until what has to come first has happened, or never will."""
+        if self.after is not None:
+            await asyncio.wait((self.after,))
 
     @property
     def left(self) -> int:
@@ -170,7 +174,7 @@ class Lane:
             elif hold is Hold.LOST:
                 self.discard()
             elif self._lots[0].waits:
-                await asyncio.wait((self._lots[0].after,))
+                await self._lots[0].wait()
             elif self._lots[0].void:
                 self._waiting -= self._lots[0].left
                 self._lots.popleft().discard()

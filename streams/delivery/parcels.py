@@ -24,10 +24,12 @@ class Packer:
         self._metrics = metrics
         self._ahead = ahead
 
-    def parcels(self, key: bytes, moved: Moved, person_id: str) -> list[Parcel]:
+    def parcels(self, key: bytes, moved: Moved, person_id: str) -> tuple[Parcel, ...]:
         """Return a parcel for everything that waits for the state, of what a person says; all of it is counted."""
         for note in moved.notes:
             self._metrics.count(_NOTES[note])
+        if not moved.outputs:
+            return ()
         parcels = []
         for output in moved.outputs:
             self._count(output)
@@ -35,7 +37,7 @@ class Packer:
                 self._ahead.say(key, output)
             elif self._live or not isinstance(output, Alert | CouponTrigger):
                 parcels.append(self._parcel(output, person_id))
-        return parcels
+        return tuple(parcels)
 
     def _parcel(self, output: Output, person_id: str) -> Parcel:
         topic, key = codec.address(output)

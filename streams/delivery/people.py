@@ -9,7 +9,7 @@ from hashlib import blake2b
 from msgspec.structs import replace
 
 from models.ledger import pseudonym
-from models.person import Person, next_due
+from models.person import Person, next_due, same_due
 from models.rules import Rules
 from streams import envelope as env
 from streams.delivery.stores import Store
@@ -65,9 +65,10 @@ class People(Values[Envelope]):
     def put(self, key: bytes, value: Envelope) -> None:
         """Hold a person's new envelope; it is to be written."""
         before = self.hot.get(key)
-        if before is None or before.person is not value.person:
+        if before is None or not same_due(before.person, value.person):
             self._dues[key] = next_due(value.person, self._rules)
-        super().put(key, value)
+        self.hot[key] = value
+        self.dirty.add(key)
 
     def due_of(self, key: bytes) -> float:
         """Return when a person is next due, decoding nobody; infinity for somebody unknown."""

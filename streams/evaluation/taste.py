@@ -13,11 +13,11 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from models.recommend.candidates import allowed
+from models.recommend.candidates import RARE, allowed
 from models.recommend.embedding import Embedding
 from models.recommend.examples import is_drawn
 from models.recommend.generators import NAMES
-from models.recommend.lists import POOL, RARE, Ranked, Surface, shown, turn_of, varied
+from models.recommend.lists import POOL, Ranked, Surface, shown, varied
 from models.recommend.recommender import Question, Recommender
 from streams.evaluation.baselines import Popularity, WindowCosine, best
 from streams.evaluation.taste_data import History, Task, Use
@@ -172,10 +172,12 @@ class Run:
         order = np.argsort(-scores, kind="stable")
         yield "ranker", numbers[order[:PLACES]]
         ranked = Ranked(numbers[order], scores[order], question.candidates)
-        index, content, turn = self.model.index, self.model.content, turn_of(question.asked)
-        yield "ranker, rare place", shown(index, content, ranked, PLACES, self.surface, turn)
+        yield "ranker, rare place", shown(self.model.content, ranked, PLACES, self.surface)
         if look:
-            yield "ranker, varied .8", varied(content, ranked.numbers[:POOL], ranked.scores[:POOL], PLACES, 0.8)
+            yield (
+                "ranker, varied .8",
+                varied(self.model.content, ranked.numbers[:POOL], ranked.scores[:POOL], PLACES, 0.8),
+            )
 
 
 def measured(

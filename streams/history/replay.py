@@ -30,9 +30,10 @@ from streams.delivery.lanes import Headers, Row
 from streams.delivery.outbox import Outbox
 from streams.delivery.people import People
 from streams.delivery.values import Pair
-from streams.fold import Fold, Taken
+from streams.fold import Fold
 from streams.metrics import Metrics
 from streams.pupil import Pupil
+from streams.reading import Taken
 from streams.settings import Settings
 from streams.sources.source import Entry, Unusable
 
@@ -214,7 +215,7 @@ class Replay:
                 except BadEvent as bad:
                     self._cemetery.bury(record, bad)
                     continue
-                chunk.append(self.fold.accepted(record, event))
+                chunk.append(self.fold.log.accepted(record, event))
             elif isinstance(event, ev.Tick):
                 self.fold.clock.advance(event.time)
         self.fold.move(chunk)

@@ -17,7 +17,7 @@ from models.recommend import features
 from models.recommend.candidates import choose
 from models.recommend.generators import asked, draw
 from models.recommend.index import Index
-from models.recommend.lists import Surface
+from models.recommend.lists import Surface, recommend
 from models.recommend.recommender import Recommender
 from models.similarity import Row, interacted
 from models.taste import Interaction, Taste, person_key, touched
@@ -28,17 +28,20 @@ from tests.benchmarks.rig import Cores
 
 PART = "h"
 GOALS = {"row update, p99": 200.0, "a whole row into an index, p90": 300.0,
-         "candidates, p90": 1_000.0, "query with ranker, p90": 2_000.0}  # fmt: skip
+         "candidates, p90": 1_000.0, "query with ranker, p90": 2_000.0,
+         "a list of ten with its reasons, p90": 2_000.0}  # fmt: skip
 USES_A_PERSON = 40
+USES_A_COURSE = 3
+"""At least so many on average: of a large catalogue, most courses have few."""
 FIELD = 50
 """Courses of one field; a person stays in theirs for seven uses of ten."""
 
 
 def run(report: Report, cores: Cores, seed: int, sizes: list[int], uses: int, rounds: int) -> None:
-    """Measure catalogues of so many courses, so many times."""
+    """Measure catalogues of so many courses, so many times, with so many uses or three a course."""
     for courses in sizes:
         for _ in range(rounds):
-            arguments = map(str, (seed, courses, uses, 1_000))
+            arguments = map(str, (seed, courses, max(uses, USES_A_COURSE * courses), 1_000))
             with rig.on(cores.engine):
                 command = [rig.python(), "-m", "tests.benchmarks.courses", *arguments]
                 environment = {**os.environ, "PYTHONPATH": str(rig.CHECKOUT)}
@@ -110,7 +113,13 @@ def _ask(model: Recommender, people: list[str], now: float, spent: dict[str, lis
             return model.net.scores(features.rows(model.index, chosen, question, "all"))
 
         _timed(spent, "candidates", candidates)
+
+        def listed(taste: Taste = taste, person: str = person) -> Any:
+            surface, key = model.surface, person_key(person)
+            return recommend(model.index, model.content, taste, now, 10, surface, model.net, key)
+
         _timed(spent, "query with ranker", query)
+        _timed(spent, "a list of ten with its reasons", listed)
 
 
 def _timed(spent: dict[str, list[float]], what: str, work: Callable[[], Any]) -> Any:

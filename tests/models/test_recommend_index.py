@@ -30,9 +30,9 @@ def pairs(index: Index, channels: tuple[int, ...], now: float) -> dict[tuple[str
     said = {}
     for number in range(len(index)):
         for slot in np.flatnonzero(index.near[number] >= 0):
-            weight = sum(float(index.weight[number, channel, slot]) for channel in channels)
+            weight = sum(float(index.weight[number, slot, channel]) for channel in channels)
             name = (index.names[number], index.names[index.near[number, slot]])
-            said[name] = weight * (fast if channels[0] >= IN_FADING else slow)
+            said[name] = weight * (fast if channels[0] in (IN_FADING, OUT_FADING) else slow)
     return {name: weight for name, weight in said.items() if weight}
 
 
@@ -108,7 +108,8 @@ def test_of_more_changes_than_a_line_holds_the_heaviest_are_written(filled: str)
     near = {name: Pair(float(ord(name))) for name in "abcdef"}
     index.put(Row("x", uses=2, near={**{name: Pair(0.5) for name in filled}, **near}), [*"abcdef"])
     own = index.numbers["x"]
-    held = {index.names[number]: weight for number, weight in zip(index.near[own], index.weight[own, IN], strict=True)}
+    line = zip(index.near[own], index.weight[own, :, IN], strict=True)
+    held = {index.names[number]: weight for number, weight in line}
     assert held == {name: float(ord(name)) for name in "cdef"}
 
 
@@ -132,6 +133,24 @@ def test_a_newcomer_has_no_weight_of_what_it_took_the_place_of() -> None:
     assert {pair: said[pair] for pair in [("x", "e"), ("x", "f"), ("e", "x")]} == {
         ("x", "e"): 9.0, ("x", "f"): 9.0, ("e", "x"): 9.0,
     }  # fmt: skip
+
+
+def test_a_row_that_comes_again_takes_no_place_back_for_what_did_not_change() -> None:
+    """A full line that let a pair go keeps what took its place, until the pair itself is news."""
+    index, pair = Index(width=2), Pair(1.0)
+    for name in "abc":
+        index.put(Row(name, uses=1, near={"x": pair}))
+
+    def line() -> set[str]:
+        return {index.names[number] for number in index.near[index.numbers["x"]]}
+
+    gone = ({"a", "b", "c"} - line()).pop()
+    kept = line()
+    index.put(Row(gone, uses=2, near={"x": pair, "y": pair}))
+    assert line() == kept
+    index.put(Row(gone, uses=3, near={"x": Pair(2.0), "y": pair}))
+    assert gone in line()
+    assert pairs(index, (OUT,), 0.0)["x", gone] == 2.0
 
 
 def test_what_a_row_let_go_of_weighs_nothing() -> None:
@@ -167,7 +186,7 @@ def test_a_line_keeps_its_heaviest_neighbours() -> None:
     kept = 0
     for name in rows:
         line = whole.near[whole.numbers[name]]
-        weight = whole.weight[whole.numbers[name], IN] + whole.weight[whole.numbers[name], OUT]
+        weight = whole.weight[whole.numbers[name], :, IN] + whole.weight[whole.numbers[name], :, OUT]
         best = {whole.names[line[slot]] for slot in np.argsort(-weight)[:8]}
         kept += len(best & {small.names[number] for number in small.near[small.numbers[name]] if number >= 0})
     assert kept / (8 * len(rows)) > 0.9

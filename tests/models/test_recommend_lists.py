@@ -10,10 +10,10 @@ from models import events as ev
 from models.activity import DAY
 from models.content import Content, terms_of
 from models.recommend.audience import Audience, Member, interest, resembling
-from models.recommend.candidates import Repeats
+from models.recommend.candidates import MOST, POPULAR_MOST, RARE, Repeats
 from models.recommend.embedding import Embedding
 from models.recommend.index import EARLY, WEEK, Index
-from models.recommend.lists import METHODS, RARE, Surface, recommend, varied
+from models.recommend.lists import FEW, METHODS, Surface, recommend, varied
 from models.recommend.path import after, next_on_path
 from models.recommend.recommender import Recommender
 from models.similarity import Row, Window, interacted
@@ -97,32 +97,62 @@ def test_newcomers_get_what_newcomers_use() -> None:
     assert len(said) == 3
 
 
-def test_the_last_place_is_for_the_rarely_used() -> None:
-    """If no course of the list is one, the best of them takes the last place, and only that."""
+def crowded(*rare: str) -> tuple[Recommender, Taste]:
+    """A catalogue of popular courses and some that nobody used yet, with the taste of somebody who likes their kind."""
     model = taught(visits(people=200, courses=16))
-    model.describe("rare", {"group 1": 2.0})
-    user = "p1"
-    model.tastes[user] = Taste(model.tastes[user].recent[:2], b"")
-    plain = [each.course for each in listed(model, user, 5, method="hybrid", rare_place=False)]
-    kept = [each.course for each in listed(model, user, 5, method="hybrid")]
-    assert min(model.rows[course].uses for course in plain) >= RARE
-    assert kept == [*plain[:4], "rare"]
+    for course in rare:
+        model.describe(course, {"group 1": 2.0, course: 1.0})
+    return model, Taste(model.tastes["p1"].recent[:2], b"")
+
+
+def on_day(model: Recommender, taste: Taste, day: float, n: int = FEW, **surface: object) -> list[str]:
+    wanted = Surface(method="hybrid", **surface)  # type: ignore[arg-type]
+    return [said.course for said in recommend(model.index, model.content, taste, NOW + day * DAY, n, wanted, None, 7)]
+
+
+def test_the_last_place_is_for_the_rarely_used() -> None:
+    """About every other day, one that would not be on the list takes the last place, and only that."""
+    model, taste = crowded("rare")
+    kept = 0
+    for day in range(60):
+        plain, said = on_day(model, taste, day, rare_place=False), on_day(model, taste, day)
+        assert min(model.rows[course].uses for course in plain) >= RARE
+        assert said in (plain, [*plain[:-1], "rare"])
+        kept += said != plain
+    assert 20 <= kept <= 40
+
+
+def test_a_short_list_keeps_no_place_for_the_rarely_used() -> None:
+    """Whoever asks for the best gets the best."""
+    model, taste = crowded("rare")
+    assert {on_day(model, taste, day, 1)[0] for day in range(30)} == {on_day(model, taste, 0.0, 1, rare_place=False)[0]}
+    assert not any("rare" in on_day(model, taste, day, FEW - 1) for day in range(30))
 
 
 def test_the_rarely_used_take_turns() -> None:
-    """The same one all day for a person, others on other days, so that in the end each has been shown."""
-    model = taught(visits(people=200, courses=16))
-    rare = {f"rare{number}" for number in range(6)}
-    for course in rare:
-        model.describe(course, {"group 1": 2.0, course: 1.0})
-    taste, wanted = Taste(model.tastes["p1"].recent[:2], b""), Surface(method="hybrid")
+    """The same one all day for a person, others on other days, so that in the end each has been shown; best often."""
+    rare = [f"rare{number}" for number in range(6)]
+    model, taste = crowded(*rare)
+    assert all(on_day(model, taste, day + 0.05) == on_day(model, taste, day + 0.95) for day in range(5))
+    guests = [said for day in range(365) if (said := on_day(model, taste, day)[-1]) in rare]
+    assert set(guests) == set(rare)
+    assert max(guests.count(course) for course in rare) > len(guests) / 2
 
-    def last(day: int, hour: float) -> str:
-        said = recommend(model.index, model.content, taste, NOW + day * DAY + hour * 3_600.0, 5, wanted, None, 7)
-        return said[-1].course
 
-    assert all(last(day, 1.0) == last(day, 23.0) for day in range(5))
-    assert {last(day, 1.0) for day in range(60)} == rare
+def test_the_rarely_used_are_found_behind_many_popular_ones() -> None:
+    """However many popular courses are drawn for somebody, one that nobody used yet has its day."""
+    model = taught(visits(people=700, courses=240))
+    model.describe("rare", {"group 1": 1.0, **{f"word {word}": 9.0 for word in range(12)}})
+    taste = model.tastes["p1"]
+    assert int((model.index.uses >= RARE).sum()) > MOST + POPULAR_MOST
+    assert any("rare" in on_day(model, taste, day, 10) for day in range(20))
+
+
+def test_what_somebody_used_is_not_their_guest() -> None:
+    """Where courses may repeat, the rarely used one on the last place is one they do not know."""
+    model, taste = crowded("rare")
+    taste = Taste((*taste.recent, Recent("rare", 1.0, NOW - 90 * DAY, heat=0.01)), b"")
+    assert not any("rare" in on_day(model, taste, day, repeats="all") for day in range(30))
 
 
 def test_a_varied_list_holds_less_alike_courses() -> None:

@@ -156,6 +156,19 @@ def test_what_is_urgent_is_written_through_and_the_rest_waits_for_the_commit() -
     assert [each.topic for each in station.said] == [topics.PROFILES]
 
 
+def test_what_follows_from_the_log_alone_is_with_kafka_before_the_state_that_holds_it() -> None:
+    """What the person's course hears, though the same event says something urgent; it stands in nobody's outbox."""
+    station = Station(world=RISKY)
+    station.fold.apply([record(ev.CourseView(id="view", user_id="Ada", time=NOON, course_id="c"), 0)])
+    said = [put.topic for put in station.outlet.all[1:]]
+    assert said == [topics.INTERACTIONS, PEOPLE]
+    waiting = {parcel.topic for parcel in station.people.get(b"Ada").outbox}
+    assert topics.ALERTS in waiting
+    assert topics.INTERACTIONS not in waiting
+    station.rest()
+    assert station.count("encore_outputs_total", topics.INTERACTIONS) == 1
+
+
 def test_due_work_waits_for_the_clock_to_pass_by_the_lateness() -> None:
     """A tick a lateness after the grid time does it, one before that does not; whoever else is active, does too."""
     station, rules = Station(world=CALM), Rules()
@@ -196,17 +209,17 @@ def test_due_work_is_drained_in_slices() -> None:
 def test_a_busy_log_is_one_with_many_events_in_a_day() -> None:
     """So that silence in it means something; recovery finds that in the people."""
     station = Station(world=CALM)
-    assert (station.fold.busy, station.fold.last_event) == (False, 0.0)
+    assert (station.fold.log.busy, station.fold.log.last_event) == (False, 0.0)
     station.apply(*(record(login(n, f"u{n}"), n) for n in range(23)))
-    assert not station.fold.busy
+    assert not station.fold.log.busy
     station.apply(record(login(23, "u23"), 23))
-    assert (station.fold.busy, station.fold.last_event) == (True, NOON + 23)
+    assert (station.fold.log.busy, station.fold.log.last_event) == (True, NOON + 23)
     station.rest()
     again = Station(station.changelog, world=CALM)
-    assert (again.fold.busy, again.fold.last_event) == (True, NOON + 23)
+    assert (again.fold.log.busy, again.fold.log.last_event) == (True, NOON + 23)
     slow = Station(world=CALM)
     slow.apply(*(record(login(n, at=NOON + n * HOUR * 2), n) for n in range(24)))
-    assert not slow.fold.busy
+    assert not slow.fold.log.busy
 
 
 def test_due_work_alone_keeps_few_people_decoded() -> None:

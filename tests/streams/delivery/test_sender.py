@@ -432,3 +432,49 @@ def test_what_was_put_is_void_once_the_partitions_are_lost() -> None:
         assert [value for _, value, _ in stage.producer.sent] == [b"v"]
 
     leased(act)
+
+
+def test_what_waits_for_something_leaves_behind_it_and_a_flush_waits_as_well() -> None:
+    """Other partitions go on; what is put behind it for its own keeps its place."""
+
+    async def act(stage: Stage) -> None:
+        first = stage.sender.put_all("words", 0, [Row(b"k", b"word")])
+        lot = stage.sender.put_all("t", 3, [Row(b"k", b"%d" % n) for n in range(5)], first)
+        behind = stage.sender.put("t", b"k", b"behind", 3)
+        stage.sender.put("t", b"k", b"elsewhere", 4)
+        flush = asyncio.ensure_future(stage.sender.flush())
+        await turns()
+        assert {value for _, value, _ in stage.producer.sent} == {b"word", b"elsewhere"}
+        for place, ack in enumerate(stage.producer.acks):
+            ack.set_result(Written(place))
+        while len(stage.producer.sent) < 8:
+            await turns()
+        assert [value for _, value, _ in stage.producer.sent[2:]] == [*(b"%d" % n for n in range(5)), b"behind"]
+        assert not flush.done()
+        stage.producer.acks[-1].set_result(Written(10))
+        await turns()
+        assert (lot.result(), behind.result().offset, flush.done()) == ([10, 11, 12, 13, 14], 15, True)
+
+    staged(act)
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_what_waits_for_something_that_never_happens_is_void(cancelled: bool) -> None:
+    """It is let go of as if the partition were lost; what is behind it goes on."""
+
+    async def act(stage: Stage) -> None:
+        first = asyncio.get_running_loop().create_future()
+        void = stage.sender.put_all("t", 3, [Row(b"k", b"void")] * 5, first)
+        stage.sender.put("t", b"k", b"behind", 3)
+        if cancelled:
+            first.cancel()
+        else:
+            first.set_exception(ConnectionError("gone"))
+        while not stage.producer.sent:
+            await turns()
+        assert [value for _, value, _ in stage.producer.sent] == [b"behind"]
+        stage.producer.acks[0].set_result(Written(0))
+        await turns()
+        assert (void.cancelled(), stage.sender.backlog, stage.failures) == (True, 0, [])
+
+    staged(act)

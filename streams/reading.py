@@ -1,0 +1,111 @@
+"""Reading one partition's log: what a record says, how far it moves time, and who they are about."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Container, Iterable
+from math import nextafter
+from typing import NamedTuple
+
+from models import events as ev
+from models.activity import DAY
+from models.errors import BadEvent
+from streams import codec
+from streams.clock import Clock
+from streams.codec import Record
+from streams.delivery.deadletters import Cemetery
+from streams.metrics import Metrics
+from streams.settings import Settings
+
+BUSY = 24
+
+Origin = tuple[str, int] | None
+
+
+class Taken(NamedTuple):
+    """A record that is to be applied, once the person's due work up to a moment has been done."""
+
+    key: bytes
+    record: Record
+    origin: Origin
+    event: ev.Event
+    until: float
+
+
+class Reading:
+    """Reads the log of one partition, in its order; what cannot be read is buried with its reason.
+
+    `announced` holds the courses that were announced and not offered yet.
+
+    Args:
+        partition: which.
+        partitions: how many there are.
+        settings: of the worker.
+        known: keys of people who are known to belong here.
+        cemetery: for what cannot be read.
+        clock: the partition's; accepted events and ticks move it.
+        metrics: are told of ticks.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        partitions: int,
+        settings: Settings,
+        known: Container[bytes],
+        cemetery: Cemetery,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self.announced: list[ev.Announced] = []
+        self.clock = clock
+        self._partition = partition
+        self._partitions = partitions
+        self._settings = settings
+        self._lateness = settings.rules().lateness
+        self._inputs = frozenset(settings.prefix + topic for topic in settings.inputs)
+        self._known = known
+        self._cemetery = cemetery
+        self._metrics = metrics
+        self._latest: deque[float] = deque(maxlen=BUSY)
+
+    @property
+    def last_event(self) -> float:
+        """When the partition's latest event happened, as far as is known."""
+        return self._latest[-1] if self._latest else 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether the log is one in which silence means something: many events in the day before the latest."""
+        return len(self._latest) == BUSY and self._latest[-1] - self._latest[0] <= DAY
+
+    def recovered(self, lasts: Iterable[float]) -> None:
+        """Take up when people were last active."""
+        self._latest.extend(sorted(heapq.nlargest(BUSY, lasts)))
+
+    def taken(self, record: Record) -> Taken | None:
+        """Read a record, move the clock, and note what is to be done before it, if it is about a person."""
+        settings = self._settings
+        try:
+            event = codec.read(record.value, record.timestamp / 1000.0, settings.most_bytes, settings.skew)
+            event = codec.of_person(event, record.key, self._partition, self._partitions, self._known)
+        except BadEvent as bad:
+            self._cemetery.bury(record, bad)
+            return None
+        if isinstance(event, ev.Event):
+            return self.accepted(record, event)
+        if isinstance(event, ev.Tick):
+            self.clock.advance(event.time)
+            self._metrics.add("encore_ticks_total")
+        else:
+            self.announced.append(event)
+        return None
+
+    def accepted(self, record: Record, event: ev.Event) -> Taken:
+        """Move the clock with an accepted event, and note what is to be done before it."""
+        clock, latest, time = self.clock, self._latest, event.time
+        clock.advance(time)
+        latest.append(time if not latest or time > latest[-1] else latest[-1])
+        until = max(clock.now - self._lateness, nextafter(time, 0.0))
+        return Taken(record.key or b"", record, codec.origin_of(record, self._inputs), event, until)
