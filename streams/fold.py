@@ -101,7 +101,9 @@ class Fold:
         self._listing = listing
         self._packer = Packer(settings, metrics, outbox.ahead)
         self._open: dict[bytes, Open] = {}
+        self._times: list[float] = []
         self._failures = 0
+        self._failing = b""
 
     def recovered(self) -> None:
         """Take up what the changelog gave: who is due when, and outputs that nobody knows to have arrived."""
@@ -134,6 +136,8 @@ class Fold:
         while runs:  # whoever waits for a score has their next records wait as well; the others go on
             runs = {key: rest for key, run in runs.items() if (rest := self._run(run, world))}
             self._answer(world)
+        self.log.applied(self._times)
+        self._times.clear()
         self.people.shrink()
 
     def drain(self, slice_: Slice) -> bool:
@@ -146,10 +150,6 @@ class Fold:
             if slice_.over():
                 return True
         return False
-
-    def leave(self) -> None:
-        """Send what people said that need not wait for their state."""
-        self.outbox.ahead.leave()
 
     @property
     def now(self) -> float:
@@ -200,6 +200,7 @@ class Fold:
             if due <= until or self._known(record, origin, envelope) or self._full(envelope):
                 break
             done += 1
+            self._times.append(event.time)
             before, marked = envelope.person, _marked(envelope, record, origin)
             try:
                 moved = retention.begin_step(before, event, world)
@@ -230,7 +231,8 @@ class Fold:
             self._cemetery.bury(record, BadEvent("state_too_large", None, "too many of the person's outputs wait"))
             self.people.put(key, _marked(envelope, record, origin))
             return True
-        self._wake(key, until, world)
+        if self.people.due_of(key) <= until:
+            self._wake(key, until, world)
         return False
 
     def _full(self, envelope: Envelope) -> bool:
@@ -297,7 +299,7 @@ class Fold:
             return [None] * len(asked)
 
     def _packed(self, key: bytes, envelope: Envelope, moved: Moved) -> Envelope:
-        self._failures = 0
+        self._failures, self._failing = 0, b""
         outbox = envelope.outbox
         if moved.outputs or moved.notes:
             outbox += self._packer.parcels(key, moved, envelope.person.id)
@@ -323,10 +325,11 @@ class Fold:
         """Bury what failed (the record, or a notice of due work), and return the person as they go on behind it.
 
         Raises:
-            TooManyFailures: so many in a row that something is wrong with all of them.
+            TooManyFailures: those of so many people in a row that something is wrong with all of them.
         """
         self._metrics.add("encore_failures_total", "step" if cause.record else "wake")
-        self._failures += 1
+        self._failures += key != self._failing
+        self._failing = key
         if self._failures >= self._settings.most_failures:
             raise TooManyFailures(f"{self._failures} defects in a row, the last: {error!r}") from error
         if cause.record is not None:

@@ -84,6 +84,11 @@ class Reading:
         """Take up when people were last active."""
         self._latest.extend(sorted(heapq.nlargest(BUSY, lasts)))
 
+    def applied(self, times: list[float]) -> None:
+        """Note when events happened that were applied, in any order; repetitions are none."""
+        for time in sorted(times)[-BUSY:]:
+            self._latest.append(max(self.last_event, time))
+
     def taken(self, record: Record) -> Taken | None:
         """Read a record, move the clock, and note what is to be done before it, if it is about a person."""
         settings = self._settings
@@ -104,8 +109,7 @@ class Reading:
 
     def accepted(self, record: Record, event: ev.Event) -> Taken:
         """Move the clock with an accepted event, and note what is to be done before it."""
-        clock, latest, time = self.clock, self._latest, event.time
+        clock, time = self.clock, event.time
         clock.advance(time)
-        latest.append(time if not latest or time > latest[-1] else latest[-1])
         until = max(clock.now - self._lateness, nextafter(time, 0.0))
         return Taken(record.key or b"", record, codec.origin_of(record, self._inputs), event, until)

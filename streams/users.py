@@ -14,6 +14,7 @@ from models.world import World
 from streams import codec, topics
 from streams.announcing import offered
 from streams.clock import Clock, Slice
+from streams.delivery.ahead import Ahead
 from streams.delivery.deadletters import Cemetery
 from streams.delivery.outbox import Outbox
 from streams.delivery.owner import Owner
@@ -50,14 +51,20 @@ class Users(Owner[People]):
         self._metrics = metrics
         self._world = world
         self._partitions = partitions
+        self._ahead = self._nothing_said()
         self._most_dirty = MOST_DIRTY if settings.engine == "fast" else 1
-        self._full = settings.chunk if settings.engine == "fast" else 2  # the plain engine delivers one by one
+        self._full = max(2, settings.chunk)  # one by one is no sign of a backlog
         metrics.watch(self._gauges)
 
     def given(self) -> None:
         """Partitions were given out anew: recovery begins."""
         super().given()
         self._metrics.add("encore_rebalances_total")
+
+    def lost(self) -> None:
+        """End all reigns; what was on its way is void, and the log says it again."""
+        super().lost()
+        self._ahead = self._nothing_said()
 
     # -- the agent
 
@@ -75,7 +82,6 @@ class Users(Owner[People]):
                 self.listing.behind = True
             fold.apply(records)
             fold.drain(Slice(SLICE))
-            fold.leave()
             if len(fold.people.dirty) >= self._most_dirty:
                 fold.flush()
             while fold.log.announced:
@@ -103,13 +109,13 @@ class Users(Owner[People]):
         while True:
             await asyncio.sleep(IDLE)
             left = deque(self.folds.values())
+            if left:
+                self._ahead.leave()
             try:
                 while left and not self._app.rebalancing:
                     fold = left.popleft()
-                    if self.folds.get(fold.partition) is fold:
-                        if fold.drain(Slice(SLICE)):
-                            left.append(fold)
-                        fold.leave()
+                    if self.folds.get(fold.partition) is fold and fold.drain(Slice(SLICE)):
+                        left.append(fold)
                     await asyncio.sleep(0)
             except Exception as error:  # noqa: BLE001 - as in `take`
                 await self._stop(error)
@@ -148,7 +154,7 @@ class Users(Owner[People]):
             self._partitions,
             self._settings,
             people,
-            Outbox(people, self._sender, prefix, self._partitions, clock, self._metrics),
+            Outbox(people, self._ahead, self._sender, prefix, clock, self._metrics),
             Cemetery(self._sender, prefix, self._metrics),
             clock,
             self._metrics,
@@ -165,6 +171,9 @@ class Users(Owner[People]):
 
     def _flush(self, partition: int) -> None:
         self.folds[partition].flush()
+
+    def _nothing_said(self) -> Ahead:
+        return Ahead(lambda: self._sender, self._settings.prefix, self._partitions, self._metrics)
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
         people = list(self._values.values())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -16,82 +17,126 @@ from streams.topics import partition_of
 
 SINGLE = (topics.EXAMPLES,)
 """Topics of one partition; the others have as many as the log."""
+MANY = 1_000
+"""Outputs that wait for company at most."""
+
+Word = tuple[Place, Row]
+
+
+class LostAhead(Exception):
+    """Something that had to be in Kafka before a state will never be."""
+
+
+class Departure:
+    """Outputs that left together.
+
+    Attributes:
+        open: how many lots of them are not in Kafka.
+        speakers: whose they are.
+        done: completes when Kafka has them, and all that departed before.
+    """
+
+    __slots__ = ("done", "open", "speakers")
+
+    def __init__(self, lots: int, speakers: list[bytes], loop: asyncio.AbstractEventLoop) -> None:
+        self.open = lots
+        self.speakers = speakers
+        self.done: asyncio.Future[None] = loop.create_future()
+
+    def fail(self, error: LostAhead) -> None:
+        """Have whoever waits hear of an error."""
+        self.done.set_exception(error)
+        self.done.exception()  # whoever does not ask has been told: the sender has failed, or all of it is void
 
 
 class Ahead:
-    """Sends the `certain` outputs of one partition's people, many together.
+    """Sends the `certain` outputs of a worker's people, many together.
 
     Whoever was in the state with such an output before it left would owe it for ever after a crash; so the state waits
     until Kafka has the output. A crash in between has the log applied again, which says the same under the same id:
-    nothing is lost, and nothing has to be kept of it.
+    nothing is lost, and nothing has to be kept of it. (A labelled row may name another model as the one that scored it,
+    should one have been published in between.)
 
     Args:
-        outlet: takes records.
+        to: what takes records, once it is there.
         prefix: of topics.
         partitions: of the log.
         metrics: are told what has arrived.
     """
 
-    def __init__(self, outlet: Outlet, prefix: str, partitions: int, metrics: Metrics) -> None:
-        self._outlet = outlet
+    def __init__(self, to: Callable[[], Outlet], prefix: str, partitions: int, metrics: Metrics) -> None:
+        self._to = to
         self._prefix = prefix
         self._partitions = partitions
         self._metrics = metrics
-        self._rows: dict[Place, list[Row]] = {}
-        self._speakers: set[bytes] = set()
-        self._newest: asyncio.Future[Any] | None = None
-        self._under_way: dict[bytes, asyncio.Future[Any]] = {}
+        self._said: dict[bytes, list[Word]] = {}
+        self._waiting = 0
+        self._departed: deque[Departure] = deque()
+        self._lost: LostAhead | None = None
+        self._under_way: dict[bytes, asyncio.Future[None]] = {}
 
     def say(self, speaker: bytes, output: Output) -> None:
-        """Take an output of a person; it leaves with the others."""
+        """Take an output of a person; it leaves with others, and when there are many of them."""
         topic, key = codec.address(output)
         place = Place(topic, 0 if topic in SINGLE else partition_of(key, self._partitions))
-        row = Row(key, codec.written(output))
-        if (rows := self._rows.get(place)) is None:
-            self._rows[place] = [row]
-        else:
-            rows.append(row)
-        self._speakers.add(speaker)
+        self._said.setdefault(speaker, []).append((place, Row(key, codec.written(output))))
+        self._waiting += 1
+        if self._waiting >= MANY:
+            self.leave()
 
     def leave(self) -> None:
         """Send what was said."""
-        if not self._rows:
-            return
-        before = self._newest
-        sent: list[asyncio.Future[Any]] = [] if before is None or _is_there(before) else [before]
-        for (topic, partition), rows in self._rows.items():
-            some = self._outlet.put_all(self._prefix + topic, partition, rows)
-            some.add_done_callback(partial(self._arrived, topic, len(rows)))
-            sent.append(some)
-        speakers, self._speakers, self._rows = self._speakers, set(), {}
-        self._newest = newest = sent[0] if len(sent) == 1 else asyncio.gather(*sent)
-        self._under_way.update(dict.fromkeys(speakers, newest))
-        newest.add_done_callback(partial(self._forget, speakers))
+        if self._said:
+            said, self._said, self._waiting = self._said, {}, 0
+            self._send(said)
 
-    def behind(self, keys: Iterable[bytes]) -> asyncio.Future[Any] | None:
+    def behind(self, keys: Iterable[bytes]) -> asyncio.Future[None] | None:
         """Return what the state of some people has to wait for, if anything: all that they have said is in Kafka."""
-        if not self._speakers.isdisjoint(keys):
-            self.leave()
+        said = {key: words for key in keys if (words := self._said.pop(key, None)) is not None}
+        if said:
+            self._waiting -= sum(map(len, said.values()))
+            self._send(said)
         if not self._under_way:
             return None
         waits = {id(found): found for key in keys if (found := self._under_way.get(key)) is not None}
         if len(waits) < 2:
             return next(iter(waits.values()), None)
-        return self._newest  # it waits for all before it
+        return self._departed[-1].done  # it waits for all before it
 
-    def _arrived(self, topic: str, count: int, sent: asyncio.Future[Any]) -> None:
-        if _is_there(sent):
-            self._metrics.add("encore_outputs_total", topic, by=count)
+    def _send(self, said: dict[bytes, list[Word]]) -> None:
+        lots = dict[Place, list[Row]]()
+        for words in said.values():
+            for place, row in words:
+                lots.setdefault(place, []).append(row)
+        sent = [(place.topic, len(rows), self._put(place, rows)) for place, rows in lots.items()]
+        departure = Departure(len(sent), list(said), sent[0][2].get_loop())
+        self._departed.append(departure)
+        if self._lost is not None:
+            departure.fail(self._lost)
+        self._under_way.update(dict.fromkeys(said, departure.done))
+        for topic, count, lot in sent:
+            lot.add_done_callback(partial(self._settled, departure, topic, count))
 
-    def _forget(self, speakers: Iterable[bytes], sent: asyncio.Future[Any]) -> None:
-        """Nobody has to wait any more for what has arrived; for what has not, everybody has to for ever."""
-        if not _is_there(sent):
+    def _put(self, place: Place, rows: list[Row]) -> asyncio.Future[Any]:
+        return self._to().put_all(self._prefix + place.topic, place.partition, rows)
+
+    def _settled(self, departure: Departure, topic: str, count: int, lot: asyncio.Future[Any]) -> None:
+        """Count what has arrived; whoever waited for a departure goes on when all before it are there as well."""
+        if lot.cancelled() or lot.exception() is not None:
+            self._fail(departure)
             return
-        for speaker in speakers:
-            if self._under_way.get(speaker) is sent:
-                del self._under_way[speaker]
+        self._metrics.add("encore_outputs_total", topic, by=count)
+        departure.open -= 1
+        while self._lost is None and self._departed and not self._departed[0].open:
+            there = self._departed.popleft()
+            there.done.set_result(None)
+            for speaker in there.speakers:
+                if self._under_way.get(speaker) is there.done:
+                    del self._under_way[speaker]
 
-
-def _is_there(sent: asyncio.Future[Any]) -> bool:
-    """Whether Kafka has what was sent."""
-    return sent.done() and not sent.cancelled() and sent.exception() is None
+    def _fail(self, departure: Departure) -> None:
+        """Give up what departed, then or later: its states must not be written, now or ever."""
+        if self._lost is None:
+            self._lost = LostAhead(f"outputs of {len(departure.speakers)} people were lost ahead of their state")
+            for other in self._departed:
+                other.fail(self._lost)

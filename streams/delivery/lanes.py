@@ -52,7 +52,7 @@ class Lot:
         rows: the records, at least one.
         alone: whether it was put as one record.
         settled: is told how many are acknowledged, refused or let go, and of the error.
-        after: what has to have happened before they leave, if anything.
+        after: what has to have happened before they leave, if anything; if it fails, they are refused.
     """
 
     __slots__ = ("_offsets", "_open", "_settled", "after", "alone", "done", "gone", "partition", "rows", "topic")
@@ -83,9 +83,13 @@ class Lot:
         return self.after is not None and not self.after.done()
 
     @property
-    def void(self) -> bool:
-        """Whether what had to come first will never happen."""
-        return self.after is not None and (self.after.cancelled() or self.after.exception() is not None)
+    def hindrance(self) -> BaseException | None:
+        """Why what had to come first will never happen, if that is so; to be asked once it waits no longer."""
+        if self.after is None:
+            return None
+        if self.after.cancelled():
+            return ConnectionAbortedError("what had to come first was called off")
+        return self.after.exception()
 
     async def wait(self) -> None:
         """Wait until what has to come first has happened, or never will."""
@@ -130,6 +134,11 @@ class Lot:
             self.done.exception()  # whoever does not ask has been told: the sender has failed
         self._settled(some, error)
 
+    def refuse_all(self, error: BaseException) -> None:
+        """Note that those that have not left never will."""
+        left, self.gone = self.left, len(self.rows)
+        self.refuse(left, error)
+
     def discard(self) -> None:
         """Let go of those that have not left."""
         self.done.cancel()
@@ -147,11 +156,15 @@ class Lane:
     Args:
         lease: says whether what is put may leave.
         choose: takes a lot of one record, and the partition that its key has chosen.
+
+    Attributes:
+        voided: whether something was let go of because our partitions were lost.
     """
 
     def __init__(self, lease: Lease | None, choose: Callable[[Lot, int], None]) -> None:
         self._lease = lease
         self._choose = choose
+        self.voided = False
         self._lots: deque[Lot] = deque()
         self._waiting = 0
         self._filled = asyncio.Event()
@@ -172,12 +185,13 @@ class Lane:
             if hold is Hold.UNSURE:
                 await asyncio.sleep(UNSURE_FOR)
             elif hold is Hold.LOST:
+                self.voided = True
                 self.discard()
             elif self._lots[0].waits:
                 await self._lots[0].wait()
-            elif self._lots[0].void:
+            elif (error := self._lots[0].hindrance) is not None:
                 self._waiting -= self._lots[0].left
-                self._lots.popleft().discard()
+                self._lots.popleft().refuse_all(error)
             elif self._lots[0].partition is None:
                 await self._hand_on(producer)
             elif self._waiting < FEW or self._lots[0].next.large:
@@ -228,7 +242,7 @@ class Lane:
         """Send as many records as a batch takes: a tenth of the work of sending them one by one."""
         batch, shares = producer.create_batch(), list[Share]()
         first = self._lots[0]
-        while self._lots and not self._lots[0].waits and not self._lots[0].void:
+        while self._lots and not self._lots[0].waits and self._lots[0].hindrance is None:
             lot = self._lots[0]
             if some := lot.fill(batch):
                 shares.append((lot, some))

@@ -28,9 +28,9 @@ class Outbox:
     """
 
     def __init__(
-        self, people: People, outlet: Outlet, prefix: str, partitions: int, clock: Clock, metrics: Metrics
+        self, people: People, ahead: Ahead, outlet: Outlet, prefix: str, clock: Clock, metrics: Metrics
     ) -> None:
-        self.ahead = Ahead(outlet, prefix, partitions, metrics)
+        self.ahead = ahead
         self._people = people
         self._outlet = outlet
         self._prefix = prefix

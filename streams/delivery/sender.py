@@ -79,7 +79,7 @@ class Sender:
             partition: of the topic.
             rows: the records.
             after: what has to have happened before they leave, and what is put for the partition behind them; where it
-                failed or was cancelled, these records are void.
+                fails, these records are refused with its error.
         """
         return self._put(topic, partition, rows, alone=False, after=after)
 
@@ -111,6 +111,13 @@ class Sender:
             for lane in self._lanes.values():
                 self._begin(lane)
             await asyncio.Event().wait()
+
+    def voided(self) -> bool:
+        """Return whether something was let go of because our partitions were lost, since this was asked last."""
+        voided = [lane for lane in self._lanes.values() if lane.voided]
+        for lane in voided:
+            lane.voided = False
+        return bool(voided)
 
     def discard(self) -> None:
         """Let go of everything that was put and has not left."""

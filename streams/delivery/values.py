@@ -96,8 +96,15 @@ class Values(ABC, Generic[Value]):
 
     def logged(self, key: bytes, value: bytes | None, offset: int, fence: int) -> None:
         """Note that the changelog has what we wrote under a fence, and where."""
-        if offset <= self.cold.position:
+        cold = self.cold
+        if offset <= cold.position:
             return  # a recovery has read it back
+        if offset == cold.position + 1 and fence == self.fence and not self._beyond:  # the usual case
+            cold.fence = fence
+            if key != FENCE:
+                cold.arrived(key, value)
+            cold.reached(offset)
+            return
         end = self._beyond[-1].offset if self._beyond else self.cold.position
         if offset > end + 1:
             self.gaps.append(range(end + 1, offset))
@@ -210,12 +217,12 @@ class Values(ABC, Generic[Value]):
 
         Args:
             keys: whose.
-            after: what has to have happened before they leave; where it never will, they never leave.
+            after: what has to have happened before they leave; if it fails, so does this.
         """
         pairs: list[Pair] = []
         for key in keys:
-            self.dirty.discard(key)
             pairs += self._written(key)
+        self.dirty.difference_update(keys)
         return self._write(pairs, after)
 
     def _written(self, key: bytes) -> Sequence[Pair]:

@@ -17,6 +17,7 @@ from faust.types import TP, ConsumerMessage, Message
 from mode import Service
 
 from streams.delivery.lease import Dethroned, Hold, Lease
+from streams.engine.producer import Producer
 from streams.engine.recovery import BatchRecovery
 from streams.engine.table import WriteBehindTable
 from streams.inputs.one import FATAL
@@ -208,7 +209,12 @@ class ChunkConsumer(driver.Consumer):
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Void what was acknowledged before: what it changed may belong to somebody else by now."""
+        """Void what was acknowledged before: what it changed may belong to somebody else by now.
+
+        Where something was let go of because Kafka did not know us for a while, all is void that we did meanwhile.
+        """
+        if cast(Producer, self.app.producer).sender.voided():
+            self._lose()
         self._safe.clear()
         for tp in list(self._acked):
             self._acked.pop(tp, None)

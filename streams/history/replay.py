@@ -25,6 +25,7 @@ from models.world import World
 from streams import codec, topics
 from streams.clock import NOT_YET, Clock, Slice
 from streams.codec import Record
+from streams.delivery.ahead import Ahead
 from streams.delivery.deadletters import Cemetery
 from streams.delivery.lanes import Headers, Row
 from streams.delivery.outbox import Outbox
@@ -152,9 +153,10 @@ class Replay:
         never_late = Clock(follows_log=True)  # nothing is mailed, so nothing is old news
         self.folds: list[Fold] = []
         self._outboxes: list[Outbox] = []
+        self._ahead = Ahead(lambda: outlet, "", partitions, self.metrics)
         for partition in range(partitions):
             people = outlet.people(rules, settings.hot_people)
-            outbox = Outbox(people, outlet, "", partitions, never_late, self.metrics)
+            outbox = Outbox(people, self._ahead, outlet, "", never_late, self.metrics)
             self._outboxes.append(outbox)
             self.folds.append(
                 Fold(
@@ -273,9 +275,9 @@ class Replay:
         """Do due work, let everybody say what they have to say, and score with what was learned of it from now on."""
         for fold, outbox in zip(self.folds, self._outboxes, strict=True):
             fold.drain(Slice(float("inf")))
-            fold.leave()
             if speak := sorted(key for key in fold.people.dirty if fold.people.hot[key].outbox):
                 outbox.save_all(speak)
+        self._ahead.leave()
         await asyncio.sleep(0)
         learner = self._pupil.learner
         if learner is not None and learner.labels and learner.lessons > self._learned:

@@ -12,16 +12,18 @@ from faust.types import TP
 
 from streams import topics
 from streams.engine.consumer import ChunkConsumer, ConsumerThread
+from streams.engine.table import WriteBehindTable
 
 EVENTS, CHANGELOG = TP(topics.EVENTS, 0), TP(topics.PEOPLE, 0)
 
 
 class Barrier:
-    """A producer whose flush a test lets through."""
+    """A producer whose flush a test lets through; `voided` is what its sender let go of."""
 
-    def __init__(self) -> None:
+    def __init__(self, voided: bool = False) -> None:
         self.flushed = asyncio.Event()
         self.failure: Exception | None = None
+        self.sender = SimpleNamespace(voided=lambda: voided)
 
     async def flush(self) -> None:
         await self.flushed.wait()
@@ -114,12 +116,32 @@ def test_what_was_acknowledged_before_an_assignment_is_void_after_it(monkeypatch
         """Faust's part."""
 
     monkeypatch.setattr(ChunkConsumer.__mro__[1], "on_partitions_assigned", given)
-    chunks, _ = consumer(None, EVENTS)
+    chunks, _ = consumer(Barrier(), EVENTS)
     chunks._acked[EVENTS].append(4)
     assert chunks._new_offset(EVENTS) == 5
     chunks._acked[EVENTS].append(9)
     asyncio.run(chunks.on_partitions_assigned({EVENTS}, 2))
     assert chunks._new_offset(EVENTS) is None
+
+
+@pytest.mark.parametrize("voided", [True, False])
+def test_what_was_let_go_of_makes_all_void_although_nobody_was_told_of_a_loss(
+    voided: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kafka may forget us, and take us back, within one rebalance: those who own values begin anew."""
+    lost: list[str] = []
+
+    async def given(*_: Any) -> None:
+        """Faust's part."""
+
+    monkeypatch.setattr(ChunkConsumer.__mro__[1], "on_partitions_assigned", given)
+    chunks, _ = consumer(Barrier(voided), EVENTS)
+    table = WriteBehindTable.__new__(WriteBehindTable)
+    table.keeper = SimpleNamespace(lost=lambda: lost.append("people"))  # type: ignore[assignment]
+    chunks.app.tables = {"people": table}
+    asyncio.run(chunks.on_partitions_assigned({EVENTS}, 2))
+    assert lost == ["people"] * voided
+    assert chunks._generation == 2
 
 
 def test_nothing_but_changelogs_is_fetched_while_partitions_change_hands(monkeypatch: pytest.MonkeyPatch) -> None:

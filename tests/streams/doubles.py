@@ -64,7 +64,16 @@ class Outlet:
         acks = asyncio.gather(
             *(self.put(topic, row.key, row.value, partition, row.headers, row.timestamp_ms) for row in rows)
         )
-        return LOOP.create_task(_offsets(acks))
+        done: asyncio.Future[list[int]] = LOOP.create_future()
+
+        def settle(acks: asyncio.Future[list[Any]]) -> None:
+            if (error := acks.exception()) is not None:
+                done.set_exception(error)
+            else:
+                done.set_result([-1 if ack is None else ack.offset for ack in acks.result()])
+
+        acks.add_done_callback(settle)
+        return done
 
     def changelog(self, topic: str, partition: int | None = None) -> Write:
         """Return what writes values there; they are acknowledged one by one."""
@@ -119,10 +128,6 @@ class Times:
     def over(self) -> bool:
         self._left -= 1
         return self._left <= 0
-
-
-async def _offsets(acks: asyncio.Future[list[Any]]) -> list[int]:
-    return [-1 if ack is None else ack.offset for ack in await acks]
 
 
 def turn() -> None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from models import events as ev
 from models.world import World
 from streams import codec, topics
+from streams.delivery.ahead import Ahead
 from streams.delivery.deadletters import Cemetery
 from streams.delivery.outbox import Outbox
 from streams.delivery.people import TOMBSTONE, People
@@ -57,12 +58,13 @@ class Station:
         for key, value in changelog:
             self.people.restore(key, value)
         self.people.begin()
+        self.ahead = Ahead(lambda: self.outlet, "", of, self.metrics)
         self.fold = Fold(
             partition,
             of,
             self.settings,
             self.people,
-            Outbox(self.people, self.outlet, "", of, self.clock, self.metrics),
+            Outbox(self.people, self.ahead, self.outlet, "", self.clock, self.metrics),
             Cemetery(self.outlet, "", self.metrics),
             self.clock,
             self.metrics,
@@ -72,13 +74,13 @@ class Station:
 
     def apply(self, *records: Record) -> None:
         self.fold.apply(records)
-        self.fold.leave()
+        self.ahead.leave()
 
     def drain(self) -> None:
         """Do all due work there is."""
         while self.fold.drain(Times(1_000)):
             pass
-        self.fold.leave()
+        self.ahead.leave()
 
     def rest(self) -> None:
         """Commit until everything is written and has left."""

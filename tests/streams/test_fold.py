@@ -218,7 +218,10 @@ def test_a_busy_log_is_one_with_many_events_in_a_day() -> None:
     again = Station(station.changelog, world=CALM)
     assert (again.fold.log.busy, again.fold.log.last_event) == (True, NOON + 23)
     slow = Station(world=CALM)
-    slow.apply(*(record(login(n, at=NOON + n * HOUR * 2), n) for n in range(24)))
+    slow.apply(*(record(login(n, f"u{n % 3}", at=NOON + n * HOUR * 2), n) for n in range(24)))
+    assert not slow.fold.log.busy
+    slow.apply(*(record(login(23, "u2", at=NOON + 23 * HOUR * 2), 24 + n, ("in", 0, 5)) for n in range(30)))
+    assert slow.count("encore_duplicates_total") == 30
     assert not slow.fold.log.busy
 
 

@@ -76,12 +76,19 @@ def test_a_failing_step_is_buried_with_its_record_and_the_log_goes_on() -> None:
     assert (len(letters(station)), station.counted()) == (1, 4)
 
 
-def test_so_many_defects_in_a_row_stop_the_worker() -> None:
+def test_defects_of_so_many_people_in_a_row_stop_the_worker() -> None:
     """The last of them raises, with its cause; one fewer does not."""
     station = Station(world=defective(True), most_failures=3)
-    station.apply(record(login(0), 0), record(login(1), 1))
+    station.apply(record(login(0), 0), record(login(1, "Bea"), 1))
     with pytest.raises(TooManyFailures, match=r"3 defects in a row.*a defect"):
-        station.apply(record(login(2), 2))
+        station.apply(record(login(2, "Cyd"), 2))
+
+
+def test_defects_of_one_person_do_not_stop_the_worker() -> None:
+    """However many of their events are in a chunk: everybody else's time would stand still with theirs."""
+    station = Station(world=defective(True), most_failures=2)
+    station.apply(*(record(login(n), n) for n in range(30)))
+    assert len(letters(station)) == 30
 
 
 def test_defects_that_are_not_in_a_row_do_not_stop_the_worker() -> None:

@@ -3,7 +3,8 @@
 from models.outputs import EarlySign
 from models.taste import Interaction
 from streams import topics
-from streams.delivery.ahead import Ahead
+from streams.delivery.ahead import MANY as AT_MOST
+from streams.delivery.ahead import Ahead, LostAhead
 from streams.metrics import Metrics
 from streams.topics import partition_of
 from tests.streams.doubles import Outlet, Put, turn
@@ -16,7 +17,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.outlet, self.metrics = Outlet(), Metrics()
-        self.ahead = Ahead(self.outlet, "p-", MANY, self.metrics)
+        self.ahead = Ahead(lambda: self.outlet, "p-", MANY, self.metrics)
 
     def say(self, who: bytes, name: str, course: str = "") -> None:
         """Say something of a course, or else an early sign."""
@@ -71,12 +72,25 @@ def test_the_state_of_whoever_said_something_waits_for_it_and_for_all_before_it(
 
 
 def test_whoever_is_written_in_the_same_breath_waits_for_what_has_not_left_yet() -> None:
+    """What others said goes on waiting for company."""
     desk = Desk()
     desk.say(b"Ada", "first")
+    desk.say(b"Cyd", "other")
     assert desk.ahead.behind((b"Bea",)) is None
     assert not desk.outlet.all
     assert desk.ahead.behind((b"Bea", b"Ada")) is not None
-    assert len(desk.outlet.all) == 1
+    assert [b"first" in (put.value or b"") for put in desk.outlet.all] == [True]
+    desk.ahead.leave()
+    assert len(desk.outlet.all) == 2
+
+
+def test_many_outputs_do_not_wait_to_be_told() -> None:
+    desk = Desk()
+    for number in range(AT_MOST - 1):
+        desk.say(b"Ada", str(number))
+    assert not desk.outlet.all
+    desk.say(b"Ada", "last")
+    assert len(desk.outlet.all) == AT_MOST
 
 
 def test_the_state_of_many_waits_for_the_newest_of_theirs() -> None:
@@ -101,11 +115,11 @@ def test_what_never_arrives_is_waited_for_in_vain() -> None:
     turn()
     state = desk.ahead.behind((b"Ada",))
     assert state is not None
-    assert isinstance(state.exception(), ConnectionError)
+    assert isinstance(state.exception(), LostAhead)
     desk.say(b"Ada", "later")
     desk.ahead.leave()
     desk.outlet.acknowledge()
     state = desk.ahead.behind((b"Ada",))
     assert state is not None
-    assert isinstance(state.exception(), ConnectionError)
+    assert isinstance(state.exception(), LostAhead)
     assert desk.count(topics.EXAMPLES) == 1

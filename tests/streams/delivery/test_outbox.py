@@ -7,6 +7,7 @@ from prometheus_client.exposition import generate_latest
 from models.outputs import Undelivered
 from models.person import Person
 from streams import topics
+from streams.delivery.ahead import Ahead
 from streams.delivery.outbox import Outbox
 from streams.delivery.people import People
 from streams.envelope import Envelope, Parcel, unseal
@@ -28,7 +29,8 @@ class Desk:
     def __init__(self) -> None:
         self.outlet, self.metrics, self.clock = Outlet(), Metrics(), Still(NOW)
         self.people = People(RULES, 100, self.outlet.changelog("changelog"))
-        self.outbox = Outbox(self.people, self.outlet, "p-", 1, self.clock, self.metrics)
+        ahead = Ahead(lambda: self.outlet, "p-", 1, self.metrics)
+        self.outbox = Outbox(self.people, ahead, self.outlet, "p-", self.clock, self.metrics)
 
     def hold(self, *parcels: Parcel, key: bytes = b"u", since: float = 0.0) -> None:
         """A person decides something, and is written through."""

@@ -426,6 +426,7 @@ def test_what_was_put_is_void_once_the_partitions_are_lost() -> None:
         await stage.sender.flush()
         assert void.cancelled()
         assert (stage.producer.sent, stage.failures, stage.sender.backlog) == ([], [], 0)
+        assert (stage.sender.voided(), stage.sender.voided()) == (True, False)
         group.lease.join(lambda: True)
         stage.sender.put("t", b"k", b"v")
         await asyncio.sleep(0.05)
@@ -459,22 +460,22 @@ def test_what_waits_for_something_leaves_behind_it_and_a_flush_waits_as_well() -
 
 
 @pytest.mark.parametrize("cancelled", [True, False])
-def test_what_waits_for_something_that_never_happens_is_void(cancelled: bool) -> None:
-    """It is let go of as if the partition were lost; what is behind it goes on."""
+def test_what_waits_for_something_that_never_happens_is_a_failure(cancelled: bool) -> None:
+    """Nothing may be committed: whoever counts on it would never know. What is behind it leaves."""
 
     async def act(stage: Stage) -> None:
         first = asyncio.get_running_loop().create_future()
-        void = stage.sender.put_all("t", 3, [Row(b"k", b"void")] * 5, first)
+        hindered = stage.sender.put_all("t", 3, [Row(b"k", b"hindered")] * 5, first)
         stage.sender.put("t", b"k", b"behind", 3)
         if cancelled:
             first.cancel()
         else:
-            first.set_exception(ConnectionError("gone"))
+            first.set_exception(ConnectionAbortedError("gone"))
         while not stage.producer.sent:
             await turns()
         assert [value for _, value, _ in stage.producer.sent] == [b"behind"]
-        stage.producer.acks[0].set_result(Written(0))
-        await turns()
-        assert (void.cancelled(), stage.sender.backlog, stage.failures) == (True, 0, [])
+        assert (stage.failures, stage.sender.backlog) == ([hindered.exception()], 1)
+        with pytest.raises(ConnectionAbortedError):
+            await stage.sender.flush()
 
     staged(act)
