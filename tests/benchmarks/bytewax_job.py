@@ -34,7 +34,7 @@ class Flow:
 
     def __init__(self, task: Task) -> None:
         self.job = Job(task.world())
-        self.progress = Progress(task.progress)
+        self.progress = Progress(task.progress, self.job)
         self.heaps: dict[int, Due] = defaultdict(Due)
 
     def rows(self, messages: list[Any]) -> Iterable[tuple[str, Item]]:

@@ -63,10 +63,11 @@ class Task(msgspec.Struct, kw_only=True):
 
 
 class Progress:
-    """Writes down now and then how many events were applied, and at what cost so far."""
+    """Writes down now and then how many events were applied and records rejected, and at what cost so far."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, job: Job) -> None:
         self._file = Path(file)
+        self._job = job
         self._events = 0
         self._next = 0.0
         self._asked = 0
@@ -84,7 +85,7 @@ class Progress:
         if now >= self._next:
             self._next = now + 0.25
             with self._file.open("a") as file:
-                file.write(json.dumps([self._events, now, time.process_time()]) + "\n")
+                file.write(json.dumps([self._events, now, time.process_time(), self._job.rejected]) + "\n")
 
 
 class Due:

@@ -51,10 +51,16 @@ class Peer(Engine):
         return float(json.loads(lines[-1])[0]) if lines else 0.0
 
     def own(self) -> list[Sample]:
-        """Return what it noted of itself: exact counts with its own CPU time."""
+        """Return what it noted of itself: exact counts with its own CPU time.
+
+        Raises:
+            RuntimeError: it rejected records, of which the log holds none to be rejected: it did another job.
+        """
         noted = [json.loads(line) for line in self.progress.read_text().splitlines()]
+        if noted[-1][3]:
+            raise RuntimeError(f"{noted[-1][3]} records of the peers' log were rejected")
         rss = self.sample(0).rss
-        return [Sample(events, at, cpu, rss) for events, at, cpu in noted]
+        return [Sample(events, at, cpu, rss) for events, at, cpu, _ in noted]
 
 
 def fill(stage: Stage, people: int, events: int) -> Filled:

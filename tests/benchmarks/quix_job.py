@@ -35,7 +35,7 @@ class Flow:
 
     def __init__(self, task: Task) -> None:
         self.job = Job(task.world())
-        self.progress = Progress(task.progress)
+        self.progress = Progress(task.progress, self.job)
         self.heaps: dict[int, Due] = defaultdict(Due)
 
     def rows(self, value: bytes, key: Any, timestamp: int, headers: Any) -> Iterable[tuple[Any, Any, int, Any]]:

@@ -91,6 +91,12 @@ def test_the_peers_code_says_what_the_fold_says(crowd: Crowd, log: list[Happenin
     assert said == by_fold(crowd, log)
 
 
+def test_the_peers_know_a_persons_state_from_an_event(crowd: Crowd, log: list[Happening]) -> None:
+    """By its first byte: who stands in their log before the events is nobody new, and no event is taken for a state."""
+    assert {job.packed(crowd.person(number))[0] for number in range(60)} == {job.SEEDED}
+    assert job.SEEDED not in {one.value[0] for one in log}
+
+
 def test_the_same_seed_gives_the_same_people_and_log(crowd: Crowd, log: list[Happening]) -> None:
     again, other = Crowd(3, kinds=60), Crowd(4, kinds=60)
     assert again.snapshot == crowd.snapshot

@@ -102,6 +102,27 @@ def test_only_what_is_ours_is_committed() -> None:
     asyncio.run(scenario())
 
 
+def test_a_commit_is_written_ahead_only_while_partitions_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit by bit, before all that is left is written at once; at a revocation there is no time for it."""
+    done: list[str] = []
+
+    async def ahead() -> None:
+        done.append("ahead")
+
+    async def commit(*_: Any) -> bool:
+        done.append("commit")
+        return True
+
+    monkeypatch.setattr(ChunkConsumer.__mro__[1], "commit", commit)
+    chunks, _ = consumer(Barrier(), EVENTS)
+    table = WriteBehindTable.__new__(WriteBehindTable)
+    table.keeper = SimpleNamespace(write_ahead=ahead)  # type: ignore[assignment]
+    chunks.app.tables = {"people": table}
+    for chunks._open in (True, False):
+        asyncio.run(chunks.commit())
+    assert done == ["ahead", "commit", "commit"]
+
+
 def test_a_commit_that_failed_is_tried_again() -> None:
     """What is safe stays noted until the broker has it, though no newer chunk comes."""
     chunks, _ = consumer(None, EVENTS)

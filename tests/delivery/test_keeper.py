@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from faust.types import TP
 
 from streams import envelope as env
 from streams import topics
 from streams.engine.table import WriteBehindTable
 from streams.settings import Settings
-from tests.delivery.office import Office, changelog
-from tests.streams.doubles import Times
+from tests.delivery.office import Office, changelog, login
+from tests.streams.doubles import LOOP, Times
 
 CHANGELOG = TP(topics.PEOPLE, 0)
 
@@ -134,3 +136,26 @@ def test_a_long_history_in_one_chunk_loses_nothing() -> None:
     assert office.outlet.on(topics.DEAD_LETTERS) == []
     assert office.fold.people.get(b"Ada").person.activity.events == 200
     assert len({put.value for put in office.outlet.on(topics.EXAMPLES)}) > 300
+
+
+def test_writing_ahead_leaves_turns_to_others_and_nothing_to_the_commit() -> None:
+    """Thousands of people are more than a turn's work; what others change in between is theirs to write."""
+    office, turns = Office().begin(), [0]
+    office.fold.apply([login(number, f"user {number}", 1.0) for number in range(4_000)])
+
+    async def scenario() -> None:
+        async def others() -> None:
+            while True:
+                turns[0] += 1
+                await asyncio.sleep(0)
+
+        other = asyncio.ensure_future(others())
+        await office.users.write_ahead()
+        other.cancel()
+
+    LOOP.run_until_complete(scenario())
+    assert not office.fold.people.dirty
+    assert turns[0] > 1
+    before = len(office.waiting())
+    office.users.flush()
+    assert len(office.waiting()) == before
