@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
+from models.ledger import Ledger
 from models.person import Person
 from streams.delivery.lease import Dethroned
 from streams.delivery.values import FENCE
@@ -54,6 +57,20 @@ def test_a_gap_that_is_not_known_is_read_by_the_next_recovery() -> None:
     people.logged(b"u", written(people, "u", 5), 3, 1)
     people.abdicate()
     assert (people.cold.position, b"u" in people, people.gaps) == (0, False, [])
+
+
+def test_when_somebody_is_due_follows_what_is_held_of_them() -> None:
+    """Changed, taken back at the end of a reign, and recovered."""
+    people, due = reigning(), Person("u", ledger=Ledger(grid=5.0))
+    assert people.due_of(b"u") == inf
+    people.put(b"u", Envelope(due, 1))
+    assert people.due_of(b"u") == 5.0
+    people.put(b"u", Envelope(Person("u", ledger=Ledger(grid=7.0)), 2))
+    assert people.due_of(b"u") == 7.0
+    people.abdicate()
+    assert people.due_of(b"u") == inf
+    people.restore(b"u", seal(Envelope(due, 1), 1, RULES))
+    assert (people.due_of(b"u"), people.get(b"u").person, people.due_of(b"u")) == (5.0, due, 5.0)
 
 
 def test_what_a_former_owner_writes_over_is_to_be_written_again() -> None:

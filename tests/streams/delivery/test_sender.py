@@ -440,17 +440,18 @@ def test_what_waits_for_something_leaves_behind_it_and_a_flush_waits_as_well() -
 
     async def act(stage: Stage) -> None:
         first = stage.sender.put_all("words", 0, [Row(b"k", b"word")])
+        stage.sender.put_all("t", 3, [Row(b"k", b"before")] * 4)
         lot = stage.sender.put_all("t", 3, [Row(b"k", b"%d" % n) for n in range(5)], first)
         behind = stage.sender.put("t", b"k", b"behind", 3)
         stage.sender.put("t", b"k", b"elsewhere", 4)
         flush = asyncio.ensure_future(stage.sender.flush())
         await turns()
-        assert {value for _, value, _ in stage.producer.sent} == {b"word", b"elsewhere"}
+        assert {value for _, value, _ in stage.producer.sent} == {b"word", b"elsewhere", b"before"}
         for place, ack in enumerate(stage.producer.acks):
             ack.set_result(Written(place))
-        while len(stage.producer.sent) < 8:
+        while len(stage.producer.sent) < 12:
             await turns()
-        assert [value for _, value, _ in stage.producer.sent[2:]] == [*(b"%d" % n for n in range(5)), b"behind"]
+        assert [value for _, value, _ in stage.producer.sent[6:]] == [*(b"%d" % n for n in range(5)), b"behind"]
         assert not flush.done()
         stage.producer.acks[-1].set_result(Written(10))
         await turns()

@@ -95,6 +95,19 @@ def test_people_come_less_often_and_leave_no_sooner(steady):
     assert season.truth.risk(present, AT - DAY, 3 * DAY) == world.truth.risk(present, AT - DAY, 3 * DAY)
 
 
+def test_a_season_begins_for_everybody_at_its_moment():
+    """Also one in which people come more often, and for those whose next visit was far away."""
+
+    def soon(strength: float | None) -> int:
+        world = platform(None if strength is None else "season", strength)
+        world.advance(AT)
+        return len({event.user_id for event in world.advance(AT + DAY / 6)})
+
+    usual = soon(None)
+    assert soon(4.0) < 0.6 * usual
+    assert soon(0.02) > 7 * usual
+
+
 def test_courses_are_replaced_and_what_was_begun_is_finished():
     """After the change only new ones are bought, a quarter as long and as dear; the old ones are gone on with."""
     world = platform("catalogue")
