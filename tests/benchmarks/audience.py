@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from models import events as ev
@@ -16,6 +17,7 @@ from models.recommend.shelf import Shelf
 from streams import envelope as env
 from streams.announcing import offered
 from streams.delivery.people import People
+from streams.delivery.values import Pair
 from streams.envelope import Envelope
 from tests.benchmarks import rig
 from tests.benchmarks.figures import Report
@@ -82,6 +84,7 @@ async def _announce(parts: list[People], announced: ev.Announced, shelf: Shelf) 
         if not said.members:
             raise AssertionError("nobody would be pleased: this measures nothing")
     spent = time.process_time() - began
+    await asyncio.sleep(0)
     other.cancel()
     return spent, max(waits)
 
@@ -93,7 +96,7 @@ async def _wait(waits: list[float]) -> None:
         waits.append(time.perf_counter() - began)
 
 
-def _nowhere(key: bytes, value: bytes | None) -> asyncio.Future[Any]:
+def _nowhere(pairs: Sequence[Pair], after: asyncio.Future[Any] | None = None) -> asyncio.Future[Any]:
     raise AssertionError("people are held here, not written")
 
 
