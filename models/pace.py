@@ -50,7 +50,7 @@ class Bend(Struct, frozen=True):
 
     def bent(self, probability: float) -> float:
         """Return what is to be stated instead of a churn probability."""
-        if self == Bend():
+        if not self.level and not self.slope:
             return probability
         place = hazard(probability)
         factor = exp(max(-MOST, min(MOST, self.level + self.slope * place)))

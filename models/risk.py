@@ -104,10 +104,14 @@ def released(person: Person, due: float, world: World) -> tuple[Person, tuple[ou
 
 def early_signs(person: Person, done: float, due: float, rules: Rules) -> tuple[outputs.EarlySign, ...]:
     """Say of the rows for which it is known by `due`, and was not when work was last `done`, whether one was back."""
-    rows = person.ledger.rows
-    if not rows or sign_due(rows[-1].at, rules) <= done:  # rows stand in the order of their times
-        return ()
-    return tuple([_early_sign(person, row, rules) for row in rows if done < sign_due(row.at, rules) <= due])
+    signs: list[outputs.EarlySign] = []
+    for row in reversed(person.ledger.rows):  # they stand in the order of their times
+        known = sign_due(row.at, rules)
+        if known <= done:
+            break
+        if known <= due:
+            signs.append(_early_sign(person, row, rules))
+    return tuple(signs[::-1])
 
 
 def _early_sign(person: Person, row: Row, rules: Rules) -> outputs.EarlySign:
