@@ -107,8 +107,9 @@ class Listing:
 
     def _one(self) -> bool:
         """Do a little of everything there is to do; return whether there was anything."""
-        busy = self._library.put(Slice(ROWS)) or bool(self._uses) or bool(self._waiting)
+        busy = bool(self._uses) or bool(self._waiting)
         try:
+            busy = self._library.put(Slice(ROWS)) or busy
             if self._uses:
                 self._teach(self._uses.popleft())
             if self._waiting:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
+from itertools import chain
 
 from msgspec.structs import replace
 
@@ -101,7 +102,9 @@ class People(Values[Envelope]):
         Raises:
             BadEnvelope: a value was written by another version.
         """
-        for key in {key for key, _ in self.cold.items()} | self.dirty:
+        held = [key for key, _ in self.cold.items()]
+        fresh = [key for key in self.dirty if self.cold.get(key) is None]
+        for key in chain(held, fresh):
             if key.startswith(b"\0"):
                 continue
             envelope, value = self.hot.get(key), self.cold.get(key)
