@@ -98,7 +98,7 @@ def table(costs: Costs, sizes: tuple[int, ...] = SIZES) -> str:
 def measured(report: Report) -> Costs | None:
     """Return the costs that a run has measured, if it has measured all of them."""
     wanted = (
-        ("b", "under load: CPU an event"),
+        ("b", "CPU an event, 70 % of the pace of catching up"),
         ("d", "recovery"),
         ("e", "a person's value"),
         ("e", "memory a person, cold (key, value, due-queue)"),

@@ -39,7 +39,7 @@ def test_the_table_has_a_line_for_every_size_and_the_costs_come_from_a_run() -> 
     """A run that has not measured all of it says nothing."""
     assert len(table(COSTS, (10, 20, 30)).splitlines()) == 5
     report = Report()
-    report.add("b", "under load: CPU an event", "us", 50.0)
+    report.add("b", "CPU an event, 70 % of the pace of catching up", "us", 50.0)
     assert measured(report) is None
     report.add("d", "recovery", "people/s", 100_000.0)
     report.add("e", "a person's value", "bytes", 1_000.0)
