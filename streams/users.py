@@ -13,7 +13,7 @@ from models.outputs import TIERS
 from models.world import World
 from streams import codec, topics
 from streams.announcing import offered
-from streams.clock import Clock, Slice
+from streams.clock import Clock, Slice, monotonic
 from streams.delivery.ahead import Ahead
 from streams.delivery.deadletters import Cemetery
 from streams.delivery.outbox import Outbox
@@ -34,6 +34,8 @@ from streams.topics import name, partition_of
 SLICE = 0.01
 """Seconds of due work, or of writing ahead, after which others have their turn."""
 IDLE = 0.05
+COMPANY = 0.2
+"""Seconds for which what goes ahead of the state waits for more of its kind: a batch of one costs as much."""
 MOST_DIRTY = 5_000
 MOST_UNACKNOWLEDGED = 50_000
 
@@ -106,11 +108,13 @@ class Users(Owner[People]):
 
     async def idle(self) -> None:
         """Do due work between chunks, partitions in turn, for ever."""
+        told = monotonic()
         while True:
             await asyncio.sleep(IDLE)
             left = deque(self.folds.values())
-            if left:
+            if monotonic() - told >= COMPANY:
                 self._ahead.leave()
+                told = monotonic()
             try:
                 while left and not self._app.rebalancing:
                     fold = left.popleft()
@@ -122,6 +126,7 @@ class Users(Owner[People]):
 
     async def write_ahead(self) -> None:
         """Write the people that have changed by now, in turns with what is to be applied: a commit finds few left."""
+        self._ahead.leave()  # all together: each few people would else send what they said by themselves
         for fold in list(self.folds.values()):
             left = deque(sorted(fold.people.dirty))
             while left and self.folds.get(fold.partition) is fold:
