@@ -214,7 +214,7 @@ class Fold:
                 self._open[key] = Open(held, marked, moved, Cause(record, event.time))
                 return done, held
             envelope = self._packed(key, marked, moved)
-            if envelope.outbox is not marked.outbox:
+            if len(envelope.outbox) > len(marked.outbox):
                 break
             if not same_due(before, moved.person):
                 due = next_due(moved.person, self._rules)
@@ -301,9 +301,7 @@ class Fold:
 
     def _packed(self, key: bytes, envelope: Envelope, moved: Moved) -> Envelope:
         self._failures, self._failing = 0, b""
-        outbox = envelope.outbox
-        if moved.outputs or moved.notes:
-            outbox += self._packer.parcels(key, moved, envelope.person.id)
+        outbox = envelope.outbox + self._packer.parcels(key, moved, envelope.person.id)
         return Envelope(moved.person, envelope.offset, envelope.origins, outbox)
 
     def _hold(self, key: bytes, before: Envelope, after: Envelope, record: Record | None) -> None:
@@ -313,7 +311,8 @@ class Fold:
         people.put(key, after)
         if (due := people.due_of(key)) != was_due:
             self.due.enter(key, due)
-        if after.outbox is not before.outbox and any(word.urgent for word in after.outbox[len(before.outbox) :]):
+        known = len(before.outbox)
+        if len(after.outbox) > known and any(word.urgent for word in after.outbox[known:]):
             self.outbox.save(key, self._arrival(record))
 
     def _arrival(self, record: Record | None) -> float:
