@@ -4,9 +4,10 @@ from models.outputs import EarlySign
 from models.taste import Interaction
 from streams import topics
 from streams.delivery.ahead import MANY as AT_MOST
-from streams.delivery.ahead import Ahead, LostAhead
+from streams.delivery.ahead import SINGLE, Ahead, LostAhead
 from streams.metrics import Metrics
-from streams.topics import partition_of
+from streams.settings import Settings
+from streams.topics import partition_of, partitions_of
 from tests.streams.doubles import Outlet, Put, turn
 
 MANY = 8
@@ -123,3 +124,8 @@ def test_what_never_arrives_is_waited_for_in_vain() -> None:
     assert state is not None
     assert isinstance(state.exception(), LostAhead)
     assert desk.count(topics.EXAMPLES) == 1
+
+
+def test_topics_of_one_partition_are_those_that_are_made_so() -> None:
+    made = partitions_of(Settings(prefix="", partitions=MANY))
+    assert {topic for topic in (topics.EXAMPLES, topics.INTERACTIONS) if made[topic] == 1} == set(SINGLE)
