@@ -7,6 +7,8 @@ probabilities. There are two: the replay net, and a River logistic regression th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import isnan
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,7 +39,7 @@ from models.learned import (
     packed,
     sealed,
 )
-from models.pace import Pace
+from models.pace import Pace, Sign
 from models.replay_net import ReplayNet
 from models.scorer import CLIP, Scorer, linear, scorer
 
@@ -86,9 +88,13 @@ def named(row: Rows) -> dict[base.typing.FeatureName, Any]:
 
 
 class _Learns(Protocol):
-    """What the two learners have in common."""
+    """What the two learners have in common.
 
-    def learn(self, row: Rows, churned: bool, key: float | None) -> None: ...
+    `learn` returns, in order, what it thought of those rows that it has made up its mind of since the last time, just
+    before it learned them; NaN where it thought nothing yet.
+    """
+
+    def learn(self, row: Rows, churned: bool, key: float | None) -> Sequence[float]: ...
 
     def recall(self, row: Rows, churned: bool, key: float) -> None: ...
 
@@ -102,9 +108,12 @@ class Logistic:
         self.pipeline = pipeline()
         self._scaler, _, self._regression = self.pipeline.steps.values()
 
-    def learn(self, row: Rows, churned: bool, key: float | None) -> None:
+    def learn(self, row: Rows, churned: bool, key: float | None) -> Sequence[float]:
         """Learn from one row and its label."""
-        self.pipeline.learn_one(named(row), churned)
+        named_row = named(row)
+        thought = self.pipeline.predict_proba_one(named_row)[True]
+        self.pipeline.learn_one(named_row, churned)
+        return (thought,)
 
     def recall(self, row: Rows, churned: bool, key: float) -> None:
         """Nothing: old rows are not needed again."""
@@ -147,9 +156,10 @@ class Net:
         if net is None:
             self.net.widen(WIDTH)
 
-    def learn(self, row: Rows, churned: bool, key: float | None) -> None:
-        """Learn from one row and its label."""
-        self.net.learn(row, churned, key)
+    def learn(self, row: Rows, churned: bool, key: float | None) -> Sequence[float]:
+        """Learn from one row and its label, block by block."""
+        thought = self.net.learn(row, churned, key)
+        return () if thought is None else thought.tolist()
 
     def recall(self, row: Rows, churned: bool, key: float) -> None:
         """Take a row that was learned before back for replay."""
@@ -212,16 +222,23 @@ class Learner:
         self.lessons = 0
         self.pace = Pace()
         self.core: _Learns = Net() if kind == "net" else Logistic()
+        self._unlearned: list[tuple[bool, Sign | None]] = []
 
-    def learn(self, row: Rows, churned: bool, key: float | None = None) -> None:
+    def learn(self, row: Rows, churned: bool, key: float | None = None, sign: Sign | None = None) -> None:
         """Learn from one row and its label.
 
         Args:
             row: one value a feature.
             churned: its label.
             key: the row's place among all rows, evenly spread over [0, 1); the rows with the smallest are replayed.
+            sign: what its early sign had been, if that is known.
         """
-        self.core.learn(row, churned, key)
+        self._unlearned.append((churned, sign))
+        thought = self.core.learn(row, churned, key)
+        learned, self._unlearned = self._unlearned[: len(thought)], self._unlearned[len(thought) :]
+        for probability, (label, seen) in zip(thought, learned, strict=True):
+            if seen is not None and not isnan(probability):
+                self.pace = self.pace.matured(probability, seen, label)
         self.labels += 1
         self.lessons += 1
 
@@ -229,9 +246,9 @@ class Learner:
         """Take back a row that was learned before the snapshot this was restored from, in the order of learning."""
         self.core.recall(row, churned, key)
 
-    def notice(self, probability: float, back: bool, time: float, span: float) -> None:
+    def notice(self, probability: float, sign: Sign) -> None:
         """Learn an early sign, long before the row's label: see `Pace.taught`."""
-        self.pace = self.pace.taught(probability, back, time, span)
+        self.pace = self.pace.taught(probability, sign)
         self.lessons += 1
 
     def snapshot(self, offset: int = -1) -> AnySnapshot:
@@ -240,7 +257,8 @@ class Learner:
         Args:
             offset: of the last example learned, in the log they come from.
         """
-        return replace(self.core.snapshot(self.labels, offset), pace=self.pace)
+        signs = [sign for _, sign in self._unlearned]
+        return replace(self.core.snapshot(self.labels, offset), pace=self.pace, signs=signs)
 
     @classmethod
     def restore(cls, snapshot: AnySnapshot) -> Learner:
@@ -248,6 +266,7 @@ class Learner:
         learner = cls(kind_of(snapshot))
         learner.core = _restored(snapshot)
         learner.labels, learner.pace = snapshot.labels, snapshot.pace
+        learner._unlearned = list(zip(snapshot.unlearned, snapshot.signs, strict=True))
         return learner
 
 

@@ -191,6 +191,11 @@ class Blend:
         weights = np.exp(-(self.losses - self.losses.min()) / ROWS_ALIKE)
         return float(weights @ SHARES / weights.sum())
 
+    def mixed(self, first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the logits that are stated of rows (n,), given both models'."""
+        share = self.share
+        return share * first + (1 - share) * second
+
     def saw(self, first: NDArray[np.float64], second: NDArray[np.float64], labels: Floats) -> None:
         """Take both models' logits of rows (n,), made before they were learned, and the rows' labels."""
         logits = (np.outer(SHARES, first) + np.outer(1 - SHARES, second)).clip(-MOST_LOGIT, MOST_LOGIT)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from models import features
 from models.layers import SHARES, Blend, Layers, Line, Moments
-from models.pace import Pace
+from models.pace import Pace, Sign
 
-SCHEMA = 3
+SCHEMA = 4
 FEATURES = hashlib.sha256("\n".join(features.NAMES).encode()).hexdigest()[:12]
 """Names the row's columns: rows and snapshots of other columns are refused."""
 WIDTH = len(features.NAMES)
@@ -39,7 +39,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     """Everything a learner knows, as plain data.
 
     `offset` is that of the last example in it, so that learning goes on right behind; `mean` is every column's, over
-    the `rows` rows in it; `pace` is that at which people come back.
+    the `rows` rows in it; `pace` is that at which people come back; `signs` are those of the rows not yet learned.
     """
 
     schema: int = SCHEMA
@@ -49,6 +49,12 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     rows: Annotated[int, Meta(ge=0)]
     mean: list[float]
     pace: Pace = Pace()
+    signs: list[Sign | None] = []
+
+    @property
+    def unlearned(self) -> list[bool]:
+        """The labels of rows that it has but has not learned."""
+        return []
 
     @property
     def columns(self) -> tuple[list[float], ...]:
@@ -58,6 +64,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     def wrong(self) -> str:
         """Say which part has a shape that its learner cannot have, or nothing."""
         sizes = {len(column) for column in self.columns}
+        if len(self.signs) != len(self.unlearned):
+            return f"{len(self.signs)} signs of {len(self.unlearned)} rows"
         return "" if sizes == {WIDTH} else f"columns of {sorted(sizes)} values, not of {WIDTH}"
 
 
@@ -98,6 +106,11 @@ class NetSnapshot(Snapshot, frozen=True, kw_only=True, tag_field="model", tag="n
     second: bytes
     pending: list[list[float]]
     pending_labels: list[bool]
+
+    @property
+    def unlearned(self) -> list[bool]:
+        """The labels of rows that it has but has not learned."""
+        return self.pending_labels
 
     def wrong(self) -> str:
         """Say which part has a shape that its learner cannot have, or nothing."""

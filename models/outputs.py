@@ -130,7 +130,11 @@ class Undelivered(Output, frozen=True, kw_only=True, tag_field="type", tag="unde
 
 
 class Example(Output, frozen=True, kw_only=True, tag_field="type", tag="example"):
-    """A labelled row: features as scored at `time` (names in `features`), whether the person churned by `until`."""
+    """A labelled row: features as scored at `time` (names in `features`), whether the person churned by `until`.
+
+    `back` is what its early sign had said: whether they were back within the first quarter of the horizon. Rows that
+    were written before there were signs do not say.
+    """
 
     user: str
     time: float
@@ -141,6 +145,7 @@ class Example(Output, frozen=True, kw_only=True, tag_field="type", tag="example"
     probability: float
     model: str
     treated: bool
+    back: bool | None = None
     urgent: ClassVar[bool] = False
     certain: ClassVar[bool] = True
 

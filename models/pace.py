@@ -1,17 +1,21 @@
 """The pace at which people come back: how the newest scores are bent before their labels can teach anything.
 
 A label takes a horizon to mature; by then a changed world is a horizon old. But most who come back at all come back
-soon: whether somebody was back within the first quarter of the horizon is known three quarters earlier. Two curves
-follow that sign, given the probability that the model stated: one remembers for several horizons, one for an eighth
-of one. Where they part, the world has changed. Their difference bends the next scores, and fades as the model itself
-learns of the change, since then its probabilities say again what the early signs say.
+soon: whether somebody was back within the first quarter of the horizon is known three quarters earlier. A fast curve
+follows that sign as it comes in, given what the model thought. Two slow ones say what it means: over rows whose labels
+have come, how many were back by the sign and how many at all, given what the model would think of them now. Where the
+fast one leaves what the slow ones say, the world has changed. That bends the next scores, and fades as labels arrive.
+
+The slow curves look at old rows with the model of today, and not with what was thought of them then: what it has
+learned meanwhile would else be taken for a change of the world, and a model that was wrong for a while would leave
+behind, for as long as they remember, that its probabilities mean something else than they say.
 
 Who is not back by the sign has left or is only late, and a label asks for those who have left. When people leave
 sooner, those who are silent already come back more seldom, too; when all just slow down, more of the silent come back
 than silence used to mean. So a change counts as it is seen in those who have been silent for a while.
 
-Both are proportional hazards in discrete time (Cox 1972; Kalbfleisch & Prentice 1973): of people scored with churn
-probability p, exp(-exp(level + slope * ln(-ln p))) are not back by the sign. They learn online by Newton's method with
+All are proportional hazards in discrete time (Cox 1972; Kalbfleisch & Prentice 1973): of people scored with churn
+probability p, exp(-exp(level + slope * ln(-ln p))) are not back in time. They learn online by Newton's method with
 forgetting (recursive weighted likelihood).
 """
 
@@ -25,7 +29,7 @@ from msgspec.structs import replace
 EARLY = 0.25
 """The part of the horizon after which one looks whether somebody is back."""
 FAST, SLOW = 0.5, 32.0
-"""Half-lives of the two curves' memories, in spans of the sign: an eighth of a horizon, and eight horizons."""
+"""Half-lives of the curves' memories, in spans of the sign: an eighth of a horizon, and eight horizons."""
 ENOUGH = 30.0
 """How much evidence a curve needs to leave the place it is drawn to: rows that are as sure as can be."""
 BELIEVED = 0.75
@@ -58,7 +62,7 @@ class Bend(Struct, frozen=True):
 
 
 class Curve(Struct, frozen=True):
-    """How many of those with a score are not back by the sign: two coefficients and what is known of them.
+    """How many of those with a score are not back in time: two coefficients and what is known of them.
 
     Attributes:
         level: of the curve.
@@ -120,48 +124,93 @@ class Curve(Struct, frozen=True):
         return after * log(ratio) / max(0.5, self.slope)
 
 
+class Sign(Struct, frozen=True):
+    """An early sign, whatever it is a sign of.
+
+    Attributes:
+        back: whether the person was back in time.
+        time: at which that was known, in seconds since 1970 UTC.
+        span: seconds from the score until then.
+    """
+
+    back: bool
+    time: float
+    span: float
+
+
+HOME = Curve(log(EARLY))
+"""Where the curves of the sign begin: people come back evenly over the horizon."""
+RIGHT = Curve(0.0)
+"""The curve of a model that is right: as many are not back within the horizon as it says."""
+
+
 class Pace(Struct, frozen=True):
-    """What is known of the pace: replaced with every sign, and plain data that goes out as it is.
+    """What is known of the pace: replaced with every sign and label, and plain data that goes out as it is.
 
     Attributes:
         time: of the newest sign, in seconds since 1970 UTC; 0 before the first.
-        fast: as people come back lately.
-        slow: as they usually do.
+        labelled: of the newest sign whose label has come, likewise.
+        fast: who is back by the sign, lately.
+        slow: who was back by the sign, of those whose labels have come.
+        label: who was back at all, of the same.
     """
 
     time: float = 0.0
-    fast: Curve = Curve(log(EARLY))
-    slow: Curve = Curve(log(EARLY))
+    labelled: float = 0.0
+    fast: Curve = HOME
+    slow: Curve = HOME
+    label: Curve = RIGHT
 
-    def taught(self, probability: float, back: bool, time: float, span: float) -> Pace:
-        """Learn a sign.
+    def taught(self, probability: float, sign: Sign) -> Pace:
+        """Learn a sign, given the probability of churn as the model had it before it was bent."""
+        fast = self.fast
+        if self.time and sign.time > self.time:
+            fast = fast.faded(_forgotten(sign.time - self.time, FAST * sign.span), self.slow, ENOUGH)
+        fast = fast.taught(hazard(probability), sign.back, ENOUGH)
+        return replace(self, time=max(self.time, sign.time), fast=fast)
+
+    def matured(self, probability: float, sign: Sign, churned: bool) -> Pace:
+        """Learn what a sign meant: the label of its row has come.
 
         Args:
-            probability: of churn, as the model had it before it was bent.
-            back: whether the person was back in time.
-            time: at which that was known, in seconds since 1970 UTC.
-            span: seconds from the score to the sign.
+            probability: of churn, as the model has it of that row now, not having learned this label yet.
+            sign: of that row.
+            churned: whether they were not back by the horizon's end either.
         """
-        fast, slow, place = self.fast, self.slow, hazard(probability)
-        if self.time and time > self.time:
-            since = (time - self.time) / span
-            fast = fast.faded(1 - 0.5 ** (since / FAST), slow, ENOUGH)
-            slow = slow.faded(1 - 0.5 ** (since / SLOW), slow, ENOUGH)
-        slow = slow.taught(place, back, ENOUGH)
-        return Pace(max(self.time, time), fast.taught(place, back, ENOUGH), slow)
+        slow, label, place = self.slow, self.label, hazard(probability)
+        if self.labelled and sign.time > self.labelled:
+            share = _forgotten(sign.time - self.labelled, SLOW * sign.span)
+            slow, label = slow.faded(share, HOME, ENOUGH), label.faded(share, RIGHT, ENOUGH)
+        slow, label = slow.taught(place, sign.back, ENOUGH), label.taught(place, not churned, ENOUGH)
+        return replace(self, labelled=max(self.labelled, sign.time), slow=slow, label=label)
 
     @property
     def change(self) -> float:
-        """How many times as fast as usual people come back lately, at a churn probability of 1/e."""
-        return exp(self.fast.level - self.slow.level)
+        """How many times as fast as usual people come back lately, at a churn probability of 1/e; 1 if nobody knows."""
+        level, _ = self._changed
+        return exp(level) if self.slow.sure else 1.0
 
     @property
     def bend(self) -> Bend:
         """How scores are to be bent: not at all by what chance explains (James & Stein 1961)."""
-        fast, level, slope = self.fast, self.fast.level - self.slow.level, self.fast.slope - self.slow.slope
+        fast, (level, slope) = self.fast, self._changed
+        if not self.slow.sure or not fast.sure:
+            return Bend()
         apart = fast.sure * level**2 + 2 * fast.both * level * slope + fast.steep * slope**2
+        apart *= self.slow.sure / (self.slow.sure + fast.sure)  # both curves have been read with some error
         part = BELIEVED * max(0.0, 1 - CHANCE / apart) if apart > 0 else 0.0
         return Bend(part * (level + slope * self.slow.silent), part * slope)
+
+    @property
+    def _changed(self) -> tuple[float, float]:
+        """How the fast curve differs from what the slow ones say."""
+        fast, slow, label = self.fast, self.slow, self.label
+        return fast.level - slow.level + label.level - RIGHT.level, fast.slope - slow.slope + label.slope - RIGHT.slope
+
+
+def _forgotten(since: float, half_life: float) -> float:
+    """Return the share of what was known that is forgotten after so long, both in seconds."""
+    return -expm1(-log(2) * since / half_life)
 
 
 def hazard(probability: float) -> float:

@@ -129,7 +129,7 @@ class ReplayNet(base.Classifier):
         self.kept.widen(width)
         self.pending = [(np.append(row, np.zeros(width - before, np.float32)), label) for row, label in self.pending]
 
-    def learn(self, row: Floats, label: bool, key: float | None = None) -> None:
+    def learn(self, row: Floats, label: bool, key: float | None = None) -> NDArray[np.float64] | None:
         """Learn a row (d,).
 
         Args:
@@ -137,36 +137,43 @@ class ReplayNet(base.Classifier):
             label: what became of it.
             key: a number in [0, 1) that belongs to the row and to nothing else; the rows with the smallest ones are
                 replayed. Without it one is drawn.
+
+        Returns:
+            (block,) probabilities of the rows of a full block just before it was learned, NaN if it is the first;
+            nothing while a block fills.
         """
         if key is None:
             key = _fraction(self.seed, self.rows_seen)
         self.rows_seen += 1
         self.kept.offer(row, label, key)
         self.pending.append((row, label))
-        if len(self.pending) == self.block:
-            self._learn_pending()
-            self.pending = []
+        if len(self.pending) < self.block:
+            return None
+        thought = self._learn_pending()
+        self.pending = []
+        return thought
 
     def logits(self, rows: Floats) -> NDArray[np.float64]:
         """Return the logit of each row (n, d)."""
         if not self.moments.count:
             return np.zeros(len(rows))
         z = self._standardised(rows)
-        share = self.blend.share
-        logits: NDArray[np.float64] = share * self.line.logits(z) + (1 - share) * self.layers.logits(z)
-        return logits
+        return self.blend.mixed(self.line.logits(z), self.layers.logits(z))
 
     def _standardised(self, rows: Floats) -> NDArray[np.float64]:
         z: NDArray[np.float64] = (rows - self.moments.mean) * self.moments.scale
         return z.clip(-CLIP, CLIP)
 
-    def _learn_pending(self) -> None:
+    def _learn_pending(self) -> NDArray[np.float64]:
         rows = np.array([row for row, _ in self.pending], np.float32)
         labels = np.array([label for _, label in self.pending], np.float32)
         if self.moments.count:
             unlearned = self._standardised(rows)
-            self.blend.saw(self.line.logits(unlearned), self.layers.logits(unlearned), labels)
+            both = self.line.logits(unlearned), self.layers.logits(unlearned)
+            thought = probabilities(self.blend.mixed(*both), certainty(self.rows_seen))
+            self.blend.saw(*both, labels)
         else:
+            thought = np.full(self.block, np.nan)
             positives = float(labels.sum())
             self.layers.outer_bias += np.float32(log((positives + 1) / (self.block - positives + 1)))
         self.moments.merge(rows)
@@ -181,6 +188,7 @@ class ReplayNet(base.Classifier):
         y = np.concatenate((np.broadcast_to(labels, (self.copies, self.block)), old_labels), axis=1)
         for start in range(0, (replays + 1) * size, size):
             self._step(z[:, start : start + size], y[:, start : start + size])
+        return thought
 
     def _step(self, z: Floats, labels: Floats) -> None:
         """Take one step of Adam, every copy on its own rows."""

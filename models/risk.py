@@ -114,14 +114,18 @@ def early_signs(person: Person, done: float, due: float, rules: Rules) -> tuple[
     return tuple(signs[::-1])
 
 
+def _back(row: Row, rules: Rules) -> bool:
+    """Say whether the person was back by a row's early sign."""
+    return 0 < row.returned <= row.at + EARLY * rules.horizon
+
+
 def _early_sign(person: Person, row: Row, rules: Rules) -> outputs.EarlySign:
-    until = row.at + EARLY * rules.horizon
     return outputs.EarlySign(
         id=name_of(person.id, "early sign", repr(row.at)),
         user=pseudonym(person.id, rules.pseudonym_key),
         time=row.at,
-        until=until,
-        back=0 < row.returned <= until,
+        until=row.at + EARLY * rules.horizon,
+        back=_back(row, rules),
         probability=row.plain,
         treated=row.treated,
     )
@@ -139,4 +143,5 @@ def _example(person: Person, row: Row, rules: Rules) -> outputs.Example:
         probability=row.probability,
         model=row.model,
         treated=row.treated,
+        back=_back(row, rules),
     )

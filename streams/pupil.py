@@ -11,6 +11,7 @@ from models import churn, features
 from models.churn import Learner
 from models.ledger import share_of
 from models.outputs import EarlySign, Example
+from models.pace import EARLY, Sign
 from streams import codec
 from streams.metrics import Metrics
 
@@ -73,7 +74,7 @@ class Pupil:
         """Learn a sign of somebody untreated whom a model has scored."""
         span = sign.until - sign.time
         if self.learner is not None and not sign.treated and sign.probability >= 0 and span > 0:
-            self.learner.notice(sign.probability, sign.back, sign.until, span)
+            self.learner.notice(sign.probability, Sign(sign.back, sign.until, span))
 
     def _learn(self, example: Example, place: float, learned: bool) -> str:
         """Learn a row or take it back; or say why not."""
@@ -85,7 +86,7 @@ class Pupil:
         if learned:
             self.learner.recall(row, example.churned, place)
         else:
-            self.learner.learn(row, example.churned, place)
+            self.learner.learn(row, example.churned, place, _sign(example))
             self._metrics.add("encore_learned_total")
         return ""
 
@@ -95,6 +96,12 @@ def _read(value: bytes | None) -> Example | EarlySign | None:
         return codec.lesson(value or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
+
+
+def _sign(example: Example) -> Sign | None:
+    """Return what the row's early sign had been, if it says."""
+    span = EARLY * (example.until - example.time)
+    return None if example.back is None or span <= 0 else Sign(example.back, example.time + span, span)
 
 
 def _objection(example: Example) -> str:

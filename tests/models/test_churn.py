@@ -36,6 +36,7 @@ from models.churn import (
     sealed,
 )
 from models.layers import certainty, probabilities
+from models.pace import Sign
 from models.replay_net import ReplayNet
 
 SIZE = len(features.NAMES)
@@ -224,6 +225,31 @@ def test_a_line_that_is_none_is_refused(changes: dict[str, Any]) -> None:
 def test_pending_rows_without_a_label_or_of_another_width_are_refused(changes: dict[str, Any]) -> None:
     """As many labels as rows, and as many values in each as there are features."""
     assert refused(resealed("net", **changes)).startswith("pending rows ")
+
+
+@pytest.mark.parametrize(("kind", "count"), [("net", 2), ("net", 4), ("logistic", 1)])
+def test_signs_of_more_or_fewer_rows_than_are_unlearned_are_refused(kind: Kind, count: int) -> None:
+    """One for each row that waits for its block, of which the logistic regression has none."""
+    rows_of = {"net": 3, "logistic": 0}[kind]
+    assert refused(resealed(kind, signs=[None] * count)) == f"{count} signs of {rows_of} rows"
+
+
+@both
+def test_what_signs_meant_is_learned_with_their_rows_also_by_whoever_takes_over(kind: Kind) -> None:
+    """Each counts once its row is learned, as the model thought of it before that; none of the first block."""
+    whole, parted = Learner(kind), Learner(kind)
+    for number, row in enumerate(rows(150)):
+        sign = Sign(number % 3 == 0, 86_400.0 + number, 3_600.0) if number % 5 else None
+        for learner in (whole, parted):
+            learner.learn(row, churned(row), place(number), sign)
+        if number == 77:
+            parted = Learner.restore(opened(sealed(parted.snapshot())))
+            for earlier, old in enumerate(rows(150)[:78]):
+                parted.recall(old, churned(old), place(earlier))
+    assert whole.pace == parted.pace
+    learned_in = 86_400.0 + {"net": 127, "logistic": 149}[kind]
+    assert (whole.pace.labelled, whole.pace.time) == (learned_in, 0)
+    assert whole.pace.slow.sure > 5
 
 
 def test_a_changed_snapshot_is_refused() -> None:

@@ -36,7 +36,7 @@ def test_every_row_has_one_and_it_is_true(events: list[ev.Event], seed: int) -> 
     """Back is: an active event up to a quarter of the horizon after it; also when events come up to 1 h late."""
     times = active_times(events, RULES)
     signs, examples = both(live(Person("u"), shuffled(events, seed), NIGHTS, end_of(events))[1])
-    assert [sign.time for sign in signs] == [example.time for example in examples]
+    assert [(sign.time, sign.back) for sign in signs] == [(example.time, example.back) for example in examples]
     assert all(sign.treated <= example.treated for sign, example in zip(signs, examples, strict=True))
     for sign in signs:
         assert sign.until == sign.time + RULES.horizon / 4

@@ -10,21 +10,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.pace import BELIEVED, EARLY, ENOUGH, Bend, Curve, Pace, hazard
+from models.pace import BELIEVED, EARLY, ENOUGH, HOME, Bend, Curve, Pace, Sign, hazard
 
 DAY = 86_400.0
 SPAN = 3.5 * DAY
 SHARES = st.floats(0, 1)
 
 
-def lived(pace: Pace, days: float, factor: float = 1.0, a_day: int = 400, seed: int = 1) -> Pace:
-    """So many days of people who come back at `factor` times the pace that their probabilities say."""
+def lived(pace: Pace, days: float, factor: float = 1.0, a_day: int = 400, seed: int = 1, known: bool = True) -> Pace:
+    """So many days of people who come back at `factor` times the pace that their probabilities say.
+
+    With `known`, labels come at once, of a model that says so itself: then nothing is left to be bent.
+    """
     dice = np.random.default_rng(seed)
     begun = pace.time or DAY
     for number in range(int(days * a_day)):
         probability = float(dice.uniform(0.02, 0.9))
         stays_away = exp(EARLY * factor * log(probability))
-        pace = pace.taught(probability, bool(dice.random() > stays_away), begun + number * DAY / a_day, SPAN)
+        sign = Sign(bool(dice.random() > stays_away), begun + number * DAY / a_day, SPAN)
+        pace = pace.taught(probability, sign)
+        if known:
+            lost = not sign.back and bool(dice.random() < exp((1 - EARLY) * factor * log(probability)))
+            pace = pace.matured(exp(factor * log(probability)), sign, lost)
     return pace
 
 
@@ -54,7 +61,7 @@ def test_a_world_that_stays_bends_nothing_to_speak_of() -> None:
 def test_a_change_is_seen_before_the_first_label_and_forgotten_once_it_is_usual(factor: float) -> None:
     """A quarter of the horizon on, a part of it is believed; once the scores themselves say it, nothing is bent."""
     usual = lived(Pace(), 90)
-    changed = lived(usual, 3.5, factor, seed=2)
+    changed = lived(usual, 3.5, factor, seed=2, known=False)
     truth = exp(factor * log(0.3))
     assert abs(changed.bend.bent(0.3) - truth) < 0.75 * abs(0.3 - truth)
     assert (changed.bend.bent(0.3) > 0.3) == (factor < 1)
@@ -66,16 +73,44 @@ def test_what_chance_explains_bends_nothing() -> None:
     """Apart by less than two coefficients are by chance, the curves are one; apart by more, by that much less."""
 
     def bend(apart: float) -> Bend:
-        return Pace(fast=Curve(log(EARLY) - apart, sure=100.0, steep=50.0)).bend
+        fast, slow = Curve(log(EARLY) - apart, sure=100.0, steep=50.0), Curve(log(EARLY), sure=1e12, steep=1e12)
+        return Pace(fast=fast, slow=slow).bend
 
     assert bend(0.14) == Bend()
     assert (bend(0.5).level, bend(0.5).slope) == (pytest.approx(-0.5 * BELIEVED * (1 - 2 / 25)), 0)
 
 
+def test_before_any_label_has_come_nothing_is_bent() -> None:
+    """Nobody knows yet what the signs of this platform mean, however sure the fast curve is."""
+    strange = lived(Pace(), 30, 3.0, known=False)
+    assert (strange.bend, strange.change) == (Bend(), 1.0)
+
+
+def test_what_the_model_has_learned_by_now_is_no_change_of_the_world() -> None:
+    """A model that was wrong for long and then learned better: its old scores do not bend its new ones."""
+    pace, dice = Pace(), np.random.default_rng(5)
+    for number in range(40_000):  # it says 0.97 of everybody, but learns in the end that it is 0.2
+        sign = Sign(bool(dice.random() > 0.2**EARLY), DAY + number * 200.0, SPAN)
+        pace = pace.taught(0.97 if number < 20_000 else 0.2, sign)
+        pace = pace.matured(0.2, sign, not sign.back and bool(dice.random() < 0.2 ** (1 - EARLY)))
+    assert pace.bend.bent(0.2) == pytest.approx(0.2, abs=0.02)
+
+
+def test_a_model_that_is_wrong_still_is_no_change_of_pace_either() -> None:
+    """Signs and labels both say that twice as many come back as it thinks: then it is wrong by as much, and bent so."""
+    pace, dice = Pace(), np.random.default_rng(6)
+    for number in range(20_000):
+        thought = float(dice.uniform(0.02, 0.9))
+        sign = Sign(bool(dice.random() > thought ** (2 * EARLY)), DAY + number * 200.0, SPAN)
+        lost = not sign.back and bool(dice.random() < thought ** (2 * (1 - EARLY)))
+        pace = pace.taught(thought, sign).matured(thought, sign, lost)
+    assert pace.bend.bent(0.5) == pytest.approx(exp(2**BELIEVED * log(0.5)), abs=0.02)
+
+
 @pytest.mark.parametrize("silent", [-0.4, 0.0, 0.4])
 def test_what_the_silent_do_decides(silent: float) -> None:
     """The active all come back later; how many of them are lost, those say who have been silent for a while."""
-    usual = Curve(-0.6)
+    usual = Curve(-0.6, sure=1e12, steep=1e12)
     active, quiet = hazard(0.04), hazard(0.7)
     slope = (-0.4 - silent) / (active - quiet)
     fast = Curve(usual.level + silent - slope * quiet, 1 + slope, sure=1e6, steep=1e6)
@@ -110,7 +145,7 @@ def test_few_rows_bend_little() -> None:
     """Ten signs that nobody came back are no changed world."""
     pace = lived(Pace(), 90)
     for number in range(10):
-        pace = pace.taught(0.3, False, pace.time + number, SPAN)
+        pace = pace.taught(0.3, Sign(False, pace.time + number, SPAN))
     assert pace.bend.bent(0.3) < 0.4
 
 
@@ -124,11 +159,22 @@ def test_the_curves_find_what_people_do() -> None:
     assert (curve.level, curve.slope) == pytest.approx((-0.5, 0.7), abs=0.05)
 
 
-@given(st.lists(st.tuples(SHARES, st.booleans(), st.floats(0, 1e9)), max_size=40))
-def test_whatever_is_taught_it_stays_finite_and_is_plain_data(signs: list[tuple[float, bool, float]]) -> None:
+@given(st.lists(st.tuples(SHARES, st.booleans(), st.booleans(), st.floats(0, 1e9)), max_size=40))
+def test_whatever_is_taught_it_stays_finite_and_is_plain_data(rows: list[tuple[float, bool, bool, float]]) -> None:
     """Certainty that was wrong, time that goes back or leaps: numbers all the same, and the same after a journey."""
     pace = Pace()
-    for probability, back, time in signs:
-        pace = pace.taught(probability, back, time, SPAN)
+    for probability, back, churned, time in rows:
+        sign = Sign(back, time, SPAN)
+        pace = pace.taught(probability, sign).matured(1 - probability, sign, churned)
         assert 0 < pace.bend.bent(0.5) < 1
+        assert isfinite(pace.change)
     assert msgspec.json.decode(msgspec.json.encode(pace), type=Pace) == pace
+
+
+def test_a_long_pause_forgets_what_was_known() -> None:
+    """After many half-lives the curves are where they began."""
+    pace = lived(Pace(), 30, 2.0)
+    later = Sign(True, pace.time + 1_000 * SPAN, SPAN)
+    pace = pace.taught(0.3, later).matured(0.3, later, False)
+    assert (pace.slow.level, pace.label.level) == (pytest.approx(HOME.level, abs=0.05), pytest.approx(0, abs=0.05))
+    assert pace.slow.sure < 1

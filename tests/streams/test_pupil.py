@@ -10,7 +10,7 @@ from models import churn, features
 from models.churn import FEATURES, Learner
 from models.ledger import share_of
 from models.outputs import EarlySign, Example
-from models.pace import Pace
+from models.pace import Pace, Sign
 from streams import codec
 from streams.metrics import Metrics
 from streams.pupil import WINDOW, Pupil
@@ -97,7 +97,7 @@ def test_early_signs_are_learned_once_and_of_the_untreated_whom_a_model_scored()
     pupil = Pupil(learner, metrics)
     for number in range(200):
         told = sign(number)
-        expected.notice(told.probability, told.back, told.until, told.until - told.time)
+        expected.notice(told.probability, Sign(told.back, told.until, told.until - told.time))
         wrong = (replace(told, id="t", treated=True), replace(told, id="p", probability=-1.0))
         for one in (told, told, *wrong, replace(told, id="u", until=told.time)):
             pupil.take(written(one), measure=lambda row, place: pytest.fail("a sign is no row"))
@@ -109,6 +109,21 @@ def test_early_signs_are_learned_once_and_of_the_untreated_whom_a_model_scored()
     again = Learner.restore(churn.opened(churn.sealed(learner.snapshot())))
     assert (again.pace, again.snapshot()) == (learner.pace, learner.snapshot())
     assert churn.scorer(learner.snapshot()).bend == learner.pace.bend
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_what_became_of_a_sign_is_learned_with_its_row(back: bool) -> None:
+    """A row that was written before there were signs, or is of no time, teaches its label alone."""
+    learner, expected = Learner("logistic"), Learner("logistic")
+    pupil = Pupil(learner, Metrics())
+    for number in range(40):
+        row = replace(example(number), until=number + 40.0, back=(None, back)[number % 2])
+        pupil.take(written(row if number % 3 else replace(row, until=row.time)))
+        known = number % 2 and number % 3
+        sign = Sign(back, number + 10.0, 10.0) if known else None
+        expected.learn(features.array(row.x), row.churned, share_of(row.id, "replay"), sign)
+    assert learner.snapshot() == expected.snapshot()
+    assert (learner.pace.labelled, learner.pace.time) == (47.0, 0)
 
 
 def test_every_row_that_fits_is_measured_whoever_learns() -> None:
