@@ -34,6 +34,7 @@ STRENGTHS: dict[type[ev.Event], float] = {
     ev.LiveSession: 2.0, ev.Exercise: 2.0, ev.LessonCompleted: 2.0, ev.Purchase: 3.0, ev.CourseCompleted: COMPLETED,
 }  # fmt: skip
 """Implicit ratings: how much an event says of the person's liking for its course, a look at it being 1."""
+_OWNING = frozenset((ev.Purchase, ev.CourseCompleted))
 
 
 class Recent(Struct, frozen=True, array_like=True, gc=False):
@@ -128,12 +129,12 @@ def interactions(taste: Taste, event: ev.Event, person: int) -> tuple[Taste, Int
     course = getattr(event, "course_id", None)
     if course is None:
         return taste, None
-    if isinstance(event, ev.Refund):
+    if type(event) is ev.Refund:
         return replace(taste, owned=_without(taste.owned, key_of(course))), None
     strength = STRENGTHS.get(type(event))
     if strength is None:
         return taste, None
-    if isinstance(event, ev.Purchase | ev.CourseCompleted):
+    if type(event) in _OWNING:
         taste = replace(taste, owned=_with(taste.owned, key_of(course)))
     return touched(taste, event.id, course, person, event.time, strength)
 
@@ -142,8 +143,12 @@ def touched(
     taste: Taste, id: str, course: str, person: int, time: float, strength: float
 ) -> tuple[Taste, Interaction | None]:
     """Fold one use of a course, of a given strength. See `interactions`."""
-    place = next((index for index, recent in enumerate(taste.recent) if recent.course == course), None)
-    if place is None:
+    place = -1
+    for index, recent in enumerate(taste.recent):
+        if recent.course == course:
+            place = index
+            break
+    if place < 0:
         key = key_of(course)
         known = _place(taste.seen, key) >= 0
         now = Recent(course, strength, time, time)

@@ -149,28 +149,30 @@ def origin_header(topic: str, partition: int, offset: int) -> list[tuple[str, by
     return [(ORIGIN, f"{topic}/{partition}/{offset}".encode())]
 
 
+_ADDRESSES: dict[type[Output], tuple[str, str]] = {
+    Alert: (topics.ALERTS, "user_id"),
+    CouponTrigger: (topics.TRIGGERS, "user_id"),
+    Profile: (topics.PROFILES, "user_id"),
+    Recommendations: (topics.RECOMMENDATIONS, "user_id"),
+    CourseAudience: (topics.AUDIENCES, "course_id"),
+    Interaction: (topics.INTERACTIONS, "course"),
+    Offered: (topics.INTERACTIONS, "course"),
+    Example: (topics.EXAMPLES, "user"),
+    EarlySign: (topics.EXAMPLES, "user"),
+    Decision: (topics.DECISIONS, "user"),
+    OfferOutcome: (topics.DECISIONS, "user"),
+    Undelivered: (topics.DECISIONS, "user"),
+}
+"""To which topic an output goes, and which of its fields is the key; what is forgotten goes where it stood."""
+_STOOD = {"profile": topics.PROFILES, "recommendations": topics.RECOMMENDATIONS}
+
+
 def address(output: Output) -> tuple[str, bytes]:
     """Return the topic (without prefix) and key of an output."""
-    if isinstance(output, Alert):
-        return topics.ALERTS, output.user_id.encode()
-    if isinstance(output, CouponTrigger):
-        return topics.TRIGGERS, output.user_id.encode()
-    if isinstance(output, Profile):
-        return topics.PROFILES, output.user_id.encode()
-    if isinstance(output, Recommendations):
-        return topics.RECOMMENDATIONS, output.user_id.encode()
-    if isinstance(output, CourseAudience):
-        return topics.AUDIENCES, output.course_id.encode()
-    if isinstance(output, Interaction | Offered):
-        return topics.INTERACTIONS, output.course.encode()
     if isinstance(output, Forgotten):
-        topic = topics.PROFILES if output.of == "profile" else topics.RECOMMENDATIONS
-        return topic, output.user_id.encode()
-    if isinstance(output, Example | EarlySign):
-        return topics.EXAMPLES, output.user.encode()
-    if isinstance(output, Decision | OfferOutcome | Undelivered):
-        return topics.DECISIONS, output.user.encode()
-    raise TypeError(f"no topic for {type(output).__name__}")
+        return _STOOD[output.of], output.user_id.encode()
+    topic, field = _ADDRESSES[type(output)]
+    return topic, getattr(output, field).encode()
 
 
 def written(output: Output) -> bytes | None:
