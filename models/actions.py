@@ -211,7 +211,7 @@ def _expiry(news: News, world: World) -> float:
 
 
 def _model(world: World) -> str:
-    return world.model.version if world.model else "prior"
+    return world.model.version if world.model else outputs.NO_MODEL
 
 
 def _rank(tier: str) -> int:

@@ -13,6 +13,8 @@ from msgspec import Struct
 
 Tier = Literal["low", "medium", "high"]
 TIERS: tuple[Tier, ...] = ("low", "medium", "high")
+NO_MODEL = "prior"
+"""Stands in `model` where a score is of none, but the prior of the settings."""
 
 
 class Reason(Struct, frozen=True, kw_only=True):

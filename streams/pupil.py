@@ -10,7 +10,7 @@ import msgspec
 from models import churn, features
 from models.churn import Learner
 from models.ledger import share_of
-from models.outputs import EarlySign, Example
+from models.outputs import NO_MODEL, EarlySign, Example
 from models.pace import EARLY, Sign
 from streams import codec
 from streams.metrics import Metrics
@@ -99,9 +99,14 @@ def _read(value: bytes | None) -> Example | EarlySign | None:
 
 
 def _sign(example: Example) -> Sign | None:
-    """Return what the row's early sign had been, if it says."""
+    """Return what the row's early sign had been, if it says, and if a model had scored the row.
+
+    With the first labels a model is born that knows next to nothing; what signs mean is asked of those behind them.
+    """
     span = EARLY * (example.until - example.time)
-    return None if example.back is None or span <= 0 else Sign(example.back, example.time + span, span)
+    if example.back is None or example.model == NO_MODEL or span <= 0:
+        return None
+    return Sign(example.back, example.time + span, span)
 
 
 def _objection(example: Example) -> str:

@@ -11,7 +11,7 @@ from river import base
 from river.drift import ADWIN
 
 from models import churn, features
-from models.outputs import Example
+from models.outputs import NO_MODEL, Example
 from models.quality import Figures, Rolling, surprise
 from streams.metrics import Metrics
 from streams.settings import Settings, SettingsError
@@ -153,7 +153,7 @@ class Beside:
         """
         self._stated.add(example.probability, example.churned)
         scores = {name: self._asked(name, example, place) for name in list(self._shadows)}
-        return Seen(scores, example.model != "prior" and self._worse(example))
+        return Seen(scores, example.model != NO_MODEL and self._worse(example))
 
     def figures(self) -> dict[str, Figures]:
         """Return the quality of the newest scores, by whose they are: `model`, and the shadows."""

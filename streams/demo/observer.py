@@ -14,6 +14,7 @@ from models.activity import DAY
 from models.features import SILENCE
 from models.ledger import pseudonym
 from models.outputs import (
+    NO_MODEL,
     TIERS,
     Alert,
     CouponTrigger,
@@ -175,7 +176,7 @@ class Observer:
             arm.untouched += self._truth.kept_untouched(fate.user, fate.at)
 
     def _example(self, example: Example) -> None:
-        if example.model == "prior" or example.probability == self._rules.prior_churn:
+        if example.model == NO_MODEL or example.probability == self._rules.prior_churn:
             return
         user, truth = self._names.get(example.user), float("nan")
         if self._truth is not None and user is not None:

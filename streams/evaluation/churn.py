@@ -26,7 +26,7 @@ from models import events as ev
 from models.activity import DAY
 from models.churn import Learner
 from models.ledger import share_of
-from models.outputs import Example
+from models.outputs import NO_MODEL, Example
 from models.quality import Figures
 from models.rules import ACTIVE_KINDS
 from streams import codec, topics
@@ -169,7 +169,7 @@ class Scored:
             return
         self._x += features.pack(features.array(example.x))
         self._churned.append(example.churned)
-        self._ready.append(example.model != "prior" and example.probability != PRIOR)
+        self._ready.append(example.model != NO_MODEL and example.probability != PRIOR)
         self._times.append(example.time)
         self._until.append(example.until)
         self._said.append(example.probability)

@@ -11,7 +11,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from models import features, quality
-from models.outputs import Example
+from models.outputs import NO_MODEL, Example
 from models.quality import Figures
 from streams.report.rows import NOWHERE, Floats, Rival, Rows
 from streams.report.weeks import begin_of, week_at
@@ -83,7 +83,7 @@ class Matured:
 
     def add(self, example: Example, others: Mapping[str, float | None] | None = None) -> None:
         """Take a labelled row, and what others say of it. Rows scored before there was a model are left out."""
-        learned = example.model != "prior"
+        learned = example.model != NO_MODEL
         self._rows.add(example, len(self._times) if learned else NOWHERE)
         if not learned:
             return

@@ -113,13 +113,14 @@ def test_early_signs_are_learned_once_and_of_the_untreated_whom_a_model_scored()
 
 @pytest.mark.parametrize("back", [True, False])
 def test_what_became_of_a_sign_is_learned_with_its_row(back: bool) -> None:
-    """A row that was written before there were signs, or is of no time, teaches its label alone."""
+    """A row that was written before there were signs, or that no model had scored, teaches its label alone."""
     learner, expected = Learner("logistic"), Learner("logistic")
     pupil = Pupil(learner, Metrics())
     for number in range(40):
-        row = replace(example(number), until=number + 40.0, back=(None, back)[number % 2])
-        pupil.take(written(row if number % 3 else replace(row, until=row.time)))
-        known = number % 2 and number % 3
+        model = ("prior", "net")[number % 3 > 0]
+        row = replace(example(number), until=number + 40.0, back=(None, back)[number % 2], model=model)
+        pupil.take(written(row if number != 11 else replace(row, until=row.time)))
+        known = number % 2 and number % 3 and number != 11
         sign = Sign(back, number + 10.0, 10.0) if known else None
         expected.learn(features.array(row.x), row.churned, share_of(row.id, "replay"), sign)
     assert learner.snapshot() == expected.snapshot()
