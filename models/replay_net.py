@@ -19,9 +19,6 @@ from river import base
 
 from models.layers import CLIP, Blend, Floats, Layers, Line, Moments, Reservoir, certainty, probabilities
 
-LEAST_RATE = 3e-4
-RATE_ROWS = 20_000
-"""Rows after which the learning rate has fallen to 1/sqrt(2) of where it began."""
 BETAS = (0.9, 0.99)
 DECAY = 1e-5
 ENOUGH = 1_000
@@ -47,7 +44,7 @@ class ReplayNet(base.Classifier):
     replays
         Further steps a block, each on two blocks of old rows.
     rate
-        Learning rate at the beginning; it falls with the square root of the rows seen.
+        Learning rate, the same for ever: people change, and the mean of the copies quiets what it makes restless.
     seed
         Of initial weights and draws.
 
@@ -195,12 +192,11 @@ class ReplayNet(base.Classifier):
         slope = Layers(*self.layers.inner.shape)
         self.layers.gradient(z, labels, slope)
         self.steps += 1
-        rate = max(LEAST_RATE, self.rate / sqrt(1 + self.rows_seen / RATE_ROWS))
         self.first += (1 - BETAS[0]) * (slope.flat - self.first)
         self.second += (1 - BETAS[1]) * (slope.flat**2 - self.second)
-        speed = rate / (1 - BETAS[0] ** self.steps)
+        speed = self.rate / (1 - BETAS[0] ** self.steps)
         spread = np.sqrt(self.second / (1 - BETAS[1] ** self.steps)) + 1e-8
-        self.layers.flat *= np.float32(1 - rate * DECAY)
+        self.layers.flat *= np.float32(1 - self.rate * DECAY)
         self.layers.flat -= np.float32(speed) * self.first / spread
 
 
