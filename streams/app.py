@@ -23,7 +23,7 @@ from streams.engine.app import new_app
 from streams.envelope import Envelope
 from streams.garbage import search_seldom
 from streams.ingest import Ingest
-from streams.inputs import mapping
+from streams.inputs import mapping_file
 from streams.library import Library
 from streams.metrics import GaugeName, Metrics
 from streams.operation.lag import watch_lag
@@ -261,7 +261,9 @@ def run(settings: Settings, partitions: dict[str, int]) -> int:
     async def main() -> int:
         return await Worker(settings, partitions).run()
 
-    mapping.of_topics(settings)  # ingest reads the files again; what is wrong with one is told before anything starts
+    mapping_file.of_topics(
+        settings
+    )  # ingest reads the files again; what is wrong with one is told before anything starts
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if not (settings.pseudonym_key or settings.embedded):
         _log.warning("pseudonym_key is empty: whoever knows a person's id finds them on topics that cannot forget")

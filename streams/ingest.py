@@ -23,7 +23,7 @@ from streams.codec import Record
 from streams.delivery.deadletters import Cemetery
 from streams.delivery.lanes import Headers, Row
 from streams.delivery.sender import Sender
-from streams.inputs import mapping
+from streams.inputs import mapping_file
 from streams.inputs.align import Aligner
 from streams.inputs.one import FATAL, OneReader
 from streams.metrics import Metrics
@@ -58,7 +58,7 @@ class Ingest:
         self._ends: dict[Place, int] = {}
         self._log = name(settings, topics.EVENTS)
         self._partitions = partitions
-        self._mappings = mapping.of_topics(settings)
+        self._mappings = mapping_file.of_topics(settings)
         self._inputs = {name(settings, topic) for topic in settings.inputs}
         self._aim: tuple[float, dict[Place, int]] | None = None
         self._said_at = NOT_YET

@@ -22,7 +22,7 @@ from streams.errors import OperatorError
 from streams.history.command import Window, shown
 from streams.history.inlets import Behind, Inlet, Line, Straight, Through
 from streams.history.replay import buried
-from streams.inputs import mapping
+from streams.inputs import mapping_file
 from streams.metrics import Metrics
 from streams.operation import admin
 from streams.settings import Settings
@@ -117,7 +117,7 @@ def _check(settings: Settings, posted: Posted) -> None:
         )
     if posted.to is not None and posted.to not in settings.inputs:
         raise OperatorError(f"--to {posted.to}: ingest reads {', '.join(settings.inputs)}")
-    if posted.to is not None and name(settings, posted.to) in mapping.of_topics(settings):
+    if posted.to is not None and name(settings, posted.to) in mapping_file.of_topics(settings):
         raise OperatorError(f"--to {posted.to}: ingest takes it for foreign events, since a mapping file is set for it")
 
 

@@ -16,7 +16,7 @@ from streams.broadcast import everything
 from streams.clock import wall
 from streams.delivery.deadletters import DeadLetter, letter_from
 from streams.errors import OperatorError
-from streams.inputs import mapping
+from streams.inputs import mapping_file
 from streams.security import client
 from streams.settings import Settings
 from streams.topics import name, partition_of
@@ -51,7 +51,7 @@ def mended(letter: DeadLetter, fields: dict[str, Any], settings: Settings) -> ev
             f"{letter.id}: too large to be kept ({letter.cut_from} bytes); send it again from its source"
         )
     value: bytes | None = letter.value
-    mapped = mapping.of_topics(settings).get(letter.topic)
+    mapped = mapping_file.of_topics(settings).get(letter.topic)
     try:
         if mapped is not None:
             value = mapped.translate(letter.value)

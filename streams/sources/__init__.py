@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from streams.errors import OperatorError
-from streams.inputs.mapping import load
+from streams.inputs.mapping_file import load
 from streams.settings import Settings
 from streams.sources.cdnow import Cdnow
 from streams.sources.completejourney import CompleteJourney

@@ -16,7 +16,7 @@ from streams.errors import OperatorError
 from streams.inputs.mapping import Mapping
 from streams.security import librdkafka
 from streams.settings import Settings
-from streams.sources.reading import Reader
+from streams.sources.reader import Reader
 from streams.sources.source import Entry, Unusable
 
 TIMEOUT = 15.0

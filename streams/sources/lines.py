@@ -14,7 +14,7 @@ from typing import IO, cast
 from streams.errors import OperatorError
 from streams.inputs.mapping import Mapping
 from streams.settings import Settings
-from streams.sources.reading import Reader
+from streams.sources.reader import Reader
 from streams.sources.source import Entry, Unusable
 
 STANDARD_INPUT = "-"

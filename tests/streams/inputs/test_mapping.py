@@ -16,7 +16,8 @@ from models import events as ev
 from models.errors import BadEvent
 from streams.delivery.deadletters import DeadLetter
 from streams.errors import OperatorError
-from streams.inputs.mapping import Mapping, at, load, of_topics, steps
+from streams.inputs.mapping import Mapping, at, steps
+from streams.inputs.mapping_file import load, of_topics
 from streams.operation.letters import mended
 from streams.settings import Settings
 from streams.sources import open_source
