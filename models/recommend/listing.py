@@ -77,9 +77,11 @@ def contracted(found: Iterable[Recommendation]) -> tuple[Recommended, ...]:
 
 def is_lesson(taste: Taste, event_id: str, course: str, repeats: Repeats) -> bool:
     """Return whether the use of a course may teach the ranker: a fixed share of those that a list could foresee."""
-    if not taste.recent or not is_drawn(event_id, SHARE):
+    if not taste.recent:
         return False
-    return repeats == "all" or not (taste.owns(course) if repeats == "unfinished" else taste.has_seen(course))
+    if repeats == "none" and (taste.recent[0].course == course or taste.has_seen(course)):  # the usual case
+        return False
+    return is_drawn(event_id, SHARE) and not (repeats == "unfinished" and taste.owns(course))
 
 
 def lesson(person: Person, event_id: str, course: str, time: float, world: World) -> ListExample | None:
