@@ -234,6 +234,14 @@ def test_signs_of_more_or_fewer_rows_than_are_unlearned_are_refused(kind: Kind, 
     assert refused(resealed(kind, signs=[None] * count)) == f"{count} signs of {rows_of} rows"
 
 
+def test_a_net_that_knows_nothing_yet_says_nothing_of_what_signs_mean() -> None:
+    """Of the first block it had no opinion before it learned it; of the second it has."""
+    learner = Learner("net")
+    for number, row in enumerate(rows(64)):
+        learner.learn(row, churned(row), place(number), Sign(True, 86_400.0 + number, 3_600.0))
+        assert (learner.pace.slow.sure > 0) == (number == 63)
+
+
 @both
 def test_what_signs_meant_is_learned_with_their_rows_also_by_whoever_takes_over(kind: Kind) -> None:
     """Each counts once its row is learned, as the model thought of it before that; none of the first block."""

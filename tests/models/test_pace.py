@@ -80,6 +80,16 @@ def test_what_chance_explains_bends_nothing() -> None:
     assert (bend(0.5).level, bend(0.5).slope) == (pytest.approx(-0.5 * BELIEVED * (1 - 2 / 25)), 0)
 
 
+@given(st.floats(1, 1e6), st.floats(1, 1e6))
+def test_the_less_is_known_of_what_signs_mean_the_less_is_bent(one: float, other: float) -> None:
+    """Both curves are read with some error: as little known as the fast one, the slow one halves the evidence."""
+    fast = Curve(log(EARLY) - 0.5, sure=100.0)
+    less, more = (abs(Pace(fast=fast, slow=Curve(log(EARLY), sure=sure)).bend.level) for sure in sorted((one, other)))
+    assert less <= more
+    alike = Pace(fast=fast, slow=Curve(log(EARLY), sure=100.0)).bend
+    assert alike.level == pytest.approx(-0.5 * BELIEVED * (1 - 2 / 12.5))
+
+
 def test_before_any_label_has_come_nothing_is_bent() -> None:
     """Nobody knows yet what the signs of this platform mean, however sure the fast curve is."""
     strange = lived(Pace(), 30, 3.0, known=False)
