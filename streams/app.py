@@ -261,9 +261,8 @@ def run(settings: Settings, partitions: dict[str, int]) -> int:
     async def main() -> int:
         return await Worker(settings, partitions).run()
 
-    mapping_file.of_topics(
-        settings
-    )  # ingest reads the files again; what is wrong with one is told before anything starts
+    # Ingest reads the files again; what is wrong with one is told before anything starts.
+    mapping_file.of_topics(settings)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if not (settings.pseudonym_key or settings.embedded):
         _log.warning("pseudonym_key is empty: whoever knows a person's id finds them on topics that cannot forget")

@@ -171,7 +171,10 @@ def address(output: Output) -> tuple[str, bytes]:
     """Return the topic (without prefix) and key of an output."""
     if isinstance(output, Forgotten):
         return _STOOD[output.of], output.user_id.encode()
-    topic, field = _ADDRESSES[type(output)]
+    try:
+        topic, field = _ADDRESSES[type(output)]
+    except KeyError:
+        raise TypeError(f"no topic for {type(output).__name__}") from None
     return topic, getattr(output, field).encode()
 
 

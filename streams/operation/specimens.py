@@ -226,6 +226,7 @@ def _settled() -> tuple[out.Output, ...]:
             probability=0.31,
             model=_MODEL,
             treated=False,
+            back=True,
         ),
         out.EarlySign(
             id=name_of(_PERSON, "early sign", repr(_TIME)),

@@ -170,7 +170,7 @@ def test_who_is_forgotten_is_taken_back() -> None:
 
 def test_what_has_no_topic_is_a_defect() -> None:
     """An output of a kind that nobody thought of does not vanish."""
-    with pytest.raises(KeyError):
+    with pytest.raises(TypeError):
         codec.address(Output(id="1"))
 
 
