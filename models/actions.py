@@ -145,7 +145,7 @@ def _decision(person: Person, news: News, kind: Kind, verdict: Verdict, world: W
         reason=verdict.reason,
         tier=person.ledger.tier,
         probability=person.ledger.probability,
-        model=_model(world),
+        model=world.version,
         campaign=campaign.id if campaign else "",
         campaign_version=campaign.version if campaign else "",
         arm=campaign.arm.name if campaign and kind == "coupon" else "",
@@ -177,7 +177,7 @@ def _alert(person: Person, news: News, action: Literal["coupon", "contact", "non
         happened=happened(person.activity, news.at, rules.stalled_after, news.course_id),
         course_id=news.course_id,
         recommendations=standing(person, world),
-        model=_model(world),
+        model=world.version,
     )
 
 
@@ -200,7 +200,7 @@ def _trigger(
         valid_until=news.at + arm.valid_days * DAY,
         probability=person.ledger.probability,
         recommendations=standing(person, world),
-        model=_model(world),
+        model=world.version,
     )
 
 
@@ -208,10 +208,6 @@ def _expiry(news: News, world: World) -> float:
     """Return when an action is old news: in time, and not in the night."""
     night = next_quiet(world.campaign, news.at) if world.campaign is not None else NEVER
     return min(news.at + world.rules.alert_lasts, night)
-
-
-def _model(world: World) -> str:
-    return world.model.version if world.model else outputs.NO_MODEL
 
 
 def _rank(tier: str) -> int:

@@ -50,10 +50,9 @@ def scored(ledger: Ledger, score: Score, at: float, world: World, keep: bool) ->
     """
     rows = ledger.rows
     if keep and len(rows) < MOST_ROWS:
-        version = world.model.version if world.model is not None and world.ready else outputs.NO_MODEL
         recently = at - ledger.treated_at < world.rules.horizon
         treated = recently or any(offer.until > at for offer in ledger.offers)
-        row = Row(at, features.pack(score.row), score.probability, version, treated, plain=score.plain)
+        row = Row(at, features.pack(score.row), score.probability, world.version, treated, plain=score.plain)
         rows = (*rows, row)
     return replace(ledger, probability=score.probability, scored_at=at, rows=rows)
 

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from models.churn import Scorer
 from models.offers import Campaign
+from models.outputs import NO_MODEL
 from models.recommend.shelf import Shelf
 from models.rules import Rules
 
@@ -24,3 +25,8 @@ class World(Struct, frozen=True, kw_only=True):
     def ready(self) -> bool:
         """Whether the model has learned from enough labels to be believed."""
         return self.model is not None and self.model.labels >= self.rules.labels_needed
+
+    @property
+    def version(self) -> str:
+        """What scores at the moment: the model's version, or that there is none to be believed."""
+        return self.model.version if self.model is not None and self.ready else NO_MODEL

@@ -158,6 +158,17 @@ def test_before_a_model_is_ready_rows_are_kept_but_nothing_is_told(state: World)
     assert person.ledger.tier == ""
 
 
+@pytest.mark.parametrize("labels_needed", [1_000, 1_001])
+def test_what_is_told_and_the_rows_name_the_same_model(labels_needed: int) -> None:
+    """A model with too few labels scores nobody, and nothing is said in its name, though alerts do not wait for it."""
+    state = world(rules=Rules(labels_needed=labels_needed, alerts_wait=False))
+    events: list[ev.Event] = [login(0), ev.CourseCompleted(id="c", user_id="u", time=NOON + DAY, course_id="c")]
+    _, said = live(Person("u"), events, state, NOON + 60 * DAY)
+    named = {output.model for output in said if isinstance(output, Alert)}
+    expected = "prior" if labels_needed > model().labels else model().version
+    assert named == {output.model for output in examples_of(said)} == {expected}
+
+
 def test_silence_alone_raises_the_alarm() -> None:
     """Without another event, the tier climbs to high, each change told once, with its profile after it."""
     _, said = live(Person("u"), [login(0)], world(), NOON + 60 * DAY)
