@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import aiokafka
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import KafkaError
 
 from models import events as ev
 from models.errors import BadEvent
@@ -26,6 +26,7 @@ from streams.delivery.sender import Sender
 from streams.inputs import mapping_file
 from streams.inputs.align import Aligner
 from streams.inputs.one import FATAL, OneReader
+from streams.inputs.unread import Place, Unread
 from streams.metrics import Metrics
 from streams.security import client
 from streams.settings import Settings
@@ -36,7 +37,6 @@ MOST_RECORDS = 2_000
 IDLE = 0.02
 MOST_UNACKNOWLEDGED = 20_000
 
-Place: TypeAlias = aiokafka.TopicPartition
 Found = tuple[Record, ev.AnyEvent | BadEvent | None]
 """A record and what it is; none if a mapping file leaves it out."""
 
@@ -55,7 +55,7 @@ class Ingest:
         self._cemetery = Cemetery(sender, settings.prefix, metrics)
         self._aligner: Aligner[Place, Found] = Aligner(settings.lateness / 2)
         self._done: dict[Place, int] = {}
-        self._ends: dict[Place, int] = {}
+        self._unread = Unread()
         self._log = name(settings, topics.EVENTS)
         self._partitions = partitions
         self._mappings = mapping_file.of_topics(settings)
@@ -109,11 +109,11 @@ class Ingest:
             if self._done.get(place) == offset:
                 del self._done[place]
 
-    async def assigned(self, consumer: aiokafka.AIOKafkaConsumer, places: set[Place]) -> None:
-        """Learn how far the partitions go that we were given, and forget all others."""
+    def assigned(self, places: set[Place]) -> None:
+        """Go on with the partitions that we were given, and forget all others."""
         self.revoked(self._aligner.places() - places)
+        self._unread.forget()
         self.places, self._aim = places, None
-        self._ends = dict(await consumer.end_offsets(list(places))) if places else {}
 
     def revoked(self, places: set[Place]) -> None:
         """Forget what is held of partitions that go."""
@@ -144,9 +144,9 @@ class Ingest:
     async def _round(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
         """Read the partitions of which nothing is held, and append what may go."""
         busy = await self._fetch(consumer)
-        places = set(consumer.assignment())
-        unread = {place: await self._unread(consumer, place) for place in places}
-        if going := self._aligner.take(unread.__getitem__, places):
+        offered = {place for place in consumer.assignment() if not self._aligner.wants(place)}
+        unread = await self._unread.of(consumer, offered)
+        if going := self._aligner.take(unread, set(consumer.assignment())):
             self._append(going)
             busy = True
         await asyncio.sleep(0 if busy else IDLE)  # as behind a transaction that is open: what is held waits for it
@@ -242,14 +242,6 @@ class Ingest:
         for place in range(self._partitions):
             self._sender.put(name(self._settings, topics.EVENTS), None, value, place, headers, timestamp)
 
-    async def _unread(self, consumer: aiokafka.AIOKafkaConsumer, place: Place) -> bool:
-        try:
-            position = await consumer.position(place)
-        except IllegalStateError:
-            return False  # it has just gone to another worker
-        known = consumer.highwater(place) if place in consumer.assignment() else 0
-        return bool(position < max(self._ends.get(place, 0), known or 0))
-
 
 class _Listener(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
     def __init__(self, ingest: Ingest, consumer: aiokafka.AIOKafkaConsumer) -> None:
@@ -261,4 +253,4 @@ class _Listener(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self._ingest.revoked(set(revoked))
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
-        await self._ingest.assigned(self._consumer, set(assigned))
+        self._ingest.assigned(set(assigned))

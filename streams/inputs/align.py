@@ -8,7 +8,7 @@ the earliest goes first: partitions that are each in order become one that is.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Collection
 from operator import itemgetter
 from typing import Generic, TypeVar
 
@@ -43,7 +43,7 @@ class Aligner(Generic[Place, Item]):
         """Return whether a place has nothing on offer, so that it is worth reading."""
         return not self._offered.get(place)
 
-    def take(self, unread: Callable[[Place], bool], places: set[Place]) -> list[tuple[Place, Item]]:
+    def take(self, unread: Collection[Place], places: set[Place]) -> list[tuple[Place, Item]]:
         """Return what may go, by time, in each place's order: none further ahead of the slowest than the bound."""
         limit = self._limit(unread, places)
         going: list[Offer[Place, Item]] = []
@@ -69,7 +69,7 @@ class Aligner(Generic[Place, Item]):
     def __len__(self) -> int:
         return sum(map(len, self._offered.values()))
 
-    def _limit(self, unread: Callable[[Place], bool], places: set[Place]) -> float:
+    def _limit(self, unread: Collection[Place], places: set[Place]) -> float:
         """Return the time up to which items may go; where a place then has none left, what it reads next may come."""
         limit = NEVER
         for place in places:
@@ -77,6 +77,6 @@ class Aligner(Generic[Place, Item]):
             if offered:
                 limit = min(limit, offered[0][1] + self._ahead)
                 last = max(last, offered[-1][0])
-            if unread(place):
+            if place in unread:
                 limit = min(limit, last)
         return limit
