@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import operator
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -331,6 +332,7 @@ AnyEvent = Event | CourseEvent | Tick | Announced
 
 _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(functools.reduce(operator.or_, KINDS.values()))
 _encoder = msgspec.json.Encoder()
+_NO_EVENT = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _PATH = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
 
 
@@ -356,14 +358,22 @@ def decode(raw: bytes) -> AnyEvent:
     """
     try:
         event = _decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        raise _explained(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadEvent("malformed", None, str(error)) from None
-    if event.time.__class__ is float:
-        return event
-    msgspec.structs.force_setattr(event, "time", _seconds(event.time))  # nobody else has seen it yet
-    return event
+    except _NO_EVENT as error:
+        raise _refused(error) from None
+    return event if event.time.__class__ is float else _timed(event)
+
+
+def decode_all(raws: Iterable[bytes]) -> list[AnyEvent]:
+    """Decode and validate many events, each as `decode` does.
+
+    Raises:
+        BadEvent: for the first that is none; which it is, is not told.
+    """
+    try:
+        events = list(map(_decoder.decode, raws))
+    except _NO_EVENT as error:
+        raise _refused(error) from None
+    return [event if event.time.__class__ is float else _timed(event) for event in events]
 
 
 def encode(event: AnyEvent) -> bytes:
@@ -376,15 +386,21 @@ def kind_of(event: AnyEvent) -> str:
     return _KIND_OF[type(event)]
 
 
-def _seconds(moment: object) -> float:
+def _timed(event: AnyEvent) -> AnyEvent:
+    """Put its time in seconds into an event that nobody else has seen yet."""
+    moment: object = event.time
     assert isinstance(moment, datetime)
     seconds = moment.timestamp()
     if not 0 <= seconds <= LAST_TIME:
         raise BadEvent("impossible_value", "time", "Expected a time between 1970 and 3000")
-    return seconds
+    msgspec.structs.force_setattr(event, "time", seconds)
+    return event
 
 
-def _explained(message: str) -> BadEvent:
+def _refused(error: Exception) -> BadEvent:
+    if not isinstance(error, msgspec.ValidationError):
+        return BadEvent("malformed", None, str(error))
+    message = str(error)
     found = _PATH.search(message)
     field = found.group(1) or None if found else None
     text = message[: found.start()] if found else message

@@ -30,6 +30,8 @@ from models.taste import Taste, interactions
 from models.world import World
 
 NOT_ELIGIBLE = "not eligible: silent beyond the look-back"
+APPLIED = ("applied",)
+"""What is noted of an event that did what events do."""
 Vector = NDArray[float32]
 _CONSENT = (ev.ConsentGiven, ev.ConsentWithdrawn)
 
@@ -102,12 +104,12 @@ def begin_step(person: Person, event: ev.Event, world: World) -> Moved | Asked:
         return Moved(person, said, ("late",))
     finished = event.course_id if isinstance(event, ev.CourseCompleted) else None
     if _to_be_scored(person, event, active, world):
-        return Asked(person, said, ("applied",), event.time, f"event {event.id}", finished=finished)
+        return Asked(person, said, APPLIED, event.time, f"event {event.id}", finished=finished)
     if finished is not None:
         row = features.row(person.activity, max(event.time, person.activity.last), world.rules.horizon)
         person, more = _course_news(person, "finished", finished, event.time, f"event {event.id}", row, world)
         said += more
-    return Moved(person, said, ("applied",))
+    return Moved(person, said, APPLIED)
 
 
 def begin_wake(person: Person, due: float, world: World) -> Moved | Asked:

@@ -18,7 +18,7 @@ from models.errors import BadEvent
 from models.ledger import pseudonym
 from models.person import Person, next_due, same_due
 from models.recommend.listing import relisted
-from models.retention import Asked, Moved
+from models.retention import APPLIED, Asked, Moved
 from models.risk import Score
 from models.world import World
 from streams.clock import Clock, Slice
@@ -102,6 +102,7 @@ class Fold:
         self._packer = Packer(settings, metrics, outbox.ahead)
         self._open: dict[bytes, Open] = {}
         self._times: list[float] = []
+        self._quiet = 0
         self._failures = 0
         self._failing = b""
 
@@ -137,7 +138,9 @@ class Fold:
             runs = {key: rest for key, run in runs.items() if (rest := self._run(run, world))}
             self._answer(world)
         self.log.applied(self._times)
+        self._metrics.add("encore_events_total", "applied", by=self._quiet)
         self._times.clear()
+        self._quiet = 0
         self.people.shrink()
 
     def drain(self, slice_: Slice) -> bool:
@@ -202,20 +205,26 @@ class Fold:
                 break
             done += 1
             self._times.append(event.time)
-            before, marked = envelope.person, _marked(envelope, record, origin)
+            before = envelope.person
             try:
                 moved = retention.begin_step(before, event, world)
             except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the record: it is buried with it
-                envelope = self._failed(key, marked, Cause(record, event.time), error)
+                envelope = self._failed(key, _marked(envelope, record, origin), Cause(record, event.time), error)
                 continue
             if self._listing is not None and moved.person.taste is not before.taste:
                 self._listing.used(self, key, before, event)
             if isinstance(moved, Asked):
-                self._open[key] = Open(held, marked, moved, Cause(record, event.time))
+                self._open[key] = Open(held, _marked(envelope, record, origin), moved, Cause(record, event.time))
                 return done, held
-            envelope = self._packed(key, marked, moved)
-            if len(envelope.outbox) > len(marked.outbox):
-                break
+            waiting = len(envelope.outbox)
+            envelope = _marked(envelope, record, origin, moved.person)
+            if moved.outputs or moved.notes != APPLIED:
+                envelope = self._packed(key, envelope, moved)
+                if len(envelope.outbox) > waiting:
+                    break
+            else:
+                self._went_well()
+                self._quiet += 1
             if not same_due(before, moved.person):
                 due = next_due(moved.person, self._rules)
         return done, envelope
@@ -300,9 +309,13 @@ class Fold:
             return [None] * len(asked)
 
     def _packed(self, key: bytes, envelope: Envelope, moved: Moved) -> Envelope:
-        self._failures, self._failing = 0, b""
+        self._went_well()
         outbox = envelope.outbox + self._packer.parcels(key, moved, envelope.person.id)
         return Envelope(moved.person, envelope.offset, envelope.origins, outbox)
+
+    def _went_well(self) -> None:
+        if self._failures:
+            self._failures, self._failing = 0, b""
 
     def _hold(self, key: bytes, before: Envelope, after: Envelope, record: Record | None) -> None:
         """Hold a person's new envelope; with urgent words in it, it is written through at once."""
@@ -340,8 +353,8 @@ class Fold:
         return replace(envelope, person=retention.skipped(envelope.person, cause.at, self._rules))
 
 
-def _marked(envelope: Envelope, record: Record, origin: Origin) -> Envelope:
-    """Note on the envelope that a record is in it."""
+def _marked(envelope: Envelope, record: Record, origin: Origin, person: Person | None = None) -> Envelope:
+    """Note on the envelope that a record is in it, and what became of the person with it."""
     offset, origins = max(envelope.offset, record.offset), envelope.origins
     if origin is not None:
         origins = dict(origins)
@@ -349,4 +362,4 @@ def _marked(envelope: Envelope, record: Record, origin: Origin) -> Envelope:
         while len(origins) >= MOST_ORIGINS:
             del origins[next(iter(origins))]  # the one not heard of for longest
         origins[origin[0]] = max(origin[1], before)
-    return Envelope(envelope.person, offset, origins, envelope.outbox)
+    return Envelope(person or envelope.person, offset, origins, envelope.outbox)

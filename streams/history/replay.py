@@ -38,7 +38,7 @@ from streams.reading import Taken
 from streams.settings import Settings
 from streams.sources.source import Entry, Unusable
 
-CHUNK = 512
+CHUNK = 8_192
 """Most events applied between two looks at what is due."""
 TURN = 6 * 3_600.0
 """Seconds of event time after which due work is done, and what was learned is scored with."""
@@ -48,7 +48,7 @@ Heard = Callable[[str, bytes | None, bytes | None, Mapping[str, bytes]], None]
 
 
 class Played(NamedTuple):
-    """An entry of a source as the record that it would be."""
+    """An entry of a source as the record that it would be, in the only partition there is."""
 
     topic: str
     offset: int
@@ -56,21 +56,13 @@ class Played(NamedTuple):
     timestamp: int
     event: ev.AnyEvent | None = None
     raw: bytes = b""
-
-    @property
-    def partition(self) -> int:
-        """The only one."""
-        return 0
+    partition: int = 0
+    headers: tuple[tuple[str, bytes], ...] = ()
 
     @property
     def value(self) -> bytes:
         """What the record would hold."""
         return self.raw if self.event is None else ev.encode(self.event)
-
-    @property
-    def headers(self) -> tuple[tuple[str, bytes], ...]:
-        """None: it came straight from its source."""
-        return ()
 
 
 class Listener:

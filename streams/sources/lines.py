@@ -18,6 +18,8 @@ from streams.sources.reader import Reader
 from streams.sources.source import Entry, Unusable
 
 STANDARD_INPUT = "-"
+BLOCK = 1 << 17
+"""Most bytes that are read at a time."""
 _GZIP, _ZSTD, _MARK = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
 
 
@@ -45,10 +47,10 @@ class Lines:
         self._reader = reader = Reader(self._settings, self._mapping)
         try:
             with ExitStack() as stack:
-                for position, line in _lines(_opened(self.name, stack), self._settings.most_bytes):
-                    found = reader.read(position, line)
-                    if found is not None:
-                        yield found
+                for position, lines in _blocks(_opened(self.name, stack), self._settings.most_bytes):
+                    if not position:
+                        lines[0] = lines[0].removeprefix(_MARK)
+                    yield from reader.read_lines(position, lines)
         except (OSError, EOFError, zlib.error) as error:
             raise OperatorError(f"{self.name}: {getattr(error, 'strerror', None) or error}") from None
 
@@ -85,14 +87,15 @@ def _opened(path: str, stack: ExitStack) -> IO[bytes]:
     return file
 
 
-def _lines(file: IO[bytes], most: int) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that hold something; of one longer than the most, a little more than that and no more."""
-    position = 0
-    while line := file.readline(most + 2):
-        whole = line.endswith(b"\n")
-        bare = (line.removeprefix(_MARK) if position == 0 else line).strip()
-        if bare:
-            yield position, bare
-        while not whole and (rest := file.readline(1 << 20)):
-            whole = rest.endswith(b"\n")
-        position += 1
+def _blocks(file: IO[bytes], most: int) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield lines, many at a time, with the number of the first; one longer than the most may miss some of the rest."""
+    position, rest = 0, b""
+    while data := cast(io.BufferedReader, file).read1(BLOCK):
+        lines = data.split(b"\n")
+        lines[0] = rest + lines[0]
+        rest = lines.pop()[: most + 2]
+        if lines:
+            yield position, lines
+            position += len(lines)
+    if rest:
+        yield position, [rest]

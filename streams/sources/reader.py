@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+from collections.abc import Sequence
+
+from models import events as ev
 from models.errors import BadEvent
 from streams import codec
 from streams.delivery.deadletters import KEPT
@@ -26,6 +31,18 @@ class Reader:
         self._most_bytes = settings.most_bytes
         self._skew = settings.skew
         self._mapping = mapping
+
+    def read_lines(self, first: int, lines: Sequence[bytes]) -> list[Entry | Unusable]:
+        """Return what lines are, the first of them at a position; those that are empty are nothing."""
+        if self._mapping is None and all(map(self._fits, lines)):
+            with contextlib.suppress(BadEvent):  # whose it is, is found line by line
+                return list(map(Entry, itertools.count(first), ev.decode_all(lines)))
+        bare = (line.strip() if self._fits(line) else line for line in lines)
+        found = (self.read(position, line) for position, line in enumerate(bare, first) if line)
+        return [one for one in found if one is not None]
+
+    def _fits(self, line: bytes) -> bool:
+        return len(line) <= self._most_bytes + 1  # with the other half of its end
 
     def read(self, position: int, raw: bytes | None, log_time: float = NO_LOG_TIME) -> Entry | Unusable | None:
         """Return what bytes at a position are, None (and counted) if the mapping file skips them."""
