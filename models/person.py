@@ -76,8 +76,13 @@ def keeps_row(person_id: str, wake: float, rules: Rules) -> bool:
 
 
 def phase_of(person_id: str, rules: Rules) -> float:
-    """Return the person's whole seconds into the interval of wakes."""
-    return float(_spread(person_id) % max(1, int(rules.wake_every)))
+    """Return the person's eighths of seconds into the interval of wakes.
+
+    Not whole seconds, at each of which a crowd would wake and others wait behind it; and no finer than floats add
+    without rounding, since what is due is named by its time.
+    """
+    number, second = divmod(_spread(person_id), max(1, int(rules.wake_every)))
+    return second + number % 8 / 8
 
 
 def _spread(person_id: str) -> int:

@@ -13,7 +13,7 @@ from models.outputs import TIERS
 from models.world import World
 from streams import codec, topics
 from streams.announcing import offered
-from streams.clock import Clock, Slice, monotonic
+from streams.clock import NOT_YET, Clock, Slice, monotonic
 from streams.delivery.ahead import Ahead
 from streams.delivery.deadletters import Cemetery
 from streams.delivery.outbox import Outbox
@@ -36,6 +36,11 @@ SLICE = 0.01
 IDLE = 0.05
 COMPANY = 0.2
 """Seconds for which what goes ahead of the state waits for more of its kind: a batch of one costs as much."""
+TURNS = 5
+"""How often between two commits everybody who has changed is written, while nothing waits: a commit that has much to
+write at once keeps decisions waiting behind it."""
+CALM = 1.0
+"""Seconds without a full chunk after which nothing waits."""
 MOST_DIRTY = 5_000
 MOST_UNACKNOWLEDGED = 50_000
 
@@ -56,6 +61,8 @@ class Users(Owner[People]):
         self._ahead = self._nothing_said()
         self._most_dirty = MOST_DIRTY if settings.engine == "fast" else 1
         self._full = max(2, settings.chunk)  # one by one is no sign of a backlog
+        self._full_at = NOT_YET
+        self._turn = 0.0
         metrics.watch(self._gauges)
 
     def given(self) -> None:
@@ -80,8 +87,8 @@ class Users(Owner[People]):
         try:
             fold = self.folds[partition]
             self._metrics.add("encore_records_total", "users", by=len(records))
-            if self.listing is not None and len(records) >= self._full:
-                self.listing.behind = True
+            if len(records) >= self._full:
+                self._behind()
             fold.apply(records)
             fold.drain(Slice(SLICE))
             if len(fold.people.dirty) >= self._most_dirty:
@@ -121,6 +128,8 @@ class Users(Owner[People]):
                     if self.folds.get(fold.partition) is fold and fold.drain(Slice(SLICE)):
                         left.append(fold)
                     await asyncio.sleep(0)
+                for fold in self._whose_turn():
+                    await self._write_out(fold)
             except Exception as error:  # noqa: BLE001 - as in `take`
                 await self._stop(error)
 
@@ -128,10 +137,27 @@ class Users(Owner[People]):
         """Write the people that have changed by now, in turns with what is to be applied: a commit finds few left."""
         self._ahead.leave()  # all together: each few people would else send what they said by themselves
         for fold in list(self.folds.values()):
-            left = deque(sorted(fold.people.dirty))
-            while left and self.folds.get(fold.partition) is fold:
-                fold.write(left, Slice(SLICE))
-                await asyncio.sleep(0)
+            await self._write_out(fold)
+
+    def _whose_turn(self) -> list[Fold]:
+        """Return the partitions that are to be written now: nobody while much waits, when a person changes often."""
+        if self._app.rebalancing or monotonic() < self._full_at + CALM:
+            return []
+        folds = list(self.folds.values())
+        begin, self._turn = self._turn, self._turn + len(folds) * TURNS * IDLE / self._settings.commit_every
+        numbers = range(int(begin), min(int(self._turn), int(begin) + len(folds)))
+        return [folds[number % len(folds)] for number in numbers]
+
+    async def _write_out(self, fold: Fold) -> None:
+        left = deque(sorted(fold.people.dirty))
+        while left and self.folds.get(fold.partition) is fold:
+            fold.write(left, Slice(SLICE))
+            await asyncio.sleep(0)
+
+    def _behind(self) -> None:
+        self._full_at = monotonic()
+        if self.listing is not None:
+            self.listing.behind = True
 
     async def _offer(self, fold: Fold, announced: ev.Announced) -> None:
         """Offer an announced course the people of a partition whom it would please most."""

@@ -25,9 +25,9 @@ class Office:
 
     def __init__(self, settings: Settings = SETTINGS) -> None:
         self.outlet, self.metrics = Outlet(), Metrics()
-        app = SimpleNamespace(producer=SimpleNamespace(sender=self.outlet), rebalancing=False)
+        self.app = SimpleNamespace(producer=SimpleNamespace(sender=self.outlet), rebalancing=False)
         state = world(rules=settings.rules())
-        self.users = Users(cast(App, app), settings, self.metrics, lambda: state, 1)
+        self.users = Users(cast(App, self.app), settings, self.metrics, lambda: state, 1)
 
     def begin(self) -> Office:
         """Be given the partition with an empty changelog; the fence is acknowledged at offset 0."""

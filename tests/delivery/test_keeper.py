@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Callable
 
+import pytest
 from faust.types import TP
 
 from streams import envelope as env
-from streams import topics
+from streams import topics, users
 from streams.engine.table import WriteBehindTable
 from streams.settings import Settings
-from tests.delivery.office import Office, changelog, login
+from tests.delivery.office import SETTINGS, Office, changelog, login
 from tests.streams.doubles import LOOP, Times
 
 CHANGELOG = TP(topics.PEOPLE, 0)
@@ -159,3 +162,37 @@ def test_writing_ahead_leaves_turns_to_others_and_nothing_to_the_commit() -> Non
     before = len(office.waiting())
     office.users.flush()
     assert len(office.waiting()) == before
+
+
+def test_between_commits_everybody_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a commit has few to write, and decisions do not wait behind a crowd.
+
+    While chunks are full nobody is: then people change again before the next commit. Nor while partitions change hands.
+    """
+    office = Office().begin()
+    monkeypatch.setattr(users, "CALM", 1e9)
+    full = [login(number, f"user {number}", 1.0) for number in range(SETTINGS.chunk)]
+    assert LOOP.run_until_complete(office.users.take(0, full))
+    _idle(office, lambda: False, 0.5)
+    assert len(office.fold.people.dirty) == SETTINGS.chunk
+    monkeypatch.setattr(users, "CALM", 0.0)
+    office.app.rebalancing = True
+    _idle(office, lambda: False, 0.5)
+    assert len(office.fold.people.dirty) == SETTINGS.chunk
+    office.app.rebalancing = False
+    _idle(office, lambda: not office.fold.people.dirty, 30.0)
+    assert {put.key for put in office.waiting()} == {record.key for record in full}
+
+
+def _idle(office: Office, over: Callable[[], bool], most: float) -> None:
+    """Let a worker have nothing to apply until something is over, for some seconds at most."""
+
+    async def scenario() -> None:
+        idle = asyncio.ensure_future(office.users.idle())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(most):
+                while not over():
+                    await asyncio.sleep(0.01)
+        idle.cancel()
+
+    LOOP.run_until_complete(scenario())

@@ -1,6 +1,7 @@
 """When a person is next due: always later, spread over people, and never for ever."""
 
 from itertools import pairwise
+from math import nextafter
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -71,6 +72,23 @@ def test_people_are_spread_over_the_interval() -> None:
     quarters = [int(phase // (6 * HOUR)) for phase in phases]
     shares = [quarters.count(quarter) / 4_000 for quarter in range(4)]
     assert all(abs(share - 0.25) < 0.03 for share in shares)
+
+
+def test_no_crowd_wakes_at_once() -> None:
+    """Within a second people are spread as well: who has something to be told waits for nobody else's wake."""
+    phases = [phase_of(f"user-{n}", RULES) for n in range(4_000)]
+    shares = [sum(phase % 1 == eighth / 8 for phase in phases) / 4_000 for eighth in range(8)]
+    assert all(abs(share - 0.125) < 0.02 for share in shares)
+
+
+@given(st.text(min_size=1, max_size=9), st.floats(0, 4e9), st.integers(60, 30 * 86_400))
+@settings(max_examples=300)
+def test_a_grid_time_is_the_same_number_wherever_it_is_asked_from(person_id: str, after: float, every: int) -> None:
+    """What is due is named by its time: it must not depend on the way there."""
+    rules = Rules(wake_every=float(every))
+    wake = next_wake(person_id, after, rules)
+    assert next_wake(person_id, nextafter(wake, 0.0), rules) == wake
+    assert next_wake(person_id, next_wake(person_id, wake, rules) - every, rules) == wake + every
 
 
 def test_every_nth_wake_keeps_a_row() -> None:

@@ -41,6 +41,8 @@ class Put(NamedTuple):
 class Outlet:
     """Notes what is put, in order; a test acknowledges it or lets it fail."""
 
+    backlog = 0
+
     def __init__(self) -> None:
         self.all: list[Put] = []
 
