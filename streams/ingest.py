@@ -36,6 +36,8 @@ from streams.topics import name, partition_of
 MOST_RECORDS = 2_000
 IDLE = 0.02
 MOST_UNACKNOWLEDGED = 20_000
+FETCH_WAIT_MS = 100
+"""For which a fetch waits at the broker, and what is asked behind it: how far a partition goes."""
 
 Found = tuple[Record, ev.AnyEvent | BadEvent | None]
 """A record and what it is; none if a mapping file leaves it out."""
@@ -72,6 +74,7 @@ class Ingest:
             auto_offset_reset="earliest",
             partition_assignment_strategy=(OneReader,),
             isolation_level="read_committed",
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             session_timeout_ms=int(self._settings.session_timeout * 1000),
             heartbeat_interval_ms=int(min(3.0, self._settings.session_timeout / 3) * 1000),
             **client(self._settings),

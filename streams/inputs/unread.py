@@ -23,8 +23,8 @@ class Unread:
 
     A consumer's high-water mark is as old as the last answer that told of the partition. Answers leave out a partition
     whose records wait to be taken, so what a partition had an answer ago says nothing of what came with this one: such
-    a partition looks read to its end, and days of backlog of another pass it. Whoever's last answer is not that of the
-    records on offer is asked about.
+    a partition looks read to its end, and others pass its backlog by days. So one whose last answer is older than that
+    with the records on offer is asked about.
     """
 
     def __init__(self) -> None:
@@ -46,12 +46,13 @@ class Unread:
     def _not_told_of(
         self, consumer: aiokafka.AIOKafkaConsumer, found: set[Place], offered: Collection[Place]
     ) -> list[Place]:
-        """Return the partitions that seem read to their end, by another answer than the one with what is on offer."""
-        answers = {consumer.last_poll_timestamp(place) for place in offered if place in consumer.assignment()}
+        """Return the partitions that seem read to their end, by an answer before the one with what is on offer."""
+        places = consumer.assignment()
+        answers = [consumer.last_poll_timestamp(place) or 0 for place in offered if place in places]
         if not answers:
             return []
-        silent = (place for place in consumer.assignment() if place not in found and place not in offered)
-        return [place for place in silent if answers != {consumer.last_poll_timestamp(place)}]
+        silent = (place for place in places if place not in found and place not in offered)
+        return [place for place in silent if (consumer.last_poll_timestamp(place) or 0) < max(answers)]
 
     async def _ask(self, consumer: aiokafka.AIOKafkaConsumer, places: list[Place]) -> bool:
         if monotonic() < self._silent_until:

@@ -48,12 +48,14 @@ def found(consumer: Consumer, *offered: TopicPartition, known: Unread | None = N
 
 
 def test_an_answer_tells_of_all_partitions_in_it() -> None:
-    """Nobody is asked while all that is known came with what is on offer."""
+    """Nobody is asked while all that is known came with what is on offer, or after it."""
     consumer = Consumer({FAST: 5, SLOW: 1}, {FAST: 9, SLOW: 9})
     consumer.answer(1, fast=7, slow=1)
     assert found(consumer, FAST) == {FAST}
     consumer.answer(2, fast=5, slow=4)
     assert found(consumer, FAST) == {SLOW}
+    consumer.answer(3, slow=1)
+    assert found(consumer, FAST) == set()
     assert not consumer.asked
 
 
