@@ -33,16 +33,14 @@ class Reader:
         self._mapping = mapping
 
     def read_lines(self, first: int, lines: Sequence[bytes]) -> list[Entry | Unusable]:
-        """Return what lines are, the first of them at a position; those that are empty are nothing."""
-        if self._mapping is None and all(map(self._fits, lines)):
+        """Return what lines are, at least one, the first of them at a position; those that are empty are nothing."""
+        if self._mapping is None and max(map(len, lines)) <= self._most_bytes:
             with contextlib.suppress(BadEvent):  # whose it is, is found line by line
                 return list(map(Entry, itertools.count(first), ev.decode_all(lines)))
-        bare = (line.strip() if self._fits(line) else line for line in lines)
+        most = self._most_bytes + 1  # with the other half of a line's end
+        bare = (line.strip() if len(line) <= most else line for line in lines)
         found = (self.read(position, line) for position, line in enumerate(bare, first) if line)
         return [one for one in found if one is not None]
-
-    def _fits(self, line: bytes) -> bool:
-        return len(line) <= self._most_bytes + 1  # with the other half of its end
 
     def read(self, position: int, raw: bytes | None, log_time: float = NO_LOG_TIME) -> Entry | Unusable | None:
         """Return what bytes at a position are, None (and counted) if the mapping file skips them."""

@@ -364,6 +364,15 @@ def test_a_file_of_foreign_objects_is_a_source(tmp_path):
     assert source.skipped == 1
 
 
+def test_a_foreign_object_is_mapped_also_where_it_looks_like_an_event(tmp_path):
+    """Whose file it is says what its fields mean."""
+    time = 'time = { from = "time", format = "seconds" }\n'
+    (tmp_path / "own.toml").write_text('[type]\nvalue = "login"\n[fields]\nid = "id"\nuser_id = "id"\n' + time)
+    (tmp_path / "history.jsonl").write_bytes(ev.encode(ev.Signup(id="n", user_id="u", time=3.0)))
+    (entry,) = open_source(str(tmp_path / "history.jsonl"), mapping=tmp_path / "own.toml")
+    assert entry.event == ev.Login(id="n", user_id="n", time=3.0)
+
+
 def test_a_foreign_object_may_be_as_large_as_an_event(tmp_path):
     """A larger one is refused as it came, although what would be taken from it is small."""
     mapping(tmp_path, LOGIN)

@@ -97,6 +97,17 @@ def test_a_line_without_end_does_not_fill_the_memory(tmp_path):
     assert most < 10_000_000
 
 
+def test_a_line_is_too_long_by_all_of_it(tmp_path):
+    """Spaces included, also where all around it are events; the end of a line does not count."""
+    event, space = ev.encode(LOGINS[0]), b" " * 101
+    fits, inside = event.ljust(100), event.replace(b",", b"," + space, 1)
+    for long in (space + event, event + space, inside):
+        (tmp_path / "history.jsonl").write_bytes(b"\n".join([fits, long, fits + b"\r", event]))
+        source = open_source(str(tmp_path / "history.jsonl"), Settings(most_bytes=100))
+        assert [entry.position for entry in entries(source)] == [0, 2, 3]
+        assert reasons(source) == [("oversize", None)]
+
+
 def test_of_a_long_line_as_much_is_kept_as_of_a_record(tmp_path):
     """What is wrong with it is told; dead letters keep half a megabyte."""
     (tmp_path / "history.jsonl").write_bytes(b"z" * 600_000)
