@@ -80,6 +80,7 @@ class Ingest:
             **client(self._settings),
         )
         await consumer.start()
+        watch = asyncio.ensure_future(self._unread.watch())
         try:
             consumer.subscribe(self._inputs, listener=_Listener(self, consumer))
             while True:
@@ -92,6 +93,7 @@ class Ingest:
                     self._said_at = monotonic()
                     self._sender.put(name(self._settings, topics.META), PROGRESS, repr(moment).encode())
         finally:
+            watch.cancel()
             try:
                 await self.commit(consumer)
             finally:
@@ -115,7 +117,6 @@ class Ingest:
     def assigned(self, places: set[Place]) -> None:
         """Go on with the partitions that we were given, and forget all others."""
         self.revoked(self._aligner.places() - places)
-        self._unread.forget()
         self.places, self._aim = places, None
 
     def revoked(self, places: set[Place]) -> None:

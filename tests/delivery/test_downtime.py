@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import time
 
 from models import events as ev
 from streams import topics
+from streams.inputs.unread import STOOD_STILL
 from tests.brokers import Kafka
 from tests.delivery.history import END, HOUR, LEARNING, Sent, history, slices
 from tests.delivery.stage import PARTITIONS, Stage, Way
@@ -38,9 +40,26 @@ def test_a_backlog_read_by_two_workers_makes_nobody_silent(kafka: Kafka, prefix:
         for worker in workers:  # shorter than their session lasts: they keep what they have
             worker.send(signal.SIGSTOP)
         marks = stage.send(sent)
+        time.sleep(2 * STOOD_STILL)
         for worker in workers:
             worker.send(signal.SIGCONT)
         stage.until_ingested(marks)
+        stage.finish(sent, END)
+
+
+def test_what_came_while_a_worker_stood_still_makes_nobody_silent(kafka: Kafka, prefix: str, way: Way) -> None:
+    """The answer that waits for it holds the first records of one topic, and says of the other that it has none."""
+    sent = history(400)
+    with Stage(kafka, prefix, **way) as stage:
+        worker = stage.worker()
+        stage.held(worker, PARTITIONS)
+        for piece in slices(sent, 12 * HOUR):
+            worker.send(signal.SIGSTOP)
+            marks = stage.send([one for one in piece if one.topic == LEARNING])
+            marks |= stage.send([one for one in piece if one.topic != LEARNING])
+            time.sleep(2 * STOOD_STILL)
+            worker.send(signal.SIGCONT)
+            stage.until_ingested(marks)
         stage.finish(sent, END)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
-from streams.inputs.unread import Unread
+from streams.inputs.unread import STOOD_STILL, Unread
 
 FAST, SLOW = TopicPartition("learning-events", 0), TopicPartition("purchase-events", 0)
+NEWER = 10**14
+"""Milliseconds since 1970 that have not come yet."""
 
 
 class Consumer:
@@ -20,6 +23,7 @@ class Consumer:
         self.told: dict[TopicPartition, tuple[int, int]] = {}
         self.asked: list[set[TopicPartition]] = []
         self.away = False
+        self.stands_still: dict[TopicPartition, int] = {}
 
     def answer(self, moment: int, **ends: int) -> None:
         self.told |= {{"fast": FAST, "slow": SLOW}[name]: (moment, end) for name, end in ends.items()}
@@ -40,7 +44,11 @@ class Consumer:
         self.asked.append(set(places))
         if self.away:
             raise KafkaTimeoutError
-        return {place: self.ends[place] for place in places}
+        said = {place: self.ends[place] for place in places}
+        if self.stands_still:  # the process, for some time, with the answer under way
+            self.ends, self.stands_still = self.stands_still, {}
+            time.sleep(STOOD_STILL * 1.1)
+        return said
 
 
 def found(consumer: Consumer, *offered: TopicPartition, known: Unread | None = None) -> set[TopicPartition]:
@@ -94,12 +102,58 @@ def test_nobody_waits_for_a_partition_that_cannot_be_asked_about() -> None:
     assert len(consumer.asked) == 1
 
 
-def test_what_was_known_of_partitions_that_were_others_is_forgotten() -> None:
-    """A topic that was made anew may end before where the old one ended: nobody waits for what is not there."""
+def test_what_was_asked_counts_until_there_is_a_newer_answer() -> None:
+    """Nobody is asked twice of the same, and nobody waits for what is no longer there: a topic may be made anew."""
     consumer, known = Consumer({FAST: 5, SLOW: 1}, {FAST: 5, SLOW: 9}), Unread()
     consumer.answer(1, slow=1)
     consumer.answer(2, fast=5)
-    assert found(consumer, FAST, known=known) == {SLOW}
-    known.forget()
-    consumer.ends[SLOW] = 1
+    assert found(consumer, FAST, known=known) == found(consumer, FAST, known=known) == {SLOW}
+    assert consumer.asked == [{SLOW}]
+    consumer.answer(NEWER, slow=1, fast=5)
     assert found(consumer, FAST, known=known) == set()
+
+
+def test_who_has_no_more_is_not_asked_again_for_the_same_offer() -> None:
+    """As long as others hold what is on offer."""
+    consumer, known = Consumer({FAST: 5, SLOW: 1}, {FAST: 5, SLOW: 1}), Unread()
+    consumer.answer(1, slow=1)
+    consumer.answer(2, fast=5)
+    assert found(consumer, FAST, known=known) == found(consumer, FAST, known=known) == set()
+    assert consumer.asked == [{SLOW}]
+
+
+def test_after_a_standstill_everybody_is_asked() -> None:
+    """The answer that waited for us tells of the moment when the first record came, not of the backlog behind it."""
+    consumer, known = Consumer({FAST: 5, SLOW: 1}, {FAST: 5, SLOW: 9}), Unread()
+    consumer.answer(2, fast=5, slow=1)
+    assert found(consumer, FAST, known=known) == set()
+    time.sleep(STOOD_STILL * 1.1)
+    assert found(consumer, known=known) == set()
+    assert not consumer.asked
+    assert found(consumer, FAST, known=known) == found(consumer, FAST, known=known) == {SLOW}
+    assert consumer.asked == [{FAST, SLOW}]
+
+
+def test_what_was_answered_during_a_standstill_is_asked_again() -> None:
+    """The answer may be as old as the standstill is long."""
+    consumer, known = Consumer({FAST: 5, SLOW: 1}, {FAST: 5, SLOW: 1}), Unread()
+    consumer.answer(1, slow=1)
+    consumer.answer(2, fast=5)
+    consumer.stands_still = {FAST: 5, SLOW: 9}
+    assert found(consumer, FAST, known=known) == {SLOW}
+    assert consumer.asked == [{SLOW}, {SLOW}]
+
+
+def test_a_long_wait_is_no_standstill() -> None:
+    """While the log does not take what was put, the loop goes on, and answers do not wait."""
+
+    async def wait() -> set[TopicPartition]:
+        watch = asyncio.ensure_future(known.watch())
+        await asyncio.sleep(STOOD_STILL * 1.5)
+        watch.cancel()
+        return await known.of(consumer, [FAST])
+
+    consumer, known = Consumer({FAST: 5, SLOW: 1}, {FAST: 9, SLOW: 9}), Unread()
+    consumer.answer(2, fast=5, slow=1)
+    assert asyncio.run(wait()) == set()
+    assert not consumer.asked
