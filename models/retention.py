@@ -11,8 +11,8 @@ Where a score is wanted, both can be had in two halves, so that many people are 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 from numpy import float32
 from numpy.typing import NDArray
@@ -36,7 +36,7 @@ Vector = NDArray[float32]
 _CONSENT = (ev.ConsentGiven, ev.ConsentWithdrawn)
 
 
-class Moved(NamedTuple):
+class Moved(Struct, frozen=True, gc=False):
     """What became of a person: their new state, what is to be told, and what is to be counted."""
 
     person: Person
@@ -44,7 +44,7 @@ class Moved(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-class Asked(NamedTuple):
+class Asked(Struct, frozen=True, gc=False):
     """A person of whom a score is wanted before anything else may happen to them: as of when, and what for."""
 
     person: Person
@@ -141,16 +141,16 @@ def scores(asked: Sequence[Asked], world: World) -> list[Score]:
 
 def answer(asked: Asked, score: Score, world: World) -> Moved:
     """Do what follows from the score that was asked for."""
-    person, before, notes, at, cause, on_grid, finished = asked
+    person, notes, at, cause, on_grid = asked.person, asked.notes, asked.at, asked.cause, asked.on_grid
     keep = on_grid and keeps_row(person.id, at, world.rules)
     late = world.rules.lateness if on_grid else 0.0
     person, said = _assessed(person, at, cause, keep, score, late, world)
     if on_grid:
         person, said = _on_grid(person, at, cause, said, score.row, world)
-    if finished is not None:
-        person, news = _course_news(person, "finished", finished, at, cause, score.row, world)
+    if asked.finished is not None:
+        person, news = _course_news(person, "finished", asked.finished, at, cause, score.row, world)
         said += news
-    return Moved(person, before + said, (*notes, "scored"))
+    return Moved(person, asked.outputs + said, (*notes, "scored"))
 
 
 def _answered(moved: Moved | Asked, world: World) -> Moved:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 from numpy import float32
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ def eligible(person: Person, at: float, rules: Rules) -> bool:
     return person.activity.events > 0 and at - person.activity.last <= rules.lookback
 
 
-class Score(NamedTuple):
+class Score(Struct, frozen=True, gc=False):
     """A person's row at a moment, and their churn probability: the model's, or the prior before there is one.
 
     `plain` is the model's before it was bent to the pace of the day; -1 before there is one.

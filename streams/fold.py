@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from models import events as ev
@@ -35,9 +36,9 @@ from streams.settings import Settings
 
 MOST_PARCELS = 100
 MOST_ORIGINS = 128
-AT_ONCE = 128
+AT_ONCE = 512
 """How many people are scored together when due work is done."""
-TOGETHER = 32
+TOGETHER = 256
 """How many people are written together while a commit is written ahead."""
 
 
@@ -45,14 +46,14 @@ class TooManyFailures(Exception):
     """So many defects in a row that going on would bury everything."""
 
 
-class Cause(NamedTuple):
+class Cause(Struct, frozen=True, gc=False):
     """What moves a person: a record, or else their due work, and of which moment."""
 
     record: Record | None
     at: float
 
 
-class Open(NamedTuple):
+class Open(Struct, frozen=True, gc=False):
     """A person in the middle of being moved, whose score is asked for: the envelope held, and how far it is."""
 
     held: Envelope
@@ -200,8 +201,9 @@ class Fold:
         It ends early where somebody is to be told something, or a score is asked for: then it is all in `_open`.
         """
         key, envelope, due = run[done].key, held, self.people.due_of(run[done].key)
-        for _, record, origin, event, until in run[done:]:
-            if due <= until or self._known(record, origin, envelope) or self._full(envelope):
+        for taken in run[done:]:
+            record, origin, event = taken.record, taken.origin, taken.event
+            if due <= taken.until or self._known(record, origin, envelope) or self._full(envelope):
                 break
             done += 1
             self._times.append(event.time)
@@ -231,7 +233,7 @@ class Fold:
 
     def _unusual(self, taken: Taken, world: World) -> bool:
         """Deal with what stands before a record; return whether that was all there is to do with it."""
-        key, record, origin, _, until = taken
+        key, record, origin = taken.key, taken.record, taken.origin
         envelope = self.people.get(key)
         if known := self._known(record, origin, envelope):
             self._metrics.add("encore_duplicates_total", known)
@@ -241,8 +243,8 @@ class Fold:
             self._cemetery.bury(record, BadEvent("state_too_large", None, "too many of the person's outputs wait"))
             self.people.put(key, _marked(envelope, record, origin))
             return True
-        if self.people.due_of(key) <= until:
-            self._wake(key, until, world)
+        if self.people.due_of(key) <= taken.until:
+            self._wake(key, taken.until, world)
         return False
 
     def _full(self, envelope: Envelope) -> bool:

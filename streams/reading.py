@@ -6,7 +6,8 @@ import heapq
 from collections import deque
 from collections.abc import Container, Iterable
 from math import nextafter
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from models import events as ev
 from models.activity import DAY
@@ -23,7 +24,7 @@ BUSY = 24
 Origin = tuple[str, int] | None
 
 
-class Taken(NamedTuple):
+class Taken(Struct, frozen=True, gc=False):
     """A record that is to be applied, once the person's due work up to a moment has been done."""
 
     key: bytes

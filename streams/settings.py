@@ -121,7 +121,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """where people are kept who are not in use; the changelog has them all in any case"""
     data_folder: str = ""
     """folder for `store = rocksdb`, of this worker alone; on a disk that stays, a restart reads only what is new"""
-    chunk: Annotated[int, Meta(ge=1, le=10_000)] = 200
+    chunk: Annotated[int, Meta(ge=1, le=10_000)] = 1_000
     """most records handed to an agent at once"""
     commit_every: Positive = 1.0
     """time between commits"""

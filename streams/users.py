@@ -39,6 +39,8 @@ COMPANY = 0.2
 TURNS = 5
 """How often between two commits everybody who has changed is written, while nothing waits: a commit that has much to
 write at once keeps decisions waiting behind it."""
+FULL = 200
+"""Records at once, or as many as a chunk may hold, that are the sign of a backlog."""
 CALM = 1.0
 """Seconds without a full chunk after which nothing waits."""
 MOST_DIRTY = 5_000
@@ -60,7 +62,7 @@ class Users(Owner[People]):
         self._partitions = partitions
         self._ahead = self._nothing_said()
         self._most_dirty = MOST_DIRTY if settings.engine == "fast" else 1
-        self._full = max(2, settings.chunk)  # one by one is no sign of a backlog
+        self._full = max(2, min(settings.chunk, FULL))  # one by one is no sign of a backlog
         self._full_at = NOT_YET
         self._turn = 0.0
         metrics.watch(self._gauges)

@@ -11,8 +11,9 @@ import asyncio
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import floor
-from typing import Any, NamedTuple
+from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from models import churn
@@ -47,7 +48,7 @@ Heard = Callable[[str, bytes | None, bytes | None, Mapping[str, bytes]], None]
 """Takes what goes to a topic: the topic's name, key, value and headers."""
 
 
-class Played(NamedTuple):
+class Played(Struct, frozen=True, gc=False):
     """An entry of a source as the record that it would be, in the only partition there is."""
 
     topic: str

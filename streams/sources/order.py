@@ -114,8 +114,8 @@ class Ordered:
     def _prefix(self, number: int, length: int) -> Iterator[Decoded]:
         """Read the first entries of a source again."""
         entries = (found for found in self._sources[number] if isinstance(found, Entry))
-        for position, event, _ in itertools.islice(entries, length):
-            yield event.time, number, position, event
+        for entry in itertools.islice(entries, length):
+            yield entry.event.time, number, entry.position, entry.event
 
     def _judged(self, items: Iterator[Decoded]) -> Iterator[Entry | Unusable]:
         bound = self._latest.third + self._skew
@@ -138,7 +138,7 @@ class Latest:
     def add(self, entries: list[Entry]) -> None:
         """Take note of entries, in whatever order they are."""
         known = self.third if self.third != NOBODY else float("-inf")
-        newer = [event for _, event, _ in entries if event.time > known]
+        newer = [entry.event for entry in entries if entry.event.time > known]
         seen: set[str] = set()
         for event in sorted(newer, key=lambda event: event.time, reverse=True):
             if isinstance(event, ev.Event) and event.user_id not in seen:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
+from msgspec import Struct
+
 from models import events as ev
 from models.errors import BadEvent
 
 
-class Entry(NamedTuple):
+class Entry(Struct, frozen=True, gc=False):
     """An event, with where in its source it stands.
 
     Attributes:

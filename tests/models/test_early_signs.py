@@ -51,11 +51,13 @@ def test_it_is_told_when_it_is_known_and_no_earlier(events: list[ev.Event]) -> N
     for event in [*events, None]:
         until = event.time if event is not None else end_of(events)
         while (due := next_due(person, RULES)) < until:
-            person, said, _ = retention.wake(person, due, NIGHTS)
+            moved = retention.wake(person, due, NIGHTS)
+            person, said = moved.person, moved.outputs
             assert [sign_due(sign.time, RULES) for sign in both(list(said))[0]] in ([], [due])
             assert next_due(person, RULES) > due
         if event is not None:
-            person, said, _ = retention.step(person, event, NIGHTS)
+            moved = retention.step(person, event, NIGHTS)
+            person, said = moved.person, moved.outputs
             assert both(list(said))[0] == []
 
 

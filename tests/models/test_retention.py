@@ -51,7 +51,7 @@ def test_duplicates_change_nothing(events: list[ev.Event], back: int) -> None:
     for index, event in enumerate(events):
         person = retention.step(person, event, NIGHTS).person
         again = events[max(0, index + 1 - back)]
-        assert retention.step(person, again, NIGHTS) == (person, (), ("duplicate",))
+        assert retention.step(person, again, NIGHTS) == retention.Moved(person, (), ("duplicate",))
 
 
 @given(histories(longest_gap_days=60), st.integers(0, 2**32))
@@ -101,14 +101,16 @@ def test_both_classes_are_released_at_the_end_of_horizon_and_lateness(events: li
     for event in [*events, None]:
         until = event.time if event else end_of(events)
         while (due := next_due(person, RULES)) < until:
-            person, said, notes = retention.wake(person, due, NIGHTS)
+            moved = retention.wake(person, due, NIGHTS)
+            person, said, notes = moved.person, moved.outputs, moved.notes
             examples = examples_of(list(said))
             assert [example.until + RULES.lateness for example in examples] == [due] * len(examples)
             assert [note for note in notes if note.startswith("label")] == [
                 "label churned" if example.churned else "label stayed" for example in examples
             ]
         if event:
-            person, said, _ = retention.step(person, event, NIGHTS)
+            moved = retention.step(person, event, NIGHTS)
+            person, said = moved.person, moved.outputs
             assert examples_of(list(said)) == []
 
 

@@ -140,7 +140,7 @@ def forgotten() -> retention.Moved:
 
 def test_an_erasure_leaves_nothing_but_its_time(forgotten: retention.Moved) -> None:
     """Neither id nor activity; the profile is taken back; nothing is due."""
-    person, outputs, _ = forgotten
+    person, outputs = forgotten.person, forgotten.outputs
     assert outputs == (
         Forgotten(id=name_of("u", "forgotten", "e"), user_id="u"),
         Forgotten(id=name_of("u", "unlisted", "e"), user_id="u", of="recommendations"),
@@ -153,12 +153,13 @@ def test_an_erasure_leaves_nothing_but_its_time(forgotten: retention.Moved) -> N
 def test_events_before_an_erasure_do_not_raise_the_person_again(forgotten: retention.Moved) -> None:
     """A replay of what was before, and the request itself, change nothing."""
     for event in (STALLED, ev.ErasureRequested(id="e", user_id="u", time=NOON + 6 * DAY)):
-        assert retention.step(forgotten.person, event, world()) == (forgotten.person, (), ("erased",))
+        assert retention.step(forgotten.person, event, world()) == retention.Moved(forgotten.person, (), ("erased",))
 
 
 def test_who_comes_back_after_an_erasure_is_a_person_again(forgotten: retention.Moved) -> None:
     """What happens afterwards is theirs, under their own id."""
     back = ev.CourseCompleted(id="b", user_id="u", time=NOON + 8 * DAY, course_id="go")
-    person, outputs, _ = retention.step(forgotten.person, back, world())
+    moved = retention.step(forgotten.person, back, world())
+    person, outputs = moved.person, moved.outputs
     assert (person.id, person.activity.events) == ("u", 1)
     assert {alert.user_id for alert in outputs if isinstance(alert, Alert)} == {"u"}

@@ -105,7 +105,8 @@ def test_before_a_model_is_ready_the_prior_is_said() -> None:
     def score(at: float, world: World) -> risk.Score:
         return risk.scores([somebody], [at], world)[0]
 
-    row, probability, plain = score(NOON + 5 * DAY, world())
+    given = score(NOON + 5 * DAY, world())
+    row, probability, plain = given.row, given.probability, given.plain
     assert probability == plain == model().probability(row)
     slower = msgspec.structs.replace(model(), bend=Bend(level=-0.5))
     bent = score(NOON + 5 * DAY, world(model=slower))

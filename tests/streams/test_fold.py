@@ -260,7 +260,7 @@ def test_late_events_are_counted_as_such() -> None:
 
 def test_people_are_written_ahead_a_few_at_a_time() -> None:
     """Each once, as long as the slice lasts; whoever was written meanwhile is not written again."""
-    station, users = Station(world=CALM), [f"user {number:02}" for number in range(TOGETHER + 2)]
+    station, users = Station(world=CALM), [f"user {number:03}" for number in range(TOGETHER + 2)]
     station.apply(*(record(login(0, user), offset) for offset, user in enumerate(users)))
     station.outlet.settle()
     before, keys = len(station.outlet.on(PEOPLE)), [user.encode() for user in users]

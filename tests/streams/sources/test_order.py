@@ -47,6 +47,11 @@ def wrong(position: int) -> Unusable:
     return Unusable(position, b"raw", BadEvent("malformed", None, "no"))
 
 
+def of(number: int, found: Entry | Unusable) -> Entry | Unusable:
+    """Return what is found in a source when that is one of several."""
+    return Entry(found.position, found.event, number) if isinstance(found, Entry) else found._replace(source=number)
+
+
 def open_files() -> int:
     """How many files this process has open, where the system says so."""
     return len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 0
@@ -68,7 +73,7 @@ SOURCES = st.lists(st.builds(Listed, LISTS, st.booleans()), max_size=4)
 @given(SOURCES, st.integers(1, 12))
 def test_it_is_as_if_all_were_sorted_at_once(sources, run):
     """Whatever the sources and the size of runs: by time, source and position, each entry once."""
-    every = [found._replace(source=number) for number, source in enumerate(sources) for found in source.found]
+    every = [of(number, found) for number, source in enumerate(sources) for found in source.found]
     given_back = list(ordered(sources, FOREVER, run))
 
     entries = [found for found in given_back if isinstance(found, Entry)]
