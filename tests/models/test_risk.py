@@ -112,7 +112,8 @@ def test_before_a_model_is_ready_the_prior_is_said() -> None:
     bent = score(NOON + 5 * DAY, world(model=slower))
     assert (bent.plain, bent.probability) == (plain, round(plain ** exp(-0.5), 6))
     assert row.tolist() == features.row(somebody.activity, NOON + 5 * DAY, RULES.horizon).tolist()
-    assert score(NOON, world(model=None))[1:] == (RULES.prior_churn, -1)
+    given = score(NOON, world(model=None))
+    assert (given.probability, given.plain) == (RULES.prior_churn, -1)
     assert score(NOON, world(rules=Rules(labels_needed=1_001))).probability == RULES.prior_churn
 
 
