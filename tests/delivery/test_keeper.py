@@ -13,7 +13,7 @@ from streams import envelope as env
 from streams import topics, users
 from streams.engine.table import WriteBehindTable
 from streams.settings import Settings
-from tests.delivery.office import SETTINGS, Office, changelog, login
+from tests.delivery.office import Office, changelog, login
 from tests.streams.doubles import LOOP, Times
 
 CHANGELOG = TP(topics.PEOPLE, 0)
@@ -171,14 +171,14 @@ def test_between_commits_everybody_is_written(monkeypatch: pytest.MonkeyPatch) -
     """
     office = Office().begin()
     monkeypatch.setattr(users, "CALM", 1e9)
-    full = [login(number, f"user {number}", 1.0) for number in range(SETTINGS.chunk)]
+    full = [login(number, f"user {number}", 1.0) for number in range(users.FULL)]
     assert LOOP.run_until_complete(office.users.take(0, full))
     _idle(office, lambda: False, 0.5)
-    assert len(office.fold.people.dirty) == SETTINGS.chunk
+    assert len(office.fold.people.dirty) == len(full)
     monkeypatch.setattr(users, "CALM", 0.0)
     office.app.rebalancing = True
     _idle(office, lambda: False, 0.5)
-    assert len(office.fold.people.dirty) == SETTINGS.chunk
+    assert len(office.fold.people.dirty) == len(full)
     office.app.rebalancing = False
     _idle(office, lambda: not office.fold.people.dirty, 30.0)
     assert {put.key for put in office.waiting()} == {record.key for record in full}

@@ -46,7 +46,9 @@ def frozen(broker, prefix: str, past: Past, **settings: object) -> Encore:
     return encore
 
 
-@pytest.mark.parametrize(("which", "workers", "chunk"), [("oulad", 1, 200), ("oulad", 2, 1), ("simulator", 2, 200)])
+@pytest.mark.parametrize(
+    ("which", "workers", "chunk"), [("oulad", 1, 200), ("oulad", 2, 1), ("simulator", 2, 200), ("simulator", 1, 1_000)]
+)
 def test_what_is_sent_straight_into_the_log_is_decided_as_in_a_replay(kafka, prefix, pasts, which, workers, chunk):
     """By one worker and by two, in chunks and record by record."""
     past = pasts(which)

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaTimeoutError
+from aiokafka.errors import IllegalStateError, KafkaTimeoutError
 
 from streams.inputs.unread import STOOD_STILL, Unread
 
@@ -23,6 +23,7 @@ class Consumer:
         self.told: dict[TopicPartition, tuple[int, int]] = {}
         self.asked: list[set[TopicPartition]] = []
         self.away = False
+        self.going: TopicPartition | None = None
         self.stands_still: dict[TopicPartition, int] = {}
 
     def answer(self, moment: int, **ends: int) -> None:
@@ -32,6 +33,9 @@ class Consumer:
         return frozenset(self.read)
 
     async def position(self, place: TopicPartition) -> int:
+        if place == self.going:
+            self.read.pop(place)
+            raise IllegalStateError
         return self.read[place]
 
     def highwater(self, place: TopicPartition) -> int | None:
@@ -81,6 +85,14 @@ def test_a_partition_of_which_nothing_was_heard_is_asked_about() -> None:
     consumer = Consumer({FAST: 5, SLOW: 0}, {FAST: 5, SLOW: 9})
     consumer.answer(1, fast=5)
     assert found(consumer, FAST) == {SLOW}
+
+
+def test_a_partition_that_goes_to_another_worker_meanwhile_is_theirs() -> None:
+    """What they have not read holds nobody here."""
+    consumer = Consumer({FAST: 5, SLOW: 1}, {FAST: 9, SLOW: 9})
+    consumer.answer(1, fast=7, slow=9)
+    consumer.going = SLOW
+    assert found(consumer, FAST) == {FAST}
 
 
 def test_nobody_is_asked_while_nothing_is_on_offer() -> None:
