@@ -283,13 +283,13 @@ def _progressed(course: Course, event: ev.Learning) -> Course:
     time, progress, minutes, completed = event.time, course.progress, course.minutes, course.completed_at
     first, last = course.first, course.last
     first, last = (first if first < time else time), (last if last > time else time)
-    if isinstance(event, ev.LessonProgress):
+    if type(event) is ev.LessonProgress:
         progress, minutes = _further(progress, event.progress), minutes + event.minutes
-    elif isinstance(event, ev.LessonCompleted):
+    elif type(event) is ev.LessonCompleted:
         progress = _further(progress, event.progress)
-    elif isinstance(event, ev.LiveSession):
+    elif type(event) is ev.LiveSession:
         minutes += event.minutes
-    elif isinstance(event, ev.CourseCompleted):
+    elif type(event) is ev.CourseCompleted:
         progress, completed = 1.0, max(completed, time)
     return Course(course.id, first, last, progress, minutes, completed)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from math import exp, exp2, log, log1p, sqrt
+from struct import Struct
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 NAMES: tuple[str, ...] = tuple(name for names in GROUPS.values() for name in names)
 SILENCE = NAMES.index("log_silence")
 _SHORT, _MIDDLE, _LONG = HALF_LIVES
+_PACK = Struct(f"{len(NAMES)}d").pack
 
 
 def rows(people: Sequence[Activity], times: Sequence[float], horizon: float) -> NDArray[np.float32]:
@@ -56,8 +58,9 @@ def rows(people: Sequence[Activity], times: Sequence[float], horizon: float) -> 
     """
     days = horizon / DAY
     windows = (WEEKS, *(min(WEEKS, max(1, round(days * times / 7))) for times in (1, 2, 4)))
-    values = [_values(activity, now, days, windows) for activity, now in zip(people, times, strict=True)]
-    return np.array(values, np.float16).astype(np.float32)
+    packed = [_PACK(*_values(activity, now, days, windows)) for activity, now in zip(people, times, strict=True)]
+    values = np.frombuffer(b"".join(packed), np.float64).reshape(-1, len(NAMES))
+    return values.astype(np.float16).astype(np.float32)
 
 
 def row(activity: Activity, now: float, horizon: float) -> NDArray[np.float32]:
@@ -83,12 +86,14 @@ def array(values: Sequence[float]) -> NDArray[np.float32]:
 
 def silence_days(activity: Activity, now: float) -> float:
     """Return the days since the person was last active."""
-    return max(0.0, now - activity.last) / DAY
+    silence = now - activity.last
+    return silence / DAY if silence > 0.0 else 0.0
 
 
 def mean_gap(activity: Activity, horizon_days: float) -> float:
     """Return the person's usual days between active days, leaning on a quarter of the horizon while little is known."""
-    return (activity.gaps.total + horizon_days / 2) / (activity.gaps.count + 2)
+    gaps = activity.gaps
+    return (gaps.total + horizon_days / 2) / (gaps.count + 2)
 
 
 def current_course(activity: Activity) -> Course | None:
@@ -116,24 +121,25 @@ def _share_of_weeks(activity: Activity, now: float, ring: bytes, least: int) -> 
 
 def _own_weeks(activity: Activity, now: float) -> int:
     """Return how many weeks the person has been there, the first and this one included."""
-    return max(1, week_of(int(now // DAY)) - week_of(int(activity.first // DAY)) + 1)
+    weeks = week_of(int(now // DAY)) - week_of(int(activity.first // DAY)) + 1
+    return weeks if weeks > 1 else 1
 
 
 def _values(activity: Activity, now: float, horizon: float, windows: Sequence[int]) -> tuple[float, ...]:
     """Compute one row; the horizon is in days, the windows are in weeks, none longer than a year."""
     silence, tenure, gap = silence_days(activity, now), (now - activity.first) / DAY, mean_gap(activity, horizon)
-    own_weeks, today = _own_weeks(activity, now), int(now // DAY)
-    weeks_ago = week_of(today) - activity.week
+    own_weeks, today, gaps = _own_weeks(activity, now), int(now // DAY), activity.gaps.count
+    weeks_ago, horizons = week_of(today) - activity.week, tenure / horizon
     return (
         *_silence(activity, silence, tenure, gap, horizon),
         *_gaps(activity, gap),
         *_lately(activity, today, silence, tenure),
         *_shares(activity.weeks, activity.week, weeks_ago, own_weeks, windows),
-        log1p(activity.gaps.count),
-        log((activity.gaps.count + 1) / (tenure + horizon / 4)),
+        log1p(gaps),
+        log((gaps + 1) / (tenure + horizon / 4)),
         log1p(tenure),
         log1p(activity.events),
-        sqrt(min(tenure / horizon, 20.0)),
+        sqrt(horizons if horizons < 20.0 else 20.0),
         *_progress(activity.courses, now),
         log1p(activity.minutes),
         (activity.score_sum + 0.5) / (activity.exercises + 1),
@@ -146,17 +152,18 @@ def _values(activity: Activity, now: float, horizon: float, windows: Sequence[in
 def _silence(activity: Activity, silence: float, tenure: float, gap: float, horizon: float) -> tuple[float, ...]:
     gaps = activity.gaps
     count, total, histogram = gaps.count, gaps.total, gaps.histogram
-    longest = max(gaps.longest, activity.day - activity.day_before)
+    longest, open_gap = gaps.longest, activity.day - activity.day_before
     lately = gaps.smoothed if count else horizon / 4
     survival = -(count + 2) * log1p(horizon / (total + silence + horizon / 2))
     so_long = sum(histogram[bisect_left(GAP_EDGES, silence if silence > 1.0 else 1.0) :])  # to the width of a bin
     beyond = sum(histogram[bisect_left(GAP_EDGES, silence + horizon) :])
-    own = min(0.999, max(0.001, (beyond + 3 * exp(survival)) / (so_long + 3)))
+    own = (beyond + 3 * exp(survival)) / (so_long + 3)
+    own = 0.001 if own < 0.001 else own if own < 0.999 else 0.999
     log_silence = log1p(silence)
     return (
         log_silence,
         log1p(silence / gap),
-        log_silence - log1p(longest),
+        log_silence - log1p(open_gap if open_gap > longest else longest),
         survival,
         log1p(1.3 * silence / (lately + 0.3 * horizon / 4)),
         silence / (tenure + 1),
@@ -172,7 +179,8 @@ def _gaps(activity: Activity, gap: float) -> tuple[float, float, float]:
     if not count:
         return log(gap), 1.0, 0.0
     mean = gaps.total / count
-    spread = sqrt(max(0.0, gaps.squares / count - mean * mean))
+    variance = gaps.squares / count - mean * mean
+    spread = sqrt(variance) if variance > 0.0 else 0.0
     return log(gap), spread / gap, log((gaps.smoothed + 0.3) / (gap + 0.3))
 
 
@@ -192,9 +200,10 @@ def _lately(activity: Activity, today: int, silence: float, tenure: float) -> tu
             of_28 = 28 - days_ago - ring.count(0, begin - 28, end)
         if days_ago < 7:
             of_7 = 7 - days_ago - ring.count(0, begin - 7, end)
-    usual = of_84 / min(max(1.0, tenure / 7), 12.0)
-    logs = (day, week, month, day - week, week - month)
-    return (*logs, of_7 / 7, of_28 / 28, of_84 / 84, log1p(of_7 / (usual + 0.1)))
+    weeks = tenure / 7
+    usual = of_84 / (1.0 if weeks < 1.0 else weeks if weeks < 12.0 else 12.0)
+    trend = log1p(of_7 / (usual + 0.1))
+    return day, week, month, day - week, week - month, of_7 / 7, of_28 / 28, of_84 / 84, trend
 
 
 def _shares(ring: bytes, newest: int, weeks_ago: int, own: int, windows: Sequence[int]) -> list[float]:
@@ -224,7 +233,8 @@ def _progress(courses: Sequence[Course], now: float) -> tuple[float, ...]:
             latest = course
     if latest is None:
         return 0.0, 0.0, 0.0, 0.0, 0.0
-    stalled = log1p(max(0.0, now - latest.last) / DAY)
+    idle = now - latest.last
+    stalled = log1p(idle / DAY) if idle > 0.0 else 0.0
     return latest.progress, stalled, len(courses) - done, done, 1.0 if latest.completed_at else 0.0
 
 
@@ -234,10 +244,11 @@ def _money(activity: Activity, now: float, weeks_ago: int, own_weeks: int) -> tu
     if purchases:
         (repurchase,) = _shares(activity.buys, activity.week, weeks_ago, own_weeks, (WEEKS,))
         bought = 0.0 if weeks_ago else activity.buys[activity.week % WEEKS] / purchases
+    spend, since = wallet.spend - wallet.refunded, now - (wallet.last or activity.first)
     return (
         log1p(purchases),
-        log1p(max(0.0, wallet.spend - wallet.refunded)),
-        log1p(max(0.0, now - (wallet.last or activity.first)) / DAY),
+        log1p(spend) if spend > 0.0 else 0.0,
+        log1p(since / DAY) if since > 0.0 else 0.0,
         repurchase,
         bought,
         1.0 if wallet.member_since > wallet.member_until else 0.0,

@@ -98,7 +98,7 @@ class Ledger(Struct, frozen=True, array_like=True, gc=False):
     def has_seen(self, digest: bytes) -> bool:
         """Return whether the event with this digest is among the last ones applied."""
         found = self.seen.find(digest)
-        while found % _HASH and found >= 0:
+        while found > 0 and found % _HASH:
             found = self.seen.find(digest, found + 1)
         return found >= 0
 

@@ -25,16 +25,18 @@ class Person(Struct, frozen=True, array_like=True, gc=False):
 def next_due(person: Person, rules: Rules) -> float:
     """Return the earliest moment at which something is to be done for the person, infinity if nothing is."""
     ledger = person.ledger
-    due = ledger.grid
+    due, rows = ledger.grid, ledger.rows
+    if rows:
+        if (label := label_due(rows[0].at, rules)) < due:
+            due = label
+        early, lateness, done = EARLY * rules.horizon, rules.lateness, ledger.done
+        for row in rows:
+            if (sign := row.at + early + lateness) > done:  # as `sign_due` has it
+                if sign < due:
+                    due = sign
+                break
     for retry in ledger.retries:
         due = min(due, retry.at)
-    if ledger.rows:
-        due = min(due, label_due(ledger.rows[0].at, rules))
-        early, lateness, done = EARLY * rules.horizon, rules.lateness, ledger.done
-        for row in ledger.rows:
-            if (sign := row.at + early + lateness) > done:  # as `sign_due` has it
-                due = min(due, sign)
-                break
     for offer in ledger.offers:
         due = min(due, offer.until)
     return due

@@ -15,8 +15,8 @@ from models.rules import Rules
 Outcomes = tuple[OfferOutcome, ...]
 
 
-def joined(person: Person, event: ev.MoneyEvent, rules: Rules) -> tuple[Person, Outcomes]:
-    """Join a money event to open offers: redeemed or expired closes one, a purchase is noted once on each."""
+def joined(person: Person, event: ev.Event, rules: Rules) -> tuple[Person, Outcomes]:
+    """Join an event to open offers: redeemed or expired closes one, a purchase is noted once on each."""
     if not person.ledger.offers:
         return person, ()
     if isinstance(event, ev.CouponRedeemed):

@@ -11,6 +11,7 @@ Where a score is wanted, both can be had in two halves, so that many people are 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -33,7 +34,7 @@ NOT_ELIGIBLE = "not eligible: silent beyond the look-back"
 APPLIED = ("applied",)
 """What is noted of an event that did what events do."""
 Vector = NDArray[float32]
-_CONSENT = (ev.ConsentGiven, ev.ConsentWithdrawn)
+_CONSENT = frozenset((ev.ConsentGiven, ev.ConsentWithdrawn))
 
 
 class Moved(Struct, frozen=True, gc=False):
@@ -44,6 +45,7 @@ class Moved(Struct, frozen=True, gc=False):
     notes: tuple[str, ...] = ()
 
 
+@final
 class Asked(Struct, frozen=True, gc=False):
     """A person of whom a score is wanted before anything else may happen to them: as of when, and what for."""
 
@@ -95,14 +97,14 @@ def begin_step(person: Person, event: ev.Event, world: World) -> Moved | Asked:
         return Moved(person, (), ("erased",))
     if not person.id:  # forgotten, and back
         person = replace(person, id=event.user_id)
-    if isinstance(event, ev.ErasureRequested):
+    if type(event) is ev.ErasureRequested:
         return _erased(person, event)
     late = event.time < ledger.done
     active = ev.kind_of(event) in world.rules.active_kinds
     person, said = _applied(person, event, digest, active, late, world)
     if late:
         return Moved(person, said, ("late",))
-    finished = event.course_id if isinstance(event, ev.CourseCompleted) else None
+    finished = event.course_id if type(event) is ev.CourseCompleted else None
     if _to_be_scored(person, event, active, world):
         return Asked(person, said, APPLIED, event.time, f"event {event.id}", finished=finished)
     if finished is not None:
@@ -154,7 +156,7 @@ def answer(asked: Asked, score: Score, world: World) -> Moved:
 
 
 def _answered(moved: Moved | Asked, world: World) -> Moved:
-    return answer(moved, scores([moved], world)[0], world) if isinstance(moved, Asked) else moved
+    return answer(moved, scores([moved], world)[0], world) if type(moved) is Asked else moved
 
 
 def skipped(person: Person, due: float, rules: Rules) -> Person:
@@ -189,7 +191,7 @@ def _applied(
         person.id,
         activity.fold(person.activity, event, active, late),
         replace(
-            _consent(ledger, event) if isinstance(event, _CONSENT) else ledger,
+            _consent(ledger, event) if type(event) in _CONSENT else ledger,
             seen=remember(ledger.seen, digest),
             grid=grid,
             rows=rows,
@@ -197,7 +199,7 @@ def _applied(
         ),
         taste,
     )
-    if isinstance(event, ev.MoneyEvent):
+    if event.money:
         person, said = redemption.joined(person, event, world.rules)
         return person, heard + said
     return person, heard
@@ -215,9 +217,10 @@ def _liked(person: Person, event: ev.Event, rules: Rules) -> tuple[Taste, tuple[
 
 
 def _to_be_scored(person: Person, event: ev.Event, active: bool, world: World) -> bool:
-    if not risk.eligible(person, event.time, world.rules) or event.time < person.activity.last:
+    time, rules = event.time, world.rules
+    if not event.money and not (active and time - person.ledger.scored_at >= rules.rescore_after):
         return False
-    return event.money or (active and event.time - person.ledger.scored_at >= world.rules.rescore_after)
+    return time >= person.activity.last and risk.eligible(person, time, rules)
 
 
 def _on_grid(
@@ -285,12 +288,12 @@ def _course_news(
     return actions.tell(person, news, world)
 
 
-def _consent(ledger: Ledger, event: ev.ConsentGiven | ev.ConsentWithdrawn) -> Ledger:
+def _consent(ledger: Ledger, event: ev.Event) -> Ledger:
     if event.time < ledger.consent_at:
         return ledger
     if event.time == ledger.consent_at and ledger.consent < 0:
         return ledger  # of two words of the same moment, the withdrawal counts
-    return replace(ledger, consent=1 if isinstance(event, ev.ConsentGiven) else -1, consent_at=event.time)
+    return replace(ledger, consent=1 if type(event) is ev.ConsentGiven else -1, consent_at=event.time)
 
 
 def _erased(person: Person, event: ev.ErasureRequested) -> Moved:

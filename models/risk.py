@@ -68,12 +68,12 @@ def tier_of(ledger: Ledger, probability: float, at: float, world: World) -> str:
         return tier
     if tier and at - ledger.tier_since < rules.dwell:
         return tier
-    rank = outputs.TIERS.index(tier) if tier in outputs.TIERS else -1
-    thresholds = (rules.medium, rules.high)
-    if rank < 0:
-        return outputs.TIERS[sum(probability >= threshold for threshold in thresholds)]
-    up = sum(probability >= threshold + rules.margin for threshold in thresholds)
-    down = sum(probability >= threshold - rules.margin for threshold in thresholds)
+    medium, high, margin = rules.medium, rules.high, rules.margin
+    if tier not in outputs.TIERS:
+        return outputs.TIERS[(probability >= medium) + (probability >= high)]
+    rank = outputs.TIERS.index(tier)
+    up = (probability >= medium + margin) + (probability >= high + margin)
+    down = (probability >= medium - margin) + (probability >= high - margin)
     return outputs.TIERS[up if up > rank else down if down < rank else rank]
 
 

@@ -203,7 +203,7 @@ class Fold:
         key, envelope, due = run[done].key, held, self.people.due_of(run[done].key)
         for taken in run[done:]:
             record, origin, event = taken.record, taken.origin, taken.event
-            if due <= taken.until or self._known(record, origin, envelope) or self._full(envelope):
+            if due <= taken.until or self._known(record, origin, envelope) or envelope.outbox and self._full(envelope):
                 break
             done += 1
             self._times.append(event.time)
@@ -215,7 +215,7 @@ class Fold:
                 continue
             if self._listing is not None and moved.person.taste is not before.taste:
                 self._listing.used(self, key, before, event)
-            if isinstance(moved, Asked):
+            if type(moved) is Asked:
                 self._open[key] = Open(held, _marked(envelope, record, origin), moved, Cause(record, event.time))
                 return done, held
             waiting = len(envelope.outbox)
@@ -227,7 +227,7 @@ class Fold:
             else:
                 self._went_well()
                 self._quiet += 1
-            if not same_due(before, moved.person):
+            if done < len(run) and not same_due(before, moved.person):
                 due = next_due(moved.person, self._rules)
         return done, envelope
 
@@ -281,7 +281,7 @@ class Fold:
             except Exception as error:  # noqa: BLE001 - a defect of ours must not stop everybody else's time
                 envelope = self._failed(key, envelope, Cause(None, due), error)
             else:
-                if isinstance(moved, Asked):
+                if type(moved) is Asked:
                     self._open[key] = Open(held, envelope, moved, Cause(None, due))
                     return
                 envelope = self._packed(key, envelope, moved)
@@ -357,7 +357,9 @@ class Fold:
 
 def _marked(envelope: Envelope, record: Record, origin: Origin, person: Person | None = None) -> Envelope:
     """Note on the envelope that a record is in it, and what became of the person with it."""
-    offset, origins = max(envelope.offset, record.offset), envelope.origins
+    offset, origins = envelope.offset, envelope.origins
+    if record.offset > offset:
+        offset = record.offset
     if origin is not None:
         origins = dict(origins)
         before = origins.pop(origin[0], -1)

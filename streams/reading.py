@@ -112,5 +112,7 @@ class Reading:
         """Move the clock with an accepted event, and note what is to be done before it."""
         clock, time = self.clock, event.time
         clock.advance(time)
-        until = max(clock.now - self._lateness, nextafter(time, 0.0))
+        until, passed = nextafter(time, 0.0), clock.now - self._lateness
+        if passed > until:
+            until = passed
         return Taken(record.key or b"", record, codec.origin_of(record, self._inputs), event, until)
