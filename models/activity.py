@@ -196,7 +196,9 @@ def _advanced(ring: bytes, newest: int, day: int) -> bytes:
 def _bumped(ring: bytes, index: int) -> bytes:
     if ring[index] == 255:
         return ring
-    return ring[:index] + bytes((ring[index] + 1,)) + ring[index + 1 :]
+    bumped = bytearray(ring)
+    bumped[index] += 1
+    return bytes(bumped)
 
 
 def _week(activity: Activity, week: int, fresh: bool) -> tuple[int, bytes, bytes]:

@@ -98,7 +98,11 @@ def mean_gap(activity: Activity, horizon_days: float) -> float:
 
 def current_course(activity: Activity) -> Course | None:
     """Return the course the person was last in."""
-    return max(activity.courses, key=lambda course: (course.last, course.id), default=None)
+    latest = None
+    for course in activity.courses:
+        if latest is None or (course.last, course.id) > (latest.last, latest.id):
+            latest = course
+    return latest
 
 
 def retention_rate(activity: Activity, now: float, least_days: int = 1) -> float:
@@ -140,7 +144,7 @@ def _values(activity: Activity, now: float, horizon: float, windows: Sequence[in
         log1p(tenure),
         log1p(activity.events),
         sqrt(horizons if horizons < 20.0 else 20.0),
-        *_progress(activity.courses, now),
+        *_progress(activity, now),
         log1p(activity.minutes),
         (activity.score_sum + 0.5) / (activity.exercises + 1),
         log1p(activity.social),
@@ -224,15 +228,13 @@ def _shares(ring: bytes, newest: int, weeks_ago: int, own: int, windows: Sequenc
     return shares
 
 
-def _progress(courses: Sequence[Course], now: float) -> tuple[float, ...]:
-    latest, done = None, 0
+def _progress(activity: Activity, now: float) -> tuple[float, ...]:
+    latest, courses, done = current_course(activity), activity.courses, 0
+    if latest is None:
+        return 0.0, 0.0, 0.0, 0.0, 0.0
     for course in courses:
         if course.completed_at:
             done += 1
-        if latest is None or (course.last, course.id) > (latest.last, latest.id):
-            latest = course
-    if latest is None:
-        return 0.0, 0.0, 0.0, 0.0, 0.0
     idle = now - latest.last
     stalled = log1p(idle / DAY) if idle > 0.0 else 0.0
     return latest.progress, stalled, len(courses) - done, done, 1.0 if latest.completed_at else 0.0

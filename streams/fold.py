@@ -203,7 +203,7 @@ class Fold:
         key, envelope, due = run[done].key, held, self.people.due_of(run[done].key)
         for taken in run[done:]:
             record, origin, event = taken.record, taken.origin, taken.event
-            if due <= taken.until or self._known(record, origin, envelope) or envelope.outbox and self._full(envelope):
+            if due <= taken.until or self._known(record, origin, envelope) or self._full(envelope):
                 break
             done += 1
             self._times.append(event.time)

@@ -116,11 +116,10 @@ class People(Values[Envelope]):
     def __len__(self) -> int:
         return self._known
 
-    def _written(self, key: bytes) -> Sequence[Pair]:
-        person = self.get(key).person
-        if person.ledger.erased_at >= 0 and not person.activity.events:
-            return self._buried(key)
-        return super()._written(key)
+    def _written(self, key: bytes, value: Envelope) -> Sequence[Pair]:
+        if value.person.ledger.erased_at >= 0 and not value.person.activity.events:
+            return self._buried(key, value)
+        return super()._written(key, value)
 
     def _cool(self, key: bytes) -> None:
         super()._cool(key)
@@ -145,9 +144,8 @@ class People(Values[Envelope]):
         elif len(value) > 1:
             self.tiers[value[1] >> 1] += by
 
-    def _buried(self, key: bytes) -> Sequence[Pair]:
+    def _buried(self, key: bytes, envelope: Envelope) -> Sequence[Pair]:
         """Keep offsets and the time of erasure under a hash, then delete what stands under the key."""
-        envelope = self.get(key)
         stone = key if key.startswith(TOMBSTONE) else self._tombstone(key)
         value = self._sealed(stone, replace(envelope, person=replace(envelope.person, id="")))
         self._kept(stone, value)

@@ -221,15 +221,15 @@ class Values(ABC, Generic[Value]):
         """
         pairs: list[Pair] = []
         for key in keys:
-            pairs += self._written(key)
+            pairs += self._written(key, self.get(key))
         self.dirty.difference_update(keys)
         return self._write(pairs, after)
 
-    def _written(self, key: bytes) -> Sequence[Pair]:
+    def _written(self, key: bytes, value: Value) -> Sequence[Pair]:
         """Hold the bytes of a value, and return what is to be written for it."""
-        value = self._sealed(key, self.get(key))
-        self._kept(key, value)
-        return ((key, value),)
+        sealed = self._sealed(key, value)
+        self._kept(key, sealed)
+        return ((key, sealed),)
 
     def shrink(self) -> None:
         """Let go of decoded values beyond the limit, those decoded longest ago first; dirty ones stay."""
