@@ -66,15 +66,16 @@ def sign_due(at: float, rules: Rules) -> float:
 
 def next_wake(person_id: str, after: float, rules: Rules) -> float:
     """Return the person's first grid time after a moment; people are spread evenly over the interval."""
-    phase = phase_of(person_id, rules)
-    wake = ((after - phase) // rules.wake_every + 1) * rules.wake_every + phase
-    return wake if wake > after else wake + rules.wake_every
+    phase, every = phase_of(person_id, rules), rules.wake_every
+    wake = ((after - phase) // every + 1) * every + phase
+    return wake if wake > after else wake + every
 
 
 def keeps_row(person_id: str, wake: float, rules: Rules) -> bool:
     """Return whether the score taken at this grid time is kept as a training row."""
-    step = round((wake - phase_of(person_id, rules)) / rules.wake_every)
-    return (step + _spread(person_id)) % rules.rows_every == 0
+    spread = _spread(person_id)
+    step = round((wake - _phase(spread, rules)) / rules.wake_every)
+    return (step + spread) % rules.rows_every == 0
 
 
 def phase_of(person_id: str, rules: Rules) -> float:
@@ -83,8 +84,12 @@ def phase_of(person_id: str, rules: Rules) -> float:
     Not whole seconds, at each of which a crowd would wake and others wait behind it; and no finer than floats add
     without rounding, since what is due is named by its time.
     """
-    number, second = divmod(_spread(person_id), max(1, int(rules.wake_every)))
-    return second + number % 8 / 8
+    return _phase(_spread(person_id), rules)
+
+
+def _phase(spread: int, rules: Rules) -> float:
+    interval = int(rules.wake_every) or 1
+    return spread % interval + spread // interval % 8 / 8
 
 
 def _spread(person_id: str) -> int:

@@ -42,4 +42,4 @@ class Rules(Struct, frozen=True, kw_only=True):
     @property
     def rows_every(self) -> int:
         """Every how many wakes a training row is kept: a quarter of the horizon apart."""
-        return max(1, round(self.horizon / 4 / self.wake_every))
+        return round(self.horizon / 4 / self.wake_every) or 1

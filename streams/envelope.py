@@ -8,7 +8,6 @@ state knows exactly which records are in it and what is still to be delivered.
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -49,7 +48,7 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
     outbox: tuple[Parcel, ...] = ()
 
 
-class Prefix(NamedTuple):
+class Prefix(Struct, frozen=True, gc=False):
     """What stands before the body."""
 
     tier: str
