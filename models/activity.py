@@ -95,8 +95,8 @@ def fold(activity: Activity, event: ev.Event, active: bool, late: bool = False) 
     """
     changes = _seen(activity, event.time, late) if active else {}
     if isinstance(event, ev.Learning):
-        if event.course_id is not None:
-            changes["courses"] = _in_course(activity.courses, event)
+        if (course_id := event.course_id) is not None:
+            changes["courses"] = _in_course(activity.courses, course_id, event)
         if (learned := _LEARNED.get(type(event))) is not None:
             learned(activity, event, changes)
     if changes:
@@ -268,13 +268,12 @@ _LEARNED: dict[type[ev.Event], Callable[[Activity, Any, Changes], None]] = {
 """What a kind of learning changes besides the days and the course."""
 
 
-def _in_course(courses: tuple[Course, ...], event: ev.Learning) -> tuple[Course, ...]:
-    course_id, time = event.course_id or "", event.time
+def _in_course(courses: tuple[Course, ...], course_id: str, event: ev.Learning) -> tuple[Course, ...]:
     for index, course in enumerate(courses):
         if course.id == course_id:
             moved = _progressed(course, event)
             return (moved,) if len(courses) == 1 else (*courses[:index], moved, *courses[index + 1 :])
-    kept = (*courses, _progressed(Course(course_id, time, time), event))
+    kept = (*courses, _progressed(Course(course_id, event.time, event.time), event))
     if len(kept) > MOST_COURSES:
         oldest = min(kept, key=lambda course: (course.last, course.id))
         kept = tuple(course for course in kept if course is not oldest)

@@ -89,27 +89,27 @@ def wake(person: Person, due: float, world: World) -> Moved:
 
 def begin_step(person: Person, event: ev.Event, world: World) -> Moved | Asked:
     """Apply one event as far as the score that it asks for, if any: `step` without what follows from that."""
-    ledger = person.ledger
+    ledger, time, rules = person.ledger, event.time, world.rules
     digest = digest_of(event.id)
     if ledger.has_seen(digest):
         return Moved(person, (), ("duplicate",))
-    if event.time <= ledger.erased_at:
+    if time <= ledger.erased_at:
         return Moved(person, (), ("erased",))
     if not person.id:  # forgotten, and back
         person = replace(person, id=event.user_id)
     if type(event) is ev.ErasureRequested:
         return _erased(person, event)
-    late = event.time < ledger.done
-    active = ev.kind_of(event) in world.rules.active_kinds
-    person, said = _applied(person, event, digest, active, late, world)
+    late = time < ledger.done
+    active = ev.kind_of(event) in rules.active_kinds
+    person, said = _applied(person, event, digest, active, late, rules)
     if late:
         return Moved(person, said, ("late",))
     finished = event.course_id if type(event) is ev.CourseCompleted else None
-    if _to_be_scored(person, event, active, world):
-        return Asked(person, said, APPLIED, event.time, f"event {event.id}", finished=finished)
+    if _to_be_scored(person, event.money, active, time, rules):
+        return Asked(person, said, APPLIED, time, f"event {event.id}", finished=finished)
     if finished is not None:
-        row = features.row(person.activity, max(event.time, person.activity.last), world.rules.horizon)
-        person, more = _course_news(person, "finished", finished, event.time, f"event {event.id}", row, world)
+        row = features.row(person.activity, max(time, person.activity.last), rules.horizon)
+        person, more = _course_news(person, "finished", finished, time, f"event {event.id}", row, world)
         said += more
     return Moved(person, said, APPLIED)
 
@@ -176,17 +176,18 @@ def skipped(person: Person, due: float, rules: Rules) -> Person:
 
 
 def _applied(
-    person: Person, event: ev.Event, digest: bytes, active: bool, late: bool, world: World
+    person: Person, event: ev.Event, digest: bytes, active: bool, late: bool, rules: Rules
 ) -> tuple[Person, tuple[Output, ...]]:
     ledger = person.ledger
-    grid = ledger.grid
-    if active and grid == NEVER:
-        grid = next_wake(person.id, max(event.time, ledger.done), world.rules)
-    rows = risk.returned(ledger.rows, event.time, world.rules.horizon) if active else ledger.rows
+    grid, rows = ledger.grid, ledger.rows
+    if active:
+        if grid == NEVER:
+            grid = next_wake(person.id, max(event.time, ledger.done), rules)
+        rows = risk.returned(rows, event.time, rules.horizon)
     said_of = ledger.said
     if said_of and isinstance(event, ev.Learning) and event.course_id in said_of:
         said_of = tuple(course for course in said_of if course != event.course_id)
-    taste, heard = _liked(person, event, world.rules)
+    taste, heard = _liked(person, event, rules)
     person = Person(
         person.id,
         activity.fold(person.activity, event, active, late),
@@ -200,7 +201,7 @@ def _applied(
         taste,
     )
     if event.money:
-        person, said = redemption.joined(person, event, world.rules)
+        person, said = redemption.joined(person, event, rules)
         return person, heard + said
     return person, heard
 
@@ -216,9 +217,8 @@ def _liked(person: Person, event: ev.Event, rules: Rules) -> tuple[Taste, tuple[
     return taste, (replace(heard, id=name, person=key_for(person, rules)),)
 
 
-def _to_be_scored(person: Person, event: ev.Event, active: bool, world: World) -> bool:
-    time, rules = event.time, world.rules
-    if not event.money and not (active and time - person.ledger.scored_at >= rules.rescore_after):
+def _to_be_scored(person: Person, money: bool, active: bool, time: float, rules: Rules) -> bool:
+    if not money and not (active and time - person.ledger.scored_at >= rules.rescore_after):
         return False
     return time >= person.activity.last and risk.eligible(person, time, rules)
 

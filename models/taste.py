@@ -188,7 +188,9 @@ def person_key(name: str) -> int:
 def _used(old: Recent, strength: float, time: float) -> Recent:
     days = (time - old.time) / DAY / HEAT_DAYS
     heat = old.heat * 2.0**-days + 1.0 if days >= 0 else old.heat + 2.0**days
-    return Recent(old.course, max(old.strength, strength), max(old.time, time), old.first, old.uses + 1, heat)
+    if strength < old.strength:
+        strength = old.strength
+    return Recent(old.course, strength, time if time > old.time else old.time, old.first, old.uses + 1, heat)
 
 
 def _fitted(recent: tuple[Recent, ...], time: float) -> tuple[Recent, ...]:

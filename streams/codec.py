@@ -169,7 +169,7 @@ _STOOD = {"profile": topics.PROFILES, "recommendations": topics.RECOMMENDATIONS}
 
 def address(output: Output) -> tuple[str, bytes]:
     """Return the topic (without prefix) and key of an output."""
-    if isinstance(output, Forgotten):
+    if type(output) is Forgotten:
         return _STOOD[output.of], output.user_id.encode()
     try:
         topic, field = _ADDRESSES[type(output)]
@@ -180,7 +180,7 @@ def address(output: Output) -> tuple[str, bytes]:
 
 def written(output: Output) -> bytes | None:
     """Return the bytes of an output; none for one that takes back what was said."""
-    return None if isinstance(output, Forgotten) else _encoder.encode(output)
+    return None if type(output) is Forgotten else _encoder.encode(output)
 
 
 def lesson(value: bytes) -> Example | EarlySign:

@@ -53,13 +53,13 @@ class Packer:
         )
 
     def _count(self, output: Output) -> None:
-        if isinstance(output, Decision):
+        if type(output) is Decision:
             self._metrics.add("encore_decisions_total", output.candidate, output.reason)
-        elif isinstance(output, OfferOutcome):
+        elif type(output) is OfferOutcome:
             self._metrics.add("encore_outcomes_total", output.outcome)
-        elif isinstance(output, Interaction):
+        elif type(output) is Interaction:
             self._metrics.add("encore_interactions_total", "new" if output.new else "again")
-        elif isinstance(output, Forgotten) and output.of == "profile":
+        elif type(output) is Forgotten and output.of == "profile":
             self._metrics.add("encore_erasures_total")
 
 
