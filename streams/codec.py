@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import msgspec
@@ -69,6 +70,8 @@ class Record(Protocol):
 
 HISTORY = "history:"
 """Begins the origin of what `encore send` wrote; no topic can be called so."""
+_LONGEST_PLACE = 300
+"""Bytes: a topic's name has at most 249 characters, all of them ASCII."""
 ORIGIN = "encore-origin"
 """Header of a record that ingest wrote: topic, partition and offset it came from."""
 
@@ -123,7 +126,7 @@ def of_person(
     return event
 
 
-def origin_of(record: Record, inputs: Container[str]) -> tuple[str, int] | None:
+def origin_of(record: Record, inputs: frozenset[str]) -> tuple[str, int] | None:
     """Return where a record came from (`topic/partition`) and at which offset, if ingest or `encore send` wrote it.
 
     Args:
@@ -132,16 +135,25 @@ def origin_of(record: Record, inputs: Container[str]) -> tuple[str, int] | None:
     """
     for header, value in record.headers:
         if header == ORIGIN:
-            place, _, offset = (value or b"").decode(errors="replace").rpartition("/")
-            topic, _, partition = place.rpartition("/")
-            ours = topic in inputs or topic.startswith(HISTORY)
-            known = ours and _is_number(partition) and _is_number(offset)
-            return (place, int(offset)) if known else None
+            place, _, offset = (value or b"").rpartition(b"/")
+            if len(place) > _LONGEST_PLACE or not _is_number(offset):
+                return None
+            known = _place(place, inputs)
+            return None if known is None else (known, int(offset))
     return None
 
 
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 20
+@lru_cache(4_096)
+def _place(place: bytes, inputs: frozenset[str]) -> str | None:
+    """Return a place in words, if it is one that ingest or `encore send` writes; there are few, so they are kept."""
+    topic, _, partition = place.rpartition(b"/")
+    name = topic.decode(errors="replace")
+    ours = (name in inputs or name.startswith(HISTORY)) and _is_number(partition)
+    return f"{name}/{partition.decode()}" if ours else None
+
+
+def _is_number(digits: bytes) -> bool:
+    return digits.isdigit() and len(digits) < 20
 
 
 def origin_header(topic: str, partition: int, offset: int) -> list[tuple[str, bytes]]:

@@ -95,7 +95,7 @@ class Scribe:
         """Return how far each input partition has come into the log."""
         far: dict[tuple[str, int], int] = {}
         for record in list(self.records[topics.EVENTS]):
-            origin = codec.origin_of(record, (self._prefix + LEARNING, self._prefix + PURCHASES))
+            origin = codec.origin_of(record, frozenset((self._prefix + LEARNING, self._prefix + PURCHASES)))
             if origin is not None:
                 source, _, partition = origin[0].removeprefix(self._prefix).rpartition("/")
                 far[source, int(partition)] = max(origin[1], far.get((source, int(partition)), -1))
