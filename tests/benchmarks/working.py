@@ -20,7 +20,7 @@ from tests.brokers import RealKafka
 
 WARM, NEARLY = 0.1, 0.95
 """A run is measured between these shares of its events: neither its start nor its end is in it."""
-STEADY = 5_000
+STEADY = (5_000, 15_000)
 """Events a second at which a worker with everything on has room."""
 START = 2_000
 """Events of the replay that is taken off from another: what starting costs."""
@@ -42,12 +42,13 @@ def catch_up(report: Report, cores: Cores, crowd: Crowd, people: int, events: in
 
 
 def under_load(report: Report, cores: Cores, asked: Namespace, people: int, most: float, seconds: float) -> None:
-    """(b) Time from event to decision, live: at a rate, and at one that leaves a worker room.
+    """(b) Time from event to decision, live: at a rate, and at some that leave a worker room.
 
     What comes live comes in small chunks, of which each costs as much as a large one: the pace of catching up is none
     that can be kept up live.
     """
-    for rate, told in ((most, "70 % of the pace of catching up"), (STEADY, f"{STEADY:,} events/s")):
+    rates = {"70 % of the pace of catching up": most} | {f"{rate:,} events/s": float(rate) for rate in STEADY}
+    for told, rate in rates.items():
         with RealKafka() as broker:
             delays = latency.measured(broker, cores, asked.seed, asked.model, people, rate, seconds)
         report.add("b", f"p50 from event to decision, {told}", "ms", delays.p50 * 1e3, more=False)
