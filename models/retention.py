@@ -289,6 +289,7 @@ def _course_news(
 
 
 def _consent(ledger: Ledger, event: ev.Event) -> Ledger:
+    """Note a person's word on being written to: an event of `_CONSENT`; the latest stands."""
     if event.time < ledger.consent_at:
         return ledger
     if event.time == ledger.consent_at and ledger.consent < 0:

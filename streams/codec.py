@@ -71,7 +71,7 @@ class Record(Protocol):
 HISTORY = "history:"
 """Begins the origin of what `encore send` wrote; no topic can be called so."""
 _LONGEST_PLACE = 300
-"""Bytes: a topic's name has at most 249 characters, all of them ASCII."""
+"""Bytes: a topic's name has at most 249 characters, all of them ASCII; then comes a slash and the partition."""
 ORIGIN = "encore-origin"
 """Header of a record that ingest wrote: topic, partition and offset it came from."""
 

@@ -21,13 +21,13 @@ from tests.brokers import RealKafka
 WARM, NEARLY = 0.1, 0.95
 """A run is measured between these shares of its events: neither its start nor its end is in it."""
 STEADY = (5_000, 15_000)
-"""Events a second at which a worker with everything on has room."""
+"""Events a second at which time to a decision is told besides: one leaves a worker room, one uses most of its core."""
 START = 2_000
 """Events of the replay that is taken off from another: what starting costs."""
 
 
 def catch_up(report: Report, cores: Cores, crowd: Crowd, people: int, events: int, rounds: int) -> float:
-    """(b) Let a worker catch up on a backlog; then, at 70 % of that, time from event to decision. Returns events/s."""
+    """(b) Let a worker catch up on a backlog; return events/s."""
     with RealKafka() as broker:
         for number in range(rounds):
             for how in ("direct", "ingested"):
@@ -42,7 +42,7 @@ def catch_up(report: Report, cores: Cores, crowd: Crowd, people: int, events: in
 
 
 def under_load(report: Report, cores: Cores, asked: Namespace, people: int, most: float, seconds: float) -> None:
-    """(b) Time from event to decision, live: at a rate, and at some that leave a worker room.
+    """(b) Time from event to decision, live: at a rate, and at lower ones.
 
     What comes live comes in small chunks, of which each costs as much as a large one: the pace of catching up is none
     that can be kept up live.
