@@ -189,3 +189,8 @@ def test_damaged_events_raise_nothing_but_a_bad_event(kind: str, data: st.DataOb
     raw = ev.encode(data.draw(valid(ev.KINDS[kind])))
     for _ in range(8):
         only_bad_events(mutated(raw, dice))
+
+
+def test_nothing_inherits_from_a_kind() -> None:
+    """What asks for a kind asks for that type alone."""
+    assert not [kind for kind in ev.KINDS.values() if kind.__subclasses__()]
