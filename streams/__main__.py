@@ -17,16 +17,17 @@ from confluent_kafka import KafkaException
 from rich.console import Console
 
 from streams import settings as settings_
-from streams import topics
-from streams.broadcast import latest
 from streams.clock import wall
-from streams.delivery.deadletters import DeadLetter
+from streams.delivery.dead_letters import DeadLetter
 from streams.errors import OperatorError
-from streams.operation import admin, campaigns, letters
+from streams.history.simulation import drift as drifts
+from streams.history.simulation.drift import DriftName
+from streams.kafka import admin, topics
+from streams.kafka.readers import read_compacted
+from streams.kafka.topics import CLOCK_RELEASE_KEY
+from streams.operation import campaigns
+from streams.operation import dead_letters as letters
 from streams.settings import Settings, SettingsError
-from streams.simulation import drift as drifts
-from streams.simulation.drift import DriftName
-from streams.snapshots import RELEASE
 
 
 def common(command: Any) -> Any:
@@ -121,7 +122,7 @@ def campaign_end(campaign_id: str, file: Path | None, **given: Any) -> None:
     """Take a campaign back from all workers; open offers stay good until they expire."""
     chosen = load(file, **given)
     admin.check(chosen)
-    published = asyncio.run(latest(chosen, topics.name(chosen, topics.CAMPAIGNS)))
+    published = asyncio.run(read_compacted(chosen, topics.name(chosen, topics.CAMPAIGNS)))
     if campaign_id.encode() not in published:
         known = ", ".join(sorted(key.decode(errors="replace") for key in published)) or "none"
         raise OperatorError(f"no campaign {campaign_id} is published; those that are: {known}")
@@ -140,7 +141,7 @@ def release(file: Path | None, **given: Any) -> None:
     """Let time go on although a normally busy log has fallen silent."""
     chosen = load(file, **given)
     admin.check(chosen)
-    asyncio.run(admin.publish(chosen, topics.META, RELEASE, repr(wall()).encode()))
+    asyncio.run(admin.publish(chosen, topics.META, CLOCK_RELEASE_KEY, repr(wall()).encode()))
     click.echo("ticks go on")
 
 
@@ -155,12 +156,12 @@ def model() -> None:
 @click.option("--replace", is_flag=True, help="Put it in the place of the one that is there.")
 def model_publish(model_file: Path, replace: bool, file: Path | None, **given: Any) -> None:
     """Publish what `replay --save-model` wrote: workers score with it, the trainer goes on with it."""
-    from streams.history import modelfile
+    from streams.history import model_file as model_files
 
     chosen = load(file, **given)
-    snapshot = modelfile.read(model_file)
+    snapshot = model_files.read(model_file)
     admin.check(chosen)
-    asyncio.run(modelfile.begin_with(chosen, snapshot, replace))
+    asyncio.run(model_files.begin_with(chosen, snapshot, replace))
     click.echo(f"a model of {snapshot.labels} labels is published")
 
 
@@ -291,11 +292,11 @@ def replay(file: Path | None, since: datetime | None, until: datetime | None, as
 
     SOURCES are files of events, one JSON object a line (plain, .gz, .zst, or - for standard input).
     """
-    from streams.history.command import Wanted
+    from streams.history.command import ReplayOptions
     from streams.history.command import replay as play
     from streams.report.summary import words
 
-    chosen = Wanted(since=_moment(since), until=_moment(until), **wanted)
+    chosen = ReplayOptions(since=_moment(since), until=_moment(until), **wanted)
     if chosen.frozen and chosen.model is None:
         raise click.UsageError("--frozen: say with which --model")
     summary, _ = play(load(file), chosen, Console(stderr=True))
@@ -358,7 +359,7 @@ def send(
     """
     from streams.history import sending
 
-    posted = sending.Posted(sources, _moment(since), _moment(until), mapping, to, speed)
+    posted = sending.SendOptions(sources, _moment(since), _moment(until), mapping, to, speed)
     sent = sending.send(load(file, **given), posted, Console(stderr=True))
     click.echo(orjson.dumps(msgspec.to_builtins(sent)) if as_json else sending.words(sent))
 

@@ -14,25 +14,24 @@ from typing import Any
 import aiokafka
 from msgspec.structs import replace
 
-from streams import topics
-from streams.agents import Agents
-from streams.broadcast import Broadcast
+from streams.agents.courses.view import CourseView
+from streams.agents.global_state import GlobalState
+from streams.agents.group import AgentGroup
+from streams.agents.ingest import mapping_file
+from streams.agents.ingest.agent import IngestAgent
+from streams.agents.users.envelope import Envelope
+from streams.agents.users.ticks import write_ticks
 from streams.clock import Ticker
 from streams.delivery.sender import Sender
 from streams.engine.app import new_app
-from streams.envelope import Envelope
-from streams.garbage import search_seldom
-from streams.ingest import Ingest
-from streams.inputs import mapping_file
-from streams.library import Library
+from streams.kafka import topics
+from streams.kafka.clients import client
+from streams.kafka.lag import watch_lag
+from streams.kafka.readers import GlobalTopicReader
+from streams.kafka.topics import name, partition_of
 from streams.metrics import GaugeName, Metrics
-from streams.operation.lag import watch_lag
-from streams.security import client
+from streams.runtime import limit_blas_threads, tune_gc
 from streams.settings import Settings
-from streams.snapshots import Newest
-from streams.threads import one_thread
-from streams.ticks import write_ticks
-from streams.topics import name, partition_of
 from streams.web import Answers, serve
 
 LAST_WORDS = 20.0
@@ -52,19 +51,19 @@ class Worker:
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._ticker = Ticker(settings.stall)
-        self._newest = Newest(settings, self.metrics, self._ticker)
-        self._library = Library(settings, self.metrics) if self._recommends else None
+        self._newest = GlobalState(settings, self.metrics, self._ticker)
+        self._library = CourseView(settings, self.metrics) if self._recommends else None
         if self._library is not None:
             self._newest.world = replace(self._newest.world, shelf=self._library.shelf)
-        self._broadcast = Broadcast(settings, self._topics(), self._heard)
+        self._broadcast = GlobalTopicReader(settings, self._topics(), self._heard)
         self._partitions = partitions[name(settings, topics.EVENTS)]
         self._inputs = {
             aiokafka.TopicPartition(topic, number)
             for topic in (name(settings, short) for short in settings.inputs)
             for number in range(partitions[topic])
         }
-        self.agents: Agents | None = None
-        self.ingest: Ingest | None = None
+        self.agents: AgentGroup | None = None
+        self.ingest: IngestAgent | None = None
         if {"users", "courses", "trainer"} & set(settings.agents):
             self.agents = self._faust()
         self.metrics.watch(self._gauges)
@@ -127,7 +126,7 @@ class Worker:
         self.failure = self.failure or error
         self._stop.set()
 
-    async def _until_crash(self, agents: Agents) -> None:
+    async def _until_crash(self, agents: AgentGroup) -> None:
         app = agents.app
         while not app.crashed and app.refused is None:
             await asyncio.sleep(0.1)
@@ -141,9 +140,9 @@ class Worker:
         """Return the topics that are read whole."""
         return sorted({*self._newest.topics, *(self._library.topics if self._library is not None else ())})
 
-    def _faust(self) -> Agents:
+    def _faust(self) -> AgentGroup:
         world, app = lambda: self._newest.world, new_app(self.settings)
-        agents = Agents(app, self.settings, self.metrics, self._partitions, world, self._library)
+        agents = AgentGroup(app, self.settings, self.metrics, self._partitions, world, self._library)
         if agents.users is not None:
             app.task(self._tick)
         return agents
@@ -184,7 +183,7 @@ class Worker:
         )
         await producer.start()
         pump = asyncio.ensure_future(sender.run(producer))
-        self.ingest = Ingest(self.settings, sender, self.metrics, self._partitions)
+        self.ingest = IngestAgent(self.settings, sender, self.metrics, self._partitions)
         try:
             await self.ingest.run()
         finally:
@@ -255,8 +254,8 @@ def run(settings: Settings, partitions: dict[str, int]) -> int:
         OperatorError: it cannot start, and why.
     """
 
-    one_thread()
-    search_seldom()
+    limit_blas_threads()
+    tune_gc()
 
     async def main() -> int:
         return await Worker(settings, partitions).run()

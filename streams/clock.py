@@ -12,7 +12,7 @@ NOT_YET = float("-inf")
 _EVEN_ASLEEP = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-class Clock:
+class PartitionClock:
     """One partition's clock: the highest accepted event time or tick so far. Not stored; the log brings it back."""
 
     def __init__(self, follows_log: bool = False) -> None:
@@ -33,7 +33,7 @@ class Clock:
         return moment < (self.now if self._follows_log else time.time())
 
 
-class Slice:
+class TimeBudget:
     """A slice of the machine's time, after which others are to have their turn."""
 
     def __init__(self, seconds: float) -> None:
@@ -44,7 +44,7 @@ class Slice:
         return time.perf_counter() >= self._end
 
 
-class Pulse(Protocol):
+class ActivityMonitor(Protocol):
     """What a tick writer must know of a partition."""
 
     @property
@@ -59,8 +59,8 @@ class Pulse(Protocol):
 class Ticker:
     """Decides whether a partition gets a tick: a collector that died is not a crowd that fell silent.
 
-    A log is busy when people were active in the day before its last event (`Pulse.busy`). Such a log without an event
-    for `stall` seconds holds its ticks, so that nobody's silence grows, until events come or somebody lets it go on.
+    A log is busy when people were active in the day before its last event (`ActivityMonitor.busy`).
+    Such a log without an event     for `stall` seconds holds its ticks, so that nobody's silence grows, until events come or somebody lets it go on.
     Nor may a tick overtake what still stands in the input topics: it tells no time later than `ingested`, the latest
     moment up to which ingest says that it has appended all there was.
     """
@@ -70,7 +70,7 @@ class Ticker:
         self.released_at = NOT_YET
         self.ingested = NOT_YET
 
-    def holds(self, pulses: list[Pulse], now: float) -> bool:
+    def holds(self, pulses: list[ActivityMonitor], now: float) -> bool:
         """Return whether ticks are held for this worker's partitions at a wall time."""
         last = max((pulse.last_event for pulse in pulses), default=NOT_YET)
         if not any(pulse.busy for pulse in pulses) or now - last <= self.stall:

@@ -102,7 +102,7 @@ Counted = tuple[CounterName, tuple[str, ...]]
 Gauges = Callable[[], dict[tuple[GaugeName, tuple[str, ...]], float]]
 
 
-class Sample(NamedTuple):
+class MetricSample(NamedTuple):
     """One figure as it stands: name, values of its labels, value."""
 
     name: str
@@ -142,11 +142,11 @@ class Metrics(Collector):
             return self._counts[name, labels]
         return sum(count for (counted, _), count in self._counts.items() if counted == name)
 
-    def samples(self) -> list[Sample]:
+    def samples(self) -> list[MetricSample]:
         """Return every counter and gauge that has a value."""
-        counted = [Sample(name, labels, float(count)) for (name, labels), count in sorted(self._counts.items())]
+        counted = [MetricSample(name, labels, float(count)) for (name, labels), count in sorted(self._counts.items())]
         measured = [
-            Sample(name, labels, value) for gauges in self._gauges for (name, labels), value in gauges().items()
+            MetricSample(name, labels, value) for gauges in self._gauges for (name, labels), value in gauges().items()
         ]
         return counted + measured
 

@@ -16,9 +16,9 @@ from typing import Annotated, Any, Literal, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
-from models.activity import DAY
-from models.events import KINDS
-from models.rules import ACTIVE_KINDS, Rules
+from models.person.activity import DAY
+from models.person.rules import ACTIVE_KINDS, Rules
+from models.schema.events import KINDS
 
 Duration = Annotated[float, Meta(ge=0, le=3_650 * DAY, extra={"unit": "duration"})]
 Positive = Annotated[float, Meta(gt=0, le=3_650 * DAY, extra={"unit": "duration"})]

@@ -13,13 +13,13 @@ from msgspec import Meta
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
-from models.lifecycle import stage
-from models.person import next_due
+from models.person.lifecycle import stage
+from models.person.person import next_due
 from models.recommend.candidates import Repeats
-from models.recommend.listing import contracted, key_for
-from models.recommend.path import next_on_path
-from models.world import World
-from streams.envelope import Envelope
+from models.recommend.learning_path import next_on_path
+from models.retention.context import Context
+from models.retention.recommending import contracted, key_for
+from streams.agents.users.envelope import Envelope
 from streams.errors import OperatorError
 from streams.metrics import Metrics
 from streams.settings import Settings
@@ -41,7 +41,7 @@ class Answers:
     """the web address of the worker that holds a person"""
     now: Callable[[bytes], float]
     """the clock of a person's partition"""
-    world: Callable[[], World]
+    world: Callable[[], Context]
 
 
 async def serve(settings: Settings, metrics: Metrics, answers: Answers) -> web.AppRunner:
@@ -152,7 +152,7 @@ def _shown(body: dict[str, Any]) -> web.Response:
     return web.Response(body=orjson.dumps(body, option=orjson.OPT_INDENT_2), content_type="application/json")
 
 
-def known(envelope: Envelope, now: float, world: World) -> dict[str, Any]:
+def known(envelope: Envelope, now: float, world: Context) -> dict[str, Any]:
     """Return what is known of a person, for people to read. Times are seconds since 1970 UTC."""
     person, ledger = envelope.person, envelope.person.ledger
     activity = person.activity

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from streams.embedded import EmbeddedBroker
+from streams.kafka.embedded import EmbeddedBroker
 from tests import brokers
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -12,7 +12,7 @@ import setuptools
 import yaml
 from click import Group
 
-from models.offers import Arm, Campaign
+from models.offers.campaign import Arm, Campaign
 from streams.__main__ import cli
 from streams.operation import campaigns
 from streams.settings import Settings, load

@@ -8,13 +8,15 @@ from typing import get_args
 
 import pytest
 
-from models import errors, offers
-from streams import metrics, topics
-from streams.operation import reference
+from models.offers import campaign
+from models.schema import errors
+from streams import metrics
+from streams.kafka import topics
 from streams.settings import Settings, load
+from tests import reference
 
 README = Path(__file__).parents[1] / "README.md"
-RENEW = "python -m streams.operation.reference README.md"
+RENEW = "python -m tests.reference README.md"
 
 TABLES = reference.tables()
 LISTED: dict[str, list[str]] = {
@@ -22,7 +24,7 @@ LISTED: dict[str, list[str]] = {
     "metrics": list(get_args(metrics.Name)),
     "topics": [topic.name for topic in topics.topics(Settings())],
     "dead-letters": list(errors.REASONS),
-    "decisions": list(offers.REASONS),
+    "decisions": list(campaign.REASONS),
 }
 
 

@@ -13,8 +13,10 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from models import errors, offers
-from streams import metrics, topics
+from models.offers import campaign
+from models.schema import errors
+from streams import metrics
+from streams.kafka import topics
 from streams.settings import Settings
 from tests.test_deploy import is_command
 
@@ -50,7 +52,7 @@ def test_every_metric_exists(expression: str) -> None:
 @pytest.mark.parametrize(
     ("label", "values"),
     [
-        ("reason", {*offers.REASONS, *errors.REASONS}),
+        ("reason", {*campaign.REASONS, *errors.REASONS}),
         ("topic", {topic.name for topic in topics.topics(Settings())}),
         ("agent", set(Settings().agents)),
     ],

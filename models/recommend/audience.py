@@ -13,10 +13,10 @@ from typing import ClassVar
 import numpy as np
 from msgspec import Struct
 
-from models.content import Content
-from models.outputs import Output
+from models.person.preferences import Preferences
+from models.recommend.content import Content
 from models.recommend.index import Index
-from models.taste import Taste
+from models.schema.outputs import Output
 
 LEAST = 0.05
 """Likeness below which two courses have nothing to do with each other."""
@@ -43,7 +43,7 @@ def resembling(index: Index, content: Content, course: str) -> dict[str, float]:
     return {index.names[other]: alike for other, alike in named if alike >= LEAST}
 
 
-def interest(taste: Taste, likeness: dict[str, float]) -> float:
+def interest(taste: Preferences, likeness: dict[str, float]) -> float:
     """Return how much a person's recent courses resemble a course: a weighted mean, doubted while they are few.
 
     Examples:
@@ -59,7 +59,7 @@ def interest(taste: Taste, likeness: dict[str, float]) -> float:
     return total / (whole + DOUBT)
 
 
-class Offered(Output, frozen=True, kw_only=True, tag_field="type", tag="offered"):
+class AudienceShare(Output, frozen=True, kw_only=True, tag_field="type", tag="offered"):
     """The people of one partition whom an announced course would please most: what the course hears of them.
 
     `announcement` is the id of the event that announced it, `size` the audience wanted in all, `part` of `parts` the
@@ -76,7 +76,7 @@ class Offered(Output, frozen=True, kw_only=True, tag_field="type", tag="offered"
     urgent: ClassVar[bool] = False
 
 
-class Gathering(Struct, frozen=True, array_like=True):
+class AudienceMerge(Struct, frozen=True, array_like=True):
     """The audience of an announcement as far as partitions have offered; replaced, never changed."""
 
     announcement: str
@@ -97,31 +97,31 @@ class Gathering(Struct, frozen=True, array_like=True):
         """Whether it is complete and still to be told."""
         return self.complete and not self.told
 
-    def done(self) -> Gathering:
+    def done(self) -> AudienceMerge:
         """Return it without its members, once they are told: it is remembered so that it is told once."""
-        return Gathering(self.announcement, self.time, self.size, self.heard, self.parts, (), told=True)
+        return AudienceMerge(self.announcement, self.time, self.size, self.heard, self.parts, (), told=True)
 
 
-def gathered(before: Gathering | None, offered: Offered) -> Gathering | None:
+def gathered(before: AudienceMerge | None, offered: AudienceShare) -> AudienceMerge | None:
     """Take an offer into account; a later announcement takes an earlier one's place, an earlier one says nothing.
 
     Examples:
-        >>> first = Offered(id="1", course="c", announcement="a", time=5.0, size=1, part=0, parts=2,
+        >>> first = AudienceShare(id="1", course="c", announcement="a", time=5.0, size=1, part=0, parts=2,
         ...     members=(Member(0.2, "ann"),))
-        >>> second = Offered(id="2", course="c", announcement="a", time=5.0, size=1, part=1, parts=2,
+        >>> second = AudienceShare(id="2", course="c", announcement="a", time=5.0, size=1, part=1, parts=2,
         ...     members=(Member(0.9, "bob"),))
         >>> both = gathered(gathered(None, first), second)
         >>> both.complete, [member.person for member in both.members]
         (True, ['bob'])
     """
     if before is None or before.time < offered.time:
-        before = Gathering(offered.announcement, offered.time, offered.size, parts=offered.parts)
+        before = AudienceMerge(offered.announcement, offered.time, offered.size, parts=offered.parts)
     if before.announcement != offered.announcement or offered.part in before.heard:
         return before
     audience = Audience(before.size)
     audience.offer((*before.members, *offered.members))
     heard = (*before.heard, offered.part)
-    return Gathering(before.announcement, before.time, before.size, heard, before.parts, tuple(audience.best()))
+    return AudienceMerge(before.announcement, before.time, before.size, heard, before.parts, tuple(audience.best()))
 
 
 class Audience:

@@ -8,10 +8,10 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from models.content import Content
-from models.recommend.generators import CONTENT, OWN, POPULAR, Drawn
+from models.person.preferences import Preferences
+from models.recommend.content import Content
+from models.recommend.generators import CONTENT, OWN, POPULAR, Generated
 from models.recommend.index import Index
-from models.taste import Taste
 
 Repeats = Literal["none", "unfinished", "all"]
 """What a surface may show again: nothing seen before, what is neither bought nor finished, or everything."""
@@ -35,12 +35,12 @@ class Candidates(Struct, frozen=True):
         guest: number of the rarely used course whose turn it is; -1 if it is nobody's.
     """
 
-    drawn: Drawn
+    drawn: Generated
     total: NDArray[np.float64]
     guest: int
 
 
-def allowed(index: Index, taste: Taste, numbers: NDArray[np.int64], repeats: Repeats) -> NDArray[np.bool_]:
+def allowed(index: Index, taste: Preferences, numbers: NDArray[np.int64], repeats: Repeats) -> NDArray[np.bool_]:
     """Return which courses may be shown: not withdrawn, and not what the person has, as far as the surface minds."""
     fit = ~index.gone[numbers]
     if repeats == "all":
@@ -54,7 +54,7 @@ def allowed(index: Index, taste: Taste, numbers: NDArray[np.int64], repeats: Rep
     return fit
 
 
-def choose(index: Index, content: Content, taste: Taste, drawn: Drawn, repeats: Repeats) -> Candidates:
+def choose(index: Index, content: Content, taste: Preferences, drawn: Generated, repeats: Repeats) -> Candidates:
     """Keep the best 150 by all generators together, the 20 most popular, and the person's own if they may repeat.
 
     With them comes, every other day, a guest: one of the rarely used courses that were drawn and are new to the person,
@@ -77,7 +77,7 @@ def choose(index: Index, content: Content, taste: Taste, drawn: Drawn, repeats: 
     total = _total(scores, repeats)
     order = np.argsort(-total, kind="stable")
     kept = kept[order]
-    chosen = Drawn(
+    chosen = Generated(
         drawn.numbers[kept],
         scores.take(order, 1),
         drawn.last.take(kept, 1),

@@ -5,19 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.activity import DAY
+from models.person.activity import DAY
 from models.recommend.candidates import Candidates, Repeats
-from models.recommend.generators import (
-    CONTENT,
-    COSINE,
-    FASHION,
-    ORDER,
-    OWN,
-    PEOPLE,
-    POPULAR,
-    SESSION,
-    Asked,
-)
+from models.recommend.generators import CONTENT, COSINE, FASHION, ORDER, OWN, PEOPLE, POPULAR, SESSION, Query
 from models.recommend.generators import NAMES as GENERATORS
 from models.recommend.index import LIVES, Index
 
@@ -53,7 +43,7 @@ def names_for(repeats: Repeats) -> tuple[str, ...]:
     return NAMES if repeats == "none" else NAMES_WITH_REPEATS
 
 
-def rows(index: Index, candidates: Candidates, asked: Asked, repeats: Repeats) -> NDArray[np.float32]:
+def rows(index: Index, candidates: Candidates, asked: Query, repeats: Repeats) -> NDArray[np.float32]:
     """Describe candidates.
 
     Returns:
@@ -99,7 +89,7 @@ def _ranks(scores: Floats) -> Floats:
     return places
 
 
-def _popular(index: Index, candidates: Candidates, asked: Asked) -> Floats:
+def _popular(index: Index, candidates: Candidates, asked: Query) -> Floats:
     numbers = candidates.drawn.numbers
     scales = 2.0 ** ((index.landmark - asked.now) / DAY / np.array(LIVES))
     counts = np.log(index.popular[numbers].T * scales[:, None] + 0.1)
@@ -115,12 +105,12 @@ def _popular(index: Index, candidates: Candidates, asked: Asked) -> Floats:
     )
 
 
-def _context(asked: Asked) -> Floats:
+def _context(asked: Query) -> Floats:
     silence = max(0.0, asked.now - asked.times[0]) / 3_600.0 if len(asked.times) else 1_000.0
     return np.array([float(not asked.visit), np.log1p(asked.known) / 3.0, np.log1p(silence) / 3.0, asked.visit / 10.0])
 
 
-def _own(index: Index, numbers: NDArray[np.int64], asked: Asked) -> Floats:
+def _own(index: Index, numbers: NDArray[np.int64], asked: Query) -> Floats:
     """Describe the person's own use of each candidate; all 0 where there was none."""
     described = np.zeros((len(_OWN), len(numbers)))
     if not len(asked.recent):

@@ -14,10 +14,10 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from models.activity import DAY
-from models.content import Content
+from models.person.activity import DAY
+from models.person.preferences import HEAT_DAYS, Preferences
+from models.recommend.content import Content
 from models.recommend.index import EARLY, IN, IN_FADING, IN_ORDER, MONTH, OUT, OUT_FADING, OUT_ORDER, WEEK, Index
-from models.taste import HEAT_DAYS, Taste
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -32,7 +32,7 @@ PAUSE = 1_800.0
 """Seconds without a use that end a visit."""
 
 
-class Asked(Struct, frozen=True):
+class Query(Struct, frozen=True):
     """A person as their question finds them.
 
     Attributes:
@@ -60,7 +60,7 @@ class Asked(Struct, frozen=True):
         return crc32(f"{self.person}:{int(self.now // DAY)}".encode()) / 2.0**32
 
 
-class Drawn(Struct, frozen=True):
+class Generated(Struct, frozen=True):
     """Candidates with what the generators say of them.
 
     Attributes:
@@ -80,7 +80,7 @@ class Drawn(Struct, frozen=True):
     turn: float
 
 
-def asked(index: Index, taste: Taste, now: float, person: int | None = None) -> Asked:
+def asked(index: Index, taste: Preferences, now: float, person: int | None = None) -> Query:
     """Put a person's taste into the index's numbers; courses it has not heard of are left out."""
     held = [(index.numbers[recent.course], recent) for recent in taste.recent if recent.course in index.numbers]
     times = np.array([recent.time for _, recent in held])
@@ -89,7 +89,7 @@ def asked(index: Index, taste: Taste, now: float, person: int | None = None) -> 
         pauses = np.flatnonzero(times[:-1] - times[1:] >= PAUSE)
         visit = min(VISIT, int(pauses[0]) + 1 if len(pauses) else len(held))
     heat = np.array([recent.heat for _, recent in held]) * 2.0 ** (-np.maximum(now - times, 0.0) / DAY / HEAT_DAYS)
-    return Asked(
+    return Query(
         np.array([number for number, _ in held], np.int64),
         times,
         np.array([recent.first for _, recent in held]),
@@ -102,7 +102,7 @@ def asked(index: Index, taste: Taste, now: float, person: int | None = None) -> 
     )
 
 
-def draw(index: Index, content: Content, asked: Asked) -> Drawn:
+def draw(index: Index, content: Content, asked: Query) -> Generated:
     """Let every generator speak."""
     seeds = asked.recent[:SEEDS]
     lines = index.near[seeds]
@@ -125,10 +125,10 @@ def draw(index: Index, content: Content, asked: Asked) -> Drawn:
     scores[CONTENT] = np.bincount(index.mark[about], alike, size)
     scores[POPULAR] = index.popularity(numbers, WEEK, asked.now)
     scores[OWN, index.mark[asked.recent]] = asked.heat
-    return Drawn(numbers, scores, last, visit, profile, asked.turn)
+    return Generated(numbers, scores, last, visit, profile, asked.turn)
 
 
-def _liked(index: Index, asked: Asked) -> tuple[Ints, Floats]:
+def _liked(index: Index, asked: Query) -> tuple[Ints, Floats]:
     seeds = asked.recent[:LIKED]
     return seeds, 0.9 ** np.arange(len(seeds)) / np.log(3.0 + index.uses[seeds])
 
@@ -143,7 +143,7 @@ def _unique(index: Index, numbers: Ints) -> Ints:
 
 
 def _walk(
-    index: Index, asked: Asked, seeds: Ints, held: Ints, local: Ints, damp: Floats, scores: Floats
+    index: Index, asked: Query, seeds: Ints, held: Ints, local: Ints, damp: Floats, scores: Floats
 ) -> tuple[Floats, Floats]:
     """Score what lies near the newest courses; what the last two lead to, and what goes with the visit, come back."""
     size = len(damp)

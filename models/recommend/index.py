@@ -13,11 +13,11 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from models.activity import DAY
-from models.recommend.chart import Chart
-from models.recommend.people import People
-from models.similarity import POPULAR_DAYS, Row, Window
-from models.taste import key_of
+from models.person.activity import DAY
+from models.person.preferences import key_of
+from models.recommend.neighbours import NeighbourIndex
+from models.recommend.similarity import POPULAR_DAYS, CooccurrenceRow, CountingWindow
+from models.recommend.top_k import TopK
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -44,13 +44,13 @@ class Index:
         charted: courses that a chart of the most popular ones holds.
     """
 
-    def __init__(self, window: Window = Window(), width: int = 256, charted: int = 200) -> None:  # noqa: B008 - frozen
+    def __init__(self, window: CountingWindow = CountingWindow(), width: int = 256, charted: int = 200) -> None:  # noqa: B008 - frozen
         self.window = window
         self.width = width
         self.numbers: dict[str, int] = {}
         self.names: list[str] = []
-        self.people = People(window.people)
-        self.charts = {kind: Chart(charted) for kind in (WEEK, MONTH, EARLY)}
+        self.people = NeighbourIndex(window.people)
+        self.charts = {kind: TopK(charted) for kind in (WEEK, MONTH, EARLY)}
         self.landmark = -inf
         self._room = 0
         self.near = np.full((0, width), -1, np.int32)
@@ -82,7 +82,7 @@ class Index:
             self.keys[number] = int.from_bytes(key_of(course), "little")
         return number
 
-    def put(self, row: Row, changed: Iterable[str] | None = None) -> None:
+    def put(self, row: CooccurrenceRow, changed: Iterable[str] | None = None) -> None:
         """Take a row as it now stands.
 
         Args:
@@ -138,7 +138,7 @@ class Index:
         age = self.landmark - now
         return float(2.0 ** (age / self.window.half_life)), float(2.0 ** (age / self.window.fading))
 
-    def _paired(self, row: Row, changed: Iterable[str] | None) -> tuple[Ints, Floats]:
+    def _paired(self, row: CooccurrenceRow, changed: Iterable[str] | None) -> tuple[Ints, Floats]:
         """Return the neighbours to write, as many as a line holds, and their pairs as of the landmark, (others, 3)."""
         if changed is None:
             names, said = list(row.near), list(row.near.values())

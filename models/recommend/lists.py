@@ -13,13 +13,13 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from models import events as ev
-from models.content import Content
+from models.person.preferences import COMPLETED, STRENGTHS, Preferences, Recommendation
 from models.recommend import features
 from models.recommend.candidates import Candidates, Repeats, choose
-from models.recommend.generators import CONTENT, COSINE, NAMES, OWN, PEOPLE, POPULAR, SEEDS, Asked, asked, draw
+from models.recommend.content import Content
+from models.recommend.generators import CONTENT, COSINE, NAMES, OWN, PEOPLE, POPULAR, SEEDS, Query, asked, draw
 from models.recommend.index import EARLY, IN, OUT, WEEK, Index
-from models.taste import COMPLETED, STRENGTHS, Recommendation, Taste
+from models.schema import events as ev
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -35,7 +35,7 @@ RANKER = "ranker"
 METHODS = (*NAMES, HYBRID, RANKER)
 
 
-class Scores(Protocol):
+class CandidateScorer(Protocol):
     """Whatever gives candidates' rows a score."""
 
     def scores(self, rows: NDArray[np.float32]) -> Floats:
@@ -70,11 +70,11 @@ class Ranked(Struct, frozen=True):
 def recommend(
     index: Index,
     content: Content,
-    taste: Taste,
+    taste: Preferences,
     now: float,
     n: int = 10,
     surface: Surface = Surface(),  # noqa: B008 - frozen
-    ranker: Scores | None = None,
+    ranker: CandidateScorer | None = None,
     person: int | None = None,
 ) -> tuple[Recommendation, ...]:
     """Return at most n courses for a person, best first.
@@ -101,7 +101,9 @@ def recommend(
     )
 
 
-def rank(index: Index, candidates: Candidates, question: Asked, surface: Surface, ranker: Scores | None) -> Ranked:
+def rank(
+    index: Index, candidates: Candidates, question: Query, surface: Surface, ranker: CandidateScorer | None
+) -> Ranked:
     """Order candidates by what the surface wants; a generator alone leaves out what it says nothing of."""
     numbers = candidates.drawn.numbers
     if not len(question.recent):
@@ -161,7 +163,7 @@ def varied(content: Content, numbers: Ints, scores: Floats, n: int, relevance: f
 
 
 def _reasons(
-    index: Index, taste: Taste, candidates: Candidates, question: Asked, chosen: Ints
+    index: Index, taste: Preferences, candidates: Candidates, question: Query, chosen: Ints
 ) -> list[tuple[str, str | None]]:
     """Say why each course is shown: by the generator that speaks for it most, and the person's course behind that."""
     drawn = candidates.drawn
@@ -187,7 +189,7 @@ def _reasons(
     return reasons
 
 
-def _sources(index: Index, question: Asked, chosen: Ints) -> list[int | None]:
+def _sources(index: Index, question: Query, chosen: Ints) -> list[int | None]:
     """Return for each course which of the person's newest ones goes best with it; nothing where none does."""
     seeds = question.recent[:SEEDS]
     lines = index.near[seeds]

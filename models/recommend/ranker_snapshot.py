@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from models.churn import BadSnapshot, Sealed
+from models.churn.snapshot import InvalidSnapshot, SignedSnapshot
 from models.recommend.candidates import Repeats
 from models.recommend.features import names_for
 from models.recommend.net import NetRanker
@@ -57,7 +57,7 @@ def columns_of(repeats: Repeats) -> str:
     return hashlib.sha256("\n".join(names_for(repeats)).encode()).hexdigest()[:12]
 
 
-def snapshot(ranker: LinearRanker | NetRanker, repeats: Repeats, offset: int = -1) -> RankerSnapshot:
+def ranker_snapshot(ranker: LinearRanker | NetRanker, repeats: Repeats, offset: int = -1) -> RankerSnapshot:
     """Return all that a ranker knows, apart from lists kept for replay."""
     net = isinstance(ranker, NetRanker)
     return RankerSnapshot(
@@ -76,11 +76,11 @@ def snapshot(ranker: LinearRanker | NetRanker, repeats: Repeats, offset: int = -
     )
 
 
-def restored(said: RankerSnapshot) -> LinearRanker | NetRanker:
+def restore_ranker(said: RankerSnapshot) -> LinearRanker | NetRanker:
     """Rebuild a ranker that scores the same and goes on learning.
 
     Raises:
-        BadSnapshot: its numbers do not fit its columns.
+        InvalidSnapshot: its numbers do not fit its columns.
     """
     size = len(names_for(said.repeats))
     ranker = NetRanker(size) if said.kind == "net" else LinearRanker(size)
@@ -94,30 +94,30 @@ def restored(said: RankerSnapshot) -> LinearRanker | NetRanker:
     return ranker
 
 
-def sealed(said: RankerSnapshot) -> bytes:
+def encode_ranker(said: RankerSnapshot) -> bytes:
     """Write a snapshot as JSON with a checksum over its contents."""
     body = msgspec.json.encode(said)
-    return msgspec.json.encode(Sealed(hashlib.sha256(body).hexdigest(), msgspec.Raw(body)))
+    return msgspec.json.encode(SignedSnapshot(hashlib.sha256(body).hexdigest(), msgspec.Raw(body)))
 
 
-def opened(sealed_snapshot: bytes) -> RankerSnapshot:
+def decode_ranker(sealed_snapshot: bytes) -> RankerSnapshot:
     """Read what `sealed` wrote.
 
     Raises:
-        BadSnapshot: unreadable, changed on its way, of another schema, kind or columns, or with numbers that are none.
+        InvalidSnapshot: unreadable or corrupted, of another schema, kind or columns, or not finite.
     """
     try:
-        envelope = msgspec.json.decode(sealed_snapshot, type=Sealed)
+        envelope = msgspec.json.decode(sealed_snapshot, type=SignedSnapshot)
         said = msgspec.json.decode(envelope.snapshot, type=RankerSnapshot)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadSnapshot(f"unreadable: {error}") from None
+        raise InvalidSnapshot(f"unreadable: {error}") from None
     if envelope.checksum != hashlib.sha256(envelope.snapshot).hexdigest():
-        raise BadSnapshot("its checksum does not match its contents")
+        raise InvalidSnapshot("its checksum does not match its contents")
     if said.schema != SCHEMA or said.kind not in ("linear", "net"):
-        raise BadSnapshot(f"it is of schema {said.schema}, kind {said.kind}, which this version does not read")
+        raise InvalidSnapshot(f"it is of schema {said.schema}, kind {said.kind}, which this version does not read")
     if said.columns != columns_of(said.repeats):
-        raise BadSnapshot(f"its columns are {said.columns}, those of this version {columns_of(said.repeats)}")
-    restored(said)
+        raise InvalidSnapshot(f"its columns are {said.columns}, those of this version {columns_of(said.repeats)}")
+    restore_ranker(said)
     return said
 
 
@@ -129,7 +129,7 @@ def _layers(ranker: LinearRanker | NetRanker, name: str) -> list[NDArray[np.floa
 
 def _standard(said: RankerSnapshot, size: int) -> Standard:
     if not len(said.mean) == len(said.squares) == size:
-        raise BadSnapshot(f"it has {len(said.mean)} columns instead of {size}")
+        raise InvalidSnapshot(f"it has {len(said.mean)} columns instead of {size}")
     return Standard.of(said.count, np.array(said.mean), np.array(said.squares))
 
 
@@ -140,6 +140,6 @@ def _flat(weight: NDArray[np.floating]) -> Numbers:
 
 def _fill(layers: list[NDArray[np.float32]], said: list[Numbers]) -> None:
     if [layer.size for layer in layers] != [len(numbers) for numbers in said]:
-        raise BadSnapshot("its layers have other sizes than those of this version")
+        raise InvalidSnapshot("its layers have other sizes than those of this version")
     for layer, numbers in zip(layers, said, strict=True):
         layer[...] = np.array(numbers).reshape(layer.shape)

@@ -8,11 +8,11 @@ from enum import Enum
 from streams.clock import awake
 
 
-class Dethroned(Exception):
+class Fenced(Exception):
     """Another owner of a partition has begun a reign above ours: what we write is void."""
 
 
-class Hold(Enum):
+class LeaseState(Enum):
     """What is known of our place in the group."""
 
     OURS = "nobody else can have our partitions"
@@ -20,7 +20,7 @@ class Hold(Enum):
     LOST = "Kafka no longer knows us"
 
 
-class Lease:
+class PartitionLease:
     """What we hold of the group, by the last time at which Kafka is known to have heard of us.
 
     Kafka gives a worker's partitions away when it has heard nothing of it for a session. Whoever was frozen wakes up
@@ -49,10 +49,10 @@ class Lease:
         self._heard = since
 
     @property
-    def state(self) -> Hold:
+    def state(self) -> LeaseState:
         """What is known now."""
         if self._heard is None:
-            return Hold.OURS
+            return LeaseState.OURS
         if not self._member():
-            return Hold.LOST
-        return Hold.OURS if self.now() - self._heard <= self._session else Hold.UNSURE
+            return LeaseState.LOST
+        return LeaseState.OURS if self.now() - self._heard <= self._session else LeaseState.UNSURE

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple, Protocol
 
 import aiokafka
 
-from streams.delivery.lanes import Headers, Lane, Lot, Row
-from streams.delivery.lease import Lease
+from streams.delivery.batching import Headers, OutgoingRecord, PartitionQueue, PendingBatch
+from streams.delivery.lease import PartitionLease
 
 
-class Outlet(Protocol):
+class RecordSink(Protocol):
     """Where what people have to say goes, and dead letters: a `Sender`, or whoever listens to a replay."""
 
     def put(
@@ -27,7 +27,7 @@ class Outlet(Protocol):
         """Hand over a record; the future completes when it is safe."""
 
     def put_all(
-        self, topic: str, partition: int, rows: Sequence[Row], after: asyncio.Future[Any] | None = None
+        self, topic: str, partition: int, rows: Sequence[OutgoingRecord], after: asyncio.Future[Any] | None = None
     ) -> asyncio.Future[Any]:
         """Hand over records of a partition; the future completes when all are safe."""
 
@@ -48,14 +48,14 @@ class Sender:
     partitions are ours, and once they are lost, what was put is void: its futures are cancelled.
     """
 
-    def __init__(self, on_failure: Callable[[BaseException], None], lease: Lease | None = None) -> None:
+    def __init__(self, on_failure: Callable[[BaseException], None], lease: PartitionLease | None = None) -> None:
         self.failure: BaseException | None = None
         self.backlog = 0
         self._lease = lease
-        self._lanes: dict[Place | None, Lane] = {}
-        self._eras = [Era()]
+        self._lanes: dict[Place | None, PartitionQueue] = {}
+        self._eras = [FlushWindow()]
         self._on_failure = on_failure
-        self._begin: Callable[[Lane], Any] = lambda lane: None
+        self._begin: Callable[[PartitionQueue], Any] = lambda lane: None
 
     def put(
         self,
@@ -67,10 +67,10 @@ class Sender:
         timestamp_ms: int | None = None,
     ) -> asyncio.Future[Any]:
         """Hand over a record; the future completes with Kafka's acknowledgement, or fails the sender."""
-        return self._put(topic, partition, (Row(key, value, headers, timestamp_ms),), alone=True)
+        return self._put(topic, partition, (OutgoingRecord(key, value, headers, timestamp_ms),), alone=True)
 
     def put_all(
-        self, topic: str, partition: int, rows: Sequence[Row], after: asyncio.Future[Any] | None = None
+        self, topic: str, partition: int, rows: Sequence[OutgoingRecord], after: asyncio.Future[Any] | None = None
     ) -> asyncio.Future[list[int]]:
         """Hand over records of a partition, at least one; the future completes with the offset of each.
 
@@ -90,7 +90,7 @@ class Sender:
             BaseException: the first failure; then nothing may be committed.
         """
         if self._eras[-1].open:
-            self._eras.append(Era())
+            self._eras.append(FlushWindow())
         self._eras = [era for era in self._eras[:-1] if era.open] + self._eras[-1:]
         if self.failure is None:
             for era in self._eras[:-1]:
@@ -128,7 +128,7 @@ class Sender:
         self,
         topic: str,
         partition: int | None,
-        rows: Sequence[Row],
+        rows: Sequence[OutgoingRecord],
         alone: bool,
         after: asyncio.Future[Any] | None = None,
     ) -> asyncio.Future[Any]:
@@ -140,26 +140,26 @@ class Sender:
             if error is not None:
                 self.fail(error)
 
-        lot = Lot(topic, partition, rows, alone, settled, after)
+        lot = PendingBatch(topic, partition, rows, alone, settled, after)
         era.open += count
         self.backlog += count
         self._lane(None if partition is None else Place(topic, partition)).put(lot)
         return lot.done
 
-    def _lane(self, place: Place | None) -> Lane:
+    def _lane(self, place: Place | None) -> PartitionQueue:
         lane = self._lanes.get(place)
         if lane is None:
-            lane = self._lanes[place] = Lane(self._lease, self._choose)
+            lane = self._lanes[place] = PartitionQueue(self._lease, self._choose)
             self._begin(lane)
         return lane
 
-    def _choose(self, lot: Lot, partition: int) -> None:
+    def _choose(self, lot: PendingBatch, partition: int) -> None:
         """Put a record into the lane of the partition that its key has chosen."""
         lot.partition = partition
         self._lane(Place(lot.topic, partition)).put(lot)
 
 
-class Era:
+class FlushWindow:
     """What was put between two flushes: how many records of it are not acknowledged."""
 
     def __init__(self) -> None:

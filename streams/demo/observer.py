@@ -9,11 +9,13 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from models import events as ev
-from models.activity import DAY
-from models.features import SILENCE
-from models.ledger import pseudonym
-from models.outputs import (
+from models.churn.quality import auc
+from models.person.activity import DAY
+from models.person.features import SILENCE
+from models.person.ledger import pseudonym
+from models.person.rules import Rules
+from models.schema import events as ev
+from models.schema.outputs import (
     NO_MODEL,
     TIERS,
     Alert,
@@ -26,10 +28,8 @@ from models.outputs import (
     Recommendations,
     Undelivered,
 )
-from models.quality import auc
-from models.rules import Rules
-from streams.demo.liked import Liked
-from streams.demo.seen import Arm, Effect, Quality, Seen
+from streams.demo.list_quality import ListQuality
+from streams.demo.state import ArmCounts, DemoState, EffectEstimate, ModelQuality
 
 KEPT_AFTER = 14 * DAY
 LATELY = 28 * DAY
@@ -40,7 +40,7 @@ CALM = 1.2
 """Seconds of the machine's time between two alerts that are shown."""
 
 
-class Truth(Protocol):
+class TruthView(Protocol):
     """What is known of people beside what they do."""
 
     def kept(self, user: str, at: float) -> bool:
@@ -56,7 +56,7 @@ class Truth(Protocol):
         ...
 
 
-class Judged(NamedTuple):
+class PendingPrediction(NamedTuple):
     """A labelled row that a model had scored."""
 
     until: float
@@ -71,22 +71,22 @@ class Fate(NamedTuple):
 
     at: float
     user: str
-    arms: tuple[Arm, ...]
+    arms: tuple[ArmCounts, ...]
 
 
 class Observer:
-    """Writes a `Seen`. Outputs may come repeated and in any order; a repeated id is one output."""
+    """Writes a `DemoState`. Outputs may come repeated and in any order; a repeated id is one output."""
 
-    def __init__(self, seen: Seen, rules: Rules, truth: Truth | None) -> None:
+    def __init__(self, seen: DemoState, rules: Rules, truth: TruthView | None) -> None:
         self.seen = seen
         self._rules = rules
         self._truth = truth
-        self._liked = Liked(seen)
+        self._liked = ListQuality(seen)
         self._names: dict[str, str] = {}
         self._last_active: dict[str, float] = {}
         self._tiers: dict[str, tuple[float, str]] = {}
         self._ids: OrderedDict[str, None] = OrderedDict()
-        self._rows: deque[Judged] = deque(maxlen=MOST_ROWS)
+        self._rows: deque[PendingPrediction] = deque(maxlen=MOST_ROWS)
         self._first: set[tuple[str, str]] = set()
         self._waiting: list[Fate] = []
         self._next_alert: Alert | None = None
@@ -181,7 +181,9 @@ class Observer:
         user, truth = self._names.get(example.user), float("nan")
         if self._truth is not None and user is not None:
             truth = self._truth.risk(user, example.time, self._rules.horizon)
-        self._rows.append(Judged(example.until, example.churned, example.probability, example.x[SILENCE], truth))
+        self._rows.append(
+            PendingPrediction(example.until, example.churned, example.probability, example.x[SILENCE], truth)
+        )
 
     def _count_tiers(self, now: float) -> None:
         counts: Counter[str] = Counter()
@@ -218,7 +220,7 @@ def rank(tier: str) -> int:
     return TIERS.index(tier) if tier in TIERS else -1
 
 
-def _arm(effect: Effect, decision: Decision) -> Arm:
+def _arm(effect: EffectEstimate, decision: Decision) -> ArmCounts:
     return effect.sent if decision.sent else effect.held_out
 
 
@@ -228,13 +230,13 @@ def _interest(alert: Alert) -> int:
     return 1 + 2 * rising + (alert.action != "none") + 2 * (alert.action == "coupon") + bool(alert.reasons)
 
 
-def _quality(rows: list[Judged]) -> Quality:
+def _quality(rows: list[PendingPrediction]) -> ModelQuality:
     if not rows:
-        return Quality()
+        return ModelQuality()
     table = np.array(rows, np.float64)
     churned = table[:, 1]
     if churned.min() == churned.max():
-        return Quality(labels=len(rows), churned=float(churned.mean()))
+        return ModelQuality(labels=len(rows), churned=float(churned.mean()))
     model, recency, truth = (auc(table[:, column], churned) for column in (2, 3, 4))
     known = not np.isnan(table[:, 4]).any()
-    return Quality(len(rows), float(churned.mean()), model, recency, truth if known else float("nan"))
+    return ModelQuality(len(rows), float(churned.mean()), model, recency, truth if known else float("nan"))

@@ -15,17 +15,17 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from streams import settings as settings_
-from streams import topics
 from streams.clock import monotonic
-from streams.demo.player import Player
-from streams.demo.seen import Seen
-from streams.demo.source import Sample, Simulated, Source
+from streams.demo.driver import DemoDriver
+from streams.demo.kafka_link import KafkaLink
+from streams.demo.source import DemoSource, SampleSource, SimulationSource
+from streams.demo.state import DemoState
 from streams.demo.summary import summary
 from streams.demo.view import View
-from streams.demo.wire import Wire
 from streams.demo.worker import WorkerEnded, WorkerProcess, free_port
-from streams.embedded import EmbeddedBroker
-from streams.simulation.drift import DriftName
+from streams.history.simulation.drift import DriftName
+from streams.kafka import topics
+from streams.kafka.embedded import EmbeddedBroker
 
 WORKER = {
     "ENCORE_PARTITIONS": "4",
@@ -64,8 +64,8 @@ def run(
     Returns:
         The exit code: 0 after the summary, 1 if the worker failed, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    play: Source = Sample() if source == "sample" else Simulated(seed, days, learners, forever, drift)
-    seen = Seen(play.title, play.begins, play.ends, forever=forever and source == "simulation")
+    play: DemoSource = SampleSource() if source == "sample" else SimulationSource(seed, days, learners, forever, drift)
+    seen = DemoState(play.title, play.begins, play.ends, forever=forever and source == "simulation")
     return asyncio.run(_until_signal(_demo(play, seen, seconds)))
 
 
@@ -87,7 +87,7 @@ async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
         return 128 + signals[0] if signals else 1
 
 
-async def _demo(play: Source, seen: Seen, seconds: float) -> int:
+async def _demo(play: DemoSource, seen: DemoState, seconds: float) -> int:
     """Play with a broker and a worker of its own; whatever happens, both are gone afterwards."""
     environment = {**WORKER, **play.settings, "ENCORE_WEB_PORT": str(free_port())}
     broker = EmbeddedBroker(topics.partitions_of(settings_.load(environment)))
@@ -113,11 +113,11 @@ def _failed(failure: Exception) -> int:
     return 1
 
 
-async def _play(play: Source, seen: Seen, view: View, environment: dict[str, str], seconds: float) -> None:
+async def _play(play: DemoSource, seen: DemoState, view: View, environment: dict[str, str], seconds: float) -> None:
     chosen = settings_.load(environment)
     seen.horizon = chosen.horizon
     seen.knows_truth = play.truth is not None
     seen.page = f"http://127.0.0.1:{chosen.web_port}/metrics"
-    async with Wire(chosen) as wire, WorkerProcess(environment) as worker:
+    async with KafkaLink(chosen) as wire, WorkerProcess(environment) as worker:
         with view:
-            await Player(play, chosen.rules(), seen, wire, worker, view, seconds).play()
+            await DemoDriver(play, chosen.rules(), seen, wire, worker, view, seconds).play()

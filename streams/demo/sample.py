@@ -15,10 +15,10 @@ from pathlib import Path
 
 import click
 
-from models import events as ev
-from models.activity import DAY
+from models.person.activity import DAY
+from models.schema import events as ev
 from streams.errors import OperatorError
-from streams.sources import Entry, Source, open_source
+from streams.history.sources import HistoryEntry, HistorySource, open_source
 
 PART = {"BBB-2013J": 200, "GGG-2013J": 120}
 """How many students of which courses are in it."""
@@ -27,11 +27,11 @@ EARLIEST = START - 60 * DAY
 """Who registered before this is left out: their long wait would make the demo's first weeks empty."""
 
 
-def chosen(source: Source) -> dict[str, set[str]]:
+def chosen(source: HistorySource) -> dict[str, set[str]]:
     """Return the people that are in the sample, by course: of all who could be, those with the smallest hash."""
     students: dict[str, set[str]] = {course: set() for course in PART}
     for entry in source:
-        event = entry.event if isinstance(entry, Entry) else None
+        event = entry.event if isinstance(entry, HistoryEntry) else None
         if isinstance(event, ev.Learning):
             break  # the data set gives all registrations before the first click
         if isinstance(event, ev.Purchase) and event.course_id in PART and event.time >= EARLIEST:
@@ -39,10 +39,10 @@ def chosen(source: Source) -> dict[str, set[str]]:
     return {course: set(sorted(students[course], key=_hash)[:many]) for course, many in PART.items()}
 
 
-def sample(source: Source) -> list[ev.Event]:
+def sample(source: HistorySource) -> list[ev.Event]:
     """Return all that these people did in these courses, sorted by time."""
     people = chosen(source)
-    entries = [entry for entry in source if isinstance(entry, Entry) and _is_in(entry.event, people)]
+    entries = [entry for entry in source if isinstance(entry, HistoryEntry) and _is_in(entry.event, people)]
     ordered = sorted(entries, key=lambda entry: (entry.event.time, entry.position))
     return [entry.event for entry in ordered if isinstance(entry.event, ev.Event)]
 

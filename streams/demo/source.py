@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from models import events as ev
-from models.activity import DAY
-from models.offers import Arm, Campaign
-from models.outputs import Alert, CouponTrigger
+from models.offers.campaign import Arm, Campaign
+from models.person.activity import DAY
+from models.schema import events as ev
+from models.schema.outputs import Alert, CouponTrigger
 from streams.clock import wall
-from streams.simulation.drift import STEADY, WORDS, DriftName, drift
-from streams.simulation.platform import Platform
-from streams.simulation.truth import Truth
+from streams.history.simulation.drift import STEADY, WORDS, DriftName, drift
+from streams.history.simulation.platform import Platform
+from streams.history.simulation.truth import GroundTruth
 
 SAMPLE = Path(__file__).with_name("sample.jsonl.gz")
 CAMPAIGN = Campaign(
@@ -25,7 +25,7 @@ NEWCOMERS_A_DAY = 0.01
 """With a platform that runs on, newcomers a day for each learner of the first weeks."""
 
 
-class Source(Protocol):
+class DemoSource(Protocol):
     """A play: from `begins` to `ends`, with the worker's settings that suit it."""
 
     title: str
@@ -33,7 +33,7 @@ class Source(Protocol):
     ends: float
     settings: dict[str, str]
     campaign: Campaign | None
-    truth: Truth | None
+    truth: GroundTruth | None
 
     def advance(self, until: float) -> list[ev.Event]:
         """Return the events up to a moment that have not been returned yet, in order of time."""
@@ -44,7 +44,7 @@ class Source(Protocol):
         ...
 
 
-class Simulated:
+class SimulationSource:
     """The simulated platform, for three months or as many days as wanted; they end now. Halfway, it may change."""
 
     def __init__(self, seed: int, days: float, learners: int, forever: bool, changes: DriftName | None = None) -> None:
@@ -59,7 +59,7 @@ class Simulated:
         self.campaign: Campaign | None = CAMPAIGN
         newcomers = learners * NEWCOMERS_A_DAY if forever else 0.0
         self._platform = Platform(seed, self.begins, learners, newcomers_per_day=newcomers, drift=change)
-        self.truth: Truth | None = self._platform.truth
+        self.truth: GroundTruth | None = self._platform.truth
 
     def advance(self, until: float) -> list[ev.Event]:
         """Let time pass on the platform."""
@@ -74,7 +74,7 @@ class Simulated:
                 self._platform.contact(message, now)
 
 
-class Sample:
+class SampleSource:
     """The sample of OULAD; nobody in it can be written to any more."""
 
     def __init__(self, file: Path = SAMPLE) -> None:
@@ -86,7 +86,7 @@ class Sample:
         self.ends = self._events[-1].time + 1.0
         self.settings = {"ENCORE_HORIZON": "14d", "ENCORE_LOOKBACK": "28d"}
         self.campaign: Campaign | None = None
-        self.truth: Truth | None = None
+        self.truth: GroundTruth | None = None
         self._left = iter(self._events)
 
     def advance(self, until: float) -> list[ev.Event]:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from math import isnan
 
-from models.offers import REASONS
-from streams.demo.seen import Effect, Quality, Seen
+from models.offers.campaign import REASONS
+from streams.demo.state import DemoState, EffectEstimate, ModelQuality
 
 WIDTH = 12
 
 
-def progress(seen: Seen) -> str:
+def progress(seen: DemoState) -> str:
     """Return one line on how things stand."""
     tiers, coupons = seen.tiers, seen.coupons
     parts = [
@@ -30,7 +30,7 @@ def progress(seen: Seen) -> str:
     return ", ".join(parts)
 
 
-def day_of(seen: Seen) -> str:
+def day_of(seen: DemoState) -> str:
     """Return the day of the play in words."""
     return f"day {seen.day:,}" if seen.forever else f"day {min(seen.day, seen.days)} of {seen.days}"
 
@@ -40,7 +40,7 @@ def number(share: float) -> str:
     return "-" if isnan(share) else f"{share:.3f}".removeprefix("0")
 
 
-def summary(seen: Seen, took: float) -> str:
+def summary(seen: DemoState, took: float) -> str:
     """Return the summary: what went in and out, what the coupons changed, and how good the model was.
 
     Args:
@@ -60,7 +60,7 @@ def summary(seen: Seen, took: float) -> str:
     return "\n" + "\n".join(f"{name:<{WIDTH}}{text}".rstrip() for name, text in rows) + "\n"
 
 
-def effect_in_words(effect: Effect) -> tuple[str, str]:
+def effect_in_words(effect: EffectEstimate) -> tuple[str, str]:
     """Say how many were kept beside the hold-out, and whether that is a difference that can be claimed."""
     sent, held, gap = effect.sent, effect.held_out, effect.difference
     if not sent.people or not held.people:
@@ -72,7 +72,7 @@ def effect_in_words(effect: Effect) -> tuple[str, str]:
     return shares, f"{_points(gap.value)} percentage points, {interval}"
 
 
-def _offers(seen: Seen) -> Iterator[tuple[str, str]]:
+def _offers(seen: DemoState) -> Iterator[tuple[str, str]]:
     coupons = seen.coupons
     used = f" ({coupons.redeemed / coupons.sent:.0%})" if coupons.sent else ""
     yield "Coupons", f"{coupons.sent:,} sent, {coupons.redeemed:,} redeemed{used}, {coupons.too_late} too late to send"
@@ -82,7 +82,7 @@ def _offers(seen: Seen) -> Iterator[tuple[str, str]]:
     yield from _kept(seen.by_anything, "a first coupon or message")
 
 
-def _kept(effect: Effect, after: str) -> Iterator[tuple[str, str]]:
+def _kept(effect: EffectEstimate, after: str) -> Iterator[tuple[str, str]]:
     shares, gap = effect_in_words(effect)
     yield "Kept", f"14 days after {after}: {shares}"
     yield "", gap
@@ -92,7 +92,7 @@ def _kept(effect: Effect, after: str) -> Iterator[tuple[str, str]]:
     yield "", f"the truth, which only the simulation knows: {_points(effect.truth)}"
 
 
-def _model(seen: Seen) -> Iterator[tuple[str, str]]:
+def _model(seen: DemoState) -> Iterator[tuple[str, str]]:
     everything, lately = seen.quality, seen.lately
     if isnan(everything.model):
         yield "Model", "too few labels to judge it"
@@ -102,7 +102,7 @@ def _model(seen: Seen) -> Iterator[tuple[str, str]]:
     yield "", _aucs("AUC, last four weeks", lately)
 
 
-def _liked(seen: Seen) -> Iterator[tuple[str, str]]:
+def _liked(seen: DemoState) -> Iterator[tuple[str, str]]:
     foretold = seen.foretold
     if not foretold.courses:
         return
@@ -111,7 +111,7 @@ def _liked(seen: Seen) -> Iterator[tuple[str, str]]:
     yield "", f"{told:.0%} stood among the first five of their list; of the five most popular {popular:.0%}"
 
 
-def _aucs(name: str, quality: Quality) -> str:
+def _aucs(name: str, quality: ModelQuality) -> str:
     said = f"{name}: model {number(quality.model)}, recency alone {number(quality.recency)}"
     return said if isnan(quality.truth) else f"{said}, who sees the hidden state {number(quality.truth)}"
 
@@ -124,7 +124,7 @@ def _days(seconds: float) -> str:
     return f"{seconds / 86_400:g} days"
 
 
-def _span(seen: Seen) -> str:
+def _span(seen: DemoState) -> str:
     first, last = (datetime.fromtimestamp(at, UTC) for at in (seen.begins, max(seen.begins, seen.now)))
     return f"{(last - first).days} days, {first:%d %b %Y} to {last:%d %b %Y},"
 

@@ -15,9 +15,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from models.outputs import Alert
+from models.schema.outputs import Alert
 from streams.clock import monotonic
-from streams.demo.seen import Quality, Seen
+from streams.demo.state import DemoState, ModelQuality
 from streams.demo.summary import day_of, number, progress
 
 LEFT = 42
@@ -38,9 +38,9 @@ HELD = {
 
 
 class View:
-    """Shows a `Seen`; enter it, call `show` as often as you like, and leave it."""
+    """Shows a `DemoState`; enter it, call `show` as often as you like, and leave it."""
 
-    def __init__(self, seen: Seen, console: Console | None = None) -> None:
+    def __init__(self, seen: DemoState, console: Console | None = None) -> None:
         self._seen = seen
         self._console = console or Console()
         self._next_line = 0.0
@@ -80,7 +80,7 @@ class View:
         self._console.file.flush()
 
 
-def page(seen: Seen) -> Layout:
+def page(seen: DemoState) -> Layout:
     """Return the whole page: what goes through above, people, coupons and model at the left, alerts at the right."""
     left = Layout(name="left", size=LEFT)
     left.split_column(
@@ -99,7 +99,7 @@ def _panel(title: str, content: RenderableType) -> Panel:
     return Panel(content, title=f"[dim]{title}[/]", title_align="left", border_style="bright_black", padding=(0, 1))
 
 
-def _header(seen: Seen) -> RenderableType:
+def _header(seen: DemoState) -> RenderableType:
     top, bottom = _line(), _line()
     moment = datetime.fromtimestamp(seen.now or seen.begins, UTC)
     top.add_row(Text.assemble(("Encore", "bold cyan"), ("   " + seen.title, "dim")), f"{moment:%a %d %b %Y, %H:00}")
@@ -125,7 +125,7 @@ def _bars() -> Table:
     return table
 
 
-def _people(seen: Seen) -> RenderableType:
+def _people(seen: DemoState) -> RenderableType:
     table = _bars()
     most = max([1, *seen.tiers.values()])
     for tier, name in TIERS.items():
@@ -134,7 +134,7 @@ def _people(seen: Seen) -> RenderableType:
     return table
 
 
-def _model(seen: Seen) -> RenderableType:
+def _model(seen: DemoState) -> RenderableType:
     quality = seen.quality
     if isnan(quality.model):
         return Text("learning; the first labels come when the first horizon closes", style="dim")
@@ -146,12 +146,12 @@ def _model(seen: Seen) -> RenderableType:
     return Group(table, Text(labels, style="dim"), Text(lately, style="dim"))
 
 
-def _scores(quality: Quality) -> list[tuple[str, float, str]]:
+def _scores(quality: ModelQuality) -> list[tuple[str, float, str]]:
     scores = [("model", quality.model, "cyan"), ("recency", quality.recency, "bright_black")]
     return scores if isnan(quality.truth) else [*scores, ("hidden truth", quality.truth, "bright_black")]
 
 
-def _coupons(seen: Seen) -> RenderableType:
+def _coupons(seen: DemoState) -> RenderableType:
     coupons = seen.coupons
     table = Table.grid(padding=(0, 1), expand=True)
     table.add_column(no_wrap=True, ratio=1)
@@ -167,7 +167,7 @@ def _coupons(seen: Seen) -> RenderableType:
     return table
 
 
-def _alerts(seen: Seen) -> RenderableType:
+def _alerts(seen: DemoState) -> RenderableType:
     table = Table.grid(padding=(0, 1), expand=True)
     table.add_column(no_wrap=True, ratio=1)
     table.add_column(justify="right", no_wrap=True)
@@ -179,7 +179,7 @@ def _alerts(seen: Seen) -> RenderableType:
 class _Alerts:
     """As many of the newest alerts as there is room for, each whole."""
 
-    def __init__(self, seen: Seen) -> None:
+    def __init__(self, seen: DemoState) -> None:
         self._seen = seen
 
     def __rich_console__(self, console: Console, options: object) -> list[RenderableType]:
@@ -218,7 +218,7 @@ def _news(alert: Alert) -> list[tuple[str, str]]:
     return [(before, COLOURS.get(before, "dim")), (" > ", "dim"), (now, COLOURS[now]), (f" {chance}", "")]
 
 
-def _footer(seen: Seen) -> RenderableType:
+def _footer(seen: DemoState) -> RenderableType:
     line = _line()
     page = f"the worker's own page: {seen.page}" if seen.page else ""
     line.add_row(Text(page, style="dim"), Text("Ctrl-C ends it", style="dim"))

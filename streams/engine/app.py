@@ -12,11 +12,11 @@ from faust.serializers.schemas import Schema
 from faust.transport.drivers import aiokafka as driver
 from yarl import URL
 
-from streams.delivery.lease import Lease
+from streams.delivery.lease import PartitionLease
 from streams.engine.consumer import ChunkConsumer
 from streams.engine.producer import Producer
 from streams.engine.recovery import BatchTables, PlainTables
-from streams.security import credentials, ssl_context
+from streams.kafka.clients import credentials, ssl_context
 from streams.settings import Settings
 
 
@@ -48,7 +48,7 @@ class App(faust.App):
     chunk: int = 200
     fetch_wait_ms: int = 500
     refused: BaseException | None = None
-    lease: Lease
+    lease: PartitionLease
 
     def deliver(self, topic: str, agent: str, take: Callable[[int, list[Any]], Awaitable[bool]]) -> None:
         """Have chunks of a topic given to somebody, one after the other.
@@ -124,7 +124,7 @@ def new_app(settings: Settings) -> App:
         recovery_consistency_check=False,  # ours is stricter, and says what to do
     )
     app.chunk = settings.chunk if fast else 1
-    app.lease = Lease(settings.session_timeout)
+    app.lease = PartitionLease(settings.session_timeout)
     if settings.embedded:
         app.fetch_wait_ms = 50  # that broker always waits as long as it may
     return app

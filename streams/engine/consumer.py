@@ -16,22 +16,22 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 from mode import Service
 
-from streams.delivery.lease import Dethroned, Hold, Lease
+from streams.delivery.lease import Fenced, LeaseState, PartitionLease
 from streams.engine.producer import Producer
 from streams.engine.recovery import BatchRecovery
 from streams.engine.table import WriteBehindTable
-from streams.inputs.one import FATAL
+from streams.kafka.clients import FATAL_GROUP_ERRORS
 
 Committed = Mapping[TP, int]
 IDLE_TOGETHER = 3.0
 
 
-class Tuned(Protocol):
+class ConsumerSettings(Protocol):
     """What the consumer asks of its app."""
 
     chunk: int
     fetch_wait_ms: int
-    lease: Lease
+    lease: PartitionLease
     refused: BaseException | None
 
 
@@ -68,7 +68,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             consumer = super()._create_worker_consumer(transport)
         finally:
             self.consumer.in_transaction = in_transaction
-        consumer._fetch_max_wait_ms = cast(Tuned, self.consumer.app).fetch_wait_ms  # Faust's own is fixed
+        consumer._fetch_max_wait_ms = cast(ConsumerSettings, self.consumer.app).fetch_wait_ms  # Faust's own is fixed
         return consumer
 
     async def on_start(self) -> None:
@@ -98,8 +98,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         await super().on_partitions_assigned(assigned, generation_id)
 
     @property
-    def _lease(self) -> Lease:
-        return cast(Tuned, self.consumer.app).lease
+    def _lease(self) -> PartitionLease:
+        return cast(ConsumerSettings, self.consumer.app).lease
 
     async def seek_to_committed(self) -> Committed:
         """Go back to what was committed; where nothing was, to the beginning (Faust leaves that position alone)."""
@@ -125,7 +125,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             if not consumer.assignment():
                 consumer._coordinator.check_errors()
         except KafkaError as error:
-            return error if isinstance(error, FATAL) else None
+            return error if isinstance(error, FATAL_GROUP_ERRORS) else None
         return None
 
     async def rejoin(self) -> None:
@@ -199,7 +199,7 @@ class ChunkConsumer(driver.Consumer):
         """
         self._open = False
         self._epoch += 1
-        if cast(Tuned, self.app).lease.state is Hold.LOST:
+        if cast(ConsumerSettings, self.app).lease.state is LeaseState.LOST:
             self._lose()
         else:
             await self.commit()
@@ -233,7 +233,7 @@ class ChunkConsumer(driver.Consumer):
             if self._thread._consumer is not None:
                 error = await self._thread.call_thread(self._thread.not_taken)
                 if error is not None:
-                    cast(Tuned, self.app).refused = error
+                    cast(ConsumerSettings, self.app).refused = error
 
     @Service.task
     async def _never_idle_together(self) -> None:
@@ -270,7 +270,7 @@ class ChunkConsumer(driver.Consumer):
     def _messages(self, tp: TP, batch: list[Any]) -> list[ConsumerMessage]:
         if self._is_changelog_tp(tp):
             return [self._to_message(tp, record) for record in batch]
-        size = cast(Tuned, self.app).chunk
+        size = cast(ConsumerSettings, self.app).chunk
         return [self._chunk(tp, batch[start : start + size]) for start in range(0, len(batch), size)]
 
     def _chunk(self, tp: TP, records: list[Any]) -> Chunk:
@@ -326,7 +326,7 @@ class ChunkConsumer(driver.Consumer):
             for table in self._tables:
                 while await table.keeper.unsettled():
                     await self.app.producer.flush()
-        except Dethroned as error:
+        except Fenced as error:
             self.log.warning("another worker has begun where we go on (%s): joining the group anew", error)
             self._lose()
             await self._thread.call_thread(self._thread.rejoin)

@@ -7,7 +7,7 @@ from typing import Any, Protocol, cast
 
 from faust.transport.drivers import aiokafka as driver
 
-from streams.delivery.lease import Lease
+from streams.delivery.lease import PartitionLease
 from streams.delivery.sender import Sender
 
 LAST_WORDS = 10.0
@@ -16,7 +16,7 @@ LAST_WORDS = 10.0
 class Held(Protocol):
     """What the producer asks of its app."""
 
-    lease: Lease
+    lease: PartitionLease
 
 
 class Producer(driver.Producer):

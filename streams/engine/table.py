@@ -8,13 +8,13 @@ from typing import Any, Protocol
 import faust
 from faust.types import TP
 
-from streams.delivery.values import Logged
+from streams.state.partition import ChangelogRecord
 
 
-class Keeper(Protocol):
+class StateListener(Protocol):
     """Whoever keeps the values of the table. All calls come from the event loop."""
 
-    def restore(self, partition: int, records: Sequence[Logged]) -> None:
+    def restore(self, partition: int, records: Sequence[ChangelogRecord]) -> None:
         """Take values from the changelog; None deletes. Offsets of a partition only grow."""
 
     def recovered(self, partitions: set[int]) -> None:
@@ -44,13 +44,13 @@ class Keeper(Protocol):
 
 
 class WriteBehindTable(faust.Table):  # type: ignore[type-arg]
-    """A table whose values a `Keeper` holds by partition, so that a partition can be dropped and come back.
+    """A table whose values a `StateListener` holds by partition, so that a partition can be dropped and come back.
 
     Faust decides what must be recovered and reads it; the keeper decides when and what is written. Faust's own
     windows, iteration and item access are not for this table.
     """
 
-    keeper: Keeper
+    keeper: StateListener
 
     def apply_changelog_batch(self, batch: Iterable[Any]) -> None:
         """Hand recovered records to the keeper, in the changelog's order."""

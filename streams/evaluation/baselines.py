@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.activity import DAY
+from models.person.activity import DAY
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

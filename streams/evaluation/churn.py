@@ -21,23 +21,23 @@ from msgspec import Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from models import churn, features, quality
-from models import events as ev
-from models.activity import DAY
-from models.churn import Learner
-from models.ledger import share_of
-from models.outputs import NO_MODEL, Example
-from models.quality import Figures
-from models.rules import ACTIVE_KINDS
-from streams import codec, topics
+from models.churn import quality
+from models.churn.learner import ChurnLearner, logistic_pipeline
+from models.churn.quality import Figures
+from models.person import features
+from models.person.activity import DAY
+from models.person.ledger import hash_share
+from models.person.rules import ACTIVE_KINDS
+from models.schema import events as ev
+from models.schema.outputs import NO_MODEL, Example
 from streams.demo import source as demo
-from streams.garbage import search_seldom
 from streams.history.replay import Replay
+from streams.history.sources import HistoryEntry, HistorySource, UnusableEntry, open_source
+from streams.history.sources.order import ordered
+from streams.kafka import codec, topics
+from streams.report.baselines import Boosting, online, weeks_of
+from streams.runtime import limit_blas_threads, tune_gc
 from streams.settings import Settings
-from streams.sources import Entry, Source, Unusable, open_source
-from streams.sources.order import ordered
-from streams.threads import one_thread
-from streams.yardsticks import Boosting, online, weeks_of
 
 PIECE = 8_192
 """Entries played at a time by each protocol in turn."""
@@ -51,7 +51,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
-class Task(Struct, frozen=True):
+class ChurnTask(Struct, frozen=True):
     """A question to a data set: `asked` in words, by a horizon and what counts as being active.
 
     `people` is the share of them that is played by default, chosen by the hash of their id: few enough for a core to
@@ -68,24 +68,24 @@ class Task(Struct, frozen=True):
 
 LEARNING = tuple(sorted(ACTIVE_KINDS - {"purchase"}))
 TASKS = (
-    Task("oulad", "oulad:{}/oulad", "no activity in 14 days", 14, LEARNING, 0.03),
-    Task("completejourney", "completejourney:{}/completejourney", "no purchase in 2 weeks", 14, ("purchase",)),
-    Task("cdnow", "cdnow:{}/cdnow", "no purchase in 13 weeks", 91, ("purchase",)),
-    Task("online_retail", "onlineretail:{}/online_retail", "no purchase in 4 weeks", 28, ("purchase",)),
+    ChurnTask("oulad", "oulad:{}/oulad", "no activity in 14 days", 14, LEARNING, 0.03),
+    ChurnTask("completejourney", "completejourney:{}/completejourney", "no purchase in 2 weeks", 14, ("purchase",)),
+    ChurnTask("cdnow", "cdnow:{}/cdnow", "no purchase in 13 weeks", 91, ("purchase",)),
+    ChurnTask("online_retail", "onlineretail:{}/online_retail", "no purchase in 4 weeks", 28, ("purchase",)),
 )
-SAMPLE = Task("sample", str(demo.SAMPLE), "no activity in 14 days", 14, LEARNING)
+SAMPLE = ChurnTask("sample", str(demo.SAMPLE), "no activity in 14 days", 14, LEARNING)
 """What the package carries itself."""
 EVERY = (*TASKS, SAMPLE)
 
 
-class Protocol(NamedTuple):
+class EvaluationProtocol(NamedTuple):
     """Who is asked: those active within so many horizons."""
 
     name: str
     lookback: float
 
 
-PROTOCOLS = (Protocol("everybody", 0.0), Protocol("look-back of two horizons", 2.0))
+PROTOCOLS = (EvaluationProtocol("everybody", 0.0), EvaluationProtocol("look-back of two horizons", 2.0))
 MEASURES: dict[str, Callable[[Figures], float]] = {
     "roc_auc": lambda figures: figures.auc,
     "log_loss": lambda figures: figures.log_loss,
@@ -95,7 +95,7 @@ MEASURES: dict[str, Callable[[Figures], float]] = {
 WEEKLY = ("roc_auc", "log_loss")
 
 
-class Result(Struct, frozen=True, kw_only=True):
+class ChurnResult(Struct, frozen=True, kw_only=True):
     """One figure, beside those of the same rows scored otherwise; `gradient_boosting` is fitted anew every week.
 
     `rows` are those measured; `weeks`, those with figures of their own; `people`, the share of them that was played;
@@ -118,20 +118,24 @@ class Result(Struct, frozen=True, kw_only=True):
     largest_fit: int
 
 
-class Sampled:
+class SampledSource:
     """A source without the events of the people who are not played."""
 
     again = False
 
-    def __init__(self, source: Source, people: float) -> None:
+    def __init__(self, source: HistorySource, people: float) -> None:
         self._source = source
         self._people = people
         self._chosen: dict[str, bool] = {}
         self.name, self.logged, self.skipped = source.name, source.logged, 0
 
-    def __iter__(self) -> Iterator[Entry | Unusable]:
+    def __iter__(self) -> Iterator[HistoryEntry | UnusableEntry]:
         for entry in self._source:
-            if isinstance(entry, Entry) and isinstance(entry.event, ev.Event) and self._plays(entry.event.user_id):
+            if (
+                isinstance(entry, HistoryEntry)
+                and isinstance(entry.event, ev.Event)
+                and self._plays(entry.event.user_id)
+            ):
                 yield entry
 
     def where(self, position: int) -> str:
@@ -140,11 +144,11 @@ class Sampled:
 
     def _plays(self, user: str) -> bool:
         if user not in self._chosen:
-            self._chosen[user] = share_of(user, "evaluate") < self._people
+            self._chosen[user] = hash_share(user, "evaluate") < self._people
         return self._chosen[user]
 
 
-class Compared(NamedTuple):
+class ComparedScores(NamedTuple):
     """Rows that all have scored: (n,) scores by whom, labels and weeks; and what boosting was given."""
 
     scores: dict[str, Floats]
@@ -153,7 +157,7 @@ class Compared(NamedTuple):
     boosting: Boosting
 
 
-class Scored:
+class ScoreCollector:
     """The labelled rows of one protocol, as they come and as they were scored: some 100 bytes each."""
 
     def __init__(self) -> None:
@@ -174,7 +178,7 @@ class Scored:
         self._until.append(example.until)
         self._said.append(example.probability)
 
-    def compared(self, least: int) -> Compared:
+    def compared(self, least: int) -> ComparedScores:
         """Have the others score the same rows.
 
         Args:
@@ -187,18 +191,18 @@ class Scored:
         scores = {
             "value": np.array(self._said),
             "silence": rows[:, features.SILENCE].astype(np.float64),
-            "recency": online(churn.pipeline(), *columns, only=("log_silence",)),
-            "reference": online(churn.pipeline(), *columns),
+            "recency": online(logistic_pipeline(), *columns, only=("log_silence",)),
+            "reference": online(logistic_pipeline(), *columns),
             "gradient_boosting": boosting(*columns),
         }
         among = np.array(self._ready, bool) & ~np.isnan(scores["gradient_boosting"])
         of_all = {name: score[among] for name, score in scores.items()}
-        return Compared(of_all, churned[among], weeks_of(times[among]), boosting)
+        return ComparedScores(of_all, churned[among], weeks_of(times[among]), boosting)
 
 
 def evaluate(
-    task: Task, folder: Path, people: float | None = None, told: Callable[[str], None] = lambda words: None
-) -> list[Result]:
+    task: ChurnTask, folder: Path, people: float | None = None, told: Callable[[str], None] = lambda words: None
+) -> list[ChurnResult]:
     """Play a data set and measure.
 
     Args:
@@ -212,8 +216,8 @@ def evaluate(
     """
     share = task.people if people is None else people
     results = []
-    search_seldom()
-    with one_thread():
+    tune_gc()
+    with limit_blas_threads():
         for protocol, scored in asyncio.run(_played(task, folder, share, told)):
             told(f"{task.dataset}, {protocol.name}: the others on the same rows, gradient boosting week by week")
             results += _results(task, protocol, share, scored.compared(Settings().labels_needed))
@@ -221,12 +225,12 @@ def evaluate(
 
 
 async def _played(
-    task: Task, folder: Path, people: float, told: Callable[[str], None]
-) -> list[tuple[Protocol, Scored]]:
-    source = Sampled(open_source(task.source.format(folder)), people)
+    task: ChurnTask, folder: Path, people: float, told: Callable[[str], None]
+) -> list[tuple[EvaluationProtocol, ScoreCollector]]:
+    source = SampledSource(open_source(task.source.format(folder)), people)
     everything = iter(ordered([source], task.horizon_days * DAY))
-    played = [(protocol, Scored()) for protocol in PROTOCOLS]
-    replays = [Replay(_settings(task, protocol), scored.heard, Learner()) for protocol, scored in played]
+    played = [(protocol, ScoreCollector()) for protocol in PROTOCOLS]
+    replays = [Replay(_settings(task, protocol), scored.heard, ChurnLearner()) for protocol, scored in played]
     told(f"{task.dataset}: reading")
     number = 0
     while piece := list(islice(everything, PIECE)):
@@ -237,7 +241,7 @@ async def _played(
     return played
 
 
-def _settings(task: Task, protocol: Protocol) -> Settings:
+def _settings(task: ChurnTask, protocol: EvaluationProtocol) -> Settings:
     horizon = task.horizon_days * DAY
     return Settings(
         active_kinds=task.active_kinds,
@@ -249,15 +253,17 @@ def _settings(task: Task, protocol: Protocol) -> Settings:
     )
 
 
-def _results(task: Task, protocol: Protocol, people: float, compared: Compared) -> list[Result]:
+def _results(
+    task: ChurnTask, protocol: EvaluationProtocol, people: float, compared: ComparedScores
+) -> list[ChurnResult]:
     scores, churned, weeks, boosting = compared
     if not churned.any() or churned.all():
         return []
     pooled = _figures(scores, churned)
     by_week = [_figures(scores, churned, weeks == week) for week in _full(churned, weeks)]
 
-    def result(how: str, metric: str, values: dict[str, float]) -> Result:
-        return Result(
+    def result(how: str, metric: str, values: dict[str, float]) -> ChurnResult:
+        return ChurnResult(
             dataset=task.dataset,
             task=task.asked,
             protocol=f"{protocol.name}, {how}",

@@ -16,8 +16,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from streams.errors import OperatorError
-from streams.evaluation import drift, drift_table, taste, taste_data, taste_table
-from streams.evaluation.churn import EVERY, SAMPLE, TASKS, Result, Task, evaluate
+from streams.evaluation import drift, drift_table, recommendation_data, recommendation_table, recommendations
+from streams.evaluation.churn import EVERY, SAMPLE, TASKS, ChurnResult, ChurnTask, evaluate
 
 BETTER_LOW = {"log_loss", "ece"}
 
@@ -56,8 +56,8 @@ def run(
         _taste(task, path, as_json, console)
 
 
-def _churn(tasks: list[Task], data: Path | None, people: float | None, as_json: bool, console: Console) -> None:
-    results: list[Result] = []
+def _churn(tasks: list[ChurnTask], data: Path | None, people: float | None, as_json: bool, console: Console) -> None:
+    results: list[ChurnResult] = []
     with _progress(console) as told:
         for task in tasks:
             found = evaluate(task, data or Path(), people, told)
@@ -72,7 +72,7 @@ def _churn(tasks: list[Task], data: Path | None, people: float | None, as_json: 
 
 
 def _drift(as_json: bool, console: Console) -> None:
-    results: list[drift.Result] = []
+    results: list[drift.DriftResult] = []
     with _progress(console) as told:
         for result in drift.evaluate(drift.SEEDS, drift.WORLDS, drift.SIZE, told):
             results.append(result)
@@ -82,16 +82,16 @@ def _drift(as_json: bool, console: Console) -> None:
         Console().print(drift_table.table(results))
 
 
-def _taste(task: taste_data.Task, path: Path, as_json: bool, console: Console) -> None:
+def _taste(task: recommendation_data.RecommendationTask, path: Path, as_json: bool, console: Console) -> None:
     with _progress(console) as told:
         told(f"{task.dataset}: reading")
-        history = taste_data.opened(task, path)
+        history = recommendation_data.opened(task, path)
         for protocol in task.protocols:
-            found = list(taste.measured(task, history, protocol, told))
+            found = list(recommendations.measured(task, history, protocol, told))
             for result in found if as_json else ():
                 click.echo(msgspec.json.encode(result))
             if not as_json:
-                Console().print(taste_table.table(found))
+                Console().print(recommendation_table.table(found))
 
 
 @contextmanager
@@ -105,7 +105,7 @@ def _progress(console: Console) -> Iterator[Callable[[str], None]]:
         yield lambda words: progress.update(line, description=words)
 
 
-def table(results: list[Result]) -> Table:
+def table(results: list[ChurnResult]) -> Table:
     """Return the figures as a table: the model, and beside it what it has to beat."""
     shown = Table(title="Churn, scored before the label was known", caption=CAPTION)
     for column in ("data set", "protocol", "figure"):
@@ -131,7 +131,7 @@ def table(results: list[Result]) -> Table:
 CAPTION = "green: level with or better than all the others, to .001"
 
 
-def given(results: list[Result]) -> list[str]:
+def given(results: list[ChurnResult]) -> list[str]:
     """Say of each data set and protocol what was measured and what gradient boosting was given, a line each."""
     lines = []
     for (dataset, protocol), found in groupby(results, lambda result: (result.dataset, result.protocol)):
@@ -145,7 +145,7 @@ def given(results: list[Result]) -> list[str]:
 
 
 def _check(data: Path | None, names: tuple[str, ...]) -> None:
-    known = list(dict.fromkeys(task.dataset for task in (*EVERY, *taste_data.TASKS)))
+    known = list(dict.fromkeys(task.dataset for task in (*EVERY, *recommendation_data.TASKS)))
     if unknown := set(names) - set(known):
         raise OperatorError(f"no such data set: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     if data is None and set(names) - {SAMPLE.dataset}:
@@ -154,7 +154,7 @@ def _check(data: Path | None, names: tuple[str, ...]) -> None:
         raise OperatorError(f"{data}: no such folder")
 
 
-def _there(data: Path | None, names: tuple[str, ...], console: Console) -> list[Task]:
+def _there(data: Path | None, names: tuple[str, ...], console: Console) -> list[ChurnTask]:
     if data is None:
         return [SAMPLE]
     found = []
@@ -171,12 +171,14 @@ def _there(data: Path | None, names: tuple[str, ...], console: Console) -> list[
     return found
 
 
-def _histories(data: Path | None, names: tuple[str, ...], console: Console) -> list[tuple[taste_data.Task, Path]]:
+def _histories(
+    data: Path | None, names: tuple[str, ...], console: Console
+) -> list[tuple[recommendation_data.RecommendationTask, Path]]:
     if data is None:
         console.print("recommendations: skipped, they are measured on data sets of --data")
         return []
     found = []
-    for task in taste_data.TASKS:
+    for task in recommendation_data.TASKS:
         if names and task.dataset not in names:
             continue
         if path := task.path(data):

@@ -21,19 +21,20 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from models import churn, features, quality
-from models.activity import DAY
-from models.churn import Learner
-from models.ledger import share_of
-from models.outputs import EarlySign
-from streams import codec, topics
-from streams.garbage import search_seldom
+from models.churn import quality
+from models.churn.learner import ChurnLearner
+from models.churn.scorer import build_scorer
+from models.person import features
+from models.person.activity import DAY
+from models.person.ledger import hash_share
+from models.schema.outputs import EarlySignal
 from streams.history.replay import TURN, Replay
+from streams.history.simulation.drift import NAMES, STEADY, Drift, DriftName, drift
+from streams.history.simulation.platform import Platform
+from streams.history.sources import HistoryEntry
+from streams.kafka import codec, topics
+from streams.runtime import limit_blas_threads, tune_gc
 from streams.settings import Settings
-from streams.simulation.drift import NAMES, STEADY, Drift, DriftName, drift
-from streams.simulation.platform import Platform
-from streams.sources import Entry
-from streams.threads import one_thread
 
 BEGINS = 1_760_000_000.0
 SEEDS = (11, 12, 13)
@@ -50,7 +51,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
-class Size(NamedTuple):
+class DriftSize(NamedTuple):
     """How large a platform is: learners of the first weeks, and the churn horizon in days."""
 
     learners: int = 2_000
@@ -67,10 +68,10 @@ class Size(NamedTuple):
         return BEGINS + BEFORE * self.horizon
 
 
-SIZE = Size()
+SIZE = DriftSize()
 
 
-class Span(NamedTuple):
+class DriftSpan(NamedTuple):
     """Rows scored from so many horizons after the change until so many."""
 
     name: str
@@ -79,15 +80,15 @@ class Span(NamedTuple):
 
 
 SPANS = (
-    Span("two horizons before", -2.0, 0.0),
-    Span("first quarter of a horizon", 0.0, 0.25),
-    Span("last quarter of the horizon", 0.75, 1.0),
-    Span("first horizon", 0.0, 1.0),
-    Span("second horizon", 1.0, 2.0),
+    DriftSpan("two horizons before", -2.0, 0.0),
+    DriftSpan("first quarter of a horizon", 0.0, 0.25),
+    DriftSpan("last quarter of the horizon", 0.75, 1.0),
+    DriftSpan("first horizon", 0.0, 1.0),
+    DriftSpan("second horizon", 1.0, 2.0),
 )
 
 
-class Result(Struct, frozen=True, kw_only=True):
+class DriftResult(Struct, frozen=True, kw_only=True):
     """One figure of one world and span, in the mean of the seeds: `value` is the live model's.
 
     `gap` lies between labels alone and the oracle; `recovered` is the part of it that the live model closes, with the
@@ -109,7 +110,7 @@ class Result(Struct, frozen=True, kw_only=True):
     seeds: int
 
 
-class Lived(NamedTuple):
+class PlayedPlatform(NamedTuple):
     """The labelled rows of one platform in the order in which their labels came: (n, features), and (n,) each."""
 
     rows: NDArray[np.float32]
@@ -120,7 +121,7 @@ class Lived(NamedTuple):
     live: Floats
 
 
-class Collected:
+class DriftCollector:
     """Labelled rows as they are told, with what was stated, and what the model itself thought, as early signs say."""
 
     def __init__(self) -> None:
@@ -133,27 +134,27 @@ class Collected:
         if topic != topics.EXAMPLES or value is None:
             return
         lesson = codec.lesson(value)
-        if isinstance(lesson, EarlySign):
+        if isinstance(lesson, EarlySignal):
             self._thought[lesson.user, lesson.time] = lesson.probability
             return
         self._x += features.pack(features.array(lesson.x))
         thought = self._thought.pop((lesson.user, lesson.time))
-        place = share_of(lesson.id, "replay")
+        place = hash_share(lesson.id, "replay")
         self._columns.append((lesson.churned, lesson.time, place, thought, lesson.probability))
 
-    def lived(self) -> Lived:
+    def lived(self) -> PlayedPlatform:
         """Return all rows."""
         churned, times, places, alone, live = (np.array(column) for column in zip(*self._columns, strict=True))
         rows = features.unpack(bytes(self._x)).reshape(-1, len(features.NAMES))
-        return Lived(rows, churned, times, places, alone, live)
+        return PlayedPlatform(rows, churned, times, places, alone, live)
 
 
 def evaluate(
     seeds: Sequence[int],
     worlds: Sequence[DriftName | None],
-    size: Size,
+    size: DriftSize,
     told: Callable[[str], None] = lambda words: None,
-) -> Iterator[Result]:
+) -> Iterator[DriftResult]:
     """Play platforms whose worlds change, and measure.
 
     Args:
@@ -162,48 +163,50 @@ def evaluate(
         size: of each platform.
         told: is told in words how far it is.
     """
-    search_seldom()
-    with one_thread():
+    tune_gc()
+    with limit_blas_threads():
         for world in worlds:
             compared = []
             for number, seed in enumerate(seeds, 1):
                 told(f"{world or 'no change'}: platform {number} of {len(seeds)}")
-                rows = lived(seed, STEADY if world is None else drift(world, size.changes), size)
+                rows = played_platform(seed, STEADY if world is None else drift(world, size.changes), size)
                 compared.append((rows, oracle(rows)))
             yield from measured(world, size, compared)
 
 
-def lived(seed: int, change: Drift, size: Size) -> Lived:
+def played_platform(seed: int, change: Drift, size: DriftSize) -> PlayedPlatform:
     """Play a platform, learning as a worker and its trainer would, and return its rows."""
     until = size.changes + AFTER * size.horizon
     platform = Platform(seed, BEGINS, size.learners, newcomers_per_day=size.learners * NEWCOMERS_A_DAY, drift=change)
     settings = Settings(horizon=size.horizon, lookback=2 * size.horizon, mode="shadow", hot_people=100_000)
-    collected = Collected()
+    collected = DriftCollector()
 
     async def play() -> None:
-        replay = Replay(settings, collected.heard, Learner())
+        replay = Replay(settings, collected.heard, ChurnLearner())
         end = until + size.horizon + settings.lateness + DAY
-        await replay.play((Entry(number, event) for number, event in enumerate(platform.advance(end))), end)
+        await replay.play((HistoryEntry(number, event) for number, event in enumerate(platform.advance(end))), end)
 
     asyncio.run(play())
     return collected.lived()
 
 
-def oracle(lived: Lived) -> Floats:
+def oracle(lived: PlayedPlatform) -> Floats:
     """Score rows with the same learner, told each label at once; (n,) probabilities, NaN before the first."""
-    learner, said = Learner(), np.full(len(lived.times), np.nan)
+    learner, said = ChurnLearner(), np.full(len(lived.times), np.nan)
     order = np.argsort(lived.times, kind="stable")
     turns = np.floor(lived.times[order] / TURN)
     for turn in np.unique(turns):
         now = order[turns == turn]
         if learner.labels:
-            said[now] = churn.scorer(learner.snapshot()).probabilities(lived.rows[now])
+            said[now] = build_scorer(learner.snapshot()).probabilities(lived.rows[now])
         for index in now:
             learner.learn(lived.rows[index], bool(lived.churned[index]), float(lived.places[index]))
     return said
 
 
-def measured(world: DriftName | None, size: Size, compared: Sequence[tuple[Lived, Floats]]) -> Iterator[Result]:
+def measured(
+    world: DriftName | None, size: DriftSize, compared: Sequence[tuple[PlayedPlatform, Floats]]
+) -> Iterator[DriftResult]:
     """Compare the three scores, span by span.
 
     Args:
@@ -222,14 +225,16 @@ def measured(world: DriftName | None, size: Size, compared: Sequence[tuple[Lived
             yield _result(world, size, span, metric, np.array(figures), rows)
 
 
-def _among(lived: Lived, span: Span, size: Size) -> Bools:
+def _among(lived: PlayedPlatform, span: DriftSpan, size: DriftSize) -> Bools:
     """Return which rows lie in a span and were scored by a model."""
     since, until = (size.changes + edge * size.horizon for edge in (span.since, span.until))
     among: Bools = (lived.times >= since) & (lived.times < until) & (lived.alone >= 0)
     return among
 
 
-def _result(world: DriftName | None, size: Size, span: Span, metric: str, figures: Floats, rows: int) -> Result:
+def _result(
+    world: DriftName | None, size: DriftSize, span: DriftSpan, metric: str, figures: Floats, rows: int
+) -> DriftResult:
     """Sum up (seeds, 3) figures."""
     sign = 1.0 if metric == "log_loss" else -1.0
     alone, live, told = (float(figure) for figure in figures.mean(0))
@@ -238,7 +243,7 @@ def _result(world: DriftName | None, size: Size, span: Span, metric: str, figure
     if gap >= WORTH:
         of_each = (figures[:, 0] - figures[:, 1]) / (figures[:, 0] - figures[:, 2])
         least, most = round(float(of_each.min()), 3), round(float(of_each.max()), 3)
-    return Result(
+    return DriftResult(
         dataset="simulation",
         task=f"no activity in {size.horizon_days:g} days",
         protocol=f"{world or 'no change'}: {span.name}",

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from streams.evaluation.drift import WORTH, Result
+from streams.evaluation.drift import WORTH, DriftResult
 
 CAPTION = f"recovered: of the gap between labels alone and the oracle; of none below {WORTH}. Seeds: least to most"
 HALF = 0.5
 
 
-def table(results: Sequence[Result]) -> Table:
+def table(results: Sequence[DriftResult]) -> Table:
     """Return the figures, a section for each world."""
     shown = Table(title="Churn where the world changes, scored before the label was known", caption=CAPTION)
     for column in ("world", "rows scored in", "figure"):
@@ -28,7 +28,7 @@ def table(results: Sequence[Result]) -> Table:
     return shown
 
 
-def _cells(result: Result) -> tuple[str, ...]:
+def _cells(result: DriftResult) -> tuple[str, ...]:
     figures = (f"{figure:.4f}" for figure in (result.labels_alone, result.value, result.oracle, result.gap))
     left = result.value - result.oracle if result.metric == "log_loss" else result.oracle - result.value
     recovered = seeds = "-"

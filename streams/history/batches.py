@@ -9,12 +9,12 @@ from typing import NamedTuple
 import aiokafka
 from aiokafka.admin import AIOKafkaAdminClient
 
-from streams.delivery.lanes import Headers
+from streams.delivery.batching import Headers
 
 BATCH_BYTES = 900_000
 
 
-class Row(NamedTuple):
+class RecordToSend(NamedTuple):
     """A record to be written; the time is in seconds since 1970 UTC."""
 
     key: bytes | None
@@ -23,7 +23,7 @@ class Row(NamedTuple):
     headers: Headers | None = None
 
 
-class Batches:
+class BatchProducer:
     """Writes to one topic.
 
     Args:
@@ -40,11 +40,11 @@ class Batches:
         self._producer = producer
         self._topic = topic
 
-    async def write(self, lines: Sequence[Sequence[Row]]) -> None:
+    async def write(self, lines: Sequence[Sequence[RecordToSend]]) -> None:
         """Write rows to partitions, one sequence for each, in order; return when they are there."""
         await asyncio.gather(*(self._write(place, rows) for place, rows in enumerate(lines) if rows))
 
-    async def _write(self, place: int, rows: Sequence[Row]) -> None:
+    async def _write(self, place: int, rows: Sequence[RecordToSend]) -> None:
         """Write rows to a partition in as few batches as hold them."""
         done = 0
         while done < len(rows):

@@ -11,28 +11,28 @@ from typing import NamedTuple, Protocol, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from models import churn
-from models import events as ev
-from models.churn import Learner
-from models.errors import BadEvent
-from streams import topics
+from models.churn.learner import ChurnLearner
+from models.churn.scorer import build_scorer
+from models.churn.snapshot import encode_snapshot
+from models.schema import events as ev
+from models.schema.errors import InvalidEvent
+from streams.agents.training.challengers import ChallengerPanel
 from streams.clock import monotonic
 from streams.errors import OperatorError
-from streams.garbage import search_seldom
-from streams.history import modelfile
+from streams.history import model_file
 from streams.history.replay import Replay
+from streams.history.sources import HistoryEntry, HistorySource, UnusableEntry, open_source
+from streams.history.sources.kafka import KafkaTopic, StoredRecord
+from streams.history.sources.order import ordered
+from streams.kafka import topics
 from streams.metrics import Metrics
 from streams.operation import campaigns
-from streams.report.account import Account, Files
+from streams.report.baselines import Boosting
+from streams.report.collector import Files, ReplayCollector
 from streams.report.page import page
 from streams.report.summary import Summary, summarised
+from streams.runtime import limit_blas_threads, tune_gc
 from streams.settings import Settings
-from streams.shadows import Beside
-from streams.sources import Entry, Source, Unusable, open_source
-from streams.sources.kafka import KafkaTopic, Logged
-from streams.sources.order import ordered
-from streams.threads import one_thread
-from streams.yardsticks import Boosting
 
 REPORT = "index.html"
 """What is left of a replay for people to read, beside the files for programs."""
@@ -53,7 +53,7 @@ class Shown(Protocol[Item]):
         """Read from the beginning."""
 
 
-class Wanted(NamedTuple):
+class ReplayOptions(NamedTuple):
     """What is to be played, and how.
 
     Attributes:
@@ -79,41 +79,41 @@ class Wanted(NamedTuple):
     save_model: Path | None = None
 
 
-def replay(settings: Settings, wanted: Wanted, console: Console) -> tuple[Summary, Account]:
+def replay(settings: Settings, wanted: ReplayOptions, console: Console) -> tuple[Summary, ReplayCollector]:
     """Play history without Kafka.
 
     Raises:
         OperatorError: something that was named cannot be used; the message says what and why.
     """
-    search_seldom()
-    with one_thread():
+    tune_gc()
+    with limit_blas_threads():
         return asyncio.run(_replay(settings, wanted, console))
 
 
-async def _replay(settings: Settings, wanted: Wanted, console: Console) -> tuple[Summary, Account]:
+async def _replay(settings: Settings, wanted: ReplayOptions, console: Console) -> tuple[Summary, ReplayCollector]:
     sources = [open_source(spec, settings, wanted.mapping) for spec in wanted.sources]
     log = _log(sources)
-    learner = Learner.restore(modelfile.read(wanted.model)) if wanted.model else Learner(settings.model)
+    learner = ChurnLearner.restore(model_file.read(wanted.model)) if wanted.model else ChurnLearner(settings.model)
     begun = monotonic()
     with Files(wanted.out) as files:
-        beside = Beside(settings, Metrics(), alone=wanted.out is None)
+        beside = ChallengerPanel(settings, Metrics(), alone=wanted.out is None)
         most_rows = MOST_COMPARED if wanted.out is not None else 0
-        account = Account(files, settings.rules(), beside, most_rows)
+        account = ReplayCollector(files, settings.rules(), beside, most_rows)
         played = Replay(
             settings,
             account.heard,
             learner=None if wanted.frozen else learner,
-            model=churn.scorer(learner.snapshot()) if wanted.model else None,
+            model=build_scorer(learner.snapshot()) if wanted.model else None,
             campaign=campaigns.read(wanted.campaign) if wanted.campaign else None,
             names=tuple(source.name for source in sources),
             partitions=log.partitions if log else 1,
         )
-        span: Window | Stretch
+        span: EventWindow | LogWindow
         if log is not None:
-            span = Stretch(log, wanted.since, wanted.until, account.crowd.saw)
+            span = LogWindow(log, wanted.since, wanted.until, account.crowd.saw)
             await played.play_log(shown(span, console), wanted.until)
         else:
-            span = Window(sources, settings, wanted.since, wanted.until, account.crowd.saw)
+            span = EventWindow(sources, settings, wanted.since, wanted.until, account.crowd.saw)
             await played.play(shown(span, console), wanted.until)
     if wanted.save_model is not None:
         _saved(wanted.save_model, learner)
@@ -133,7 +133,7 @@ async def _replay(settings: Settings, wanted: Wanted, console: Console) -> tuple
     return summary, account
 
 
-def _log(sources: Sequence[Source]) -> KafkaTopic | None:
+def _log(sources: Sequence[HistorySource]) -> KafkaTopic | None:
     """Return the log itself if that is what is to be played: then it is played as it was, not in the order of time."""
     match sources:
         case [KafkaTopic(topic=topics.EVENTS, mapped=False) as log]:
@@ -141,7 +141,7 @@ def _log(sources: Sequence[Source]) -> KafkaTopic | None:
     return None
 
 
-class Window:
+class EventWindow:
     """The entries of a span of event time in its order, from `since` up to and including `until`, counted.
 
     Attributes:
@@ -152,7 +152,7 @@ class Window:
 
     def __init__(
         self,
-        sources: Sequence[Source],
+        sources: Sequence[HistorySource],
         settings: Settings,
         since: float | None,
         until: float | None,
@@ -172,10 +172,10 @@ class Window:
         """How many there are at most, once that is known."""
         return self.entries.total
 
-    def __iter__(self) -> Iterator[Entry | Unusable]:
+    def __iter__(self) -> Iterator[HistoryEntry | UnusableEntry]:
         """Read from the beginning."""
         for entry in self.entries:
-            if isinstance(entry, Entry):
+            if isinstance(entry, HistoryEntry):
                 self.number += 1
                 if not self._since <= entry.event.time <= self._until:
                     continue
@@ -185,7 +185,7 @@ class Window:
             yield entry
 
 
-class Stretch:
+class LogWindow:
     """The records of the log of a span of event time, counted. What cannot be read is passed on: it is a dead letter.
 
     Attributes:
@@ -209,7 +209,7 @@ class Stretch:
         self._until = float("inf") if until is None else until
         self._told = told or (lambda event: None)
 
-    def __iter__(self) -> Iterator[Logged]:
+    def __iter__(self) -> Iterator[StoredRecord]:
         """Read from the beginning."""
         for record in self._log.records():
             event = _event(record.value)
@@ -225,7 +225,7 @@ class Stretch:
 def _event(value: bytes | None) -> ev.AnyEvent | None:
     try:
         return ev.decode(value or b"")
-    except BadEvent:
+    except InvalidEvent:
         return None
 
 
@@ -242,7 +242,7 @@ def shown(window: Shown[Item], console: Console) -> Iterator[Item]:
             yield entry
 
 
-def _page(summary: Summary, account: Account, settings: Settings, sources: Sequence[str]) -> str:
+def _page(summary: Summary, account: ReplayCollector, settings: Settings, sources: Sequence[str]) -> str:
     return page(summary, account, settings.rules(), ", ".join(sources), settings.challenger)
 
 
@@ -253,10 +253,10 @@ def _reported(file: Path, report: str) -> None:
         raise OperatorError(f"{file}: {error.strerror}") from None
 
 
-def _saved(file: Path, learner: Learner) -> None:
+def _saved(file: Path, learner: ChurnLearner) -> None:
     if not learner.labels:
         raise OperatorError(f"{file}: nothing was learned, so there is no model to save")
     try:
-        file.write_bytes(churn.sealed(learner.snapshot()))
+        file.write_bytes(encode_snapshot(learner.snapshot()))
     except OSError as error:
         raise OperatorError(f"{file}: {error.strerror}") from None

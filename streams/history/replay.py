@@ -16,28 +16,28 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from models import churn
-from models import events as ev
-from models.churn import Learner, Scorer
-from models.errors import BadEvent
-from models.offers import Campaign
-from models.rules import Rules
-from models.world import World
-from streams import codec, topics
-from streams.clock import NOT_YET, Clock, Slice
-from streams.codec import Record
-from streams.delivery.ahead import Ahead
-from streams.delivery.deadletters import Cemetery
-from streams.delivery.lanes import Headers, Row
-from streams.delivery.outbox import Outbox
-from streams.delivery.people import People
-from streams.delivery.values import Pair
-from streams.fold import Fold
+from models.churn.learner import ChurnLearner
+from models.churn.scorer import Scorer, build_scorer
+from models.offers.campaign import Campaign
+from models.person.rules import Rules
+from models.retention.context import Context
+from models.schema import events as ev
+from models.schema.errors import InvalidEvent
+from streams.agents.training.examples import ExampleLearner
+from streams.agents.users.log_reader import AcceptedEvent
+from streams.agents.users.outbox import Outbox
+from streams.agents.users.processor import LogProcessor
+from streams.agents.users.store import UserStore
+from streams.clock import NOT_YET, PartitionClock, TimeBudget
+from streams.delivery.batching import Headers, OutgoingRecord
+from streams.delivery.dead_letters import DeadLetterQueue
+from streams.delivery.write_ahead import WriteAheadOutputs
+from streams.history.sources.source import HistoryEntry, UnusableEntry
+from streams.kafka import codec, topics
+from streams.kafka.codec import Record
 from streams.metrics import Metrics
-from streams.pupil import Pupil
-from streams.reading import Taken
 from streams.settings import Settings
-from streams.sources.source import Entry, Unusable
+from streams.state.partition import Pair
 
 CHUNK = 8_192
 """Most events applied between two looks at what is due."""
@@ -48,7 +48,7 @@ Heard = Callable[[str, bytes | None, bytes | None, Mapping[str, bytes]], None]
 """Takes what goes to a topic: the topic's name, key, value and headers."""
 
 
-class Played(Struct, frozen=True, gc=False):
+class ReplayRecord(Struct, frozen=True, gc=False):
     """An entry of a source as the record that it would be, in the only partition there is."""
 
     topic: str
@@ -66,7 +66,7 @@ class Played(Struct, frozen=True, gc=False):
         return self.raw if self.event is None else ev.encode(self.event)
 
 
-class Listener:
+class RecordingSink:
     """An outlet that acknowledges at once."""
 
     def __init__(self, heard: Heard) -> None:
@@ -88,14 +88,14 @@ class Listener:
         return self._done
 
     def put_all(
-        self, topic: str, partition: int, rows: Sequence[Row], after: asyncio.Future[Any] | None = None
+        self, topic: str, partition: int, rows: Sequence[OutgoingRecord], after: asyncio.Future[Any] | None = None
     ) -> asyncio.Future[Any]:
         """Hand records to the listener."""
         for row in rows:
             self._heard(topic, row.key, row.value, dict(row.headers or ()))
         return self._done
 
-    def people(self, rules: Rules, most_hot: int) -> People:
+    def people(self, rules: Rules, most_hot: int) -> UserStore:
         """Return people whose values are acknowledged at once, and stay in memory alone."""
         count = itertools.count()
 
@@ -104,7 +104,7 @@ class Listener:
                 people.logged(key, value, next(count), people.fence)
             return self._done
 
-        people = People(rules, most_hot, written)
+        people = UserStore(rules, most_hot, written)
         return people
 
 
@@ -125,7 +125,7 @@ class Replay:
         self,
         settings: Settings,
         heard: Heard,
-        learner: Learner | None = None,
+        learner: ChurnLearner | None = None,
         model: Scorer | None = None,
         campaign: Campaign | None = None,
         names: tuple[str, ...] = ("history",),
@@ -133,46 +133,46 @@ class Replay:
     ) -> None:
         rules = settings.rules()
         self.metrics = Metrics()
-        self._pupil = Pupil(learner, self.metrics)
-        self.world = World(rules=rules, model=model, campaign=campaign, shadow=settings.mode == "shadow")
+        self._pupil = ExampleLearner(learner, self.metrics)
+        self.world = Context(rules=rules, model=model, campaign=campaign, shadow=settings.mode == "shadow")
         self._settings = settings
         self._heard = heard
         self._names = names
         self._learned = 0
         self._number = 0
         self._turn = NOT_YET
-        outlet = Listener(self._listen)
-        self._cemetery = Cemetery(outlet, "", self.metrics)
-        never_late = Clock(follows_log=True)  # nothing is mailed, so nothing is old news
-        self.folds: list[Fold] = []
+        outlet = RecordingSink(self._listen)
+        self._cemetery = DeadLetterQueue(outlet, "", self.metrics)
+        never_late = PartitionClock(follows_log=True)  # nothing is mailed, so nothing is old news
+        self.folds: list[LogProcessor] = []
         self._outboxes: list[Outbox] = []
-        self._ahead = Ahead(lambda: outlet, "", partitions, self.metrics)
+        self._ahead = WriteAheadOutputs(lambda: outlet, "", partitions, self.metrics)
         for partition in range(partitions):
             people = outlet.people(rules, settings.hot_people)
             outbox = Outbox(people, self._ahead, outlet, "", never_late, self.metrics)
             self._outboxes.append(outbox)
             self.folds.append(
-                Fold(
+                LogProcessor(
                     partition,
                     partitions,
                     settings,
                     people,
                     outbox,
                     self._cemetery,
-                    Clock(),
+                    PartitionClock(),
                     self.metrics,
                     lambda: self.world,
                 )
             )
 
     @property
-    def fold(self) -> Fold:
+    def fold(self) -> LogProcessor:
         """The only one."""
         (fold,) = self.folds
         return fold
 
     @property
-    def people(self) -> People:
+    def people(self) -> UserStore:
         """All of them."""
         return self.fold.people
 
@@ -186,16 +186,16 @@ class Replay:
         """How far time has come."""
         return max(fold.clock.now for fold in self.folds)
 
-    async def play(self, entries: Iterable[Entry | Unusable], until: float | None = None) -> None:
+    async def play(self, entries: Iterable[HistoryEntry | UnusableEntry], until: float | None = None) -> None:
         """Play entries in the order of their times; then let time pass until a moment, or to the last event.
 
         Raises:
             TooManyFailures: so many defects in a row that going on would bury everything.
         """
-        chunk: list[Taken] = []
+        chunk: list[AcceptedEvent] = []
         for entry in entries:
             self._number += 1
-            if isinstance(entry, Unusable):
+            if isinstance(entry, UnusableEntry):
                 self._cemetery.bury(buried(entry, self._names), entry.error)
                 continue
             event = entry.event
@@ -207,7 +207,7 @@ class Replay:
                 record = self._played(entry, event)
                 try:
                     codec.of_person(event, record.key, 0, 1, (record.key or b"",))
-                except BadEvent as bad:
+                except InvalidEvent as bad:
                     self._cemetery.bury(record, bad)
                     continue
                 chunk.append(self.fold.log.accepted(record, event))
@@ -267,7 +267,7 @@ class Replay:
     async def _do_what_is_due(self) -> None:
         """Do due work, let everybody say what they have to say, and score with what was learned of it from now on."""
         for fold, outbox in zip(self.folds, self._outboxes, strict=True):
-            fold.drain(Slice(float("inf")))
+            fold.drain(TimeBudget(float("inf")))
             if speak := sorted(key for key in fold.people.dirty if fold.people.hot[key].outbox):
                 outbox.save_all(speak)
         self._ahead.leave()
@@ -275,7 +275,7 @@ class Replay:
         learner = self._pupil.learner
         if learner is not None and learner.labels and learner.lessons > self._learned:
             self._learned = learner.lessons
-            self.world = replace(self.world, model=churn.scorer(learner.snapshot()))
+            self.world = replace(self.world, model=build_scorer(learner.snapshot()))
 
     async def _rest(self) -> None:
         """Commit until nothing is left to be said."""
@@ -291,14 +291,14 @@ class Replay:
         if topic == topics.EXAMPLES:
             self._pupil.take(value)
 
-    def _played(self, entry: Entry, event: ev.Event) -> Played:
+    def _played(self, entry: HistoryEntry, event: ev.Event) -> ReplayRecord:
         name, key = self._names[entry.source], event.user_id.encode()
-        return Played(name, self._number, key, int(event.time * 1000), event)
+        return ReplayRecord(name, self._number, key, int(event.time * 1000), event)
 
 
-def buried(entry: Unusable, names: Sequence[str]) -> Played:
+def buried(entry: UnusableEntry, names: Sequence[str]) -> ReplayRecord:
     """Return what could not be used as the record in whose place it stands among the dead letters."""
-    return Played(names[entry.source], entry.position, None, 0, None, entry.raw)
+    return ReplayRecord(names[entry.source], entry.position, None, 0, None, entry.raw)
 
 
 def _turn_after(time: float) -> float:

@@ -13,21 +13,20 @@ from aiokafka.errors import KafkaError
 from msgspec import Struct
 from rich.console import Console
 
-from models import events as ev
-from models.errors import BadEvent
-from streams import codec, topics
+from models.schema import events as ev
+from models.schema.errors import InvalidEvent
+from streams.agents.ingest import mapping_file
 from streams.clock import monotonic
-from streams.delivery.deadletters import Cemetery
+from streams.delivery.dead_letters import DeadLetterQueue
 from streams.errors import OperatorError
-from streams.history.command import Window, shown
-from streams.history.inlets import Behind, Inlet, Line, Straight, Through
+from streams.history.command import EventWindow, shown
 from streams.history.replay import buried
-from streams.inputs import mapping_file
+from streams.history.sinks import Backlog, HistorySink, InputTopicSink, KafkaSession, LogSink
+from streams.history.sources import HistoryEntry, UnusableEntry, open_source
+from streams.kafka import admin, codec, topics
+from streams.kafka.topics import name
 from streams.metrics import Metrics
-from streams.operation import admin
 from streams.settings import Settings
-from streams.sources import Entry, Unusable, open_source
-from streams.topics import name
 
 FULL = 10_000
 """Records written at a time."""
@@ -43,7 +42,7 @@ STILL = (topics.PEOPLE, topics.EXAMPLES, topics.SNAPSHOTS)
 """What grows as long as workers have something to do."""
 
 
-class Posted(NamedTuple):
+class SendOptions(NamedTuple):
     """What is to be sent, and how.
 
     Attributes:
@@ -63,7 +62,7 @@ class Posted(NamedTuple):
     speed: float | None = None
 
 
-class Sent(Struct, frozen=True, kw_only=True):
+class SendSummary(Struct, frozen=True, kw_only=True):
     """What was sent: counts, dead letters by reason; times in seconds since 1970 UTC."""
 
     events: int
@@ -75,7 +74,7 @@ class Sent(Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-def send(settings: Settings, posted: Posted, console: Console) -> Sent:
+def send(settings: Settings, posted: SendOptions, console: Console) -> SendSummary:
     """Send history, and wait until workers have done all that was due by its end.
 
     Raises:
@@ -84,13 +83,13 @@ def send(settings: Settings, posted: Posted, console: Console) -> Sent:
     _check(settings, posted)
     partitions = admin.check(settings)[name(settings, topics.EVENTS)]
     sources = [open_source(spec, settings, posted.mapping) for spec in posted.sources]
-    window = Window(sources, settings, posted.since, posted.until)
+    window = EventWindow(sources, settings, posted.since, posted.until)
     names = tuple(source.name for source in sources)
 
-    async def main() -> Sent:
-        async with Line(settings) as line:
-            inlet: Inlet = Through(line, posted.to, partitions) if posted.to else Straight(line, partitions)
-            sending = Sending(line, inlet, window, names, partitions, posted, console)
+    async def main() -> SendSummary:
+        async with KafkaSession(settings) as line:
+            inlet: HistorySink = InputTopicSink(line, posted.to, partitions) if posted.to else LogSink(line, partitions)
+            sending = HistorySender(line, inlet, window, names, partitions, posted, console)
             return await sending.run(shown(window, console))
 
     try:
@@ -99,7 +98,7 @@ def send(settings: Settings, posted: Posted, console: Console) -> Sent:
         raise OperatorError(f"{settings.broker}: {error!r}") from None
 
 
-def words(sent: Sent) -> str:
+def words(sent: SendSummary) -> str:
     """Say it for a person."""
     rate = sent.events / max(sent.seconds, 1e-9)
     lines = [f"sent {sent.events:,} events from {_day(sent.first)} to {_day(sent.last)}, {rate:,.0f} a second"]
@@ -109,7 +108,7 @@ def words(sent: Sent) -> str:
     return "\n".join([*lines, "workers have done all that was due by then"])
 
 
-def _check(settings: Settings, posted: Posted) -> None:
+def _check(settings: Settings, posted: SendOptions) -> None:
     if settings.clock != "source":
         raise OperatorError(
             "clock is `wall`: history brings its own time, so set clock = source (ENCORE_CLOCK=source) here and for "
@@ -121,17 +120,17 @@ def _check(settings: Settings, posted: Posted) -> None:
         raise OperatorError(f"--to {posted.to}: ingest takes it for foreign events, since a mapping file is set for it")
 
 
-class Sending:
+class HistorySender:
     """Sends what a window holds, once."""
 
     def __init__(
         self,
-        line: Line,
-        inlet: Inlet,
-        window: Window,
+        line: KafkaSession,
+        inlet: HistorySink,
+        window: EventWindow,
         names: tuple[str, ...],
         partitions: int,
-        posted: Posted,
+        posted: SendOptions,
         console: Console,
     ) -> None:
         settings = line.settings
@@ -143,7 +142,7 @@ class Sending:
         self._posted = posted
         self._console = console
         self._metrics = Metrics()
-        self._cemetery = Cemetery(line.sender, settings.prefix, self._metrics)
+        self._cemetery = DeadLetterQueue(line.sender, settings.prefix, self._metrics)
         self._events = self._catalogue = self._ticks = 0
         self._last = self._turn = self._ticked = float("-inf")
         self._step = settings.wake_every / 4
@@ -151,18 +150,18 @@ class Sending:
             self._step = min(self._step, posted.speed * STEP_SECONDS)
         self._due = 0.0
 
-    async def run(self, entries: Iterator[Entry | Unusable]) -> Sent:
+    async def run(self, entries: Iterator[HistoryEntry | UnusableEntry]) -> SendSummary:
         """Send everything, then wait until workers have done what was due."""
         begun = monotonic()
         for entry in entries:
-            if isinstance(entry, Unusable):
+            if isinstance(entry, UnusableEntry):
                 self._bury(entry, entry.error)
             else:
                 await self._take(entry)
             if self._inlet.waiting + self._line.sender.backlog >= FULL:
                 await self._flush()
         await self._end()
-        return Sent(
+        return SendSummary(
             events=self._events,
             catalogue=self._catalogue,
             ticks=self._ticks,
@@ -176,7 +175,7 @@ class Sending:
             seconds=round(monotonic() - begun, 3),
         )
 
-    async def _take(self, entry: Entry) -> None:
+    async def _take(self, entry: HistoryEntry) -> None:
         event = entry.event
         if isinstance(event, ev.CourseEvent):
             self._inlet.add(event, self._origin())
@@ -203,10 +202,10 @@ class Sending:
         for record in await self._line.last(topic, self._partitions):
             try:
                 stands = ev.decode(record.value or b"").time
-            except BadEvent:
+            except InvalidEvent:
                 continue
             ours = bool(record.headers) and _place(record.headers[0][1]) == _place(mine[0][1])
-            if stands > time + self._line.settings.lateness and not (ours and isinstance(self._inlet, Straight)):
+            if stands > time + self._line.settings.lateness and not (ours and isinstance(self._inlet, LogSink)):
                 raise OperatorError(
                     f"{topic} stands at {_day(stands)} and this history begins on {_day(time)}: it would all be late. "
                     "History goes first, to workers with clock = source, or under another prefix"
@@ -280,7 +279,7 @@ class Sending:
                 moved = monotonic()
             before = now
 
-    def _nobody(self, behind: Behind) -> str:
+    def _nobody(self, behind: Backlog) -> str:
         return f"{behind.records:,} records wait and no worker takes them: is one running, with clock = source?"
 
     def _tick(self, moment: float) -> None:
@@ -288,7 +287,7 @@ class Sending:
         self._ticked = moment
         self._ticks += 1
 
-    def _bury(self, entry: Unusable, error: BadEvent) -> None:
+    def _bury(self, entry: UnusableEntry, error: InvalidEvent) -> None:
         self._cemetery.bury(buried(entry, self._names), error)
 
     def _origin(self) -> list[tuple[str, bytes]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from models.offers import Campaign
+from models.offers.campaign import Campaign
 from streams.errors import OperatorError
 
 

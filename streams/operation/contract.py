@@ -13,17 +13,17 @@ from typing import Any
 
 import msgspec
 
-from models import events as ev
-from models import offers
-from models import outputs as out
-from models.errors import REASONS
-from models.offers import Campaign
-from streams import codec, topics
-from streams.operation import specimens
-from streams.operation.letters import REPLAYED
-from streams.operation.specimens import Specimen
+from models.offers import campaign
+from models.offers.campaign import Campaign
+from models.schema import events as ev
+from models.schema import outputs as out
+from models.schema.errors import REASONS
+from streams.kafka import codec, topics
+from streams.kafka.topics import Topic
+from streams.operation import message_examples
+from streams.operation.dead_letters import REPLAYED
+from streams.operation.message_examples import MessageExample
 from streams.settings import Settings
-from streams.topics import Topic
 
 VERSION = "1.1.0"
 """Of the contract: the first number grows when what was valid no longer is, the second when something is added."""
@@ -106,16 +106,16 @@ def as_yaml(settings: Settings | None = None) -> str:
     return "# Written by `encore contract`; a test says when it is stale.\n" + _yaml(document(settings))
 
 
-def _shown(settings: Settings) -> Iterator[tuple[str, Topic, list[Specimen]]]:
+def _shown(settings: Settings) -> Iterator[tuple[str, Topic, list[MessageExample]]]:
     """Yield each topic that others meet, by its name without prefix, with what may stand on it."""
-    person, course = specimens.events(ev.PERSON_KINDS), specimens.events(ev.COURSE_KINDS)
+    person, course = message_examples.events(ev.PERSON_KINDS), message_examples.events(ev.COURSE_KINDS)
     on = {
         **{topic: [*person, *course] for topic in settings.inputs},
-        topics.EVENTS: [*person, *specimens.nobodys()],
+        topics.EVENTS: [*person, *message_examples.nobodys()],
         topics.CATALOG: course,
-        topics.CAMPAIGNS: specimens.campaign(),
-        topics.DEAD_LETTERS: [specimens.dead_letter()],
-        **specimens.outputs(),
+        topics.CAMPAIGNS: message_examples.campaign(),
+        topics.DEAD_LETTERS: [message_examples.dead_letter()],
+        **message_examples.outputs(),
     }
     for topic in topics.topics(settings):
         short = topic.name.removeprefix(settings.prefix)
@@ -123,7 +123,7 @@ def _shown(settings: Settings) -> Iterator[tuple[str, Topic, list[Specimen]]]:
             yield short, topic, on[short]
 
 
-def _channel(short: str, topic: Topic, some: Iterable[Specimen]) -> dict[str, Any]:
+def _channel(short: str, topic: Topic, some: Iterable[MessageExample]) -> dict[str, Any]:
     config: dict[str, Any] = {**topic.config, "cleanup.policy": topic.config["cleanup.policy"].split(",")}
     if "retention.ms" in config:
         config["retention.ms"] = int(config["retention.ms"])
@@ -143,7 +143,7 @@ def _channel(short: str, topic: Topic, some: Iterable[Specimen]) -> dict[str, An
     }
 
 
-def _operations(shown: list[tuple[str, Topic, list[Specimen]]]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _operations(shown: list[tuple[str, Topic, list[MessageExample]]]) -> Iterator[tuple[str, dict[str, Any]]]:
     for short, topic, _ in shown:
         for action in _SEEN.get(short, ("receive" if topic.direction == "in" else "send",)):
             yield (
@@ -156,7 +156,7 @@ def _operations(shown: list[tuple[str, Topic, list[Specimen]]]) -> Iterator[tupl
             )
 
 
-def _message(home: str, one: Specimen) -> dict[str, Any]:
+def _message(home: str, one: MessageExample) -> dict[str, Any]:
     """Return what is to be known of a kind of record; `home` is the last topic on which it may stand."""
     letter = home == topics.DEAD_LETTERS
     summary, _, more = inspect.cleandoc(one.about).partition("\n\n")
@@ -190,13 +190,13 @@ def _keyed(about: str, *examples: str) -> dict[str, Any]:
     return {"kafka": {"key": key, "bindingVersion": "0.5.0"}}
 
 
-def _payload(letter: bool, one: Specimen) -> Any:
+def _payload(letter: bool, one: MessageExample) -> Any:
     if one.value is None:
         return None
     return one.value.decode() if letter else msgspec.json.decode(one.value)
 
 
-def _payload_schema(letter: bool, one: Specimen) -> dict[str, Any]:
+def _payload_schema(letter: bool, one: MessageExample) -> dict[str, Any]:
     if letter:
         return {"type": "string", "format": "binary", "description": "the record's own bytes, whatever they are"}
     if one.value is None:
@@ -219,7 +219,7 @@ def _schemas() -> dict[str, Any]:
         for field, kind in schema["properties"].items():
             if kind == time:
                 schema["properties"][field] = {"$ref": "#/components/schemas/Time"}
-    schemas["Decision"]["properties"]["reason"]["description"] = f"one of: {', '.join(offers.REASONS)}"
+    schemas["Decision"]["properties"]["reason"]["description"] = f"one of: {', '.join(campaign.REASONS)}"
     return {"Time": _TIME, **dict(sorted(schemas.items()))}
 
 

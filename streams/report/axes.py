@@ -13,7 +13,7 @@ MONTHS = (1, 2, 3, 6, 12, 24, 60, 120)
 """How many months may lie between two ticks."""
 
 
-class Tick(NamedTuple):
+class AxisTick(NamedTuple):
     """A value that is written beside an axis, and how."""
 
     value: float
@@ -25,7 +25,7 @@ class Axis(NamedTuple):
 
     low: float
     high: float
-    ticks: tuple[Tick, ...]
+    ticks: tuple[AxisTick, ...]
     name: str = ""
 
     def place(self, value: float, start: float, end: float) -> float:
@@ -58,7 +58,7 @@ def numbers(low: float, high: float, most: int, form: str = ",.0f", name: str = 
         values = [value for value in values if value == int(value)] or [floor(low), ceil(high) or 1]
     if exact:
         values = [value for value in values if low <= value <= high]
-    ticks = tuple(Tick(value, f"{value:{form}}") for value in values)
+    ticks = tuple(AxisTick(value, f"{value:{form}}") for value in values)
     return Axis(low, high, ticks, name) if exact else Axis(values[0], values[-1], ticks, name)
 
 
@@ -66,18 +66,18 @@ def days(first: float, last: float, most: int, name: str = "") -> Axis:
     """Return an axis of time: ticks on Mondays of a short span, on the first of months of a longer one."""
     if last - first <= most * WEEK:
         mondays = range(week_at(first - 1) + 1, week_at(last) + 1)
-        ticks = [Tick(begin_of(week), f"{datetime.fromtimestamp(begin_of(week), UTC):%-d %b}") for week in mondays]
+        ticks = [AxisTick(begin_of(week), f"{datetime.fromtimestamp(begin_of(week), UTC):%-d %b}") for week in mondays]
     else:
         every = next((every for every in MONTHS if len(list(_months(first, last, every))) <= most), MONTHS[-1])
         ticks = list(_months(first, last, every))
     return Axis(first, max(last, first + 1.0), tuple(ticks), name)
 
 
-def _months(first: float, last: float, every: int) -> Iterator[Tick]:
+def _months(first: float, last: float, every: int) -> Iterator[AxisTick]:
     begun = datetime.fromtimestamp(first, UTC)
     end = datetime.fromtimestamp(last, UTC)
     for month in range(begun.year * 12, end.year * 12 + 12, every):
         moment = datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC).timestamp()
         if first <= moment <= last:
             form = "%Y" if every >= 12 else "%b %Y"
-            yield Tick(moment, f"{datetime.fromtimestamp(moment, UTC):{form}}")
+            yield AxisTick(moment, f"{datetime.fromtimestamp(moment, UTC):{form}}")

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from models import errors
-from models.activity import DAY
-from models.rules import Rules
-from streams.report import draw, of_news, of_people, of_scores
-from streams.report.account import Account
+from models.person.activity import DAY
+from models.person.rules import Rules
+from models.schema import errors
+from streams.report import decision_figures, people_figures, score_figures, svg
+from streams.report.collector import ReplayCollector
 from streams.report.figure import Bars, Figure, Numbers
+from streams.report.formatting import count, day, percent
 from streams.report.markup import Markup, joined, tag
-from streams.report.say import count, day, percent
-from streams.report.style import STYLE
+from streams.report.stylesheet import STYLE
 from streams.report.summary import Summary
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """What a browser may load for this page: nothing, whatever may have got into it."""
 
 
-def page(summary: Summary, account: Account, rules: Rules, title: str, challenger: str = "") -> str:
+def page(summary: Summary, account: ReplayCollector, rules: Rules, title: str, challenger: str = "") -> str:
     """Return the report of a replay that is over, as HTML.
 
     Args:
@@ -30,14 +30,14 @@ def page(summary: Summary, account: Account, rules: Rules, title: str, challenge
         challenger: what learned beside the model, if anything did, as the settings name it.
     """
     figures = (
-        of_scores.quality_by_week(account, summary.labels, challenger),
-        of_scores.reliability(account, summary.labels),
-        of_scores.lift(account, summary.labels),
-        of_people.tiers(account.tiers, summary.last),
-        of_people.retention(account.crowd, summary.last),
-        of_people.cohorts(account.crowd, summary.last),
-        of_news.reasons(account.reasons),
-        of_news.decisions(summary.decisions),
+        score_figures.quality_by_week(account, summary.labels, challenger),
+        score_figures.reliability(account, summary.labels),
+        score_figures.lift(account, summary.labels),
+        people_figures.tiers(account.tiers, summary.last),
+        people_figures.retention(account.crowd, summary.last),
+        people_figures.cohorts(account.crowd, summary.last),
+        decision_figures.reasons(account.reasons),
+        decision_figures.decisions(summary.decisions),
     )
     body = tag(
         "main",
@@ -130,7 +130,7 @@ def _figure(figure: Figure) -> Markup:
 
 
 def _key(figure: Figure) -> Markup:
-    return tag("ul", *(tag("li", draw.sample(look), name) for look, name in figure.key), class_="key")
+    return tag("ul", *(tag("li", svg.sample(look), name) for look, name in figure.key), class_="key")
 
 
 def _bars(bars: Bars) -> Markup:
@@ -138,7 +138,7 @@ def _bars(bars: Bars) -> Markup:
         tag(
             "li",
             tag("div", tag("span", bar.words), tag("b", bar.figure), class_="words"),
-            draw.bar(bar.share, bar.look),
+            svg.bar(bar.share, bar.look),
             tag("div", bar.more, class_="more") if bar.more else Markup(),
         )
         for bar in bars.bars

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from models.offers import REASONS
+from models.offers.campaign import REASONS
 from streams.metrics import Metrics
-from streams.report.account import Account
-from streams.report.matured import Week
+from streams.report.collector import ReplayCollector
+from streams.report.matured_scores import ScoredWeek
 
 WIDTH = 14
 
@@ -33,13 +33,13 @@ class Summary(Struct, frozen=True, kw_only=True):
     decisions: dict[str, dict[str, int]]
     coupons: int
     labels: int
-    quality: Week | None
+    quality: ScoredWeek | None
     changes: list[float]
     seconds: float
 
 
 def summarised(
-    account: Account, metrics: Metrics, *, entries: int, people: int, span: tuple[float, float], seconds: float
+    account: ReplayCollector, metrics: Metrics, *, entries: int, people: int, span: tuple[float, float], seconds: float
 ) -> Summary:
     """Return the figures of a replay that is over."""
     decisions: dict[str, dict[str, int]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.activity import DAY, week_of
+from models.person.activity import DAY, week_of
 
 WEEK = 7 * DAY
 

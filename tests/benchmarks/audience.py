@@ -12,13 +12,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from models import events as ev
-from models.recommend.shelf import Shelf
-from streams import envelope as env
-from streams.announcing import offered
-from streams.delivery.people import People
-from streams.delivery.values import Pair
-from streams.envelope import Envelope
+from models.recommend.catalogue import Catalogue
+from models.schema import events as ev
+from streams.agents.users import envelope as env
+from streams.agents.users.audience import offered
+from streams.agents.users.envelope import Envelope
+from streams.agents.users.store import UserStore
+from streams.state.partition import Pair
 from tests.benchmarks import rig
 from tests.benchmarks.figures import Report
 from tests.benchmarks.rig import Cores
@@ -48,8 +48,8 @@ def run(report: Report, cores: Cores, seed: int, people: int, rounds: int) -> No
 
 def measured(seed: int, people: int) -> dict[str, float]:
     """Return seconds of CPU for all, microseconds for one, and the longest wait of others between, in milliseconds."""
-    crowd, shelf = Crowd(seed), Shelf()
-    parts = [People(crowd.world.rules, 1, _nowhere) for _ in range(PARTITIONS)]
+    crowd, shelf = Crowd(seed), Catalogue()
+    parts = [UserStore(crowd.world.rules, 1, _nowhere) for _ in range(PARTITIONS)]
     for number in range(people):
         person = crowd.person(number)
         parts[number % PARTITIONS].restore(person.id.encode(), env.seal(Envelope(person), 1, crowd.world.rules))
@@ -73,7 +73,7 @@ def _entry(course: str, field: int) -> ev.CoursePublished:
     )
 
 
-async def _announce(parts: list[People], announced: ev.Announced, shelf: Shelf) -> tuple[float, float]:
+async def _announce(parts: list[UserStore], announced: ev.Announced, shelf: Catalogue) -> tuple[float, float]:
     """Ask one partition after the other, while somebody else wants a turn all the time."""
     waits: list[float] = []
     other = asyncio.create_task(_wait(waits))

@@ -21,8 +21,8 @@ from bytewax.operators import StatefulLogic
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.run import cli_main
 
-from models import events as ev
-from models.person import Person
+from models.person.person import Person
+from models.schema import events as ev
 from tests.benchmarks.job import SEEDED, Due, Job, Progress, Task, address, packed, unpacked, written
 
 Item = tuple[int, Any]

@@ -13,14 +13,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from models.person.preferences import Interaction, Preferences, person_key, touched
 from models.recommend import features
 from models.recommend.candidates import choose
 from models.recommend.generators import asked, draw
 from models.recommend.index import Index
 from models.recommend.lists import Surface, recommend
-from models.recommend.recommender import Recommender
-from models.similarity import Row, interacted
-from models.taste import Interaction, Taste, person_key, touched
+from models.recommend.similarity import CooccurrenceRow, interacted
+from streams.evaluation.recommender import Recommender
 from tests.benchmarks import rig
 from tests.benchmarks.figures import Report
 from tests.benchmarks.memory import resident
@@ -61,7 +61,7 @@ def measured(seed: int, courses: int, uses: int, queries: int) -> dict[str, floa
     spent: dict[str, list[float]] = {}
     now = 0.0
     for now, person, course in happenings(dice, courses, uses):
-        taste, heard = touched(model.tastes.get(person, Taste()), "", course, person_key(person), now, 1.0)
+        taste, heard = touched(model.tastes.get(person, Preferences()), "", course, person_key(person), now, 1.0)
         model.tastes[person] = taste
         if heard is not None:
             _hear(model, heard, spent)
@@ -84,16 +84,16 @@ def happenings(dice: np.random.Generator, courses: int, uses: int) -> Iterator[t
 
 
 def _hear(model: Recommender, heard: Interaction, spent: dict[str, list[float]]) -> None:
-    old = model.rows.get(heard.course, Row(heard.course))
+    old = model.rows.get(heard.course, CooccurrenceRow(heard.course))
     row = model.rows[heard.course] = _timed(spent, "row update", lambda: interacted(old, heard, model.window))
     changed = [course for course, _ in heard.others]
     _timed(spent, "what changed of it into an index", lambda: model.index.put(row, changed))
 
 
-def _read(rows: list[Row], spent: dict[str, list[float]]) -> None:
+def _read(rows: list[CooccurrenceRow], spent: dict[str, list[float]]) -> None:
     """Read the fullest rows as a worker does that starts: decoded, then put whole."""
     fullest = sorted(rows, key=lambda row: len(row.near))[-500:]
-    index, decoder = Index(), msgspec.msgpack.Decoder(Row)
+    index, decoder = Index(), msgspec.msgpack.Decoder(CooccurrenceRow)
     for value in [msgspec.msgpack.encode(row) for row in fullest]:
         row = _timed(spent, "a whole row decoded", lambda value=value: decoder.decode(value))
         _timed(spent, "a whole row into an index", lambda row=row: index.put(row))
@@ -103,7 +103,7 @@ def _ask(model: Recommender, people: list[str], now: float, spent: dict[str, lis
     for person in people:
         taste = model.tastes[person]
 
-        def candidates(taste: Taste = taste, person: str = person) -> Any:
+        def candidates(taste: Preferences = taste, person: str = person) -> Any:
             question = asked(model.index, taste, now, person_key(person))
             drawn = draw(model.index, model.content, question)
             return question, choose(model.index, model.content, taste, drawn, "all")
@@ -114,7 +114,7 @@ def _ask(model: Recommender, people: list[str], now: float, spent: dict[str, lis
 
         _timed(spent, "candidates", candidates)
 
-        def listed(taste: Taste = taste, person: str = person) -> Any:
+        def listed(taste: Preferences = taste, person: str = person) -> Any:
             surface, key = model.surface, person_key(person)
             return recommend(model.index, model.content, taste, now, 10, surface, model.net, key)
 

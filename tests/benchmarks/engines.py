@@ -7,7 +7,7 @@ import time
 import orjson
 from confluent_kafka import Consumer, TopicPartition
 
-from streams import topics
+from streams.kafka import topics
 from tests.benchmarks import peers
 from tests.benchmarks.peers import Peer
 from tests.benchmarks.rig import Cores

@@ -16,17 +16,20 @@ from typing import Any
 
 import msgspec
 
-from models import churn, features, retention
-from models import events as ev
-from models.errors import BadEvent
-from models.offers import Campaign
-from models.outputs import Alert, CouponTrigger, EarlySign, Example, Forgotten, Output, Profile
-from models.person import Person, next_due
-from models.retention import Asked, Moved
-from models.risk import Score
-from models.rules import Rules
-from models.taste import Interaction
-from models.world import World
+from models.churn.scorer import build_scorer
+from models.churn.snapshot import decode_snapshot
+from models.offers.campaign import Campaign
+from models.person import features
+from models.person.person import Person, next_due
+from models.person.preferences import Interaction
+from models.person.rules import Rules
+from models.retention import step as retention
+from models.retention.context import Context
+from models.retention.risk import Score
+from models.retention.step import ScoreRequest, Transition
+from models.schema import events as ev
+from models.schema.errors import InvalidEvent
+from models.schema.outputs import Alert, CouponTrigger, EarlySignal, Example, Output, Profile, Tombstone
 
 SKEW = 300.0
 _pack = msgspec.msgpack.Encoder().encode
@@ -55,11 +58,11 @@ class Task(msgspec.Struct, kw_only=True):
         """Return the task of this process."""
         return msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=cls)
 
-    def world(self) -> World:
+    def world(self) -> Context:
         """Return what decides."""
-        model = churn.scorer(churn.opened(Path(self.snapshot).read_bytes()))
+        model = build_scorer(decode_snapshot(Path(self.snapshot).read_bytes()))
         campaign = msgspec.json.decode(Path(self.campaign).read_bytes(), type=Campaign)
-        return World(rules=Rules(recommend=False), model=model, campaign=campaign)
+        return Context(rules=Rules(recommend=False), model=model, campaign=campaign)
 
 
 class Progress:
@@ -115,7 +118,7 @@ class Due:
 class Job:
     """What is done to one person; every call returns them as they stand, and what there is to say."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Context) -> None:
         self._world = world
         self.rejected = 0
 
@@ -123,7 +126,7 @@ class Job:
         """Return an event, checked; nothing for what has to be thrown away."""
         try:
             event = ev.decode(value)
-        except BadEvent:
+        except InvalidEvent:
             event = None
         if isinstance(event, ev.Event | ev.Tick) and event.time <= log_time + SKEW:
             return event
@@ -150,9 +153,9 @@ class Job:
         """Return when something is next to be done for somebody."""
         return next_due(person, self._world.rules)
 
-    def _answered(self, moved: Moved | Asked) -> Moved:
+    def _answered(self, moved: Transition | ScoreRequest) -> Transition:
         """Score whoever is to be scored: one at a time, as these engines hand them over."""
-        if not isinstance(moved, Asked):
+        if not isinstance(moved, ScoreRequest):
             return moved
         world = self._world
         row = features.row(moved.person.activity, moved.at, world.rules.horizon)
@@ -182,12 +185,12 @@ def address(output: Output) -> tuple[str, str]:
         return "retention-alerts", output.user_id
     if isinstance(output, CouponTrigger):
         return "coupon-triggers", output.user_id
-    if isinstance(output, Profile | Forgotten):
+    if isinstance(output, Profile | Tombstone):
         return "user-profiles", output.user_id
     if isinstance(output, Interaction):
         return "interactions", output.course
     said: Any = output
-    return "examples" if isinstance(output, Example | EarlySign) else "decisions", said.user
+    return "examples" if isinstance(output, Example | EarlySignal) else "decisions", said.user
 
 
 def written(output: Output) -> bytes:

@@ -11,10 +11,9 @@ import orjson
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from models import events as ev
-from streams import topics
-from streams.operation import admin
-from streams.topics import partition_of
+from models.schema import events as ev
+from streams.kafka import admin, topics
+from streams.kafka.topics import partition_of
 from tests.benchmarks import workload
 from tests.benchmarks.rig import Cores
 from tests.benchmarks.stage import Measured, Stage

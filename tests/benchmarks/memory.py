@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from models.person import next_due
-from streams import envelope as env
-from streams.delivery.people import People
-from streams.delivery.values import Pair
-from streams.due import DueQueue
-from streams.envelope import Envelope
+from models.person.person import next_due
+from streams.agents.users import envelope as env
+from streams.agents.users.envelope import Envelope
+from streams.agents.users.store import UserStore
+from streams.agents.users.timers import TimerQueue
+from streams.state.partition import Pair
 from tests.benchmarks import workload
 from tests.benchmarks.rig import PAGE
 from tests.benchmarks.workload import Crowd
@@ -31,8 +31,8 @@ def measured(seed: int, cold: int, hot: int) -> dict[str, float]:
     """Return bytes a person: of the value alone, cold (with key and place in the due-queue), and hot besides."""
     crowd = Crowd(seed)
     rules = crowd.world.rules
-    people = People(rules, hot, _nowhere)
-    due = DueQueue(people.due_of)
+    people = UserStore(rules, hot, _nowhere)
+    due = TimerQueue(people.due_of)
     before, values = resident(), 0
     for number in range(cold):
         person = crowd.person(number)

@@ -10,15 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from models import activity, features, offers, retention
-from models import events as ev
-from models.ledger import NEVER
-from models.person import Person, next_due
-from models.retention import Asked
-from streams import codec
-from streams import envelope as env
-from streams.envelope import Envelope
-from streams.topics import partition_of
+from models.offers import campaign
+from models.person import activity, features
+from models.person.ledger import NEVER
+from models.person.person import Person, next_due
+from models.retention import step as retention
+from models.retention.step import ScoreRequest
+from models.schema import events as ev
+from streams.agents.users import envelope as env
+from streams.agents.users.envelope import Envelope
+from streams.kafka import codec
+from streams.kafka.topics import partition_of
 from tests.benchmarks import workload
 from tests.benchmarks.figures import Report
 from tests.benchmarks.workload import Crowd
@@ -76,7 +78,7 @@ def _steps(
 
     def decide() -> None:
         for person in alive:
-            offers.decide("contact", person.id, person.ledger, world.campaign, now, False)
+            campaign.decide("contact", person.id, person.ledger, world.campaign, now, False)
 
     wakes = [(person, person.ledger.grid) for person in alive]
     n, m = len(records), len(starts) * CHUNK
@@ -121,7 +123,7 @@ def proportions(report: Report, crowd: Crowd, people: list[Person], decoded: lis
 def _through(moved: Any, crowd: Crowd, counts: Counter[str], cause: str) -> Person:
     """Answer what is asked, and count what came of it."""
     counts[cause] += 1
-    if isinstance(moved, Asked):
+    if isinstance(moved, ScoreRequest):
         counts[f"scores by {cause}"] += 1
         moved = retention.answer(moved, retention.scores([moved], crowd.world)[0], crowd.world)
     for output in moved.outputs:

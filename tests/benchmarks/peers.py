@@ -9,9 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from streams import topics
+from streams.kafka import topics
+from streams.kafka.topics import partition_of
 from streams.operation import campaigns
-from streams.topics import partition_of
 from tests.benchmarks import rig, workload
 from tests.benchmarks.rig import Engine, Outgoing, Sample
 from tests.benchmarks.stage import Filled, Stage

@@ -15,8 +15,8 @@ from typing import Any
 from quixstreams import Application, State, message_context
 from quixstreams.models.serializers import SerializationContext, Serializer
 
-from models import events as ev
-from models.person import Person
+from models.person.person import Person
+from models.schema import events as ev
 from tests.benchmarks.job import SEEDED, Due, Job, Progress, Task, address, packed, unpacked, written
 
 OUTPUTS = ("retention-alerts", "coupon-triggers", "user-profiles", "examples", "decisions", "interactions")

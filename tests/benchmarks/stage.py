@@ -13,15 +13,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from models import events as ev
-from streams import codec, topics
-from streams import envelope as env
+from models.schema import events as ev
 from streams import settings as settings_
-from streams.delivery.values import FENCE
-from streams.envelope import Envelope
-from streams.operation import admin, campaigns
+from streams.agents.users import envelope as env
+from streams.agents.users.envelope import Envelope
+from streams.kafka import admin, codec, topics
+from streams.kafka.topics import partition_of
+from streams.operation import campaigns
 from streams.settings import Settings
-from streams.topics import partition_of
+from streams.state.partition import FENCE
 from tests.benchmarks import rig, workload
 from tests.benchmarks.rig import Cores, Engine, Figures, Outgoing
 from tests.benchmarks.workload import Crowd, Happening

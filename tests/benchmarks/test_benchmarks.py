@@ -12,13 +12,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from models import events as ev
-from models.ledger import NEVER
-from models.outputs import Output
-from models.person import Person, next_due
-from streams import codec
-from streams import envelope as env
-from streams.envelope import Envelope
+from models.person.ledger import NEVER
+from models.person.person import Person, next_due
+from models.schema import events as ev
+from models.schema.outputs import Output
+from streams.agents.users import envelope as env
+from streams.agents.users.envelope import Envelope
+from streams.kafka import codec
 from tests.benchmarks import courses, engines, job, rig, workload
 from tests.benchmarks.figures import Report
 from tests.benchmarks.job import Due, Job

@@ -19,15 +19,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
-from models import churn, features, retention
-from models import events as ev
-from models.activity import DAY
-from models.churn import Learner
-from models.ledger import NEVER
-from models.outputs import Example
-from models.person import Person, next_due, next_wake
-from models.rules import Rules
-from models.world import World
+from models.churn.learner import ChurnLearner
+from models.churn.scorer import build_scorer
+from models.churn.snapshot import decode_snapshot, encode_snapshot
+from models.person import features
+from models.person.activity import DAY
+from models.person.ledger import NEVER
+from models.person.person import Person, next_due, next_wake
+from models.person.rules import Rules
+from models.retention import step as retention
+from models.retention.context import Context
+from models.schema import events as ev
+from models.schema.outputs import Example
 from streams.operation import campaigns
 
 START = 1_767_571_200.0
@@ -155,8 +158,10 @@ class Crowd:
         learner = _learner(model)
         for row in sorted((row for _, rows in lives for row in rows), key=lambda row: row.time):
             learner.learn(features.array(row.x), row.churned)
-        self.snapshot = churn.sealed(learner.snapshot(0))
-        self.world = World(rules=self._rules, model=churn.scorer(churn.opened(self.snapshot)), campaign=self.campaign)
+        self.snapshot = encode_snapshot(learner.snapshot(0))
+        self.world = Context(
+            rules=self._rules, model=build_scorer(decode_snapshot(self.snapshot)), campaign=self.campaign
+        )
         self._kinds = [self._known(person) for person, _ in lives]
 
     def person(self, number: int) -> Person:
@@ -200,7 +205,7 @@ class Crowd:
             at = said[-1].time
         if leaves < self.start:
             self._paces[number] *= 0.05
-        world = World(rules=self._rules)
+        world = Context(rules=self._rules)
         person, outputs = lived(
             Person(name_of(number)), [ev.decode(one.value) for one in said if one.time < self.start], self.start, world
         )
@@ -221,15 +226,15 @@ class Crowd:
 
 def models() -> tuple[str, ...]:
     """Return the kinds of models that this version can score with."""
-    return ("logistic", "net") if "kind" in signature(Learner).parameters else ("logistic",)
+    return ("logistic", "net") if "kind" in signature(ChurnLearner).parameters else ("logistic",)
 
 
-def _learner(kind: str) -> Learner:
-    chosen: Any = Learner
+def _learner(kind: str) -> ChurnLearner:
+    chosen: Any = ChurnLearner
     return chosen(kind) if len(models()) > 1 else chosen()
 
 
-def lived(person: Person, events: list[Any], until: float, world: World) -> tuple[Person, list[Any]]:
+def lived(person: Person, events: list[Any], until: float, world: Context) -> tuple[Person, list[Any]]:
     """Take somebody through events and, as it falls due in between, through time."""
     said: list[Any] = []
     for event in [*events, None]:

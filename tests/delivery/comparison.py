@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from models.person import Person
-from streams import envelope as env
+from models.person.person import Person
+from streams.agents.users import envelope as env
 from tests.delivery.reference import Reference
 from tests.delivery.scribe import Scribe
 

@@ -6,8 +6,8 @@ from collections import defaultdict
 from random import Random
 from typing import Any, NamedTuple
 
-from models import events as ev
-from models.activity import DAY
+from models.person.activity import DAY
+from models.schema import events as ev
 
 START = 1_760_000_000.0
 """When the histories begin, in event time: long past, so that no event lies beyond its record's log time."""

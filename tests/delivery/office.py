@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import cast
 
-from models import events as ev
-from streams import topics
+from models.schema import events as ev
+from streams.agents.users.agent import UsersAgent
+from streams.agents.users.processor import LogProcessor
 from streams.engine.app import App
-from streams.fold import Fold
+from streams.kafka import topics
 from streams.metrics import Metrics
 from streams.settings import Settings
-from streams.users import Users
 from tests.delivery.history import START
 from tests.models.people import world
 from tests.streams.doubles import Outlet, Put, Record, turn
@@ -27,7 +27,7 @@ class Office:
         self.outlet, self.metrics = Outlet(), Metrics()
         self.app = SimpleNamespace(producer=SimpleNamespace(sender=self.outlet), rebalancing=False)
         state = world(rules=settings.rules())
-        self.users = Users(cast(App, self.app), settings, self.metrics, lambda: state, 1)
+        self.users = UsersAgent(cast(App, self.app), settings, self.metrics, lambda: state, 1)
 
     def begin(self) -> Office:
         """Be given the partition with an empty changelog; the fence is acknowledged at offset 0."""
@@ -36,7 +36,7 @@ class Office:
         return self
 
     @property
-    def fold(self) -> Fold:
+    def fold(self) -> LogProcessor:
         return self.users.folds[0]
 
     def apply(self, *offsets: int, user: str = "Ada", apart: float = 1.0) -> None:

@@ -13,15 +13,17 @@ from typing import NamedTuple
 
 import msgspec
 
-from models import churn, features, retention
-from models import events as ev
-from models.activity import DAY
-from models.churn import Learner
-from models.outputs import Example, Forgotten, Output
-from models.person import Person, next_due
-from models.rules import Rules
-from models.world import World
-from streams import codec, topics
+from models.churn.learner import ChurnLearner
+from models.churn.snapshot import encode_snapshot
+from models.person import features
+from models.person.activity import DAY
+from models.person.person import Person, next_due
+from models.person.rules import Rules
+from models.retention import step as retention
+from models.retention.context import Context
+from models.schema import events as ev
+from models.schema.outputs import Example, Output, Tombstone
+from streams.kafka import codec, topics
 from tests.delivery.history import START, Sent, history
 
 OUT = (topics.ALERTS, topics.TRIGGERS, topics.DECISIONS, topics.EXAMPLES, topics.PROFILES, topics.INTERACTIONS)
@@ -38,7 +40,7 @@ class Reference(NamedTuple):
     rules: Rules
 
     @classmethod
-    def of(cls, sent: Iterable[Sent], world: World, until: float) -> Reference:
+    def of(cls, sent: Iterable[Sent], world: Context, until: float) -> Reference:
         """Work it out for a history, up to a last tick."""
         by_user: dict[str, list[ev.Event]] = defaultdict(list)
         for one in sent:
@@ -47,12 +49,12 @@ class Reference(NamedTuple):
         for user, events in by_user.items():
             people[user], said = lived(user, events, world, until)
             for output in said:
-                if not isinstance(output, Forgotten):
+                if not isinstance(output, Tombstone):
                     outputs[codec.address(output)[0]][output.id].add(codec.written(output) or b"")
         return cls(people, {topic: dict(by_id) for topic, by_id in outputs.items()}, world.rules)
 
 
-def lived(user: str, events: Iterable[ev.Event], world: World, until: float) -> tuple[Person, list[Output]]:
+def lived(user: str, events: Iterable[ev.Event], world: Context, until: float) -> tuple[Person, list[Output]]:
     """Take a person through their events and, as it falls due in between, through time."""
     person, said = Person(user), list[Output]()
     for event in events:
@@ -65,7 +67,7 @@ def lived(user: str, events: Iterable[ev.Event], world: World, until: float) -> 
     return person, said + more
 
 
-def _woken(person: Person, until: float, world: World) -> tuple[Person, list[Output]]:
+def _woken(person: Person, until: float, world: Context) -> tuple[Person, list[Output]]:
     said = list[Output]()
     while (due := next_due(person, world.rules)) <= until:
         moved = retention.wake(person, due, world)
@@ -76,13 +78,13 @@ def _woken(person: Person, until: float, world: World) -> tuple[Person, list[Out
 @cache
 def frozen_model(rules: Rules) -> bytes:
     """Return the snapshot of a model that learned from other people's history and learns no more."""
-    learner = Learner()
+    learner = ChurnLearner()
     for user, events in _by_user(history(80, 6.0, seed=77)).items():
-        for output in lived(user, events, World(rules=rules), START + 9 * DAY)[1]:
+        for output in lived(user, events, Context(rules=rules), START + 9 * DAY)[1]:
             if isinstance(output, Example):
                 learner.learn(features.array(output.x), output.churned)
     assert learner.labels > 100
-    return churn.sealed(learner.snapshot(0))
+    return encode_snapshot(learner.snapshot(0))
 
 
 def _by_user(sent: Iterable[Sent]) -> dict[str, list[ev.Event]]:

@@ -13,11 +13,11 @@ import aiokafka
 import orjson
 from aiokafka.errors import KafkaError
 
-from models.rules import Rules
-from streams import codec, topics
-from streams import envelope as env
-from streams.delivery.people import People
-from streams.delivery.values import Pair
+from models.person.rules import Rules
+from streams.agents.users import envelope as env
+from streams.agents.users.store import UserStore
+from streams.kafka import codec, topics
+from streams.state.partition import Pair
 from tests.brokers import Kafka
 from tests.delivery.history import LEARNING, PURCHASES
 from tests.delivery.reference import OUT, Outputs
@@ -70,9 +70,9 @@ class Scribe:
 
     def people(self, rules: Rules) -> dict[bytes, env.Envelope]:
         """Return people as a recovery finds them in the changelog."""
-        partitions: dict[int, People] = {}
+        partitions: dict[int, UserStore] = {}
         for record in list(self.records[topics.PEOPLE]):
-            people = partitions.setdefault(record.partition, People(rules, 1_000_000, _nowhere))
+            people = partitions.setdefault(record.partition, UserStore(rules, 1_000_000, _nowhere))
             people.restore(record.key, record.value)
         return {
             key: env.unseal(value)

@@ -19,16 +19,16 @@ import aiokafka
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient
 
-from models import churn
-from models import events as ev
-from models.offers import Arm, Campaign
-from models.rules import Rules
-from models.world import World
+from models.churn.scorer import build_scorer
+from models.churn.snapshot import decode_snapshot
+from models.offers.campaign import Arm, Campaign
+from models.person.rules import Rules
+from models.retention.context import Context
+from models.schema import events as ev
 from streams import settings as settings_
-from streams import topics
-from streams.operation import admin
+from streams.kafka import admin, topics
+from streams.kafka.topics import partition_of
 from streams.settings import Settings
-from streams.topics import partition_of
 from tests.brokers import Kafka
 from tests.delivery.comparison import agree, differences
 from tests.delivery.history import LEARNING, PURCHASES, Sent, slices
@@ -91,7 +91,7 @@ class Stage:
         snapshot = frozen_model(self.rules)
         self._publish(topics.SNAPSHOTS, b"churn", snapshot)
         self._publish(topics.CAMPAIGNS, CAMPAIGN.id.encode(), msgspec.json.encode(CAMPAIGN))
-        self.world = World(rules=self.rules, model=churn.scorer(churn.opened(snapshot)), campaign=CAMPAIGN)
+        self.world = Context(rules=self.rules, model=build_scorer(decode_snapshot(snapshot)), campaign=CAMPAIGN)
         self.scribe = Scribe(
             self.broker, self.settings.prefix, (topics.EVENTS, topics.PEOPLE, topics.DEAD_LETTERS, *OUT)
         )

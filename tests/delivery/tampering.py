@@ -10,7 +10,7 @@ import aiokafka
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from streams import topics
+from streams.kafka import topics
 from tests.delivery.stage import PARTITIONS, Stage
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from models import events as ev
-from models.person import Person
-from streams import envelope as env
-from streams import topics
-from streams.delivery.values import FENCE
-from streams.topics import partition_of
+from models.person.person import Person
+from models.schema import events as ev
+from streams.agents.users import envelope as env
+from streams.kafka import topics
+from streams.kafka.topics import partition_of
+from streams.state import header
+from streams.state.partition import FENCE
 from tests.brokers import Kafka, RealKafka
 from tests.delivery import tampering
 from tests.delivery.history import END, by_person, history
@@ -96,12 +97,12 @@ def test_what_a_stranger_wrote_over_is_written_again(kafka: Kafka, prefix: str, 
         stage.held(worker := stage.worker(), PARTITIONS)
         stage.tell(stage.told(sent))
         stage.until_applied()
-        stage.until(lambda: env.fence_of(last()) == 1, "written")
+        stage.until(lambda: header.fence_of(last()) == 1, "written")
         tampering.write(stage, place, user, stale := last()[:2] + bytes(4) + last()[6:])
         stage.until(lambda: last() == stale, "written over")
         neighbour = next(name for n in range(99) if partition_of((name := f"n{n}").encode(), PARTITIONS) == place)
         stage.tell([(place, ev.Login(id="late", user_id=neighbour, time=sent[-1].event.time))])
-        stage.until(lambda: env.fence_of(last()) == 1, "written again")
+        stage.until(lambda: header.fence_of(last()) == 1, "written again")
         assert worker.stop() == 0
 
 

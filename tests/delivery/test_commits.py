@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from streams import topics
 from streams.engine.consumer import ChunkConsumer, ConsumerThread
 from streams.engine.table import WriteBehindTable
+from streams.kafka import topics
 
 EVENTS, CHANGELOG = TP(topics.EVENTS, 0), TP(topics.PEOPLE, 0)
 

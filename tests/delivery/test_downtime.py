@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 import time
 
-from models import events as ev
-from streams import topics
-from streams.inputs.unread import STOOD_STILL
+from models.schema import events as ev
+from streams.agents.ingest.backlog import STOOD_STILL
+from streams.kafka import topics
 from tests.brokers import Kafka
 from tests.delivery.history import END, HOUR, LEARNING, Sent, history, slices
 from tests.delivery.stage import PARTITIONS, Stage, Way

@@ -11,11 +11,11 @@ import pytest
 from aiokafka.errors import IllegalGenerationError
 from faust.types import TP
 
-from streams import topics
-from streams.delivery.lease import Dethroned, Hold, Lease
+from streams.delivery.lease import Fenced, LeaseState, PartitionLease
 from streams.engine.consumer import Chunk, ChunkConsumer, ConsumerThread
 from streams.engine.recovery import BatchRecovery
 from streams.engine.table import WriteBehindTable
+from streams.kafka import topics
 
 EVENTS, CHANGELOG = TP(topics.EVENTS, 0), TP(topics.PEOPLE, 0)
 
@@ -40,7 +40,7 @@ class Keeper:
 class Group:
     """A consumer as far as it deals with its group, and what it does there."""
 
-    def __init__(self, keeper: Keeper, hold: Hold = Hold.OURS) -> None:
+    def __init__(self, keeper: Keeper, hold: LeaseState = LeaseState.OURS) -> None:
         self.did: list[str] = []
         table = WriteBehindTable.__new__(WriteBehindTable)
         table.keeper = keeper
@@ -112,7 +112,7 @@ def test_a_commit_is_for_the_generation_it_was_chosen_in(monkeypatch: pytest.Mon
     monkeypatch.setattr(ConsumerThread.__mro__[1], "on_start", start)
     coordinator = SimpleNamespace(generation=3, _do_commit_offsets=commit, _do_heartbeat=beat)
     now = iter(range(100, 1_000, 10))
-    lease = Lease(15.0, lambda: next(now))
+    lease = PartitionLease(15.0, lambda: next(now))
     thread = ConsumerThread.__new__(ConsumerThread)
     thread.__dict__ |= {
         "_consumer": SimpleNamespace(_coordinator=coordinator),
@@ -129,10 +129,10 @@ def test_a_commit_is_for_the_generation_it_was_chosen_in(monkeypatch: pytest.Mon
         assert sent == [{EVENTS: 5}]
         lease.join(lambda: True)  # at 100
         assert not await coordinator._do_heartbeat()  # asked at 110: no answer that counts
-        assert lease.state is Hold.UNSURE  # at 120
+        assert lease.state is LeaseState.UNSURE  # at 120
         coordinator.generation = 3
         assert await coordinator._do_heartbeat()  # asked at 130
-        assert lease.state is Hold.OURS  # at 140
+        assert lease.state is LeaseState.OURS  # at 140
 
     asyncio.run(scenario())
 
@@ -144,7 +144,7 @@ def test_who_was_expelled_commits_nothing_and_tells_its_keeper(monkeypatch: pyte
         """Faust's part."""
 
     monkeypatch.setattr(ChunkConsumer.__mro__[1], "on_partitions_revoked", revoked)
-    for hold, did, told in ((Hold.LOST, [], ["lost"]), (Hold.OURS, ["commit"], [])):
+    for hold, did, told in ((LeaseState.LOST, [], ["lost"]), (LeaseState.OURS, ["commit"], [])):
         keeper = Keeper()
         group = Group(keeper, hold)
         asyncio.run(group.consumer.on_partitions_revoked({EVENTS}))
@@ -163,7 +163,7 @@ def test_who_is_dethroned_joins_anew_without_a_commit() -> None:
     """What it did since its last commit is void."""
 
     def dethroned() -> bool:
-        raise Dethroned("a record of fence 2")
+        raise Fenced("a record of fence 2")
 
     keeper = Keeper(dethroned)
     group = Group(keeper)

@@ -9,10 +9,11 @@ from collections.abc import Callable
 import pytest
 from faust.types import TP
 
-from streams import envelope as env
-from streams import topics, users
+from streams.agents.users import agent
 from streams.engine.table import WriteBehindTable
+from streams.kafka import topics
 from streams.settings import Settings
+from streams.state import header
 from tests.delivery.office import Office, changelog, login
 from tests.streams.doubles import LOOP, Times
 
@@ -97,7 +98,7 @@ def test_a_partition_comes_back_with_what_the_changelog_has() -> None:
     second.read(changelog(first))
     assert second.users.persisted(0) == 1
     second.users.recovered({0})
-    fences = [env.fence_of(value or b"") for _, value in changelog(second)]
+    fences = [header.fence_of(value or b"") for _, value in changelog(second)]
     assert fences == [first.fold.people.fence + 1]
     assert [put.topic for put in second.outlet.all if put.topic != topics.PEOPLE] == [topics.PROFILES]
     assert second.fold.people.get(b"Ada").offset == 0
@@ -170,12 +171,12 @@ def test_between_commits_everybody_is_written(monkeypatch: pytest.MonkeyPatch) -
     While chunks are full nobody is: then people change again before the next commit. Nor while partitions change hands.
     """
     office = Office().begin()
-    monkeypatch.setattr(users, "CALM", 1e9)
-    full = [login(number, f"user {number}", 1.0) for number in range(users.FULL)]
+    monkeypatch.setattr(agent, "CALM", 1e9)
+    full = [login(number, f"user {number}", 1.0) for number in range(agent.FULL)]
     assert LOOP.run_until_complete(office.users.take(0, full))
     _idle(office, lambda: False, 0.5)
     assert len(office.fold.people.dirty) == len(full)
-    monkeypatch.setattr(users, "CALM", 0.0)
+    monkeypatch.setattr(agent, "CALM", 0.0)
     office.app.rebalancing = True
     _idle(office, lambda: False, 0.5)
     assert len(office.fold.people.dirty) == len(full)

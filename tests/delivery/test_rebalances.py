@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from models import events as ev
+from models.schema import events as ev
 from tests.brokers import Kafka
 from tests.delivery.history import END, HOUR, START, Sent, by_person, history
 from tests.delivery.process import Worker

@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from hypothesis import strategies as st
 
-from models import events as ev
-from models import features, retention
-from models.activity import DAY
-from models.churn import Scorer, linear
-from models.offers import Arm, Campaign
-from models.outputs import Output
-from models.person import Person, next_due
-from models.rules import Rules
-from models.world import World
+from models.churn.scorer import Scorer, linear_scorer
+from models.offers.campaign import Arm, Campaign
+from models.person import features
+from models.person.activity import DAY
+from models.person.person import Person, next_due
+from models.person.rules import Rules
+from models.retention import step as retention
+from models.retention.context import Context
+from models.schema import events as ev
+from models.schema.outputs import Output
 
 HOUR = 3_600.0
 START = 20_000 * DAY
@@ -81,7 +82,7 @@ def model(weight: float = 2.0, bias: float = -3.0) -> Scorer:
     size = len(features.NAMES)
     weights = np.zeros(size)
     weights[features.SILENCE] = weight
-    return linear("test-1", 1_000, np.zeros(size), np.ones(size), weights, bias)
+    return linear_scorer("test-1", 1_000, np.zeros(size), np.ones(size), weights, bias)
 
 
 def campaign(**changes: object) -> Campaign:
@@ -93,9 +94,9 @@ def campaign(**changes: object) -> Campaign:
     return Campaign(**{**plain, **changes})  # type: ignore[arg-type]
 
 
-def world(**changes: object) -> World:
+def world(**changes: object) -> Context:
     """Return a world with that model and campaign, unless changed."""
-    return World(**{"rules": Rules(), "model": model(), "campaign": campaign(), **changes})  # type: ignore[arg-type]
+    return Context(**{"rules": Rules(), "model": model(), "campaign": campaign(), **changes})  # type: ignore[arg-type]
 
 
 def active_times(events: Iterable[ev.Event], rules: Rules) -> list[float]:
@@ -103,7 +104,7 @@ def active_times(events: Iterable[ev.Event], rules: Rules) -> list[float]:
     return [event.time for event in events if ev.kind_of(event) in rules.active_kinds]
 
 
-def woken(person: Person, until: float, state: World) -> tuple[Person, list[Output]]:
+def woken(person: Person, until: float, state: Context) -> tuple[Person, list[Output]]:
     """Do all that is due before a moment."""
     said: list[Output] = []
     while next_due(person, state.rules) < until:
@@ -113,7 +114,7 @@ def woken(person: Person, until: float, state: World) -> tuple[Person, list[Outp
     return person, said
 
 
-def live(person: Person, events: Iterable[ev.Event], state: World, until: float) -> tuple[Person, list[Output]]:
+def live(person: Person, events: Iterable[ev.Event], state: Context, until: float) -> tuple[Person, list[Output]]:
     """Do what a worker does for one person: before each event what is due before it, in the end what is due by then."""
     said: list[Output] = []
     for event in events:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.activity import DAY
+from models.person.activity import DAY
+from models.person.preferences import Interaction, Other
 from models.recommend.lists import Surface
-from models.recommend.recommender import Recommender
-from models.similarity import Window
-from models.taste import Interaction, Other
+from models.recommend.similarity import CountingWindow
+from streams.evaluation.recommender import Recommender
 
 Use = tuple[str, str, float]
-SHELF, WINDOW = Surface(), Window()
+SHELF, WINDOW = Surface(), CountingWindow()
 
 
 def visits(people: int = 60, courses: int = 40, days: int = 30, seed: int = 3) -> list[Use]:
@@ -30,7 +30,9 @@ def visits(people: int = 60, courses: int = 40, days: int = 30, seed: int = 3) -
     return sorted(told, key=lambda use: use[2])
 
 
-def taught(told: list[Use], surface: Surface = SHELF, window: Window = WINDOW, share: float = 0.0) -> Recommender:
+def taught(
+    told: list[Use], surface: Surface = SHELF, window: CountingWindow = WINDOW, share: float = 0.0
+) -> Recommender:
     """A recommender that has seen uses; its rankers have learned from a share of them."""
     model = Recommender(window, surface, share)
     for course in sorted({course for _, course, _ in told}):

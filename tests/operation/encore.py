@@ -18,13 +18,13 @@ from typing import Any
 
 import aiokafka
 
-from models import events as ev
+from models.schema import events as ev
 from streams import settings as settings_
-from streams.broadcast import everything
-from streams.embedded import EmbeddedBroker
-from streams.security import client
+from streams.kafka.clients import client
+from streams.kafka.embedded import EmbeddedBroker
+from streams.kafka.readers import read_all
+from streams.kafka.topics import partitions_of
 from streams.settings import Settings
-from streams.topics import partitions_of
 from tests.brokers import Kafka, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -95,7 +95,7 @@ class Encore:
             self.send("events", ev.Tick(time=time), partition=partition)
 
     def read(self, topic: str) -> list[Any]:
-        return asyncio.run(everything(self.settings, self.settings.prefix + topic))
+        return asyncio.run(read_all(self.settings, self.settings.prefix + topic))
 
     def until(self, topic: str, enough: Callable[[list[Any]], bool]) -> list[Any]:
         """Read a topic again and again until it holds enough."""

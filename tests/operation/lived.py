@@ -10,10 +10,10 @@ from pathlib import Path
 
 import orjson
 
-from models import events as ev
-from models.activity import DAY
-from streams import topics
-from streams.simulation.platform import Platform
+from models.person.activity import DAY
+from models.schema import events as ev
+from streams.history.simulation.platform import Platform
+from streams.kafka import topics
 from tests.operation.encore import PATIENCE, ROOT, Encore, WorkerProcess
 
 OUT = (topics.ALERTS, topics.TRIGGERS, topics.DECISIONS, topics.PROFILES, topics.EXAMPLES)

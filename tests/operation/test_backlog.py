@@ -6,9 +6,10 @@ import asyncio
 import json
 import time
 
-from models import churn, features
-from models import events as ev
-from streams.operation.admin import publish
+from models.churn.snapshot import LogisticSnapshot, encode_snapshot
+from models.person import features
+from models.schema import events as ev
+from streams.kafka.admin import publish
 from tests.brokers import Kafka
 from tests.operation.encore import Encore
 
@@ -20,11 +21,11 @@ def alarmed() -> bytes:
     """A model that calls everybody's risk high who has been silent for three hours."""
     nothing, weights = [0.0] * len(features.NAMES), [0.0] * len(features.NAMES)
     weights[features.SILENCE] = 200.0
-    known = churn.LogisticSnapshot(
+    known = LogisticSnapshot(
         labels=1_000, offset=0, rows=1_000, mean=nothing, variance=[1.0] * len(nothing), weights=weights, bias=-22.0,
         gradients=nothing, steps=1,
     )  # fmt: skip
-    return churn.sealed(known)
+    return encode_snapshot(known)
 
 
 def test_whoever_stands_in_the_inputs_is_not_silent(kafka: Kafka, prefix: str) -> None:

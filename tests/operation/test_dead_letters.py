@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models import events as ev
+from models.schema import events as ev
 from tests.operation.encore import Encore
 
 START = 1_750_000_000.0

@@ -11,9 +11,9 @@ import functools
 import orjson
 import pytest
 
-from models import events as ev
-from models.activity import DAY
-from streams import topics
+from models.person.activity import DAY
+from models.schema import events as ev
+from streams.kafka import topics
 from tests.operation import lived
 from tests.operation.encore import Encore
 from tests.operation.lived import Past, Said

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from models import events as ev
+from models.schema import events as ev
 from tests.operation.encore import ROOT, Encore
 
 START = 1_750_000_000.0

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from models import events as ev
-from models.activity import DAY
-from models.person import Person
-from models.recommend.listing import key_for
-from models.rules import Rules
-from models.similarity import Row, Window, interacted
-from models.taste import Taste, interactions
-from streams import rows
+from models.person.activity import DAY
+from models.person.person import Person
+from models.person.preferences import Preferences, interactions
+from models.person.rules import Rules
+from models.recommend.similarity import CooccurrenceRow, CountingWindow, interacted
+from models.retention.recommending import key_for
+from models.schema import events as ev
+from streams.agents.courses import store
 from tests.operation.encore import Encore
 from tests.operation.lived import shared
 
@@ -116,7 +116,7 @@ def test_rows_are_those_of_one_worker_whoever_dies(kafka, prefix, engine):
         dies.stop(signal.SIGKILL)
         with encore.worker() as comes:
             shared([stays, comes], 4)
-            found: dict[str, Row] = {}
+            found: dict[str, CooccurrenceRow] = {}
             expected = reference(told)
 
             def there() -> bool:
@@ -132,28 +132,30 @@ def test_rows_are_those_of_one_worker_whoever_dies(kafka, prefix, engine):
         assert set(found[name].people) == set(row.people)
 
 
-def reference(told: list[ev.Event]) -> dict[str, Row]:
+def reference(told: list[ev.Event]) -> dict[str, CooccurrenceRow]:
     """The rows by the pure functions alone."""
-    tastes: dict[str, Taste] = defaultdict(Taste)
-    found: dict[str, Row] = {}
+    tastes: dict[str, Preferences] = defaultdict(Preferences)
+    found: dict[str, CooccurrenceRow] = {}
     rules = Rules(pseudonym_key=b"k")
     for event in told:
         key = key_for(Person(event.user_id), rules)
         tastes[event.user_id], heard = interactions(tastes[event.user_id], event, key)
         if heard is not None:
-            found[heard.course] = interacted(found.get(heard.course, Row(heard.course)), heard, Window())
+            found[heard.course] = interacted(
+                found.get(heard.course, CooccurrenceRow(heard.course)), heard, CountingWindow()
+            )
     return found
 
 
-def standing(encore: Encore) -> dict[str, Row]:
+def standing(encore: Encore) -> dict[str, CooccurrenceRow]:
     """The rows as the compacted topic has them."""
     newest = {record.key: record.value for record in encore.read("course-rows") if not record.key.startswith(b"\0")}
-    return {key.decode(): rows.unseal(value).row for key, value in newest.items()}
+    return {key.decode(): store.unseal(value).row for key, value in newest.items()}
 
 
-def true_values(row: Row, now: float) -> dict[str, float]:
+def true_values(row: CooccurrenceRow, now: float) -> dict[str, float]:
     """What a row says, as of a moment, whatever its landmark is."""
-    fading = 2.0 ** ((row.landmark - now) / Window().fading)
+    fading = 2.0 ** ((row.landmark - now) / CountingWindow().fading)
     values = {"mass": row.mass, "uses": row.uses, "audience": row.audience, "first": row.first, "last": row.last}
     for course, pair in row.near.items():
         values |= {f"{course} near": pair.together, f"{course} order": pair.order}

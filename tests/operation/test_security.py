@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from models import events as ev
+from models.schema import events as ev
 from tests.brokers import RealKafka, free_port
 from tests.operation.encore import Encore
 

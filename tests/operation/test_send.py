@@ -7,11 +7,11 @@ import json
 import orjson
 import pytest
 
-from models import churn
-from models import events as ev
-from models.activity import DAY
-from models.outputs import Undelivered
-from streams import topics
+from models.churn.snapshot import decode_snapshot
+from models.person.activity import DAY
+from models.schema import events as ev
+from models.schema.outputs import Undelivered
+from streams.kafka import topics
 from tests.operation import lived
 from tests.operation.encore import Encore
 from tests.operation.lived import Past
@@ -142,7 +142,7 @@ def test_history_cannot_go_behind_what_has_happened(embedded_broker, prefix, tmp
 def test_a_live_system_begins_with_what_a_replay_learned(any_broker, prefix, tmp_path):
     """It scores from the first event; the trainer goes on from it, and from the one that is put in its place."""
     past = Past(lives(), tmp_path, **RULES)
-    labels = churn.opened(past.model.read_bytes()).labels
+    labels = decode_snapshot(past.model.read_bytes()).labels
     encore = Encore.on(any_broker, prefix, **RULES)
     assert encore.done("model", "publish", str(past.model)) == f"a model of {labels} labels is published\n"
     run = encore.run("model", "publish", str(past.model))

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from models import events as ev
-from models.activity import DAY
+from models.person.activity import DAY
+from models.schema import events as ev
 from tests.brokers import RealKafka, free_port
 from tests.operation.encore import Encore
 
@@ -109,7 +109,7 @@ def forge(encore):
     """Publish the newest snapshot with one number changed and the checksum left as it was."""
     import asyncio
 
-    from streams.operation.admin import publish
+    from streams.kafka.admin import publish
 
     newest = [record for record in encore.read("model-snapshots") if record.key == b"churn"][-1]
     sealed = json.loads(newest.value)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 
-from models.rules import Rules
-from streams.delivery.people import People
+from models.person.rules import Rules
+from streams.agents.users.store import UserStore
 from tests.streams.doubles import Outlet
 
 RULES = Rules(pseudonym_key=b"key")
 
 
-class Partition(People):
+class Partition(UserStore):
     """People whose changelog is a list."""
 
     def __init__(self, most_hot: int = 100) -> None:

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from streams.clock import Clock
-from streams.delivery.lanes import Headers, Row
-from streams.delivery.values import Write
+from streams.clock import PartitionClock
+from streams.delivery.batching import Headers, OutgoingRecord
+from streams.state.partition import ChangelogWriter
 
 LOOP = asyncio.new_event_loop()
 """The loop of every future made here; it turns only when a test acknowledges something."""
@@ -60,7 +60,7 @@ class Outlet:
         return put.done
 
     def put_all(
-        self, topic: str, partition: int, rows: Sequence[Row], after: asyncio.Future[Any] | None = None
+        self, topic: str, partition: int, rows: Sequence[OutgoingRecord], after: asyncio.Future[Any] | None = None
     ) -> asyncio.Future[list[int]]:
         """Note rows; whoever waits hears of all of them together, as of a sender. What is before them came first."""
         acks = asyncio.gather(
@@ -77,7 +77,7 @@ class Outlet:
         acks.add_done_callback(settle)
         return done
 
-    def changelog(self, topic: str, partition: int | None = None) -> Write:
+    def changelog(self, topic: str, partition: int | None = None) -> ChangelogWriter:
         """Return what writes values there; they are acknowledged one by one."""
         return lambda pairs, after=None: asyncio.gather(
             *(self.put(topic, key, value, partition) for key, value in pairs)
@@ -107,7 +107,7 @@ class Outlet:
         turn()
 
 
-class Still(Clock):
+class Still(PartitionClock):
     """A clock whose wall is where the test puts it."""
 
     def __init__(self, wall: float) -> None:

@@ -9,18 +9,18 @@ from typing import Any, NamedTuple
 import orjson
 from msgspec.structs import replace
 
-from models import events as ev
-from models.world import World
-from streams import codec, topics
-from streams.delivery.ahead import Ahead
-from streams.delivery.deadletters import Cemetery
-from streams.delivery.outbox import Outbox
-from streams.delivery.people import TOMBSTONE, People
-from streams.delivery.values import FENCE
-from streams.envelope import Envelope, unseal
-from streams.fold import Fold
+from models.retention.context import Context
+from models.schema import events as ev
+from streams.agents.users.envelope import Envelope, unseal
+from streams.agents.users.outbox import Outbox
+from streams.agents.users.processor import LogProcessor
+from streams.agents.users.store import TOMBSTONE, UserStore
+from streams.delivery.dead_letters import DeadLetterQueue
+from streams.delivery.write_ahead import WriteAheadOutputs
+from streams.kafka import codec, topics
 from streams.metrics import Metrics
 from streams.settings import Settings
+from streams.state.partition import FENCE
 from tests.models.people import campaign, model, world
 from tests.streams.doubles import Outlet, Put, Record, Still, Times
 
@@ -50,22 +50,22 @@ class Station:
     def __init__(
         self, changelog: Iterable[tuple[bytes, bytes | None]] = (), partition: int = 0, of: int = 1, **changes: Any
     ) -> None:
-        self.world: World = changes.pop("world", NIGHTS)
+        self.world: Context = changes.pop("world", NIGHTS)
         self.settings = replace(Settings(), **{"clock": "source", "inputs": ("in", "other"), **changes})
         self.outlet, self.metrics, self.clock = Outlet(), Metrics(), Still(0.0)
         rules, hot = self.settings.rules(), self.settings.hot_people
-        self.people = People(rules, hot, self.outlet.changelog(PEOPLE, partition))
+        self.people = UserStore(rules, hot, self.outlet.changelog(PEOPLE, partition))
         for key, value in changelog:
             self.people.restore(key, value)
         self.people.begin()
-        self.ahead = Ahead(lambda: self.outlet, "", of, self.metrics)
-        self.fold = Fold(
+        self.ahead = WriteAheadOutputs(lambda: self.outlet, "", of, self.metrics)
+        self.fold = LogProcessor(
             partition,
             of,
             self.settings,
             self.people,
             Outbox(self.people, self.ahead, self.outlet, "", self.clock, self.metrics),
-            Cemetery(self.outlet, "", self.metrics),
+            DeadLetterQueue(self.outlet, "", self.metrics),
             self.clock,
             self.metrics,
             lambda: self.world,

@@ -14,8 +14,8 @@ import pytest
 from aiokafka.errors import KafkaError
 from confluent_kafka import KafkaException
 
-from models import churn
-from models.churn import Learner
+from models.churn.learner import ChurnLearner
+from models.churn.snapshot import encode_snapshot
 from streams.__main__ import cli, main
 
 CHECKOUT = Path(__file__).parents[2]
@@ -122,7 +122,7 @@ def test_wrong_settings_are_one_line(
     campaign = tmp_path / "campaign.toml"
     campaign.write_text(CAMPAIGN)
     model = tmp_path / "model.json"
-    model.write_bytes(churn.sealed(Learner("logistic").snapshot()))
+    model.write_bytes(encode_snapshot(ChurnLearner("logistic").snapshot()))
     needs = {
         "campaign_file": [campaign],
         "campaign_id": ["back"],

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.clock import NOT_YET, Clock, Slice, Ticker
+from streams.clock import NOT_YET, PartitionClock, Ticker, TimeBudget
 
 STALL = 100.0
 
@@ -21,7 +21,7 @@ class Beat(NamedTuple):
 @given(st.lists(st.floats(0, 4e9), min_size=1))
 def test_a_clock_never_goes_back(moments: list[float]) -> None:
     """It stands at the latest moment it was shown, in whatever order."""
-    clock = Clock()
+    clock = PartitionClock()
     assert clock.now == NOT_YET
     shown = []
     for moment in moments:
@@ -32,7 +32,7 @@ def test_a_clock_never_goes_back(moments: list[float]) -> None:
 
 def test_what_is_past_is_judged_by_the_wall_or_by_the_log() -> None:
     """A simulation plays another year: there its own log is the judge."""
-    live, played = Clock(), Clock(follows_log=True)
+    live, played = PartitionClock(), PartitionClock(follows_log=True)
     for clock in (live, played):
         clock.advance(1_000.0)
     assert [clock.is_past(999.0) for clock in (live, played)] == [True, True]
@@ -90,5 +90,5 @@ def test_time_that_was_let_go_on_is_bound_again_by_the_next_word_of_ingest() -> 
 
 def test_a_slice_of_no_time_is_over_and_a_long_one_is_not() -> None:
     """Others are to have their turn after it."""
-    assert Slice(0.0).over()
-    assert not Slice(1e6).over()
+    assert TimeBudget(0.0).over()
+    assert not TimeBudget(1e6).over()

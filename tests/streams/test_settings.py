@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.activity import DAY
-from models.rules import Rules
+from models.person.activity import DAY
+from models.person.rules import Rules
 from streams.settings import Settings, SettingsError, load
 
 WRONG = [

@@ -13,12 +13,12 @@ import pytest
 import yarl
 from prometheus_client.parser import text_string_to_metric_families
 
-from models.activity import DAY
-from models.person import Person
-from models.rules import Rules
-from models.world import World
+from models.person.activity import DAY
+from models.person.person import Person
+from models.person.rules import Rules
+from models.retention.context import Context
 from streams import metrics as metrics_
-from streams.envelope import Envelope, Parcel
+from streams.agents.users.envelope import Envelope, OutboxMessage
 from streams.errors import OperatorError
 from streams.metrics import Metrics
 from streams.settings import Settings
@@ -52,8 +52,8 @@ class Told(Answers):
     def now(self, key: bytes) -> float:
         return NOON + 5 * DAY
 
-    def world(self) -> World:
-        return World(rules=Rules())
+    def world(self) -> Context:
+        return Context(rules=Rules())
 
 
 def served(answers: Answers, act: Callable[[Ask, str], Awaitable[None]], metrics: Metrics | None = None) -> None:
@@ -124,7 +124,7 @@ def known_person(name: str) -> Envelope:
     events = [made(n, NOON + n * 3_600.0, kind, 0.4, name) for n, kind in enumerate((0, 2, 10, 12, 16))]
     state = world(campaign=campaign(), model=model(0.0, 3.0))
     person, _ = live(Person(name), events, state, NOON + DAY)
-    return Envelope(person, 9, outbox=(Parcel("i", "t", b"k", b"v", 1.0, True),))
+    return Envelope(person, 9, outbox=(OutboxMessage("i", "t", b"k", b"v", 1.0, True),))
 
 
 def test_a_person_is_told_as_they_stand() -> None:

@@ -1,6 +1,6 @@
 """What a worker may believe of its place in the group."""
 
-from streams.delivery.lease import Hold, Lease
+from streams.delivery.lease import LeaseState, PartitionLease
 
 
 class Hand:
@@ -8,14 +8,14 @@ class Hand:
 
     def __init__(self) -> None:
         self.at, self.member = 100.0, True
-        self.lease = Lease(10.0, lambda: self.at)
+        self.lease = PartitionLease(10.0, lambda: self.at)
 
 
 def test_outside_the_group_nothing_is_held_back() -> None:
     """Whoever has not joined yet owns nothing that could be lost."""
     hand = Hand()
     hand.at += 1_000
-    assert hand.lease.state is Hold.OURS
+    assert hand.lease.state is LeaseState.OURS
 
 
 def test_a_session_without_an_answer_makes_unsure() -> None:
@@ -25,11 +25,11 @@ def test_a_session_without_an_answer_makes_unsure() -> None:
     hand.at = 105.0
     hand.lease.heard(103.0)
     hand.at = 113.0
-    assert hand.lease.state is Hold.OURS
+    assert hand.lease.state is LeaseState.OURS
     hand.at = 113.1
-    assert hand.lease.state is Hold.UNSURE
+    assert hand.lease.state is LeaseState.UNSURE
     hand.lease.heard(113.0)
-    assert hand.lease.state is Hold.OURS
+    assert hand.lease.state is LeaseState.OURS
 
 
 def test_who_is_no_member_has_lost_everything_until_it_joins_again() -> None:
@@ -37,6 +37,6 @@ def test_who_is_no_member_has_lost_everything_until_it_joins_again() -> None:
     hand = Hand()
     hand.lease.join(lambda: hand.member)
     hand.member = False
-    assert hand.lease.state is Hold.LOST
+    assert hand.lease.state is LeaseState.LOST
     hand.lease.join(lambda: True)
-    assert hand.lease.state is Hold.OURS
+    assert hand.lease.state is LeaseState.OURS

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from streams.delivery.lanes import Row
-from streams.delivery.lease import Lease
+from streams.delivery.batching import OutgoingRecord
+from streams.delivery.lease import PartitionLease
 from streams.delivery.sender import Sender
-from streams.topics import partition_of
+from streams.kafka.topics import partition_of
 from tests.streams.doubles import run
 
 Act = Callable[["Stage"], Awaitable[None]]
@@ -281,7 +281,7 @@ def test_records_that_were_put_together_are_acknowledged_together() -> None:
     """In as many batches as they take, among single ones, with the offset of each; a flush waits for all of them."""
 
     async def act(stage: Stage) -> None:
-        rows = [Row(b"k", b"%d" % n) for n in range(25)]
+        rows = [OutgoingRecord(b"k", b"%d" % n) for n in range(25)]
         before = stage.sender.put("t", b"k", b"before", 3)
         lot = stage.sender.put_all("t", 3, rows)
         after = stage.sender.put("t", b"k", b"after", 3)
@@ -383,7 +383,7 @@ class Group:
 
     def __init__(self) -> None:
         self.at, self.member = 0.0, True
-        self.lease = Lease(10.0, lambda: self.at)
+        self.lease = PartitionLease(10.0, lambda: self.at)
         self.lease.join(lambda: self.member)
 
 
@@ -439,9 +439,9 @@ def test_what_waits_for_something_leaves_behind_it_and_a_flush_waits_as_well() -
     """Other partitions go on; what is put behind it for its own keeps its place."""
 
     async def act(stage: Stage) -> None:
-        first = stage.sender.put_all("words", 0, [Row(b"k", b"word")])
-        stage.sender.put_all("t", 3, [Row(b"k", b"before")] * 4)
-        lot = stage.sender.put_all("t", 3, [Row(b"k", b"%d" % n) for n in range(5)], first)
+        first = stage.sender.put_all("words", 0, [OutgoingRecord(b"k", b"word")])
+        stage.sender.put_all("t", 3, [OutgoingRecord(b"k", b"before")] * 4)
+        lot = stage.sender.put_all("t", 3, [OutgoingRecord(b"k", b"%d" % n) for n in range(5)], first)
         behind = stage.sender.put("t", b"k", b"behind", 3)
         stage.sender.put("t", b"k", b"elsewhere", 4)
         flush = asyncio.ensure_future(stage.sender.flush())
@@ -466,7 +466,7 @@ def test_what_waits_for_something_that_never_happens_is_a_failure(cancelled: boo
 
     async def act(stage: Stage) -> None:
         first = asyncio.get_running_loop().create_future()
-        hindered = stage.sender.put_all("t", 3, [Row(b"k", b"hindered")] * 5, first)
+        hindered = stage.sender.put_all("t", 3, [OutgoingRecord(b"k", b"hindered")] * 5, first)
         stage.sender.put("t", b"k", b"behind", 3)
         if cancelled:
             first.cancel()

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from models import events as ev
-from models.activity import DAY
-from models.features import NAMES, SILENCE
-from models.ledger import pseudonym
-from models.outputs import (
+from models.person.activity import DAY
+from models.person.features import NAMES, SILENCE
+from models.person.ledger import pseudonym
+from models.person.rules import Rules
+from models.schema import events as ev
+from models.schema.outputs import (
     Alert,
     CouponTrigger,
     Decision,
@@ -20,12 +21,11 @@ from models.outputs import (
     Profile,
     Reason,
     Recommendations,
-    Recommended,
+    RecommendedCourse,
     Undelivered,
 )
-from models.rules import Rules
 from streams.demo.observer import CALM, KEPT_AFTER, Observer, rank, replies
-from streams.demo.seen import Seen
+from streams.demo.state import DemoState
 
 T = 1_760_000_000.0
 RULES = Rules(horizon=7 * DAY, lookback=14 * DAY, pseudonym_key=b"demo")
@@ -60,7 +60,7 @@ class Known:
 
 
 def observer(truth: Known | None = None) -> Observer:
-    watched = Observer(Seen("a test", T, T + 92 * DAY), RULES, truth)
+    watched = Observer(DemoState("a test", T, T + 92 * DAY), RULES, truth)
     watched.happened([ev.Login(id=f"e{user}", user_id=user, time=T - DAY) for user in ("ann", "ben")])
     return watched
 
@@ -226,11 +226,11 @@ def test_marketing_acts_on_triggers_and_on_alerts_that_ask_for_a_contact():
 
 def test_courses_that_people_come_to_are_held_against_their_lists() -> None:
     """Each course of a person once, and only after a list; the latest list counts, whenever it arrives."""
-    seen = Seen("t", 0.0, 10.0)
+    seen = DemoState("t", 0.0, 10.0)
     observer = Observer(seen, Rules(), None)
 
     def listed(number: int, time: float, *courses: str) -> None:
-        told = tuple(Recommended(course_id=course, score=1.0, reason="") for course in courses)
+        told = tuple(RecommendedCourse(course_id=course, score=1.0, reason="") for course in courses)
         observer.heard(Recommendations(id=f"l{number}", user_id="ann", time=time, courses=told))
 
     def used(*courses: str, user: str = "ann") -> None:

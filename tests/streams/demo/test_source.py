@@ -5,18 +5,18 @@ from collections import Counter
 
 import pytest
 
-from models import events as ev
-from models.outputs import Alert, CouponTrigger
+from models.schema import events as ev
+from models.schema.outputs import Alert, CouponTrigger
 from streams.clock import wall
-from streams.demo.source import SAMPLE, Sample, Simulated
-from streams.simulation.drift import DriftName
+from streams.demo.source import SAMPLE, SampleSource, SimulationSource
+from streams.history.simulation.drift import DriftName
 
 DAY = 86_400.0
 
 
 def test_the_sample_is_what_its_description_says():
     """Its size, its people and kinds, in order of time and with ids of their own; attribution lies beside it."""
-    sample = Sample()
+    sample = SampleSource()
     events = sample.advance(sample.ends)
     about = SAMPLE.with_name("SAMPLE.md").read_text()
     times = [event.time for event in events]
@@ -35,7 +35,7 @@ def test_the_sample_is_what_its_description_says():
 
 def test_the_sample_is_played_in_steps_without_loss():
     """Steps give what one call gives."""
-    at_once, in_steps = Sample(), Sample()
+    at_once, in_steps = SampleSource(), SampleSource()
     whole = at_once.advance(at_once.ends)
     steps = [event for day in range(330) for event in in_steps.advance(in_steps.begins + day * DAY)]
 
@@ -45,7 +45,7 @@ def test_the_sample_is_played_in_steps_without_loss():
 
 def test_the_simulation_ends_now():
     """Its last day is today."""
-    play = Simulated(seed=1, days=10, learners=5, forever=False)
+    play = SimulationSource(seed=1, days=10, learners=5, forever=False)
 
     assert play.ends == pytest.approx(time.time(), abs=60)
     assert play.ends == pytest.approx(wall(), abs=60)
@@ -56,19 +56,19 @@ def test_the_simulated_world_may_change_halfway():
     """Until then it is as it would have been."""
 
     def lived(changes: DriftName | None) -> list[list[tuple[str, float]]]:
-        play = Simulated(seed=1, days=60, learners=40, forever=False, changes=changes)
+        play = SimulationSource(seed=1, days=60, learners=40, forever=False, changes=changes)
         halves = play.advance(play.begins + 30 * DAY), play.advance(play.ends)
         return [[(event.id, round(event.time - play.begins, 1)) for event in half] for half in halves]
 
     (steady, later), (before, after) = lived(None), lived("season")
     assert steady == before
     assert len(after) < 0.8 * len(later)
-    assert "day 30" in Simulated(seed=1, days=60, learners=1, forever=False, changes="hazard").title
+    assert "day 30" in SimulationSource(seed=1, days=60, learners=1, forever=False, changes="hazard").title
 
 
 def test_the_simulation_answers_coupons_and_contacts():
     """A coupon is delivered to its learner; a contact leaves no event of its own."""
-    play = Simulated(seed=1, days=60, learners=20, forever=False)
+    play = SimulationSource(seed=1, days=60, learners=20, forever=False)
     play.advance(play.begins + 30 * DAY)
     now = play.begins + 30 * DAY
     coupon = CouponTrigger(

@@ -10,9 +10,9 @@ import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
-from models.activity import DAY
-from models.outputs import Alert, Reason
-from streams.demo.seen import Arm, Coupons, Effect, Quality, Seen
+from models.person.activity import DAY
+from models.schema.outputs import Alert, Reason
+from streams.demo.state import ArmCounts, CouponCounts, DemoState, EffectEstimate, ModelQuality
 from streams.demo.summary import number, progress, summary
 from streams.demo.view import View, page
 
@@ -27,24 +27,28 @@ ALERT = Alert(
 )  # fmt: skip
 
 
-def seen() -> Seen:
+def seen() -> DemoState:
     """Things as they may stand in the middle of the demo."""
-    watched = Seen("2,000 simulated learners", T, T + 92 * DAY, page="http://127.0.0.1:6066/metrics", now=T + 43 * DAY)
+    watched = DemoState(
+        "2,000 simulated learners", T, T + 92 * DAY, page="http://127.0.0.1:6066/metrics", now=T + 43 * DAY
+    )
     watched.events, watched.per_second, watched.doing, watched.people = 61_204, 1_312.4, "playing", 1_812
     watched.lag_records, watched.lag_seconds = 420, 5 * 3_600.0
     watched.tiers = Counter(high=112, medium=304, low=901, new=83, left=412)
     watched.alerts = Counter(risk=4_000, stalled=300, finished=120)
-    watched.coupons = Coupons(212, 61, 2, Counter(hold_out=208, quiet_hours=120, no_consent=40, cool_down=12, cap=1))
-    watched.quality = Quality(18_120, 0.21, 0.832, 0.811, 0.921)
-    watched.lately = Quality(9_000, 0.21, 0.841, 0.815, 0.921)
-    watched.by_coupon = Effect(Arm(150, 60, 30), Arm(148, 28, 28))
-    watched.by_anything = Effect(Arm(500, 260, 250), Arm(480, 240, 240))
+    watched.coupons = CouponCounts(
+        212, 61, 2, Counter(hold_out=208, quiet_hours=120, no_consent=40, cool_down=12, cap=1)
+    )
+    watched.quality = ModelQuality(18_120, 0.21, 0.832, 0.811, 0.921)
+    watched.lately = ModelQuality(9_000, 0.21, 0.841, 0.815, 0.921)
+    watched.by_coupon = EffectEstimate(ArmCounts(150, 60, 30), ArmCounts(148, 28, 28))
+    watched.by_anything = EffectEstimate(ArmCounts(500, 260, 250), ArmCounts(480, 240, 240))
     for about in ("risk", "stalled", "finished", "risk", "risk", "risk", "stalled", "finished"):
         watched.newest.append(replace(ALERT, about=about, reasons=() if about != "risk" else ALERT.reasons))
     return watched
 
 
-def rendered(watched: Seen, width: int, height: int) -> list[str]:
+def rendered(watched: DemoState, width: int, height: int) -> list[str]:
     console = Console(width=width, height=height, file=io.StringIO(), force_terminal=True, color_system=None)
     with console.capture() as capture:
         console.print(page(watched), height=height)
@@ -77,7 +81,7 @@ def test_the_page_shows_what_there_is_to_see():
 
 def test_the_page_can_be_shown_before_there_is_anything_to_see():
     """At the very beginning."""
-    text = "\n".join(rendered(Seen("a test", T, T + DAY), 100, 30))
+    text = "\n".join(rendered(DemoState("a test", T, T + DAY), 100, 30))
 
     assert "the model learns first" in text
     assert "nan" not in text
@@ -123,7 +127,7 @@ def test_the_summary_claims_a_difference_only_where_there_is_one():
 
 def test_a_summary_of_next_to_nothing_says_so():
     """No figure is made up where nothing was counted."""
-    text = summary(Seen("a test", T, T + DAY, now=T + DAY), 3.0)
+    text = summary(DemoState("a test", T, T + DAY, now=T + DAY), 3.0)
 
     assert "nobody can be compared yet" in text
     assert "too few labels to judge it" in text

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from models import churn, features
+from models.churn.learner import logistic_pipeline
+from models.person import features
 from streams.__main__ import cli
 from streams.errors import OperatorError
 from streams.evaluation import churn as evaluation
-from streams.evaluation.churn import MEASURES, PROTOCOLS, SAMPLE, WEEKLY, Sampled, Task, evaluate
+from streams.evaluation.churn import MEASURES, PROTOCOLS, SAMPLE, WEEKLY, ChurnTask, SampledSource, evaluate
 from streams.evaluation.command import given, run, table
-from streams.sources import open_source
-from streams.yardsticks import Boosting, online, weeks_of
+from streams.history.sources import open_source
+from streams.report.baselines import Boosting, online, weeks_of
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed: there is nothing to compare with")
 
@@ -48,15 +49,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
-TASK = Task("cdnow", "cdnow:{}/cdnow", "no purchase in 14 days", 14, ("purchase",))
+TASK = ChurnTask("cdnow", "cdnow:{}/cdnow", "no purchase in 14 days", 14, ("purchase",))
 
 
 @pytest.fixture(scope="module")
-def results(folder: Path) -> list[evaluation.Result]:
+def results(folder: Path) -> list[evaluation.ChurnResult]:
     return evaluate(TASK, folder)
 
 
-def test_every_figure_is_there_of_the_same_rows(results: list[evaluation.Result]) -> None:
+def test_every_figure_is_there_of_the_same_rows(results: list[evaluation.ChurnResult]) -> None:
     """Pooled all measures, by week two; everybody is more rows than those within the look-back."""
     found = {(result.protocol, result.metric) for result in results}
     expected = {(f"{protocol.name}, pooled", metric) for protocol in PROTOCOLS for metric in MEASURES}
@@ -67,7 +68,7 @@ def test_every_figure_is_there_of_the_same_rows(results: list[evaluation.Result]
     assert everybody > lately > 500
 
 
-def test_the_model_is_better_than_recency_on_paces_of_their_own(results: list[evaluation.Result]) -> None:
+def test_the_model_is_better_than_recency_on_paces_of_their_own(results: list[evaluation.ChurnResult]) -> None:
     """Silence says little where everybody has another pace; rows without that would say the same."""
     by = {(result.protocol, result.metric): result for result in results}
     for protocol, ahead in zip(PROTOCOLS, (0.0, 0.03), strict=True):
@@ -101,7 +102,7 @@ def test_online_models_know_no_label_before_it_is_known() -> None:
     known = until <= 30 * DAY
     for only in (features.NAMES, (features.NAMES[3],)):
         scores, other = (
-            online(churn.pipeline(), rows, labels, times, until, only) for labels in (churned, churned ^ ~known)
+            online(logistic_pipeline(), rows, labels, times, until, only) for labels in (churned, churned ^ ~known)
         )
         assert (scores[times <= 30 * DAY] == other[times <= 30 * DAY]).all()
         assert (scores[times > 31 * DAY] != other[times > 31 * DAY]).all()
@@ -135,20 +136,22 @@ def test_the_people_who_are_played_are_played_whole(folder: Path, share: float) 
     for entry in source:
         everybody[entry.event.user_id] = everybody.get(entry.event.user_id, 0) + 1
     played: dict[str, int] = {}
-    for entry in Sampled(source, share):
+    for entry in SampledSource(source, share):
         played[entry.event.user_id] = played.get(entry.event.user_id, 0) + 1
     assert share - 0.2 < len(played) / len(everybody) < share + 0.2
     assert all(everybody[user] == count for user, count in played.items())
-    assert {e.event.id for e in Sampled(source, share)} <= {e.event.id for e in Sampled(source, share + 0.3)}
+    assert {e.event.id for e in SampledSource(source, share)} <= {
+        e.event.id for e in SampledSource(source, share + 0.3)
+    }
 
 
 def test_json_is_one_object_a_line(
-    results: list[evaluation.Result], folder: Path, monkeypatch: pytest.MonkeyPatch
+    results: list[evaluation.ChurnResult], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is not there is said, not passed over; and a second time, everything comes out the same."""
     monkeypatch.setattr("streams.evaluation.command.EVERY", (TASK,))
     monkeypatch.setattr(
-        "streams.evaluation.command.TASKS", (TASK, Task("oulad", "oulad:{}/oulad", "-", 14, ("login",)))
+        "streams.evaluation.command.TASKS", (TASK, ChurnTask("oulad", "oulad:{}/oulad", "-", 14, ("login",)))
     )
     said = CliRunner().invoke(cli, ["evaluate", "--data", str(folder), "--json"])
     assert said.exit_code == 0
@@ -159,7 +162,7 @@ def test_json_is_one_object_a_line(
     assert f"oulad: skipped, there is no {folder}/oulad" in said.stderr.replace("\n", "")
 
 
-def test_the_table_marks_what_is_level_or_better(results: list[evaluation.Result]) -> None:
+def test_the_table_marks_what_is_level_or_better(results: list[evaluation.ChurnResult]) -> None:
     """And says what stands beside it."""
     shown = table(results)
     assert [str(column.header) for column in shown.columns][3:7] == ["model", "recency", "logistic", "boosting weekly"]
@@ -170,7 +173,7 @@ def test_the_table_marks_what_is_level_or_better(results: list[evaluation.Result
         assert ("green" in str(cell)) == (sign * result.value >= best - 0.001)
 
 
-def test_what_was_measured_and_what_boosting_was_given_is_said(results: list[evaluation.Result]) -> None:
+def test_what_was_measured_and_what_boosting_was_given_is_said(results: list[evaluation.ChurnResult]) -> None:
     """A line a data set and protocol: rows, people, weeks, and the rows of the largest fit."""
     lines = given(results)
     assert len(lines) == 2 * len(PROTOCOLS)

@@ -9,29 +9,39 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from models import features
-from models.activity import DAY
+from models.person import features
+from models.person.activity import DAY
 from streams.__main__ import cli
 from streams.errors import OperatorError
 from streams.evaluation import drift as evaluation
 from streams.evaluation.command import run
-from streams.evaluation.drift import SPANS, WORTH, Lived, Result, Size, evaluate, lived, measured, oracle
+from streams.evaluation.drift import (
+    SPANS,
+    WORTH,
+    DriftResult,
+    DriftSize,
+    PlayedPlatform,
+    evaluate,
+    measured,
+    oracle,
+    played_platform,
+)
 from streams.evaluation.drift_table import table
-from streams.simulation.drift import drift
+from streams.history.simulation.drift import drift
 
-SMALL = Size(learners=500)
+SMALL = DriftSize(learners=500)
 STRONG = 8.0
 """Five hundred people give few signs: so that a single such platform shows it, the change is greater than usual."""
 
 
 @pytest.fixture(scope="module")
-def results() -> list[Result]:
+def results() -> list[DriftResult]:
     """One platform on which people leave sooner."""
-    rows = lived(21, drift("hazard", SMALL.changes, STRONG), SMALL)
+    rows = played_platform(21, drift("hazard", SMALL.changes, STRONG), SMALL)
     return list(measured("hazard", SMALL, [(rows, oracle(rows))]))
 
 
-def test_half_of_what_waiting_costs_is_recovered_within_the_horizon(results: list[Result]) -> None:
+def test_half_of_what_waiting_costs_is_recovered_within_the_horizon(results: list[DriftResult]) -> None:
     """And nothing is lost for it while the world stays as it is."""
     by = {(result.protocol, result.metric): result for result in results}
     change = by["hazard: last quarter of the horizon", "log_loss"]
@@ -45,7 +55,7 @@ def test_half_of_what_waiting_costs_is_recovered_within_the_horizon(results: lis
     assert after.value < after.labels_alone
 
 
-def test_every_figure_is_there(results: list[Result]) -> None:
+def test_every_figure_is_there(results: list[DriftResult]) -> None:
     """Both measures in every span, of as many rows; and no part is stated of a gap that is none."""
     assert [(result.protocol, result.metric) for result in results] == [
         (f"hazard: {span.name}", metric) for span in SPANS for metric in ("log_loss", "roc_auc")
@@ -68,7 +78,8 @@ def test_the_oracle_knows_labels_at_once_and_none_before_its_time() -> None:
     churned = rows[:, 5] * weights > 0
     half = np.full(3_000, 0.5)
     told, other = (
-        Lived(rows, labels, times, dice.uniform(size=3_000), half, half) for labels in (churned, churned ^ late)
+        PlayedPlatform(rows, labels, times, dice.uniform(size=3_000), half, half)
+        for labels in (churned, churned ^ late)
     )
     said, unchanged = oracle(told), oracle(other._replace(places=told.places))
     begun = ~np.isnan(said)
@@ -80,7 +91,7 @@ def test_the_oracle_knows_labels_at_once_and_none_before_its_time() -> None:
     assert agrees[times > 118 * DAY].mean() > agrees[late][:150].mean()
 
 
-def test_a_part_recovered_stands_in_the_table(results: list[Result]) -> None:
+def test_a_part_recovered_stands_in_the_table(results: list[DriftResult]) -> None:
     """A row a figure; half and more is marked."""
     shown = table(results)
     assert shown.row_count == len(results)
@@ -91,7 +102,7 @@ def test_a_part_recovered_stands_in_the_table(results: list[Result]) -> None:
 
 def test_json_is_one_object_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second time, everything comes out the same."""
-    tiny = Size(learners=120)
+    tiny = DriftSize(learners=120)
     monkeypatch.setattr(evaluation, "SEEDS", (1,))
     monkeypatch.setattr(evaluation, "WORLDS", ("season",))
     monkeypatch.setattr(evaluation, "SIZE", tiny)

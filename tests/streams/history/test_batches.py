@@ -7,16 +7,18 @@ import asyncio
 import aiokafka
 from aiokafka.admin import AIOKafkaAdminClient
 
-from streams.broadcast import everything
-from streams.history.batches import BATCH_BYTES, Batches, Row, committed
+from streams.history.batches import BATCH_BYTES, BatchProducer, RecordToSend, committed
+from streams.kafka.readers import read_all
 from streams.settings import Settings
 
 
 def test_rows_arrive_in_order_however_large(embedded_broker, prefix) -> None:
     """A row that fills a batch by itself, many that fill several, and a partition that gets nothing."""
     settings = Settings(broker=embedded_broker({prefix: 3}).url)
-    large = [Row(b"k%d" % number, b"x" * size, number) for number, size in enumerate((400_000, 400_000, 899_000, 5))]
-    small = [Row(None, b"%06d" % number, 10.0, [("h", b"%d" % number)]) for number in range(20_000)]
+    large = [
+        RecordToSend(b"k%d" % number, b"x" * size, number) for number, size in enumerate((400_000, 400_000, 899_000, 5))
+    ]
+    small = [RecordToSend(None, b"%06d" % number, 10.0, [("h", b"%d" % number)]) for number in range(20_000)]
 
     async def act() -> tuple[list[int], list[int]]:
         producer = aiokafka.AIOKafkaProducer(bootstrap_servers=settings.bootstrap, max_batch_size=BATCH_BYTES)
@@ -24,7 +26,7 @@ def test_rows_arrive_in_order_however_large(embedded_broker, prefix) -> None:
         await producer.start()
         await admin.start()
         try:
-            batches = Batches(producer, prefix, 3)
+            batches = BatchProducer(producer, prefix, 3)
             await batches.write([large[:2], small, []])
             await batches.write([large[2:], [], []])
             consumer = aiokafka.AIOKafkaConsumer(
@@ -40,8 +42,8 @@ def test_rows_arrive_in_order_however_large(embedded_broker, prefix) -> None:
             await admin.close()
 
     assert asyncio.run(act()) == ([4, 20_000, 0], [0, 7_000, 0])
-    found: list[list[Row]] = [[], []]
-    for record in asyncio.run(everything(settings, prefix)):
+    found: list[list[RecordToSend]] = [[], []]
+    for record in asyncio.run(read_all(settings, prefix)):
         headers = list(record.headers) or None
-        found[record.partition].append(Row(record.key, record.value, record.timestamp / 1_000, headers))
+        found[record.partition].append(RecordToSend(record.key, record.value, record.timestamp / 1_000, headers))
     assert found == [large, small]

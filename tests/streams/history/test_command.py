@@ -10,9 +10,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from models import events as ev
-from models.activity import DAY
-from models.outputs import Alert, Decision
+from models.person.activity import DAY
+from models.schema import events as ev
+from models.schema.outputs import Alert, Decision
 from streams.__main__ import main
 
 BEGIN = 19_000 * DAY

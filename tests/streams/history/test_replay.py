@@ -13,19 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from models import churn
-from models import events as ev
-from models.activity import DAY
-from models.churn import Learner
-from models.errors import BadEvent
-from models.outputs import Example
-from streams import codec, topics
+from models.churn.learner import ChurnLearner
+from models.churn.scorer import build_scorer
+from models.person.activity import DAY
+from models.schema import events as ev
+from models.schema.errors import InvalidEvent
+from models.schema.outputs import Example
+from streams.agents.training.examples import ExampleLearner
 from streams.history.replay import Replay
+from streams.history.sources import HistoryEntry, UnusableEntry
+from streams.kafka import codec, topics
+from streams.kafka.topics import partition_of
 from streams.metrics import Metrics
-from streams.pupil import Pupil
 from streams.settings import Settings
-from streams.sources import Entry, Unusable
-from streams.topics import partition_of
 from tests.models.people import campaign, histories, model
 from tests.streams.doubles import Record
 from tests.streams.stations import NIGHTS, Said, Station, record
@@ -51,7 +51,7 @@ class Heard:
 
 
 def played(
-    entries: Iterable[Entry | Unusable], until: float | None = None, chosen: Settings = PLAIN, **given: Any
+    entries: Iterable[HistoryEntry | UnusableEntry], until: float | None = None, chosen: Settings = PLAIN, **given: Any
 ) -> tuple[Replay, Heard]:
     heard = Heard()
 
@@ -63,9 +63,9 @@ def played(
     return asyncio.run(play()), heard
 
 
-def in_order(crowd: Iterable[list[ev.Event]]) -> list[Entry]:
+def in_order(crowd: Iterable[list[ev.Event]]) -> list[HistoryEntry]:
     events = sorted((event for told in crowd for event in told), key=lambda event: event.time)
-    return [Entry(position, event) for position, event in enumerate(events)]
+    return [HistoryEntry(position, event) for position, event in enumerate(events)]
 
 
 @given(CROWDS)
@@ -136,7 +136,7 @@ def labelled(heard: Heard) -> list[Example]:
     return [lesson for lesson in lessons if isinstance(lesson, Example)]
 
 
-def regulars(people: int = 12, days: int = 90) -> list[Entry]:
+def regulars(people: int = 12, days: int = 90) -> list[HistoryEntry]:
     """People who come every day, every other day, and so on; every third one stops half-way."""
     told = [
         ev.Login(id=f"{who}-{day}", user_id=f"u{who}", time=19_000 * DAY + day * DAY + who * 997.0)
@@ -148,27 +148,27 @@ def regulars(people: int = 12, days: int = 90) -> list[Entry]:
 
 def test_what_is_learned_is_scored_with_from_then_on() -> None:
     """Examples come at their maturity; scores name the model that learned from all labels out by then, no later one."""
-    learner = Learner()
+    learner = ChurnLearner()
     replay, heard = played(regulars(), learner=learner, chosen=replace(PLAIN, labels_needed=20))
     examples = labelled(heard)
     assert learner.labels == len(examples) > 100
     assert (examples[0].model, examples[-1].model != "prior") == ("prior", True)
-    again = Learner()
-    pupil, known = Pupil(again, Metrics()), {"prior"}
+    again = ChurnLearner()
+    pupil, known = ExampleLearner(again, Metrics()), {"prior"}
     for said in heard.all:
         if said.topic == topics.EXAMPLES:
             lesson = codec.lesson(said.value or b"")
             assert not isinstance(lesson, Example) or lesson.model in known
             pupil.take(said.value)
-            known.add(churn.scorer(again.snapshot()).version)
+            known.add(build_scorer(again.snapshot()).version)
     assert replay.world.model is not None
-    assert replay.world.model.version == churn.scorer(learner.snapshot()).version
+    assert replay.world.model.version == build_scorer(learner.snapshot()).version
 
 
 def test_until_a_model_is_believed_scores_are_the_priors() -> None:
     """They say so: what a model is measured by is what it stated itself."""
     chosen = replace(PLAIN, labels_needed=60)
-    _, heard = played(regulars(), learner=Learner(), chosen=chosen)
+    _, heard = played(regulars(), learner=ChurnLearner(), chosen=chosen)
     examples = labelled(heard)
     assert {example.probability for example in examples if example.model == "prior"} == {chosen.prior_churn}
     assert chosen.prior_churn not in {example.probability for example in examples if example.model != "prior"}
@@ -196,8 +196,10 @@ def test_what_is_unusable_is_a_dead_letter_with_its_reason_and_place() -> None:
     """And nothing is lost: in is applied, known already, dead, or of the catalogue."""
     login = ev.Login(id="1", user_id="u", time=19_000 * DAY)
     course = ev.CoursePublished(id="c", course_id="c", time=19_000 * DAY, title="C")
-    broken = Unusable(7, b"{", BadEvent("malformed", None, "no JSON"))
-    replay, heard = played([broken, Entry(0, login), Entry(1, course), Entry(2, login)], names=("some.jsonl",))
+    broken = UnusableEntry(7, b"{", InvalidEvent("malformed", None, "no JSON"))
+    replay, heard = played(
+        [broken, HistoryEntry(0, login), HistoryEntry(1, course), HistoryEntry(2, login)], names=("some.jsonl",)
+    )
     (letter,) = heard.letters
     assert (letter["topic"], letter["offset"], letter["reason"]) == (b"some.jsonl", b"7", b"malformed")
     counted = [replay.metrics.value(name) for name in ("encore_events_total", "encore_duplicates_total")]
@@ -207,14 +209,14 @@ def test_what_is_unusable_is_a_dead_letter_with_its_reason_and_place() -> None:
 def test_ticks_in_history_move_time() -> None:
     """As they did when it happened: a log that is played again does what was due."""
     login, tick = ev.Login(id="1", user_id="u", time=19_000 * DAY), ev.Tick(time=19_030 * DAY)
-    _, quiet = played([Entry(0, login)], model=model())
-    _, ticked = played([Entry(0, login), Entry(1, tick)], model=model())
+    _, quiet = played([HistoryEntry(0, login)], model=model())
+    _, ticked = played([HistoryEntry(0, login), HistoryEntry(1, tick)], model=model())
     examples = [[said for said in heard.all if said.topic == topics.EXAMPLES] for heard in (quiet, ticked)]
     assert (len(examples[0]), len(examples[1]) > 0) == (0, True)
 
 
 def test_an_id_that_no_worker_takes_is_a_dead_letter() -> None:
     """Such keys are the worker's own; a replay does not take them either."""
-    _, heard = played([Entry(0, ev.Login(id="1", user_id="\0fence", time=19_000 * DAY))])
+    _, heard = played([HistoryEntry(0, ev.Login(id="1", user_id="\0fence", time=19_000 * DAY))])
     (letter,) = heard.letters
     assert (letter["reason"], heard.all) == (b"impossible_value", [])

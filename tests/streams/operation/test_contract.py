@@ -12,15 +12,15 @@ import yaml
 from aiokafka import ConsumerRecord
 from jsonschema import Draft7Validator
 
-from models import events as ev
-from models import outputs as out
-from models.errors import BadEvent
-from models.offers import Campaign
-from streams import codec, topics
-from streams.delivery.deadletters import letter_from
-from streams.operation import specimens
+from models.offers.campaign import Campaign
+from models.schema import events as ev
+from models.schema import outputs as out
+from models.schema.errors import InvalidEvent
+from streams.delivery.dead_letters import parse_dead_letter
+from streams.kafka import codec, topics
+from streams.operation import message_examples
 from streams.operation.contract import OURS, TYPES, as_yaml, document
-from streams.operation.specimens import Specimen
+from streams.operation.message_examples import MessageExample
 from streams.settings import Settings
 
 FILE = Path(__file__).parents[3] / "deploy" / "asyncapi.yaml"
@@ -28,8 +28,12 @@ RENEW = "encore contract --out deploy/asyncapi.yaml"
 
 DOCUMENT = document()
 MESSAGES: dict[str, Any] = DOCUMENT["components"]["messages"]
-EVENTS = [*specimens.events(ev.PERSON_KINDS), *specimens.events(ev.COURSE_KINDS), *specimens.nobodys()]
-OUTPUTS = [one for some in specimens.outputs().values() for one in some]
+EVENTS = [
+    *message_examples.events(ev.PERSON_KINDS),
+    *message_examples.events(ev.COURSE_KINDS),
+    *message_examples.nobodys(),
+]
+OUTPUTS = [one for some in message_examples.outputs().values() for one in some]
 
 
 def validator(schema: dict[str, Any]) -> Draft7Validator:
@@ -57,7 +61,7 @@ def resolved(reference: str) -> Any:
     return found
 
 
-def named(one: Specimen) -> str:
+def named(one: MessageExample) -> str:
     """The name of a test's case."""
     return one.name
 
@@ -106,7 +110,7 @@ def test_every_kind_and_every_output_has_a_message() -> None:
     """Nothing that may stand on a topic is left out."""
     said = {type(one.thing) for one in (*EVENTS, *OUTPUTS)}
 
-    assert said == {*ev.KINDS.values(), *out.OUTPUTS, out.Forgotten}
+    assert said == {*ev.KINDS.values(), *out.OUTPUTS, out.Tombstone}
     assert {one.name for one in (*EVENTS, *OUTPUTS)} < set(MESSAGES)
     assert {kind.__name__ for kind in TYPES} <= set(DOCUMENT["components"]["schemas"])
 
@@ -130,17 +134,17 @@ def test_examples_fit_their_schemas(name: str) -> None:
 
 
 @pytest.mark.parametrize("one", EVENTS, ids=named)
-def test_event_examples_come_back_as_they_were(one: Specimen) -> None:
+def test_event_examples_come_back_as_they_were(one: MessageExample) -> None:
     """What the contract shows of an event is what we read."""
     (example,) = MESSAGES[one.name]["examples"]
     assert ev.decode(msgspec.json.encode(example["payload"])) == one.thing
 
 
 @pytest.mark.parametrize("one", OUTPUTS, ids=named)
-def test_output_examples_come_back_as_they_were(one: Specimen) -> None:
+def test_output_examples_come_back_as_they_were(one: MessageExample) -> None:
     """What the contract shows of an output is what a consumer that has our types reads."""
     (example,) = MESSAGES[one.name]["examples"]
-    if isinstance(one.thing, out.Forgotten):
+    if isinstance(one.thing, out.Tombstone):
         assert example["payload"] is None
     else:
         assert msgspec.convert(example["payload"], type(one.thing)) == one.thing
@@ -148,20 +152,20 @@ def test_output_examples_come_back_as_they_were(one: Specimen) -> None:
 
 def test_the_campaign_comes_back_as_it_was() -> None:
     """A campaign on its topic is what a worker reads there."""
-    running, ended = specimens.campaign()
+    running, ended = message_examples.campaign()
     assert msgspec.convert(MESSAGES["campaign"]["examples"][0]["payload"], Campaign) == running.thing
     assert MESSAGES["campaign_ended"]["examples"][0]["payload"] is ended.value is None
 
 
 def test_the_dead_letter_comes_back_as_it_was() -> None:
     """The headers that the contract shows are all that a letter has."""
-    one = specimens.dead_letter()
+    one = message_examples.dead_letter()
     (example,) = MESSAGES["dead_letter"]["examples"]
     headers = tuple((name, text.encode()) for name, text in example["headers"].items())
     value = example["payload"].encode()
     record = ConsumerRecord(topics.DEAD_LETTERS, 0, 0, 0, 0, one.key, value, None, 0, len(value), headers)
 
-    assert letter_from(record) == one.thing
+    assert parse_dead_letter(record) == one.thing
     assert set(MESSAGES["dead_letter"]["headers"]["properties"]) == set(one.headers)
 
 
@@ -174,7 +178,7 @@ def test_outputs_stand_on_the_channel_the_codec_puts_them_on() -> None:
 
 
 @pytest.mark.parametrize("one", EVENTS, ids=named)
-def test_the_schema_refuses_what_we_refuse(one: Specimen) -> None:
+def test_the_schema_refuses_what_we_refuse(one: MessageExample) -> None:
     """A field that is missing or of another type is refused by both, where either refuses it."""
     schema = validator(MESSAGES[one.name]["payload"])
     payload: dict[str, Any] = msgspec.json.decode(one.value or b"")
@@ -198,6 +202,6 @@ def test_a_time_is_a_number_or_a_moment_with_its_zone() -> None:
 def _is_read(payload: dict[str, Any]) -> bool:
     try:
         ev.decode(msgspec.json.encode(payload))
-    except BadEvent:
+    except InvalidEvent:
         return False
     return True

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from models import features
-from models.outputs import Example
-from models.rules import Rules
+from models.person import features
+from models.person.rules import Rules
+from models.schema.outputs import Example
+from streams.agents.training.challengers import ChallengerPanel
 from streams.metrics import Metrics
-from streams.report.account import Account, Files
+from streams.report.collector import Files, ReplayCollector
 from streams.report.page import page
 from streams.report.summary import summarised
 from streams.settings import Settings
-from streams.shadows import Beside
 
 MONDAY = 19_002 * 86_400.0  # 10 January 2022
 DAY = 86_400.0
@@ -52,12 +52,14 @@ def example(time: float, probability: float, churned: bool, silence: float, **ot
     return Example(time=time, probability=probability, churned=churned, x=tuple(x), **given)
 
 
-def account(most_rows: int = 0, **chosen: str) -> Account:
-    return Account(Files(None), Rules(), Beside(Settings(**chosen), Metrics(), alone=not chosen), most_rows)
+def account(most_rows: int = 0, **chosen: str) -> ReplayCollector:
+    return ReplayCollector(
+        Files(None), Rules(), ChallengerPanel(Settings(**chosen), Metrics(), alone=not chosen), most_rows
+    )
 
 
 def paged(
-    account: Account,
+    account: ReplayCollector,
     metrics: Metrics | None = None,
     end: float = MONDAY,
     title: str = "history",

@@ -6,12 +6,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import events as ev
-from models import features
-from models.rules import ACTIVE_KINDS
-from streams.report.collected import Crowd, Tiers
-from streams.report.measured import by_cohort, found, retention
-from streams.report.rows import NOWHERE, Rows
+from models.person import features
+from models.person.rules import ACTIVE_KINDS
+from models.schema import events as ev
+from streams.report.aggregates import ActivityByWeek, Tiers
+from streams.report.labelled_rows import NOWHERE, LabelledRows
+from streams.report.statistics import by_cohort, found, retention
 from streams.report.weeks import begin_of, week_at, whole_weeks
 from tests.streams.report.pages import DAY, MONDAY, example
 
@@ -22,7 +22,7 @@ VISITS = st.lists(st.tuples(st.sampled_from("abcde"), st.integers(0, 1_000)), ma
 @settings(max_examples=150, deadline=None)
 def test_cohorts_are_those_of_everybodys_weeks(visits: list[tuple[str, int]], end: int) -> None:
     """Over years, in whatever order they are told: first week and later ones, of whole weeks only."""
-    crowd, weeks = Crowd(ACTIVE_KINDS), dict[str, set[int]]()
+    crowd, weeks = ActivityByWeek(ACTIVE_KINDS), dict[str, set[int]]()
     for number, (who, day) in enumerate(visits):
         time = MONDAY + day * DAY
         crowd.saw(ev.Login(id=str(number), user_id=who, time=time))
@@ -46,7 +46,7 @@ def test_cohorts_are_those_of_everybodys_weeks(visits: list[tuple[str, int]], en
 @settings(max_examples=60, deadline=None)
 def test_cohorts_that_do_not_fit_are_grouped(visits: list[tuple[str, int]], rows: int, columns: int) -> None:
     """Rows and columns stay few; who came back in an average week of a group stays a share."""
-    crowd = Crowd(ACTIVE_KINDS)
+    crowd = ActivityByWeek(ACTIVE_KINDS)
     for number, (who, day) in enumerate(sorted(visits, key=lambda visit: visit[1])):
         crowd.saw(ev.Login(id=str(number), user_id=who, time=MONDAY + day * DAY))
     table = by_cohort(crowd.cohorts(MONDAY + 1_050 * DAY), rows, columns)
@@ -88,7 +88,7 @@ def test_everybody_is_found_when_all_are_taken(rows: list[tuple[float, bool]]) -
 
 def test_a_rival_scores_the_rows_where_they_stand() -> None:
     """With the features as they were; rows from before the model teach, and treated ones teach nothing."""
-    rows = Rows(10)
+    rows = LabelledRows(10)
     rows.add(example(MONDAY, 0.3, True, 3.0), NOWHERE)
     rows.add(example(MONDAY + 1, 0.3, False, 2.0), 0)
     rows.add(example(MONDAY + 2, 0.3, True, 1.0, treated=True), 2)
@@ -106,7 +106,7 @@ def test_a_rival_scores_the_rows_where_they_stand() -> None:
 
 def test_rows_that_do_not_fit_go_by_person() -> None:
     """At most so many stay, all rows of whoever stays; without room none is kept."""
-    rows, none = Rows(100), Rows(0)
+    rows, none = LabelledRows(100), LabelledRows(0)
     for day in range(10):
         for who in range(40):
             rows.add(example(MONDAY + day * DAY, 0.5, True, float(who), user=f"u{who}"), day * 40 + who)

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import events as ev
-from models.features import GROUPS
-from models.outputs import Alert, Profile, Reason
-from streams import topics
+from models.person.features import GROUPS
+from models.schema import events as ev
+from models.schema.outputs import Alert, Profile, Reason
+from streams.kafka import topics
 from streams.metrics import Metrics
-from streams.report.account import Account
-from streams.report.of_news import GROUPS as WORDS
+from streams.report.collector import ReplayCollector
+from streams.report.decision_figures import GROUPS as WORDS
 from streams.report.page import POLICY
 from tests.streams.history.test_command import encore
 from tests.streams.report.pages import DAY, MONDAY, account, example, paged
@@ -27,23 +27,25 @@ FIGURES = ("quality", "reliability", "lift", "tiers", "retention", "cohorts", "r
 HOSTILE = "</title><script>alert(1)</script><img src=x onerror=\"alert('2')\">\x00\x1b\u202e&amp;"
 
 
-def heard(told: Account, topic: str, output: msgspec.Struct) -> None:
+def heard(told: ReplayCollector, topic: str, output: msgspec.Struct) -> None:
     told.heard(topic, b"key", msgspec.json.encode(output), {})
 
 
-def tier(told: Account, user: str, tier: str, time: float) -> None:
+def tier(told: ReplayCollector, user: str, tier: str, time: float) -> None:
     given = {"probability": 0.5, "stage": "", "retention_rate": 0.0, "repurchase_rate": 0.0, "purchases": 0}
     profile = Profile(id="p", user_id=user, time=time, tier=tier, spend=0.0, last_active=time, **given)
     heard(told, topics.PROFILES, profile)
 
 
-def alert(told: Account, group: str, words: str, effect: float = 1.0, before: str = "low", now: str = "high") -> None:
+def alert(
+    told: ReplayCollector, group: str, words: str, effect: float = 1.0, before: str = "low", now: str = "high"
+) -> None:
     said = {"about": "risk", "probability": 0.5, "tier": now, "tier_before": before, "action": "none"}
     reasons = (Reason(group=group, effect=effect, words=words),)
     heard(told, topics.ALERTS, Alert(id="a", user_id="u", time=0.0, expires_at=0.0, reasons=reasons, **said))
 
 
-def two_weeks() -> Account:
+def two_weeks() -> ReplayCollector:
     """Four scores in a first week, of which one pair of four stands the wrong way round; two in a second, all right."""
     told = account()
     scored = [
@@ -137,7 +139,7 @@ def test_who_learns_beside_the_model_stands_beside_it() -> None:
 def test_a_changed_world_is_marked() -> None:
     """When labels surprise the model more than those before; not when it gets better, nor for the prior's scores."""
 
-    def lived(told: Account, first: int, wrong: float, model: str = "m") -> None:
+    def lived(told: ReplayCollector, first: int, wrong: float, model: str = "m") -> None:
         for number in range(first, first + 3_000):
             row = example(MONDAY + number * 60, 0.1, number % 10 < 10 * wrong, 1.0, id=str(number), model=model)
             heard(told, topics.EXAMPLES, row)

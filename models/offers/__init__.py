@@ -1,0 +1,1 @@
+"""Campaigns, and the attribution of purchases and redemptions to offers."""

@@ -1,0 +1,1 @@
+"""The state of one person: activity, ledger, preferences, and the features read from them."""

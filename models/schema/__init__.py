@@ -1,0 +1,1 @@
+"""What goes in and out: event types, output types, and the errors of invalid input."""

@@ -1,0 +1,1 @@
+"""The Faust agents, one package each: ingest, users, courses, training."""

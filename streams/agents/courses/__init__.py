@@ -1,0 +1,1 @@
+"""The courses agent: folds interactions into one co-occurrence row per course."""

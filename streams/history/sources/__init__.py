@@ -1,0 +1,59 @@
+"""History sources: files, topics and published data sets, all read as numbered events."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from streams.agents.ingest.mapping_file import load
+from streams.errors import OperatorError
+from streams.history.sources.cdnow import Cdnow
+from streams.history.sources.completejourney import CompleteJourney
+from streams.history.sources.kafka import KafkaTopic
+from streams.history.sources.lines import Lines
+from streams.history.sources.onlineretail import OnlineRetail
+from streams.history.sources.oulad import Oulad
+from streams.history.sources.source import HistoryEntry, HistorySource, UnusableEntry
+from streams.settings import Settings
+
+__all__ = ["HistoryEntry", "HistorySource", "UnusableEntry", "open_source"]
+
+LOADERS: dict[str, Callable[[str], HistorySource]] = {
+    "oulad": Oulad,
+    "completejourney": CompleteJourney,
+    "onlineretail": OnlineRetail,
+    "cdnow": Cdnow,
+}
+"""Data sets by the word before the colon; each is given what stands behind it."""
+KAFKA = "kafka"
+
+
+def open_source(spec: str, settings: Settings | None = None, mapping: Path | None = None) -> HistorySource:
+    """Open what a person named as a source; nothing but its presence is checked yet.
+
+    Args:
+        spec: a file of JSON Lines (plain, gzip or zstd; `-` is standard input), `oulad:FOLDER`,
+            `completejourney:FOLDER`, `onlineretail:FOLDER`, `cdnow:FILE` or `kafka:TOPIC`.
+        settings: where Kafka is and how large a record may be; the defaults if left out.
+        mapping: a mapping file (`streams.agents.ingest.mapping`), for JSON Lines and topics that hold foreign objects.
+
+    Raises:
+        OperatorError: there is no such source; one line that says why.
+    """
+    chosen = settings or Settings()
+    kind, colon, rest = spec.partition(":")
+    if colon and kind in LOADERS:
+        if mapping is not None:
+            raise OperatorError(f"{mapping}: a mapping file is for JSON Lines and topics; {kind} has its own")
+        return LOADERS[kind](rest)
+    mapped = None if mapping is None else load(mapping)
+    if colon and kind == KAFKA:
+        return KafkaTopic(rest, chosen, mapped)
+    if colon and re.fullmatch(r"[a-z]{2,}", kind) and not Path(spec).exists():
+        known = [*LOADERS, KAFKA]
+        near = difflib.get_close_matches(kind, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}, and files of JSON Lines"
+        raise OperatorError(f"{spec}: {kind} is no kind of source; {hint}")
+    return Lines(spec, chosen, mapped)

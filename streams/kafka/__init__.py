@@ -1,0 +1,1 @@
+"""Kafka access: topics, codec, clients, readers, administration, lag, embedded broker."""

@@ -1,0 +1,116 @@
+"""The way back for dead letters: read them, mend them, append them to the log, and mark them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import aiokafka
+import orjson
+from msgspec.structs import replace
+
+from models.schema import events as ev
+from models.schema.errors import InvalidEvent
+from streams.agents.ingest import mapping_file
+from streams.clock import wall
+from streams.delivery.dead_letters import DeadLetter, parse_dead_letter
+from streams.errors import OperatorError
+from streams.kafka import codec, topics
+from streams.kafka.clients import client
+from streams.kafka.readers import read_all
+from streams.kafka.topics import name, partition_of
+from streams.settings import Settings
+
+REPLAYED = "dead-letter"
+"""Header of a replayed record: the letter it was."""
+
+
+async def read(settings: Settings) -> dict[str, DeadLetter]:
+    """Return the letters by id, oldest first, each as it stands now."""
+    letters: dict[str, DeadLetter] = {}
+    for record in await read_all(settings, name(settings, topics.DEAD_LETTERS)):
+        if record.value is None:
+            letters.pop((record.key or b"").decode(errors="replace"), None)
+            continue
+        try:
+            letter = parse_dead_letter(record)
+        except (KeyError, ValueError):
+            continue
+        letters[letter.id] = letter
+    return dict(sorted(letters.items(), key=lambda item: (item[1].log_time, item[0])))
+
+
+def mended(letter: DeadLetter, fields: dict[str, Any], settings: Settings) -> ev.Event | ev.CourseEvent:
+    """Return the event that a letter is, with some fields set.
+
+    Raises:
+        OperatorError: it is still no event, or only part of it was kept.
+    """
+    if letter.cut_from:
+        raise OperatorError(
+            f"{letter.id}: too large to be kept ({letter.cut_from} bytes); send it again from its source"
+        )
+    value: bytes | None = letter.value
+    mapped = mapping_file.of_topics(settings).get(letter.topic)
+    try:
+        if mapped is not None:
+            value = mapped.translate(letter.value)
+        if value is None:
+            raise OperatorError(f"{letter.id}: the mapping file skips it")
+        if fields:
+            value = orjson.dumps({**orjson.loads(value), **fields})
+        event = codec.read(value, wall(), settings.most_bytes, settings.skew)
+    except (orjson.JSONDecodeError, TypeError) as error:
+        raise OperatorError(f"{letter.id}: no JSON object, so no field can be set ({error})") from None
+    except InvalidEvent as bad:
+        raise OperatorError(f"{letter.id}: still {bad}") from None
+    if isinstance(event, ev.Tick | ev.Announced):
+        raise OperatorError(f"{letter.id}: a {ev.kind_of(event)} record is Encore's own and cannot be replayed")
+    return event
+
+
+async def replay(letters: Iterable[DeadLetter], fields: dict[str, Any], settings: Settings) -> tuple[int, list[str]]:
+    """Append letters to the log and mark them; one that was replayed before is left alone.
+
+    Returns:
+        How many were replayed, and a line for each that could not be.
+    """
+    replayed, problems = 0, []
+    producer = aiokafka.AIOKafkaProducer(acks="all", enable_idempotence=True, **client(settings))
+    await producer.start()
+    try:
+        log = name(settings, topics.EVENTS)
+        partitions = len(await producer.partitions_for(log))
+        for letter in letters:
+            if letter.replayed:
+                continue
+            try:
+                event = mended(letter, fields, settings)
+            except OperatorError as error:
+                problems.append(str(error))
+                continue
+            await _append(producer, event, letter, settings, partitions)
+            marked = replace(letter, replayed=repr(wall()))
+            await producer.send_and_wait(
+                name(settings, topics.DEAD_LETTERS), letter.value, key=letter.id.encode(), headers=marked.headers()
+            )
+            replayed += 1
+    finally:
+        await producer.stop()
+    return replayed, problems
+
+
+async def _append(
+    producer: aiokafka.AIOKafkaProducer,
+    event: ev.Event | ev.CourseEvent,
+    letter: DeadLetter,
+    settings: Settings,
+    partitions: int,
+) -> None:
+    headers = [(REPLAYED, letter.id.encode())]
+    if isinstance(event, ev.CourseEvent):
+        topic, key, place = name(settings, topics.CATALOG), event.course_id.encode(), None
+    else:
+        topic, key = name(settings, topics.EVENTS), event.user_id.encode()
+        place = partition_of(key, partitions)
+    await producer.send_and_wait(topic, ev.encode(event), key=key, partition=place, headers=headers)

@@ -1,0 +1,1 @@
+"""Partitioned state: stores, changelog, recovery and fencing, shared by all tables."""

@@ -1,0 +1,151 @@
+"""The row: finite for any history, float16-exact, and its rates as counting by hand gives them."""
+
+from datetime import UTC, date, datetime, timedelta
+from math import log1p
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.person import features
+from models.person.activity import DAY, Activity, fold
+from models.person.rules import ACTIVE_KINDS
+from models.schema import events as ev
+from tests.models.people import HOUR, NOON, histories, made
+
+HORIZON = 14 * DAY
+
+
+def folded(events: list[ev.Event]) -> Activity:
+    activity = Activity()
+    for event in events:
+        activity = fold(activity, event, ev.kind_of(event) in ACTIVE_KINDS)
+    return activity
+
+
+def named(activity: Activity, now: float) -> dict[str, float]:
+    return dict(zip(features.NAMES, features.row(activity, now, HORIZON).tolist(), strict=True))
+
+
+def started(events: list[ev.Event]) -> list[ev.Event]:
+    """The same history beginning with a login, so that there is a row."""
+    return [ev.Login(id="0", user_id="u", time=events[0].time), *events]
+
+
+@given(histories(most=40, longest_gap_days=300), st.floats(0, 4_000), st.floats(0.1, 400))
+@settings(max_examples=150)
+def test_every_value_is_finite(events: list[ev.Event], later_days: float, horizon_days: float) -> None:
+    """Whatever the history, the silence since and the horizon, no value is infinite or not a number."""
+    events = started(events)
+    row = features.row(folded(events), events[-1].time + later_days * DAY, horizon_days * DAY)
+    assert np.isfinite(row).all()
+    assert row.shape == (len(features.NAMES),)
+
+
+@given(st.lists(st.tuples(histories(most=15, longest_gap_days=60), st.floats(0, 400)), min_size=1, max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_a_row_is_the_persons_own(crowd: list[tuple[list[ev.Event], float]]) -> None:
+    """Asked for together or alone, in any company, everybody's row is the same to the last bit."""
+    people = [folded(started(events)) for events, _ in crowd]
+    times = [events[-1].time + later_days * DAY for events, later_days in crowd]
+    together = features.rows(people, times, HORIZON)
+    alone = [features.row(person, time, HORIZON) for person, time in zip(people, times, strict=True)]
+    assert together.tolist() == [row.tolist() for row in alone]
+    assert features.rows(people[::-1], times[::-1], HORIZON).tolist() == together[::-1].tolist()
+
+
+def test_a_heavy_history_is_finite() -> None:
+    """The largest amounts and minutes there can be, day after day, do not overflow a float16."""
+    activity = Activity()
+    for index in range(400):
+        base = {"id": str(index), "user_id": "u", "time": NOON + index * DAY}
+        activity = fold(activity, ev.Purchase(**base, amount=1e9), active=True)
+        activity = fold(activity, ev.LiveSession(**base, minutes=1_440), active=True)
+    assert np.isfinite(features.row(activity, activity.last, HORIZON)).all()
+
+
+@given(histories(), st.floats(0, 400))
+def test_packing_loses_nothing(events: list[ev.Event], later_days: float) -> None:
+    """The row that waits for its label is exactly the row that was scored, in two bytes a value."""
+    events = started(events)
+    row = features.row(folded(events), events[-1].time + later_days * DAY, HORIZON)
+    packed = features.pack(row)
+    assert (features.unpack(packed).tolist(), len(packed)) == (row.tolist(), 2 * len(features.NAMES))
+
+
+def monday(time: float) -> date:
+    day = datetime.fromtimestamp(time, UTC).date()
+    return day - timedelta(days=day.weekday())
+
+
+def weeks_until(first: float, now: float) -> list[date]:
+    """The person's weeks up to now, the last 52 of them."""
+    count = (monday(now) - monday(first)).days // 7 + 1
+    return [monday(now) - timedelta(weeks=back) for back in range(min(52, count))]
+
+
+@given(histories(most=40, longest_gap_days=60), st.integers(0, 600), st.integers(1, 4))
+@settings(max_examples=150)
+def test_retention_rate_is_the_share_of_weeks_with_enough_days(
+    events: list[ev.Event], later_days: int, least: int
+) -> None:
+    """r counts the person's own weeks, newest 52 at most, with at least tau active days."""
+    events = started(events)
+    now = events[-1].time + later_days * DAY
+    days = {datetime.fromtimestamp(event.time, UTC).date() for event in events if ev.kind_of(event) in ACTIVE_KINDS}
+    weeks = weeks_until(events[0].time, now)
+    kept = sum(sum(day - timedelta(days=day.weekday()) == week for day in days) >= least for week in weeks)
+    assert features.retention_rate(folded(events), now, least) == pytest.approx(kept / len(weeks))
+
+
+@given(histories(most=40, longest_gap_days=60), st.integers(0, 600))
+@settings(max_examples=150)
+def test_repurchase_rate_is_the_share_of_weeks_with_a_purchase(events: list[ev.Event], later_days: int) -> None:
+    """c counts the person's own weeks, newest 52 at most, in which something was bought."""
+    events = started(events)
+    now = events[-1].time + later_days * DAY
+    bought = {monday(event.time) for event in events if isinstance(event, ev.Purchase)}
+    weeks = weeks_until(events[0].time, now)
+    assert features.repurchase_rate(folded(events), now) == pytest.approx(len(bought & set(weeks)) / len(weeks))
+
+
+def test_repurchase_share_is_this_weeks_part_of_all_purchases() -> None:
+    """R is P_t over the sum of P up to t, and 0 where nothing was bought."""
+    events = [ev.Purchase(id=str(n), user_id="u", time=NOON + n * 7 * DAY, amount=1.0) for n in range(4)]
+    activity = folded([*events])
+    assert named(activity, events[-1].time)["repurchase_share"] == 0.25
+    assert named(activity, events[-1].time + 7 * DAY)["repurchase_share"] == 0.0
+    assert named(folded([made(0, NOON, 0, 0.5, "u")]), NOON)["repurchase_share"] == 0.0
+
+
+def test_silence_is_the_time_since_the_last_active_event() -> None:
+    """The first feature is log(1 + days of silence); right after an event it is 0."""
+    activity = folded([made(0, NOON, 0, 0.5, "u")])
+    assert named(activity, NOON)["log_silence"] == 0.0
+    assert named(activity, NOON + 36 * HOUR)["log_silence"] == pytest.approx(log1p(1.5), rel=1e-3)
+    assert features.NAMES[features.SILENCE] == "log_silence"
+
+
+@given(histories())
+def test_longer_silence_never_looks_livelier(events: list[ev.Event]) -> None:
+    """As silence grows, the chance of coming back under the person's own gaps only falls."""
+    events = started(events)
+    activity, end = folded(events), events[-1].time
+    chances = [-named(activity, end + days * DAY)["survival"] for days in (0, 1, 3, 10, 30, 100)]
+    assert chances == sorted(chances, reverse=True)
+
+
+def test_the_current_course_is_the_one_entered_last() -> None:
+    """Of several courses the one with the latest event; none before one is begun."""
+    views = [ev.CourseView(id=c, user_id="u", time=NOON + n, course_id=c) for n, c in enumerate("bca")]
+    course = features.current_course(folded([*views]))
+    assert course is not None
+    assert course.id == "a"
+    assert features.current_course(Activity()) is None
+
+
+def test_every_name_stands_once_and_in_one_group() -> None:
+    """The columns are the groups one after another, without repetition."""
+    flat = [name for names in features.GROUPS.values() for name in names]
+    assert (list(features.NAMES), len(set(flat))) == (flat, len(flat))

@@ -1,0 +1,50 @@
+"""Where a person is in their life with the platform."""
+
+import pytest
+
+from models.person.activity import DAY, Activity, fold
+from models.person.lifecycle import stage
+from models.person.person import Person
+from models.person.rules import Rules
+from models.schema import events as ev
+from models.schema.outputs import Profile
+from tests.models.people import NOON, live, world
+
+
+def active_on(*days: float) -> Activity:
+    activity = Activity()
+    for day in days:
+        activity = fold(activity, ev.Login(id="e", user_id="u", time=NOON + day * DAY), active=True)
+    return activity
+
+
+@pytest.mark.parametrize(
+    ("days", "now", "expected"),
+    [
+        ([0], 0, "new"),
+        ([0, 1, 2], 13, "dormant"),
+        (range(13), 13, "new"),
+        (range(20), 20, "active"),
+        (range(60), 62, "active"),
+        (range(60), 63, "at risk"),
+        (range(60), 66, "at risk"),
+        (range(60), 67, "dormant"),
+        (range(60), 59 + 28, "dormant"),
+        (range(60), 59 + 28.1, "churned"),
+        ([*range(30), 50], 50, "returned"),
+        ([*range(30), 50, 51], 51, "active"),
+        (range(0, 120, 6), 114 + 17, "active"),
+        (range(0, 120, 6), 114 + 20, "dormant"),
+    ],
+)
+def test_stages_follow_the_persons_own_rhythm(days: list[int], now: float, expected: str) -> None:
+    """Silence is measured in the person's own gaps, the horizon and the look-back."""
+    assert stage(active_on(*days), NOON + now * DAY, Rules()) == expected
+
+
+def test_a_person_who_is_lost_is_said_to_be_churned() -> None:
+    """Beyond the look-back a last profile says so: it does not stay at the tier of weeks before."""
+    login = ev.Login(id="1", user_id="u", time=NOON)
+    _, said = live(Person("u"), [login], world(), NOON + 40 * DAY)
+    profiles = [output for output in said if isinstance(output, Profile)]
+    assert profiles[-1].stage == "churned"

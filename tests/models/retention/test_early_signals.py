@@ -1,0 +1,75 @@
+"""An early sign says of every row, once, whether the person was back within the first quarter of its horizon."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from models.churn.early_signal import Recalibration
+from models.person.activity import DAY
+from models.person.ledger import Ledger
+from models.person.person import Person, next_due, sign_due
+from models.person.rules import Rules
+from models.retention import step as retention
+from models.retention.risk import Score, early_signs, scored
+from models.schema import events as ev
+from models.schema.outputs import EarlySignal, Example, Output
+from tests.models.people import HOUR, NOON, active_times, campaign, histories, live, model, shuffled, world
+
+RULES = Rules()
+NIGHTS = world(
+    campaign=campaign(hold_out=0.3, cool_down_days=2.0), model=replace(model(), bend=Recalibration(-0.3, 0.1))
+)
+
+
+def end_of(events: list[ev.Event]) -> float:
+    return max(event.time for event in events) + RULES.lookback + RULES.horizon + 3 * DAY
+
+
+def both(said: list[Output]) -> tuple[list[EarlySignal], list[Example]]:
+    signs = [output for output in said if isinstance(output, EarlySignal)]
+    return signs, [output for output in said if isinstance(output, Example)]
+
+
+@given(histories(longest_gap_days=60), st.integers(0, 2**32))
+@settings(max_examples=80, deadline=None)
+def test_every_row_has_one_and_it_is_true(events: list[ev.Event], seed: int) -> None:
+    """Back is: an active event up to a quarter of the horizon after it; also when events come up to 1 h late."""
+    times = active_times(events, RULES)
+    signs, examples = both(live(Person("u"), shuffled(events, seed), NIGHTS, end_of(events))[1])
+    assert [(sign.time, sign.back) for sign in signs] == [(example.time, example.back) for example in examples]
+    assert all(sign.treated <= example.treated for sign, example in zip(signs, examples, strict=True))
+    for sign in signs:
+        assert sign.until == sign.time + RULES.horizon / 4
+        assert sign.back == any(sign.time < time <= sign.until for time in times)
+
+
+@given(histories(longest_gap_days=60))
+@settings(max_examples=60, deadline=None)
+def test_it_is_told_when_it_is_known_and_no_earlier(events: list[ev.Event]) -> None:
+    """At a quarter of the horizon and the lateness, whether the person came back or not."""
+    person = Person("u")
+    for event in [*events, None]:
+        until = event.time if event is not None else end_of(events)
+        while (due := next_due(person, RULES)) < until:
+            moved = retention.wake(person, due, NIGHTS)
+            person, said = moved.person, moved.outputs
+            assert [sign_due(sign.time, RULES) for sign in both(list(said))[0]] in ([], [due])
+            assert next_due(person, RULES) > due
+        if event is not None:
+            moved = retention.step(person, event, NIGHTS)
+            person, said = moved.person, moved.outputs
+            assert both(list(said))[0] == []
+
+
+def test_it_says_what_the_model_itself_thought() -> None:
+    """The probability before it was bent; the label's row says what was stated."""
+    ledger = scored(Ledger(), Score(model().mean.astype("float32"), 0.4, 0.3), NOON, world(), keep=True)
+    (sign,) = early_signs(Person("u", ledger=ledger), NOON, NOON + 4 * DAY, RULES)
+    assert (sign.probability, ledger.rows[0].probability, sign.back) == (0.3, 0.4, False)
+    due = NOON + 3.5 * DAY + HOUR
+    person = Person("u", ledger=ledger)
+    assert [len(early_signs(person, *span, RULES)) for span in ((NOON, due - 1), (due - 1, due), (due, due + DAY))] == [
+        0, 1, 0,
+    ]  # fmt: skip

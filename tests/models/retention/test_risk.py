@@ -1,0 +1,161 @@
+"""Scores, tiers with hysteresis, and labels."""
+
+from itertools import pairwise
+from math import exp
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.churn.early_signal import Recalibration
+from models.person import features
+from models.person.activity import DAY, Activity, fold
+from models.person.ledger import MOST_ROWS, Ledger, PendingLabel
+from models.person.person import Person
+from models.person.rules import Rules
+from models.retention import risk
+from models.retention.context import Context
+from models.schema import events as ev
+from models.schema.outputs import TIERS
+from tests.models.people import HOUR, NOON, model, world
+
+RULES = Rules()
+SHARES = st.floats(0, 1)
+TIER = st.sampled_from(TIERS)
+
+
+def tier_after(tier: str, probability: float, since: float = 10 * DAY) -> str:
+    """The tier after a score, by default long after the last change."""
+    return risk.tier_of(Ledger(tier=tier, tier_since=NOON), probability, NOON + since, world())
+
+
+def person(*times: float) -> Person:
+    activity = Activity()
+    for time in times:
+        activity = fold(activity, ev.Login(id="e", user_id="u", time=time), active=True)
+    return Person("u", activity)
+
+
+@pytest.mark.parametrize(
+    ("probability", "tier"),
+    [(0.0, "low"), (0.39, "low"), (0.4, "medium"), (0.69, "medium"), (0.7, "high"), (1.0, "high")],
+)
+def test_without_a_tier_the_thresholds_themselves_count(probability: float, tier: str) -> None:
+    """The first tier is that of the score."""
+    assert tier_after("", probability) == tier
+
+
+@given(TIER, st.lists(st.floats(0.651, 0.749), max_size=20))
+def test_scores_within_the_margin_never_flip_back_and_forth(tier: str, scores: list[float]) -> None:
+    """While scores stay within the margin of the high threshold, the tier changes at most once, up to medium."""
+    tiers = [tier]
+    for score in scores:
+        tiers.append(tier_after(tiers[-1], score))
+    assert set(tiers[1:]) <= {max(tier, "medium", key=TIERS.index)}
+
+
+@given(TIER, SHARES)
+def test_a_threshold_is_crossed_by_the_margin_only(tier: str, probability: float) -> None:
+    """Up from threshold + margin, down below threshold - margin, else nothing."""
+    rank = TIERS.index(tier)
+    up = (probability >= RULES.medium + RULES.margin) + (probability >= RULES.high + RULES.margin)
+    down = (probability >= RULES.medium - RULES.margin) + (probability >= RULES.high - RULES.margin)
+    assert tier_after(tier, probability) == TIERS[min(max(rank, up), max(down, up))]
+
+
+@given(TIER, SHARES, st.integers(0, int(RULES.dwell) - 1))
+def test_a_tier_lasts_its_time(tier: str, probability: float, since: float) -> None:
+    """Within the dwell nothing changes it."""
+    assert tier_after(tier, probability, since) == tier
+
+
+@given(st.lists(st.tuples(st.floats(60, 3 * DAY), SHARES), max_size=30))
+@settings(max_examples=100)
+def test_changes_are_at_least_a_dwell_apart(scores: list[tuple[float, float]]) -> None:
+    """However wild the scores, two changes of tier lie at least the dwell apart."""
+    ledger, now, changes = Ledger(tier="low", tier_since=NOON), NOON, [NOON]
+    for pause, score in scores:
+        now += pause
+        tier = risk.tier_of(ledger, score, now, world())
+        if tier != ledger.tier:
+            ledger = Ledger(tier=tier, tier_since=now)
+            changes.append(now)
+    assert all(later - earlier >= RULES.dwell for earlier, later in pairwise(changes))
+
+
+def test_tiers_wait_for_a_model_that_knows_enough() -> None:
+    """Without a model, or with too few labels, the tier stays; unless the rules say not to wait."""
+    few = world(rules=Rules(labels_needed=1_001))
+    assert [risk.tier_of(Ledger(), 0.9, NOON, state) for state in (few, world(model=None))] == ["", ""]
+    assert risk.tier_of(Ledger(), 0.9, NOON, world(model=None, rules=Rules(alerts_wait=False))) == "high"
+
+
+def test_only_who_was_active_in_the_look_back_is_asked_about() -> None:
+    """Eligible up to and including the look-back; never without an event."""
+    silent = [0, RULES.lookback, RULES.lookback + 1]
+    assert [risk.eligible(person(NOON), NOON + silence, RULES) for silence in silent] == [True, True, False]
+    assert not risk.eligible(Person("u"), NOON, RULES)
+
+
+def test_before_a_model_is_ready_the_prior_is_said() -> None:
+    """The score is then the stated prior, afterwards the model's of the person's row."""
+    somebody = person(NOON)
+
+    def score(at: float, world: Context) -> risk.Score:
+        return risk.scores([somebody], [at], world)[0]
+
+    given = score(NOON + 5 * DAY, world())
+    row, probability, plain = given.row, given.probability, given.plain
+    assert probability == plain == model().probability(row)
+    slower = msgspec.structs.replace(model(), bend=Recalibration(level=-0.5))
+    bent = score(NOON + 5 * DAY, world(model=slower))
+    assert (bent.plain, bent.probability) == (plain, round(plain ** exp(-0.5), 6))
+    assert row.tolist() == features.row(somebody.activity, NOON + 5 * DAY, RULES.horizon).tolist()
+    given = score(NOON, world(model=None))
+    assert (given.probability, given.plain) == (RULES.prior_churn, -1)
+    assert score(NOON, world(rules=Rules(labels_needed=1_001))).probability == RULES.prior_churn
+
+
+def test_a_row_is_kept_as_it_was_scored_and_within_the_cap() -> None:
+    """With `keep`, the row waits with score and model; at the cap no further one does."""
+    row = features.row(person(NOON).activity, NOON, RULES.horizon)
+    score = risk.Score(row, 0.25)
+    ledger = risk.scored(Ledger(), score, NOON, world(), keep=True)
+    assert ledger.rows == (PendingLabel(NOON, features.pack(row), 0.25, "test-1"),)
+    assert (ledger.probability, ledger.scored_at) == (0.25, NOON)
+    assert risk.scored(Ledger(), score, NOON, world(), keep=False).rows == ()
+    for _ in range(20):
+        ledger = risk.scored(ledger, score, NOON, world(), keep=True)
+    assert len(ledger.rows) == MOST_ROWS
+
+
+@given(st.lists(st.floats(-20, 40), min_size=1, max_size=6))
+def test_the_earliest_return_within_the_horizon_stands(days: list[float]) -> None:
+    """Activity after the row and within its horizon is noted; of several the earliest, in whatever order they come."""
+    rows: tuple[PendingLabel, ...] = (PendingLabel(NOON, b"", 0.5, "m"),)
+    times = [NOON + day * DAY for day in days]
+    for time in times:
+        rows = risk.returned(rows, time, RULES.horizon)
+    assert rows[0].returned == min((time for time in times if NOON < time <= NOON + RULES.horizon), default=0.0)
+
+
+def test_labels_are_released_when_horizon_and_lateness_are_over() -> None:
+    """Both classes at the same moment, the rest goes on waiting."""
+    packed = features.pack(np.ones(len(features.NAMES), np.float32))
+    rows = (
+        PendingLabel(NOON, packed, 0.5, "m", treated=True),
+        PendingLabel(NOON + HOUR, packed, 0.6, "m", returned=NOON + DAY),
+        PendingLabel(NOON + DAY, packed, 0.7, "m"),
+    )
+    waiting = Person("u", ledger=Ledger(rows=rows))
+    closing = NOON + RULES.horizon + RULES.lateness
+    assert risk.released(waiting, closing - 1, world()) == (waiting, ())
+    left, examples = risk.released(waiting, closing + HOUR, world())
+    assert left.ledger.rows == rows[2:]
+    assert [(e.time, e.until, e.churned, e.treated, e.probability) for e in examples] == [
+        (NOON, NOON + RULES.horizon, True, True, 0.5),
+        (NOON + HOUR, NOON + HOUR + RULES.horizon, False, False, 0.6),
+    ]
+    assert examples[0].x == (1.0,) * len(features.NAMES)

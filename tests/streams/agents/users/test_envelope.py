@@ -1,0 +1,113 @@
+"""A person's value: what is sealed is unsealed, the prefix says the same, and what is not ours is refused."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.person.ledger import Ledger
+from models.person.person import Person, next_due
+from models.person.rules import Rules
+from models.schema import events as ev
+from streams.agents.users.envelope import Envelope, OutboxMessage, peek, seal, unseal
+from streams.state.header import InvalidValue, fence_of
+from tests.models.people import NOON, campaign, histories, live, model, world
+
+RULES = Rules()
+STATE = world(campaign=campaign(quiet_from=22.0, quiet_until=7.5), model=model(1.0, 0.0))
+PARCELS = st.builds(
+    OutboxMessage,
+    st.text(max_size=9),
+    st.text(max_size=9),
+    st.binary(max_size=9),
+    st.none() | st.binary(max_size=9),
+    st.floats(0, 4e9) | st.just(float("inf")),
+    st.booleans(),
+    st.text(max_size=9),
+)
+FENCES = st.integers(0, 2**32 - 1)
+
+
+@st.composite
+def envelopes(draw: st.DrawFn) -> Envelope:
+    """People with histories, in all stages, with offsets and outputs."""
+    events: list[ev.Event] = draw(histories(most=12, longest_gap_days=25))
+    person, _ = live(Person("u"), events, STATE, events[-1].time + draw(st.integers(0, 60)) * 86_400)
+    origins = st.dictionaries(st.text(max_size=9), st.integers(0, 2**63 - 1), max_size=3)
+    outbox = st.lists(PARCELS, max_size=3).map(tuple)
+    return Envelope(person, draw(st.integers(-1, 2**63 - 1)), draw(origins), draw(outbox))
+
+
+@given(envelopes(), FENCES)
+@settings(max_examples=60, deadline=None)
+def test_what_is_sealed_is_unsealed(envelope: Envelope, fence: int) -> None:
+    """Nothing of it changes, and the prefix says of it what it is."""
+    value = seal(envelope, fence, RULES)
+    assert unseal(value) == envelope
+    prefix = peek(value)
+    assert (prefix.fence, fence_of(value), prefix.offset) == (fence, fence, envelope.offset)
+    assert (prefix.tier, prefix.has_outbox) == (envelope.person.ledger.tier, bool(envelope.outbox))
+    assert prefix.due == next_due(envelope.person, RULES)
+    assert prefix.last_active == envelope.person.activity.last
+
+
+@pytest.mark.parametrize("tier", ["", "low", "medium", "high"])
+@pytest.mark.parametrize("waits", [True, False])
+def test_the_prefix_has_tier_and_outbox(tier: str, waits: bool) -> None:
+    """Each tier, with and without something to deliver."""
+    parcel = OutboxMessage("i", "t", b"k", b"v", 1.0, True)
+    value = seal(Envelope(Person("u", ledger=Ledger(tier=tier)), outbox=(parcel,) * waits), 3, RULES)
+    assert (peek(value).tier, peek(value).has_outbox) == (tier, waits)
+
+
+SEALED = seal(Envelope(live(Person("u"), [ev.Login(id="1", user_id="u", time=NOON)], STATE, NOON)[0], 5), 2, RULES)
+
+
+@pytest.mark.parametrize("version", [0, 2, 255])
+def test_another_version_is_refused(version: int) -> None:
+    """A value of a later Encore is not guessed at; the message names both versions."""
+    other = bytes((version,)) + SEALED[1:]
+    for read in (peek, unseal):
+        with pytest.raises(InvalidValue) as caught:
+            read(other)
+        assert f"version {version}, but this version of Encore reads 1" in str(caught.value)
+
+
+def test_a_person_before_the_body_is_none() -> None:
+    """Nothing, and all that is shorter than a prefix, is refused and has no fence."""
+    for size in range(30):
+        with pytest.raises(InvalidValue):
+            peek(SEALED[:size])
+        assert fence_of(SEALED[:size]) == 0
+
+
+def read_or_refuse(value: bytes) -> None:
+    """Read a value in all ways there are; a refusal is fine, anything else is not."""
+    fence_of(value)
+    for read in (peek, unseal):
+        try:
+            read(value)
+        except InvalidValue as bad:
+            assert str(bad)
+
+
+@given(st.binary(max_size=200), st.booleans())
+@settings(max_examples=300)
+def test_any_bytes_are_an_envelope_or_refused(raw: bytes, ours: bool) -> None:
+    """Whatever stands in the changelog, nothing but InvalidValue is raised."""
+    read_or_refuse(SEALED[:30] + raw if ours else raw)
+
+
+@given(st.lists(st.tuples(st.integers(1, len(SEALED) - 1), st.integers(0, 255)), min_size=1, max_size=4))
+@settings(max_examples=2_000)
+def test_a_broken_value_is_an_envelope_or_refused(changes: list[tuple[int, int]]) -> None:
+    """Some bytes of a real value are different: it is still a person, or it is refused."""
+    broken = bytearray(SEALED)
+    for at, byte in changes:
+        broken[at] = byte
+    read_or_refuse(bytes(broken))
+
+
+def test_any_flags_are_a_tier_or_refused() -> None:
+    """A byte that names no tier is no prefix of ours."""
+    for flags in range(256):
+        read_or_refuse(SEALED[:1] + bytes((flags,)) + SEALED[2:])

@@ -1,0 +1,176 @@
+"""The outbox: state first, then the output, then it is forgotten; nothing is lost, nothing leaves before its state."""
+
+import msgspec
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+
+from models.person.person import Person
+from models.schema.outputs import Undelivered
+from streams.agents.users.envelope import Envelope, OutboxMessage, unseal
+from streams.agents.users.outbox import Outbox
+from streams.agents.users.store import UserStore
+from streams.delivery.write_ahead import WriteAheadOutputs
+from streams.kafka import topics
+from streams.metrics import Metrics
+from tests.streams.changelogs import RULES
+from tests.streams.doubles import Outlet, Still
+
+NOW = 1_000_000.0
+NEVER = float("inf")
+
+
+def parcel(name: str, topic: str = topics.ALERTS, expires_at: float = NEVER) -> OutboxMessage:
+    return OutboxMessage(name, topic, b"u", name.encode(), expires_at, True, "hashed")
+
+
+class Desk:
+    """An outbox with its people, over one outlet for changelog and outputs."""
+
+    def __init__(self) -> None:
+        self.outlet, self.metrics, self.clock = Outlet(), Metrics(), Still(NOW)
+        self.people = UserStore(RULES, 100, self.outlet.changelog("changelog"))
+        ahead = WriteAheadOutputs(lambda: self.outlet, "p-", 1, self.metrics)
+        self.outbox = Outbox(self.people, ahead, self.outlet, "p-", self.clock, self.metrics)
+
+    def hold(self, *parcels: OutboxMessage, key: bytes = b"u", since: float = 0.0) -> None:
+        """A person decides something, and is written through."""
+        self.people.put(key, Envelope(Person(key.decode()), outbox=parcels))
+        self.outbox.save(key, since)
+
+    def held(self, key: bytes = b"u") -> list[bytes | None]:
+        return [parcel.value for parcel in self.people.get(key).outbox]
+
+    def sent(self) -> list[tuple[str, bytes | None]]:
+        return [(put.topic, put.value) for put in self.outlet.all if put.topic != "changelog"]
+
+
+def test_an_output_leaves_after_its_state_and_is_forgotten_when_it_arrived() -> None:
+    """Write, acknowledgement, send, acknowledgement, gone: one after the other."""
+    desk = Desk()
+    desk.hold(parcel("a"), parcel("b"))
+    assert [put.topic for put in desk.outlet.all] == ["changelog"]
+    assert [each.value for each in unseal(desk.outlet.all[0].value or b"").outbox] == [b"a", b"b"]
+    desk.outlet.acknowledge()
+    assert desk.sent() == [("p-retention-alerts", b"a"), ("p-retention-alerts", b"b")]
+    assert (desk.held(), len(desk.outbox), desk.people.dirty) == ([b"a", b"b"], 2, set())
+    desk.outlet.acknowledge(desk.outlet.open()[:1])
+    assert (desk.held(), len(desk.outbox), desk.people.dirty) == ([b"b"], 1, {b"u"})
+    desk.outlet.acknowledge()
+    assert (desk.held(), len(desk.outbox)) == ([], 0)
+    desk.outbox.save(b"u")
+    assert unseal(desk.outlet.on("changelog")[-1].value or b"").outbox == ()
+    desk.outlet.settle()
+    assert len(desk.sent()) == 2
+
+
+def test_nothing_is_sent_when_the_state_could_not_be_written() -> None:
+    """A decision that is in no changelog was never taken."""
+    desk = Desk()
+    desk.hold(parcel("a"))
+    desk.outlet.fail(desk.outlet.open())
+    assert (desk.sent(), desk.held(), len(desk.outbox)) == ([], [b"a"], 0)
+
+
+def test_an_output_that_did_not_arrive_stays() -> None:
+    """It is in the value for whoever comes next, and may be sent again."""
+    desk = Desk()
+    desk.hold(parcel("a"))
+    desk.outlet.acknowledge()
+    desk.outlet.fail(desk.outlet.open())
+    assert (desk.held(), len(desk.outbox)) == ([b"a"], 0)
+    desk.outbox.deliver(b"u", desk.people.get(b"u").outbox)
+    desk.outlet.settle()
+    assert (len(desk.sent()), desk.held()) == (2, [])
+
+
+def test_what_is_under_way_is_not_sent_again() -> None:
+    """However often the person is written, or the outbox is asked to deliver, meanwhile."""
+    desk = Desk()
+    desk.hold(parcel("a"))
+    desk.outbox.save(b"u")
+    desk.outlet.acknowledge()
+    desk.outbox.deliver(b"u", desk.people.get(b"u").outbox)
+    desk.outbox.save(b"u")
+    desk.outlet.settle()
+    assert desk.sent() == [("p-retention-alerts", b"a")]
+
+
+def test_what_arrived_before_a_slow_write_is_not_sent_by_it() -> None:
+    """A second write of the same outbox is acknowledged when the output has long gone."""
+    desk = Desk()
+    desk.hold(parcel("a"))
+    first = desk.outlet.open()
+    desk.outbox.save(b"u")
+    slow = [put for put in desk.outlet.open() if put not in first]
+    desk.outlet.acknowledge(first)
+    desk.outlet.acknowledge([put for put in desk.outlet.open() if put not in slow])
+    assert desk.held() == []
+    desk.outlet.acknowledge(slow)
+    assert len(desk.sent()) == 1
+
+
+def test_old_news_is_not_sent_but_said_to_be_old() -> None:
+    """The notice has the output's own id and pseudonym, goes to the decisions, and takes the output's place."""
+    desk = Desk()
+    desk.hold(parcel("old", expires_at=NOW - 1), parcel("new", expires_at=NOW))
+    desk.outlet.acknowledge()
+    (old, notice), (new, value) = desk.sent()
+    assert (old, new, value) == ("p-decisions", "p-retention-alerts", b"new")
+    assert msgspec.json.decode(notice or b"", type=Undelivered) == Undelivered(
+        id="old", user="hashed", time=NOW - 1, expires_at=NOW - 1, topic=topics.ALERTS
+    )
+    assert desk.outlet.on("p-decisions")[0].key == b"hashed"
+    desk.outlet.settle()
+    assert (desk.held(), desk.metrics.value("encore_undelivered_total")) == ([], 1)
+
+
+def test_outputs_are_counted_where_they_arrived() -> None:
+    """By topic, once Kafka has them; a notice counts as a decision's record, not as the alert it was not."""
+    desk = Desk()
+    desk.hold(parcel("old", expires_at=NOW - 1), parcel("new"), parcel("p", topics.PROFILES))
+    desk.outlet.acknowledge()
+    assert desk.metrics.value("encore_outputs_total") == 0
+    desk.outlet.settle()
+    counted = {name: desk.metrics.value("encore_outputs_total", name) for name in (topics.ALERTS, topics.PROFILES)}
+    assert counted == {topics.ALERTS: 1, topics.PROFILES: 1}
+    assert desk.metrics.value("encore_outputs_total", topics.DECISIONS) == 1
+
+
+def test_whether_it_is_old_news_is_judged_when_it_leaves() -> None:
+    """Not when it was decided: the state may take a while to be safe."""
+    desk = Desk()
+    desk.hold(parcel("a", expires_at=NOW + 5))
+    desk.clock.at = NOW + 6
+    desk.outlet.acknowledge()
+    assert [topic for topic, _ in desk.sent()] == ["p-decisions"]
+
+
+def test_a_closed_outbox_sends_and_forgets_nothing() -> None:
+    """The partition is another worker's, which delivers what stands in the value."""
+    desk = Desk()
+    desk.hold(parcel("a"))
+    desk.outbox.close()
+    desk.outlet.settle()
+    assert (desk.sent(), desk.held()) == ([], [b"a"])
+    desk = Desk()
+    desk.hold(parcel("a"))
+    desk.outlet.acknowledge()
+    desk.outbox.close()
+    desk.outlet.settle()
+    assert (desk.held(), desk.people.dirty) == ([b"a"], set())
+
+
+def measured(metrics: Metrics) -> list[str]:
+    registry = CollectorRegistry()
+    registry.register(metrics)
+    lines = generate_latest(registry).decode().splitlines()
+    return [line for line in lines if line.startswith(("encore_decision_seconds_sum", "encore_decision_seconds_count"))]
+
+
+def test_the_time_from_cause_to_arrival_is_measured_where_it_is_known() -> None:
+    """By the wall; due work has no arrival, so it is not measured."""
+    desk = Desk()
+    desk.hold(parcel("a"), since=NOW - 3)
+    desk.hold(parcel("b"), key=b"v")
+    desk.outlet.settle()
+    assert measured(desk.metrics) == ["encore_decision_seconds_count 1.0", "encore_decision_seconds_sum 3.0"]

@@ -1,0 +1,151 @@
+"""Whose word counts in a changelog that others write to as well: gaps, foreign records, reigns that end."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+
+from models.person.ledger import Ledger
+from models.person.person import Person
+from streams.agents.users.envelope import Envelope, seal, unseal
+from streams.delivery.lease import Fenced
+from streams.state.header import fence_of
+from streams.state.partition import FENCE
+from tests.streams.changelogs import RULES, Partition, recovered
+
+
+def sealed(offset: int, fence: int, name: str = "u") -> bytes:
+    return seal(Envelope(Person(name), offset), fence, RULES)
+
+
+def reigning() -> Partition:
+    """A partition whose reign's fence stands at offset 0."""
+    people = Partition()
+    people.begin()
+    people.logged(FENCE, people.written[0][1], 0, 1)
+    return people
+
+
+def written(people: Partition, user: str, offset: int) -> bytes:
+    people.put(user.encode(), Envelope(Person(user), offset))
+    people.write(user.encode())
+    return people.written[-1][1] or b""
+
+
+def test_the_position_follows_our_own_records() -> None:
+    """Up to there nothing has to be read again."""
+    people = reigning()
+    people.logged(b"u", written(people, "u", 5), 1, 1)
+    assert (people.cold.position, people.gaps, people.settle()) == (1, [], 0)
+
+
+def test_it_does_not_pass_a_gap_before_the_gap_is_known() -> None:
+    """What stands there may be another owner's, and what stands behind it void: until then it may be taken back."""
+    people = reigning()
+    people.logged(b"u", written(people, "u", 5), 3, 1)
+    people.logged(b"v", written(people, "v", 6), 4, 1)
+    assert (people.cold.position, people.gaps) == (0, [range(1, 3)])
+    people.filled(people.gaps[0])
+    assert (people.cold.position, people.gaps) == (4, [])
+    people.abdicate()
+    assert [people.get(key).offset for key in (b"u", b"v")] == [5, 6]
+
+
+def test_a_gap_that_is_not_known_is_read_by_the_next_recovery() -> None:
+    """Nothing behind it counts then but what that reads."""
+    people = reigning()
+    people.logged(b"u", written(people, "u", 5), 3, 1)
+    people.abdicate()
+    assert (people.cold.position, b"u" in people, people.gaps) == (0, False, [])
+
+
+def test_when_somebody_is_due_follows_what_is_held_of_them() -> None:
+    """Changed, taken back at the end of a reign, and recovered."""
+    people, due = reigning(), Person("u", ledger=Ledger(grid=5.0))
+    assert people.due_of(b"u") == inf
+    people.put(b"u", Envelope(due, 1))
+    assert people.due_of(b"u") == 5.0
+    people.put(b"u", Envelope(Person("u", ledger=Ledger(grid=7.0)), 2))
+    assert people.due_of(b"u") == 7.0
+    people.abdicate()
+    assert people.due_of(b"u") == inf
+    people.restore(b"u", seal(Envelope(due, 1), 1, RULES))
+    assert (people.due_of(b"u"), people.get(b"u").person, people.due_of(b"u")) == (5.0, due, 5.0)
+
+
+def test_what_a_former_owner_writes_over_is_to_be_written_again() -> None:
+    """Its value, its deletion, and its fence alike; somebody it raised is deleted again."""
+    people = reigning()
+    for name in ("u", "v"):
+        written(people, name, 5)
+    people.met(b"u", sealed(3, 0), None)
+    people.met(b"v", None, 0)
+    people.met(b"ghost", sealed(3, 0, "ghost"), None)
+    people.met(FENCE, sealed(0, 0, ""), None)
+    before = len(people.written)
+    assert people.settle() == 4
+    assert people.dirty == {b"u", b"v"}
+    again = dict(people.written[before:])
+    assert again.keys() == {b"ghost", FENCE}
+    assert (again[b"ghost"], fence_of(again[FENCE] or b"")) == (None, 1)
+    assert people.settle() == 0
+
+
+def test_a_successor_ends_a_reign() -> None:
+    """Nothing of ours may be committed then."""
+    people = reigning()
+    with pytest.raises(Fenced):
+        people.met(b"u", sealed(3, 2), None)
+    with pytest.raises(Fenced):
+        people.met(b"u", None, 2)
+
+
+def test_the_next_owner_writes_again_what_a_former_one_wrote_over() -> None:
+    """Though nobody noticed it while the owner in between was there."""
+    people = recovered([(FENCE, sealed(0, 2, "")), (b"u", sealed(9, 2)), (b"u", sealed(3, 1)), (b"v", sealed(3, 1))])
+    people.begin()
+    assert people.dirty == {b"u"}
+    assert people.written[1:] == [(b"v", None)]
+    assert unseal(people.cold.get(b"u") or b"").offset == 9
+
+
+def test_a_late_deletion_does_not_delete() -> None:
+    """A deletion has no value to carry the fence: its header does. Without one it counts, as it always did."""
+    people = recovered([(FENCE, sealed(0, 2, "")), (b"u", sealed(9, 2))])
+    people.restore(b"u", None, 1)
+    assert people.get(b"u").offset == 9
+    people.restore(b"u", None)
+    assert b"u" not in people
+
+
+def test_our_own_record_of_a_former_reign_is_void_like_any_other() -> None:
+    """It was on its way when the reign ended, and arrives behind the new fence."""
+    people = reigning()
+    late = written(people, "u", 5)
+    people.begin()
+    people.logged(b"u", late, 1, 1)
+    people.logged(FENCE, people.written[-1][1], 2, 2)
+    assert (people.cold.position, b"u" in people, people.settle()) == (2, False, 1)
+    assert people.written[-1] == (b"u", None)
+
+
+def test_what_recovery_has_read_is_not_taken_again_when_it_is_acknowledged() -> None:
+    """The acknowledgement is late, and older than what stands there."""
+    people = reigning()
+    mine = written(people, "u", 5)
+    people.restore(b"u", mine)
+    people.restore(b"u", sealed(8, 1))
+    people.cold.reached(2)
+    people.logged(b"u", mine, 1, 1)
+    assert people.get(b"u").offset == 8
+
+
+def test_nothing_is_settled_by_who_does_not_reign() -> None:
+    """It has lost the partition, and writes no more."""
+    people = reigning()
+    people.met(b"u", sealed(3, 0), None)
+    people.abdicate()
+    before = len(people.written)
+    assert people.settle() == 0
+    assert len(people.written) == before

@@ -1,0 +1,169 @@
+"""JSON Lines: plain, gzip, zstd, from standard input; what is wrong in them is named by line."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import sys
+import tracemalloc
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.schema import events as ev
+from streams.errors import OperatorError
+from streams.history.sources import HistoryEntry, UnusableEntry, open_source
+from streams.history.sources.lines import Lines
+from streams.settings import Settings
+from tests.streams.history.sources.published import entries, reasons, unusable
+
+LOGINS = [ev.Login(id=f"e{at}", user_id="ü", time=1e9 + at) for at in range(3_000)]
+TEXT = b"".join(ev.encode(event) + b"\n" for event in LOGINS)
+
+
+def packed(how: str) -> bytes:
+    if how == "gzip":
+        return gzip.compress(TEXT)
+    if how == "zstd":
+        return pa.compress(TEXT, "zstd", asbytes=True)
+    return gzip.compress(TEXT[:50_000]) + gzip.compress(TEXT[50_000:]) if how == "two gzips" else TEXT
+
+
+@pytest.mark.parametrize("how", ["plain", "gzip", "two gzips", "zstd"])
+def test_a_file_is_unpacked_by_what_it_is(tmp_path, how):
+    """And not by its name; it can be read again."""
+    file = tmp_path / "history.txt"
+    file.write_bytes(packed(how))
+    source = open_source(str(file))
+
+    assert list(source) == [HistoryEntry(at, event) for at, event in enumerate(LOGINS)]
+    assert list(source) == list(source)
+    assert (source.again, source.logged, source.name, source.where(16)) == (True, False, str(file), "line 17")
+
+
+@pytest.mark.parametrize("how", ["plain", "gzip", "zstd"])
+def test_standard_input_can_be_read_once(monkeypatch, how):
+    """It is packed or not as a file is."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(packed(how)))))
+    source = open_source("-")
+
+    assert not source.again
+    assert [entry.event for entry in entries(source)] == LOGINS
+
+
+def test_a_pipe_in_the_file_system_can_be_read_once(tmp_path):
+    """`encore replay <(...)` is no file to be read twice."""
+    os.mkfifo(tmp_path / "pipe")
+
+    assert not open_source(str(tmp_path / "pipe")).again
+
+
+def test_what_is_wrong_is_named(tmp_path):
+    """Line by line, with the bytes as they came; empty lines and a byte order mark are nothing."""
+    file = tmp_path / "history.jsonl"
+    good = ev.encode(LOGINS[0])
+    late = b'{"type":"login","id":"e","user_id":"u"}'
+    file.write_bytes(b"\xef\xbb\xbf" + good + b"\r\n\n" + late + b"\n\xff\n[1]\n" + good + b"\n  \n" + good[:-9])
+    source = open_source(str(file))
+
+    assert [entry.position for entry in entries(source)] == [0, 5]
+    assert [(found.position, found.raw) for found in unusable(source)] == [
+        (2, late), (3, b"\xff"), (4, b"[1]"), (7, good[:-9]),
+    ]  # fmt: skip
+    assert reasons(source) == [
+        ("missing_field", "time"), ("malformed", None), ("malformed", None), ("malformed", None),
+    ]  # fmt: skip
+
+
+def test_a_line_without_end_does_not_fill_the_memory(tmp_path):
+    """It is unusable, with its beginning; the next line is read."""
+    settings = Settings(most_bytes=300_000)
+    file = tmp_path / "history.jsonl"
+    fits = ev.encode(ev.Search(id="s", user_id="u", time=1.0, query="q")).ljust(300_000)
+    file.write_bytes(b"x" * 30_000_000 + b"\n" + fits + b"\n" + b"y" * 300_001 + b"\n" + ev.encode(LOGINS[0]))
+    source = open_source(str(file), settings)
+
+    assert [(found.position, found.raw[:2], len(found.raw) <= 500_000) for found in unusable(source)] == [
+        (0, b"xx", True), (2, b"yy", True),
+    ]  # fmt: skip
+    assert reasons(source) == [("oversize", None)] * 2
+    tracemalloc.start()
+    assert [entry.position for entry in entries(source)] == [1, 3]
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 10_000_000
+
+
+def test_a_line_is_too_long_by_all_of_it(tmp_path):
+    """Spaces included, also where all around it are events; the end of a line does not count."""
+    event, space = ev.encode(LOGINS[0]), b" " * 101
+    fits, inside = event.ljust(100), event.replace(b",", b"," + space, 1)
+    for long in (space + event, event + space, inside):
+        (tmp_path / "history.jsonl").write_bytes(b"\n".join([fits, long, fits + b"\r", event]))
+        source = open_source(str(tmp_path / "history.jsonl"), Settings(most_bytes=100))
+        assert [entry.position for entry in entries(source)] == [0, 2, 3]
+        assert reasons(source) == [("oversize", None)]
+
+
+def test_of_a_long_line_as_much_is_kept_as_of_a_record(tmp_path):
+    """What is wrong with it is told; dead letters keep half a megabyte."""
+    (tmp_path / "history.jsonl").write_bytes(b"z" * 600_000)
+    (found,) = unusable(open_source(str(tmp_path / "history.jsonl")))
+
+    assert (found.error.reason, found.raw) == ("malformed", b"z" * 500_000)
+
+
+@pytest.mark.parametrize("how", ["gzip", "zstd"])
+def test_a_torn_file_is_an_operators_matter(tmp_path, how):
+    """What stood before the tear has been given; then one line that names the file."""
+    file = tmp_path / "history.jsonl"
+    file.write_bytes(packed(how)[:-40])
+
+    with pytest.raises(OperatorError, match=r"history\.jsonl"):
+        list(open_source(str(file)))
+
+
+@settings(deadline=None)
+@given(st.lists(st.binary(max_size=40)))
+def test_every_line_has_one_fate(tmp_path_factory, lines):
+    """Whatever the bytes: an entry or an unusable for each line that holds anything."""
+    file = tmp_path_factory.mktemp("any") / "history.jsonl"
+    every = b"\n".join([b"{}", *lines]).split(b"\n")
+    file.write_bytes(b"\n".join(every))
+    found = list(Lines(str(file), Settings()))
+
+    assert [item.position for item in found] == [at for at, line in enumerate(every) if line.strip()]
+    assert all(isinstance(item, UnusableEntry) for item in found)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("missing.jsonl", "missing.jsonl: no such file"),
+        ("{folder}", "{folder}: is a folder; put the data set's name before it, such as oulad:{folder}"),
+        ("ouald:x", "ouald:x: ouald is no kind of source; did you mean oulad?"),
+        ("postgres:x", "postgres:x: postgres is no kind of source; there are oulad, completejourney,"),
+        ("oulad:{folder}/none", "oulad:{folder}/none: no such folder"),
+        ("oulad:{folder}", "oulad:{folder}: the folder has no courses (.parquet, .csv, .csv.gz, .txt, .txt.gz)"),
+        ("cdnow:{folder}", "cdnow:{folder}: the folder has no CDNOW_master or cdnow or CDNOW_sample"),
+        ("onlineretail:{folder}", "onlineretail:{folder}: the folder has no online_retail or OnlineRetail or"),
+        ("completejourney:{folder}", "completejourney:{folder}: the folder has no transactions or transaction_data"),
+    ],
+)  # fmt: skip
+def test_a_wrong_source_is_told_in_a_line(tmp_path, spec, said):
+    """Which, and what to do."""
+    with pytest.raises(OperatorError) as refused:
+        open_source(spec.format(folder=tmp_path))
+    assert str(refused.value).startswith(said.format(folder=tmp_path))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_may_be_called_like_a_kind(tmp_path, monkeypatch):
+    """A colon in the name of a file that is there makes no kind of it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "at:noon").write_bytes(TEXT[:200])
+
+    assert open_source("at:noon").name == "at:noon"
