@@ -59,10 +59,10 @@ class ActivityMonitor(Protocol):
 class Ticker:
     """Decides whether a partition gets a tick: a collector that died is not a crowd that fell silent.
 
-    A log is busy when people were active in the day before its last event (`ActivityMonitor.busy`).
-    Such a log without an event     for `stall` seconds holds its ticks, so that nobody's silence grows, until events come or somebody lets it go on.
-    Nor may a tick overtake what still stands in the input topics: it tells no time later than `ingested`, the latest
-    moment up to which ingest says that it has appended all there was.
+    A log is busy when people were active in the day before its last event (`ActivityMonitor.busy`). Such a log
+    without an event for `stall` seconds holds its ticks, so that nobody's silence grows, until events come or
+    somebody lets it go on. Nor may a tick overtake what still stands in the input topics: it tells no time later
+    than `ingested`, the latest moment up to which ingest says that it has appended all there was.
     """
 
     def __init__(self, stall: float) -> None:

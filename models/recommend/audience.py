@@ -47,8 +47,8 @@ def interest(taste: Preferences, likeness: dict[str, float]) -> float:
     """Return how much a person's recent courses resemble a course: a weighted mean, doubted while they are few.
 
     Examples:
-        >>> from models.taste import Recent
-        >>> interest(Taste((Recent("go", 4.0, 0.0), Recent("art", 1.0, 0.0))), {"go": 0.9})
+        >>> from models.person.preferences import RecentCourse
+        >>> interest(Preferences((RecentCourse("go", 4.0, 0.0), RecentCourse("art", 1.0, 0.0))), {"go": 0.9})
         0.5217391304347826
     """
     total = whole = 0.0

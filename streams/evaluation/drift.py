@@ -4,7 +4,7 @@ A platform is played through the worker's own fold; after six horizons its world
 The same rows have three scores:
 
 - labels alone: what the model itself thinks, which waits a horizon for every label;
-- live: what is stated, the same bent by early signs (`models.pace`);
+- live: what is stated, the same bent by early signs (`models.churn.early_signal`);
 - the oracle: the same learner on the same rows, told each label the moment the row is scored. So it must learn the
   change as well, from as many rows, and what lies between it and labels alone is what waiting costs, and nothing else.
 

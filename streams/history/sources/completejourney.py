@@ -12,8 +12,8 @@ and coupon_redempt.
 
 A basket is one visit, so it is one purchase; products are not used. Times are the stores' and are read as UTC. Days
 without a time of day get one from `streams.history.sources.days`. dunnhumby's own files count days: day 1 is
-taken to be 1 January 2016. A person is `household-` and the household's number. Ids name the table and the row, for a basket its
-first. Lines of a basket stand together in all layouts; if they do not, each group of them is a purchase.
+taken to be 1 January 2016. A person is `household-` and the household's number. Ids name the table and the row, for a
+basket its first. Lines of a basket stand together in all layouts; if they do not, each group of them is a purchase.
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ studentRegistration, studentAssessment and studentVle; the last may be a folder 
 Left out and counted: assessments that are banked (results of an earlier presentation) or without a score. Days are
 counted from the start of a presentation, which is not published: those whose name ends in B are taken to start on
 1 February of its year, those in J on 1 October. Times of day are those of `streams.history.sources.days`. The number
-of clicks is not used: one row, one event. Ids name the table and the row, for studentVle the row within its presentation.
+of clicks is not used: one row, one event. Ids name the table and the row, for studentVle the row within its
+presentation.
 """
 
 from __future__ import annotations
