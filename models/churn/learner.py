@@ -1,8 +1,9 @@
 """Churn: the learners, one door to them, and the snapshots and scorers that come out of it.
 
 A learner lives with the trainer and learns from one labelled row at a time; what it knows goes out as a plain-data
-snapshot (`models.churn.snapshot`), from which a scorer (`models.churn.scorer`) is built anywhere. Scorer and learner give the same
-probabilities. There are two: the replay net, and a River logistic regression that stands beside it as the reference.
+snapshot (`models.churn.snapshot`), from which a scorer (`models.churn.scorer`) is built anywhere. Scorer and learner
+give the same probabilities. There are two: the replay net, and a River logistic regression that stands beside it as the
+reference.
 """
 
 from __future__ import annotations

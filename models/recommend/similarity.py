@@ -1,9 +1,10 @@
 """Which courses go together, learned one interaction at a time.
 
-Everything known of a course stands in its `CooccurrenceRow`, which only the course's own interactions change: how
-often it came after which other courses of the same people. The pair of a and b therefore stands partly in row a (b
-came before) and partly in row b; whoever reads adds the two. Weights decay forward (Cormode et al. 2009): instead of
-shrinking what is old, what is new is added times 2^((t - landmark) / half-life), and a row moves its landmark before that grows large.
+Everything known of a course stands in its `CooccurrenceRow`, which only the course's own interactions change: how often
+it came after which other courses of the same people. The pair of a and b therefore stands partly in row a (b came
+before) and partly in row b; whoever reads adds the two. Weights decay forward (Cormode et al. 2009): instead of
+shrinking what is old, what is new is added times 2^((t - landmark) / half-life), and a row moves its landmark before
+that grows large.
 
 The symmetric part is the incremental cosine over implicit ratings of TencentRec (Huang et al. 2015): when a rating
 rises from r to r', the pair with every other recent course of rating r_j gains min(r', r_j) - min(r, r_j).
