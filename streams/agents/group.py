@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from faust.tables.manager import TableManager
 
 from models.retention.context import Context
 from streams.agents.courses.agent import CoursesAgent
 from streams.agents.courses.view import CourseView
-from streams.agents.training import challengers
-from streams.agents.training.churn_trainer import ChurnTrainer
-from streams.agents.training.ranker_trainer import RankerTrainer
 from streams.agents.users.agent import UsersAgent
 from streams.agents.users.recommending import RecommendationJob
 from streams.delivery.sender import Sender
@@ -24,6 +21,10 @@ from streams.kafka.codec import Record
 from streams.kafka.topics import name
 from streams.metrics import Metrics
 from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from streams.agents.training.churn_trainer import ChurnTrainer
+    from streams.agents.training.ranker_trainer import RankerTrainer
 
 
 class AgentGroup:
@@ -61,11 +62,7 @@ class AgentGroup:
             courses = CoursesAgent(lambda: self.sender, settings, metrics)
             self._own(courses, "courses", "courses", topics.ROWS, topics.INTERACTIONS)
         if "trainer" in settings.agents:
-            if settings.challenger:
-                challengers.challenger(settings.challenger)  # what cannot be one is refused before anything starts
-            self._learn(topics.EXAMPLES, "trainer", ChurnTrainer)
-            if settings.recommend:
-                self._learn(topics.LISTS, "ranking", RankerTrainer)
+            self._add_trainers()
         app.sensors.add(BeforeCommit(lambda: [flush() for flush in self._flushes]))
 
     @property
@@ -106,6 +103,18 @@ class AgentGroup:
         if library is not None:
             self.users.listing = RecommendationJob(self._settings, library, world, lambda: self.sender, self._metrics)
             self.app.task(self.users.listing.run)
+
+    def _add_trainers(self) -> None:
+        # Only the trainer needs River and SciPy: a worker without it starts faster and takes less memory.
+        from streams.agents.training.challengers import challenger
+        from streams.agents.training.churn_trainer import ChurnTrainer
+        from streams.agents.training.ranker_trainer import RankerTrainer
+
+        if self._settings.challenger:
+            challenger(self._settings.challenger)  # an unusable one is refused before anything starts
+        self._learn(topics.EXAMPLES, "trainer", ChurnTrainer)
+        if self._settings.recommend:
+            self._learn(topics.LISTS, "ranking", RankerTrainer)
 
     def _own(self, owner: UsersAgent | CoursesAgent, agent: str, table: str, kept: str, topic: str) -> None:
         """Add an agent that owns a table, kept in one topic, and takes what another tells of its keys."""

@@ -30,9 +30,9 @@ def test_a_dead_letter_is_mended_and_sent_back_once(encore):
         run = encore.run("dead-letters", "replay", letter)
         assert (run.returncode, "still impossible_value (amount)" in run.stderr) == (2, True)
         done = encore.done("dead-letters", "replay", letter, "--set", "amount=5")
-        assert done == "1 replayed, 0 had been before\n"
+        assert done == "1 replayed, 0 had been replayed before\n"
         worker.until(lambda: worker.user("u1").get("spend") == 5.0)
-        assert encore.done("dead-letters", "replay", letter) == "0 replayed, 1 had been before\n"
+        assert encore.done("dead-letters", "replay", letter) == "0 replayed, 1 had been replayed before\n"
         assert "impossible_value" not in encore.done("dead-letters", "list")
         assert "impossible_value (replayed)" in encore.done("dead-letters", "list", "--all")
         encore.send("learning-events", ev.Login(id="l2", user_id="u1", time=START + 60))

@@ -54,7 +54,7 @@ def test_foreign_objects_are_mapped_live(encore, tmp_path):
         assert "still missing_field (amount)" in encore.run("dead-letters", "replay", letter).stderr
         file = tmp_path / "segment.toml"
         file.write_text(file.read_text().replace('"properties.revenue"]', '"properties.revenue", "properties.paid"]'))
-        assert encore.done("dead-letters", "replay", letter) == "1 replayed, 0 had been before\n"
+        assert encore.done("dead-letters", "replay", letter) == "1 replayed, 0 had been replayed before\n"
         worker.until(lambda: worker.user("u1").get("spend") == 17.5)
 
 

@@ -49,8 +49,8 @@ def test_topics_are_made_once_and_checked(encore):
     """`create` makes what is missing, a second time nothing, and `check` is content with it."""
     made = encore.done("topics", "create").splitlines()
     assert len(made) == 21
-    assert encore.done("topics", "create") == "all topics are there\n"
-    assert encore.done("topics", "check") == "21 topics are as they have to be\n"
+    assert encore.done("topics", "create") == "all topics exist\n"
+    assert encore.done("topics", "check") == "21 topics are correct\n"
 
 
 def test_a_missing_topic_is_named(encore):
@@ -73,7 +73,7 @@ def test_state_deleted_with_its_topics_is_a_new_beginning(encore):
     encore.done("topics", "create")
     delete(encore, "learning-events", "people-changelog", "examples", "model-snapshots")
     assert len(encore.done("topics", "create").splitlines()) == 4
-    assert encore.done("topics", "check") == "21 topics are as they have to be\n"
+    assert encore.done("topics", "check") == "21 topics are correct\n"
 
 
 def test_more_partitions_than_the_state_has_are_refused(encore):
@@ -98,7 +98,7 @@ def test_another_clock_needs_another_log(encore):
 def test_a_campaign_that_is_not_published_cannot_be_ended(encore):
     """The line says which there are; one that is, can."""
     encore.done("topics", "create")
-    assert "no campaign nosuch is published; those that are: none" in refused(encore.run("campaign", "end", "nosuch"))
+    assert "campaign nosuch is not published; published campaigns: none" in refused(encore.run("campaign", "end", "nosuch"))
     encore.done("campaign", "apply", "deploy/campaigns/win-back.toml")
     assert "those that are: win-back" in refused(encore.run("campaign", "end", "nosuch"))
     assert encore.done("campaign", "end", "win-back") == "campaign win-back has ended\n"

@@ -126,8 +126,8 @@ def test_wrong_settings_are_one_line(
     needs = {
         "campaign_file": [campaign],
         "campaign_id": ["back"],
-        "letter_id": ["x"],
-        "letter_ids": ["x"],
+        "dead_letter_id": ["x"],
+        "dead_letter_ids": ["x"],
         "sources": ["x"],
         "model_file": [model],
     }
