@@ -98,9 +98,10 @@ def test_another_clock_needs_another_log(encore):
 def test_a_campaign_that_is_not_published_cannot_be_ended(encore):
     """The line says which there are; one that is, can."""
     encore.done("topics", "create")
-    assert "campaign nosuch is not published; published campaigns: none" in refused(encore.run("campaign", "end", "nosuch"))
+    said = refused(encore.run("campaign", "end", "nosuch"))
+    assert "campaign nosuch is not published; published campaigns: none" in said
     encore.done("campaign", "apply", "deploy/campaigns/win-back.toml")
-    assert "those that are: win-back" in refused(encore.run("campaign", "end", "nosuch"))
+    assert "published campaigns: win-back" in refused(encore.run("campaign", "end", "nosuch"))
     assert encore.done("campaign", "end", "win-back") == "campaign win-back has ended\n"
 
 
