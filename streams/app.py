@@ -24,8 +24,7 @@ from streams.agents.users.ticks import write_ticks
 from streams.clock import Ticker
 from streams.delivery.sender import Sender
 from streams.engine.app import new_app
-from streams.kafka import topics
-from streams.kafka.clients import client
+from streams.kafka import clients, topics
 from streams.kafka.lag import watch_lag
 from streams.kafka.readers import GlobalTopicReader
 from streams.kafka.topics import name, partition_of
@@ -172,14 +171,12 @@ class Worker:
 
     async def _ingest(self) -> None:
         sender = Sender(self._fail)
-        producer = aiokafka.AIOKafkaProducer(
-            acks="all",
-            enable_idempotence=True,
+        producer = clients.producer(
+            self.settings,
             linger_ms=5,
             max_batch_size=256 << 10,
             max_request_size=self.settings.most_bytes + 100_000,
             request_timeout_ms=120_000,
-            **client(self.settings),
         )
         await producer.start()
         pump = asyncio.ensure_future(sender.run(producer))

@@ -11,15 +11,12 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import NamedTuple, Self
 
-import aiokafka
 import msgspec
-from aiokafka.admin import AIOKafkaAdminClient
 
 from models.schema import events as ev
 from models.schema.outputs import OUTPUTS, Output
 from streams.history.batches import BATCH_BYTES, BatchProducer, RecordToSend, committed
-from streams.kafka import topics
-from streams.kafka.clients import client
+from streams.kafka import clients, topics
 from streams.settings import Settings
 
 HEARD = (topics.ALERTS, topics.TRIGGERS, topics.DECISIONS, topics.EXAMPLES, topics.PROFILES, topics.RECOMMENDATIONS)
@@ -61,16 +58,15 @@ class KafkaLink:
         self._listening: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        broker = client(self._settings)
-        self._producer = aiokafka.AIOKafkaProducer(max_batch_size=BATCH_BYTES, **broker)
+        self._producer = clients.producer(self._settings, acks=1, enable_idempotence=False, max_batch_size=BATCH_BYTES)
         self._batches = BatchProducer(self._producer, self._events, self._partitions)
-        self._admin = AIOKafkaAdminClient(**broker)
-        self._consumer = aiokafka.AIOKafkaConsumer(
+        self._admin = clients.admin(self._settings)
+        self._consumer = clients.consumer(
+            self._settings,
             *(topics.name(self._settings, topic) for topic in HEARD),
             group_id=None,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=WAIT_MS,
-            **broker,
         )
         async with contextlib.AsyncExitStack() as opened:
             for opening, end in (

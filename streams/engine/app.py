@@ -16,7 +16,7 @@ from streams.delivery.lease import PartitionLease
 from streams.engine.consumer import ChunkConsumer
 from streams.engine.producer import Producer
 from streams.engine.recovery import BatchTables, PlainTables
-from streams.kafka.clients import credentials, ssl_context
+from streams.kafka.clients import faust_credentials, ssl_context
 from streams.settings import Settings
 
 
@@ -93,7 +93,7 @@ def new_app(settings: Settings) -> App:
     app = App(
         settings.group,
         broker=[URL(f"kafka://{server}") for server in settings.bootstrap],
-        broker_credentials=credentials(settings),
+        broker_credentials=faust_credentials(settings),
         ssl_context=ssl_context(settings),
         datadir=tempfile.mkdtemp(prefix="encore-"),
         store="memory://",

@@ -13,9 +13,8 @@ from msgspec.structs import replace
 
 from models.churn.snapshot import AnySnapshot, InvalidSnapshot, decode_snapshot, encode_snapshot, snapshot_kind
 from streams.errors import OperatorError
-from streams.kafka import topics
+from streams.kafka import clients, topics
 from streams.kafka.admin import publish
-from streams.kafka.clients import client
 from streams.kafka.readers import read_all
 from streams.kafka.topics import MODEL_KEY, name
 from streams.settings import Settings
@@ -74,7 +73,7 @@ async def begin_with(settings: Settings, snapshot: AnySnapshot, instead: bool = 
 async def _last_example(settings: Settings) -> int:
     """Return the offset of the last labelled row, -1 if there is none."""
     place = aiokafka.TopicPartition(name(settings, topics.EXAMPLES), 0)
-    consumer = aiokafka.AIOKafkaConsumer(group_id=None, **client(settings))
+    consumer = clients.consumer(settings, group_id=None)
     await consumer.start()
     try:
         return int((await consumer.end_offsets([place]))[place]) - 1

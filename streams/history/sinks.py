@@ -11,15 +11,13 @@ from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
 import aiokafka
-from aiokafka.admin import AIOKafkaAdminClient
 
 from models.schema import events as ev
 from streams.clock import wall
 from streams.delivery.batching import Headers
 from streams.delivery.sender import Sender
 from streams.history.batches import BATCH_BYTES, BatchProducer, RecordToSend, committed
-from streams.kafka import topics
-from streams.kafka.clients import client
+from streams.kafka import clients, topics
 from streams.kafka.codec import Record
 from streams.kafka.topics import name, partition_of
 from streams.settings import Settings
@@ -37,16 +35,13 @@ class KafkaSession:
         self._pump: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        broker = client(self.settings)
-        self.producer = aiokafka.AIOKafkaProducer(
-            acks="all",
-            enable_idempotence=True,
+        self.producer = clients.producer(
+            self.settings,
             max_batch_size=BATCH_BYTES,
             max_request_size=self.settings.most_bytes + 100_000,
-            **broker,
         )
-        self.admin = AIOKafkaAdminClient(**broker)
-        self.consumer = aiokafka.AIOKafkaConsumer(group_id=None, **broker)
+        self.admin = clients.admin(self.settings)
+        self.consumer = clients.consumer(self.settings, group_id=None)
         async with contextlib.AsyncExitStack() as opened:
             for opening, end in (
                 (self.producer, self.producer.stop),

@@ -6,15 +6,13 @@ import asyncio
 from hashlib import blake2b
 from typing import Any
 
-import aiokafka
 import orjson
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 from msgspec import Struct
 
 from streams.errors import OperatorError
-from streams.kafka import topics
-from streams.kafka.clients import client, librdkafka
+from streams.kafka import clients, topics
 from streams.kafka.readers import read_compacted
 from streams.kafka.topics import Topic, name
 from streams.settings import Settings
@@ -46,7 +44,7 @@ def connect(settings: Settings) -> AdminClient:
         OperatorError: nobody answers there.
     """
     try:
-        admin = AdminClient({**librdkafka(settings), "log_level": 0, "socket.connection.setup.timeout.ms": 5_000})
+        admin = clients.librdkafka_admin(settings, {"socket.connection.setup.timeout.ms": 5_000})
         admin.list_topics(timeout=TIMEOUT)
     except KafkaException as error:
         raise OperatorError(f"no Kafka answers at {settings.broker} ({error.args[0].str()})") from None
@@ -257,7 +255,7 @@ async def _note(settings: Settings, now: dict[str, Found]) -> None:
 
 async def publish(settings: Settings, topic: str, key: bytes, value: bytes | None) -> None:
     """Write one record to a topic of ours and wait until it is safe."""
-    producer = aiokafka.AIOKafkaProducer(acks="all", enable_idempotence=True, **client(settings))
+    producer = clients.producer(settings)
     await producer.start()
     try:
         await producer.send_and_wait(name(settings, topic), value, key=key)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import aiokafka
 from aiokafka.errors import KafkaError
 
-from streams.kafka.clients import client
+from streams.kafka import clients
 from streams.metrics import GaugeName, Metrics
 from streams.settings import Settings
 
@@ -44,7 +44,7 @@ async def lag_of(
     """Return how many records of each partition a group has not committed."""
     if not places:
         return {}
-    consumer = aiokafka.AIOKafkaConsumer(group_id=group, enable_auto_commit=False, **client(settings))
+    consumer = clients.consumer(settings, group_id=group, enable_auto_commit=False)
     await consumer.start()
     try:
         consumer.assign(list(places))

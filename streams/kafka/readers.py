@@ -10,7 +10,7 @@ from typing import Any
 import aiokafka
 from aiokafka.errors import KafkaError
 
-from streams.kafka.clients import client
+from streams.kafka import clients
 from streams.settings import Settings
 
 Heard = Callable[[Any], None]
@@ -32,12 +32,12 @@ class GlobalTopicReader:
     async def run(self) -> None:
         """Read until cancelled; a broker that is away for a while is waited for."""
         while True:
-            consumer = aiokafka.AIOKafkaConsumer(
+            consumer = clients.consumer(
+                self._settings,
                 *self._topics,
                 group_id=None,
                 auto_offset_reset="earliest",
                 isolation_level="read_committed",
-                **client(self._settings),
             )
             try:
                 await consumer.start()

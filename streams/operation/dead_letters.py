@@ -15,8 +15,7 @@ from streams.agents.ingest import mapping_file
 from streams.clock import wall
 from streams.delivery.dead_letters import DeadLetter, parse_dead_letter
 from streams.errors import OperatorError
-from streams.kafka import codec, topics
-from streams.kafka.clients import client
+from streams.kafka import clients, codec, topics
 from streams.kafka.readers import read_all
 from streams.kafka.topics import name, partition_of
 from streams.settings import Settings
@@ -76,7 +75,7 @@ async def replay(letters: Iterable[DeadLetter], fields: dict[str, Any], settings
         How many were replayed, and a line for each that could not be.
     """
     replayed, problems = 0, []
-    producer = aiokafka.AIOKafkaProducer(acks="all", enable_idempotence=True, **client(settings))
+    producer = clients.producer(settings)
     await producer.start()
     try:
         log = name(settings, topics.EVENTS)

@@ -9,7 +9,7 @@ from typing import Any
 import aiokafka
 
 from streams.delivery.batching import Headers
-from streams.kafka.clients import client
+from streams.kafka import clients
 from streams.settings import Settings
 
 FENCE_HEADER = "fence"
@@ -34,7 +34,7 @@ async def between(settings: Settings, topic: str, partition: int, offsets: range
         KafkaError, asyncio.TimeoutError: they could not be read.
     """
     place, found = aiokafka.TopicPartition(topic, partition), list[Any]()
-    consumer = aiokafka.AIOKafkaConsumer(auto_offset_reset="earliest", **client(settings))
+    consumer = clients.consumer(settings, auto_offset_reset="earliest")
     await consumer.start()
     try:
         consumer.assign([place])
@@ -55,7 +55,7 @@ async def newest(settings: Settings, topic: str, most: int, since: int | None = 
         KafkaError, asyncio.TimeoutError: they could not be read.
     """
     place = aiokafka.TopicPartition(topic, 0)
-    consumer = aiokafka.AIOKafkaConsumer(**client(settings))
+    consumer = clients.consumer(settings)
     await consumer.start()
     try:
         first = (await consumer.beginning_offsets([place]))[place]

@@ -16,11 +16,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import aiokafka
-
 from models.schema import events as ev
 from streams import settings as settings_
-from streams.kafka.clients import client
+from streams.kafka import clients
 from streams.kafka.embedded import EmbeddedBroker
 from streams.kafka.readers import read_all
 from streams.kafka.topics import partitions_of
@@ -77,7 +75,7 @@ class Encore:
 
     def send(self, topic: str, *events: ev.AnyEvent | bytes, partition: int | None = None) -> None:
         async def send() -> None:
-            producer = aiokafka.AIOKafkaProducer(**client(self.settings))
+            producer = clients.producer(self.settings, acks=1, enable_idempotence=False)
             await producer.start()
             try:
                 for event in events:

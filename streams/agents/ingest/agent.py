@@ -24,8 +24,8 @@ from streams.clock import NOT_YET, TimeBudget, monotonic, wall
 from streams.delivery.batching import Headers, OutgoingRecord
 from streams.delivery.dead_letters import DeadLetterQueue
 from streams.delivery.sender import Sender
-from streams.kafka import codec, topics
-from streams.kafka.clients import FATAL_GROUP_ERRORS, client
+from streams.kafka import clients, codec, topics
+from streams.kafka.clients import FATAL_GROUP_ERRORS
 from streams.kafka.codec import Record
 from streams.kafka.readers import reached
 from streams.kafka.topics import INGEST_PROGRESS_KEY, name, partition_of
@@ -67,7 +67,8 @@ class IngestAgent:
 
     async def run(self) -> None:
         """Read, append and commit until cancelled; what was appended is committed before it ends."""
-        consumer = aiokafka.AIOKafkaConsumer(
+        consumer = clients.consumer(
+            self._settings,
             group_id=f"{self._settings.group}-ingest",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -76,7 +77,6 @@ class IngestAgent:
             fetch_max_wait_ms=FETCH_WAIT_MS,
             session_timeout_ms=int(self._settings.session_timeout * 1000),
             heartbeat_interval_ms=int(min(3.0, self._settings.session_timeout / 3) * 1000),
-            **client(self._settings),
         )
         await consumer.start()
         watch = asyncio.ensure_future(self._unread.watch())

@@ -18,8 +18,7 @@ from models.schema.outputs import Example
 from streams.agents.training import challengers
 from streams.agents.training.examples import WINDOW, ExampleLearner
 from streams.delivery.sender import Sender
-from streams.kafka import codec, topics
-from streams.kafka.clients import client
+from streams.kafka import clients, codec, topics
 from streams.kafka.readers import reached, read_all
 from streams.kafka.topics import MODEL_KEY, name
 from streams.metrics import GaugeName, Metrics
@@ -124,7 +123,7 @@ class ChurnTrainer:
     async def _catch_up(self) -> None:
         topic = name(self._settings, topics.EXAMPLES)
         place = aiokafka.TopicPartition(topic, 0)
-        consumer = aiokafka.AIOKafkaConsumer(isolation_level="read_committed", **client(self._settings))
+        consumer = clients.consumer(self._settings, isolation_level="read_committed")
         await consumer.start()
         try:
             consumer.assign([place])

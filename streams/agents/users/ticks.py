@@ -11,8 +11,7 @@ from aiokafka.errors import KafkaError
 from models.schema import events as ev
 from streams.clock import ActivityMonitor, Ticker, wall
 from streams.delivery.sender import Sender
-from streams.kafka import topics
-from streams.kafka.clients import client
+from streams.kafka import clients, topics
 from streams.kafka.topics import name
 from streams.metrics import GaugeName, Metrics
 from streams.settings import Settings
@@ -49,7 +48,7 @@ async def anything_in(settings: Settings, places: set[aiokafka.TopicPartition]) 
     """Return whether any of some partitions holds a record; also where the broker does not say."""
     if not places:
         return False
-    consumer = aiokafka.AIOKafkaConsumer(**client(settings))
+    consumer = clients.consumer(settings)
     try:
         await consumer.start()
         consumer.assign(list(places))

@@ -15,8 +15,7 @@ from streams.agents.ingest.mapping import Mapping
 from streams.errors import OperatorError
 from streams.history.sources.reader import Reader
 from streams.history.sources.source import HistoryEntry, UnusableEntry
-from streams.kafka import topics
-from streams.kafka.clients import librdkafka
+from streams.kafka import clients, topics
 from streams.settings import Settings
 
 TIMEOUT = 15.0
@@ -111,16 +110,15 @@ class KafkaTopic:
         return f"partition {position // OFFSETS}, offset {position % OFFSETS}"
 
     def _consumer(self) -> Consumer:
-        return Consumer(
+        return clients.librdkafka_consumer(
+            self._settings,
             {
-                **librdkafka(self._settings),
                 "group.id": f"{self._settings.group}-history",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",  # what was there first may be gone by now
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
-                "log_level": 0,
-            }
+            },
         )
 
     def _found_ends(self, consumer: Consumer) -> dict[int, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import aiokafka
 import orjson
 import pytest
 
@@ -12,7 +11,7 @@ from models.schema import events as ev
 from streams.errors import OperatorError
 from streams.history.sources import HistoryEntry, UnusableEntry, open_source
 from streams.history.sources.order import ordered
-from streams.kafka.clients import client
+from streams.kafka import clients
 from streams.settings import Settings
 from tests.operation.encore import Encore
 
@@ -90,7 +89,7 @@ def test_aborted_transactions_never_were(kafka, prefix):
     encore = Encore.on(kafka, prefix)
 
     async def send() -> None:
-        producer = aiokafka.AIOKafkaProducer(transactional_id=prefix, **client(encore.settings))
+        producer = clients.producer(encore.settings, transactional_id=prefix)
         await producer.start()
         for at, event in enumerate(LOGINS[:6]):
             await producer.begin_transaction()
