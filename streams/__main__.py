@@ -45,7 +45,7 @@ def worker(file: Path | None, **options: Any) -> None:
     from streams.kafka import admin
 
     settings = load_settings(file, **options)
-    sys.exit(run(settings, admin.admit(settings)))
+    sys.exit(run(settings, admin.claim_state(settings)))
 
 
 @cli.command()
@@ -156,7 +156,7 @@ def model_publish(model_file: Path, replace: bool, file: Path | None, **options:
 
     settings = load_settings(file, **options)
     snapshot = model_files.read(model_file)
-    admin.check(settings)
+    admin.check_topics(settings)
     asyncio.run(model_files.begin_with(settings, snapshot, replace))
     click.echo(f"a model of {snapshot.labels} labels is published")
 

@@ -31,12 +31,12 @@ from streams.kafka.topics import name, partition_of
 from streams.metrics import GaugeName, Metrics
 from streams.runtime import limit_blas_threads, tune_gc
 from streams.settings import Settings
-from streams.web import Answers, serve
+from streams.web import WorkerQueries, serve
 
-LAST_WORDS = 20.0
-READ = (topics.EVENTS, topics.INTERACTIONS, topics.EXAMPLES, topics.LISTS)
+STOP_TIMEOUT = 20.0
+LAG_TOPICS = (topics.EVENTS, topics.INTERACTIONS, topics.EXAMPLES, topics.LISTS)
 """Topics whose lag is counted."""
-THE_END = 2 * LAST_WORDS + 4.0
+EXIT_TIMEOUT = 2 * STOP_TIMEOUT + 4.0
 _log = logging.getLogger(__name__)
 
 
@@ -77,7 +77,7 @@ class Worker:
             self._spawn(self._start())
             await self._stop.wait()
         finally:
-            _end_for_sure()
+            _arm_exit_timer()
             await self._end()
             await web.cleanup()
             if self.agents is not None:
@@ -102,9 +102,9 @@ class Worker:
         """End in order, each with its deadline: what reads first, then what writes."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.wait(self._tasks, timeout=LAST_WORDS)
+        await asyncio.wait(self._tasks, timeout=STOP_TIMEOUT)
         if self.agents is not None:
-            stopped, _ = await asyncio.wait([asyncio.ensure_future(self.agents.app.stop())], timeout=LAST_WORDS)
+            stopped, _ = await asyncio.wait([asyncio.ensure_future(self.agents.app.stop())], timeout=STOP_TIMEOUT)
             for stop in stopped:
                 if stop.exception() is not None:
                     self._fail(stop.exception())
@@ -189,8 +189,8 @@ class Worker:
 
     # -- what the outside asks
 
-    def _answers(self) -> Answers:
-        answers = Answers()
+    def _answers(self) -> WorkerQueries:
+        answers = WorkerQueries()
         answers.ready = self._not_ready
         answers.person = self._person
         answers.holder = lambda key: self.agents.holder(key) if self.agents is not None else None
@@ -219,7 +219,7 @@ class Worker:
         owned: dict[str, set[aiokafka.TopicPartition]] = {}
         if self.agents is not None:
             tps = self.agents.app.consumer.assignment()
-            read = {name(self.settings, topic) for topic in READ}
+            read = {name(self.settings, topic) for topic in LAG_TOPICS}
             owned[self.settings.group] = {aiokafka.TopicPartition(*tp) for tp in tps if tp.topic in read}
         if self.ingest is not None:
             owned[f"{self.settings.group}-ingest"] = self.ingest.places
@@ -229,14 +229,14 @@ class Worker:
         return {("encore_ready", ()): float(not self._not_ready())}
 
 
-def _end_for_sure() -> None:
+def _arm_exit_timer() -> None:
     """End the process after all deadlines, whatever still hangs then: a client's thread, a task that will not end."""
 
     def end() -> None:
-        _log.error("the worker did not end within %.0f s; it is ended without more words", THE_END)
+        _log.error("the worker did not end within %.0f s; it is ended without more words", EXIT_TIMEOUT)
         os._exit(1)
 
-    watch = threading.Timer(THE_END, end)
+    watch = threading.Timer(EXIT_TIMEOUT, end)
     watch.daemon = True
     watch.start()
 

@@ -9,7 +9,7 @@ import time
 from typing import Protocol
 
 NOT_YET = float("-inf")
-_EVEN_ASLEEP = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class PartitionClock:
@@ -91,9 +91,9 @@ def monotonic() -> float:
     return time.monotonic()
 
 
-def awake() -> float:
+def boot_time() -> float:
     """Return seconds that only ever grow and, where the system can tell, count the time in which it slept."""
-    return time.clock_gettime(_EVEN_ASLEEP)
+    return time.clock_gettime(_BOOT_CLOCK)
 
 
 def wall() -> float:

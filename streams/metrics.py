@@ -97,9 +97,9 @@ LABELS: dict[str, tuple[str, ...]] = {
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 """Seconds: from an unloaded broker's 10 ms up to a minute, where it no longer matters how late."""
 
-Counted = tuple[CounterName, tuple[str, ...]]
+LabelledCounter = tuple[CounterName, tuple[str, ...]]
 """A counter with the values of its labels."""
-Gauges = Callable[[], dict[tuple[GaugeName, tuple[str, ...]], float]]
+GaugeSource = Callable[[], dict[tuple[GaugeName, tuple[str, ...]], float]]
 
 
 class MetricSample(NamedTuple):
@@ -114,8 +114,8 @@ class Metrics(Collector):
     """Counts, and asks for gauges only when somebody looks."""
 
     def __init__(self) -> None:
-        self._counts: Counter[Counted] = Counter()
-        self._gauges: list[Gauges] = []
+        self._counts: Counter[LabelledCounter] = Counter()
+        self._gauges: list[GaugeSource] = []
         self._seen = [0] * (len(BUCKETS) + 1)
         self._seconds = 0.0
 
@@ -123,7 +123,7 @@ class Metrics(Collector):
         """Count something."""
         self._counts[name, labels] += by
 
-    def count(self, what: Counted) -> None:
+    def count(self, what: LabelledCounter) -> None:
         """Count something that happens too often to be named anew every time."""
         self._counts[what] += 1
 
@@ -132,7 +132,7 @@ class Metrics(Collector):
         self._seen[bisect_left(BUCKETS, seconds)] += 1
         self._seconds += seconds
 
-    def watch(self, gauges: Gauges) -> None:
+    def watch(self, gauges: GaugeSource) -> None:
         """Ask this for gauges at every scrape."""
         self._gauges.append(gauges)
 

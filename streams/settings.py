@@ -28,7 +28,7 @@ Names = tuple[str, ...]
 Agent = Literal["ingest", "users", "courses", "trainer"]
 
 _PREFIX = "ENCORE_"
-OURS = {
+OWN_TOPICS = {
     "campaigns", "coupon-triggers", "course-audiences", "course-catalog", "course-rows", "dead-letters", "decisions",
     "encore-meta", "events", "examples", "interactions", "list-examples", "model-snapshots", "people-changelog",
     "recommendations", "retention-alerts", "user-profiles",
@@ -186,25 +186,25 @@ def load(environment: Mapping[str, str], file: Path | None = None, given: Mappin
         SettingsError: a setting is unknown or has an impossible value; the message names it.
     """
     path = file or (Path(environment["ENCORE_SETTINGS"]) if environment.get("ENCORE_SETTINGS") else None)
-    values: dict[str, Any] = _from_file(path) if path else {}
+    values: dict[str, Any] = _read_file(path) if path else {}
     for name, text in environment.items():
         if name.startswith(_PREFIX) and not name.startswith(_OTHERS):
-            values[_known(name.removeprefix(_PREFIX).lower(), name)] = text
+            values[_check_name(name.removeprefix(_PREFIX).lower(), name)] = text
     values |= {name: value for name, value in (given or {}).items() if value is not None}
-    return _checked({name: _plain(name, value) for name, value in values.items()})
+    return _validate({name: _parse_text(name, value) for name, value in values.items()})
 
 
-def _from_file(path: Path) -> dict[str, Any]:
+def _read_file(path: Path) -> dict[str, Any]:
     try:
         found = tomllib.loads(path.read_text())
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: {error}") from None
-    return {_known(name, f"{path}: {name}"): value for name, value in found.items()}
+    return {_check_name(name, f"{path}: {name}"): value for name, value in found.items()}
 
 
-def _known(name: str, said: str) -> str:
+def _check_name(name: str, said: str) -> str:
     if name in Settings.__struct_fields__:
         return name
     if name == "processing_guarantee":
@@ -219,7 +219,7 @@ def _known(name: str, said: str) -> str:
 _HINTS = get_type_hints(Settings, include_extras=True)
 
 
-def _plain(name: str, value: object) -> object:
+def _parse_text(name: str, value: object) -> object:
     """Turn the text of a duration, number, list or flag into what it means; leave the rest to the type check."""
     if not isinstance(value, str):
         return value
@@ -241,7 +241,7 @@ def _plain(name: str, value: object) -> object:
         return value
 
 
-def _checked(values: dict[str, Any]) -> Settings:
+def _validate(values: dict[str, Any]) -> Settings:
     try:
         settings = msgspec.convert(
             values,
@@ -253,15 +253,15 @@ def _checked(values: dict[str, Any]) -> Settings:
     unknown = [kind for kind in settings.active_kinds if kind not in KINDS]
     if unknown:
         raise SettingsError(f"active_kinds: no such event type: {', '.join(unknown)}")
-    if len(set(settings.inputs) - OURS) < len(settings.inputs):
+    if len(set(settings.inputs) - OWN_TOPICS) < len(settings.inputs):
         raise SettingsError(f"inputs: {', '.join(settings.inputs)}: a topic twice, or one that Encore writes itself")
-    for wrong, text in _at_odds(settings):
+    for wrong, text in _conflicts(settings):
         if wrong:
             raise SettingsError(text)
     return settings
 
 
-def _at_odds(one: Settings) -> list[tuple[bool, str]]:
+def _conflicts(one: Settings) -> list[tuple[bool, str]]:
     """Return what settings have to be beside each other: whether it is wrong, and what is to be said then."""
     high, low = one.high + one.margin, one.medium - one.margin
     sasl = one.security_protocol.startswith("SASL")

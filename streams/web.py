@@ -24,13 +24,13 @@ from streams.errors import OperatorError
 from streams.metrics import Metrics
 from streams.settings import Settings
 
-MOST = 100
+MAX_RECOMMENDATIONS = 100
 """Recommendations that may be asked for at once."""
-ASKED = "X-Encore-Asked-By"
+FORWARDED_HEADER = "X-Encore-Asked-By"
 """Set on a question that was passed on, so that it is passed on once only."""
 
 
-class Answers:
+class WorkerQueries:
     """Whatever the server asks the worker."""
 
     ready: Callable[[], str]
@@ -44,7 +44,7 @@ class Answers:
     world: Callable[[], Context]
 
 
-async def serve(settings: Settings, metrics: Metrics, answers: Answers) -> web.AppRunner:
+async def serve(settings: Settings, metrics: Metrics, answers: WorkerQueries) -> web.AppRunner:
     """Start the server; close it with `cleanup`.
 
     Raises:
@@ -91,30 +91,30 @@ async def serve(settings: Settings, metrics: Metrics, answers: Answers) -> web.A
     return runner
 
 
-async def _user(request: web.Request, answers: Answers) -> web.Response:
+async def _user(request: web.Request, answers: WorkerQueries) -> web.Response:
     key = request.match_info["id"].encode()
     envelope = answers.person(key)
     if envelope is None:
-        return await _elsewhere(request, answers, key)
-    return _shown(known(envelope, answers.now(key), answers.world()))
+        return await _forward(request, answers, key)
+    return _json_response(describe_user(envelope, answers.now(key), answers.world()))
 
 
-async def _recommendations(request: web.Request, answers: Answers) -> web.Response:
+async def _recommendations(request: web.Request, answers: WorkerQueries) -> web.Response:
     key = request.match_info["id"].encode()
     try:
-        n, repeats = _asked(request)
+        n, repeats = _parse_query(request)
     except msgspec.ValidationError as error:
         return web.json_response({"error": str(error)}, status=400)
     world = answers.world()
     envelope = answers.person(key)
     if envelope is None:
-        return await _elsewhere(request, answers, key)
+        return await _forward(request, answers, key)
     if world.shelf is None:
         return web.json_response({"error": "this worker recommends nothing: `recommend` is off"}, status=404)
     person, now = envelope.person, max(answers.now(key), envelope.person.activity.last)
     found = world.shelf.recommend(person.taste, now, n, key_for(person, world.rules), repeats)
     following = next_on_path(world.shelf.index, person.taste, n)
-    return _shown(
+    return _json_response(
         {
             "user_id": person.id,
             "recommendations": msgspec.to_builtins(contracted(found)),
@@ -123,36 +123,36 @@ async def _recommendations(request: web.Request, answers: Answers) -> web.Respon
     )
 
 
-def _asked(request: web.Request) -> tuple[int, Repeats | None]:
+def _parse_query(request: web.Request) -> tuple[int, Repeats | None]:
     """Read how many are wanted and what may be shown again.
 
     Raises:
         msgspec.ValidationError: it is not to be had, and why.
     """
-    n = msgspec.convert(request.query.get("n", "10"), Annotated[int, Meta(ge=1, le=MOST)], strict=False)
+    n = msgspec.convert(request.query.get("n", "10"), Annotated[int, Meta(ge=1, le=MAX_RECOMMENDATIONS)], strict=False)
     return n, msgspec.convert(request.query.get("repeats"), Repeats | None)
 
 
-async def _elsewhere(request: web.Request, answers: Answers, key: bytes) -> web.Response:
+async def _forward(request: web.Request, answers: WorkerQueries, key: bytes) -> web.Response:
     """Pass a question on to the worker that holds the person, once."""
-    holder = None if ASKED in request.headers else answers.holder(key)
+    holder = None if FORWARDED_HEADER in request.headers else answers.holder(key)
     if holder is None:
         return web.json_response({"error": "nothing is known of this person"}, status=404)
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
-            session.get(f"{holder.rstrip('/')}{request.rel_url}", headers={ASKED: "1"}) as answer,
+            session.get(f"{holder.rstrip('/')}{request.rel_url}", headers={FORWARDED_HEADER: "1"}) as answer,
         ):
             return web.Response(body=await answer.read(), status=answer.status, content_type="application/json")
     except (aiohttp.ClientError, TimeoutError):
         return web.json_response({"error": f"the worker that holds this person does not answer ({holder})"}, status=502)
 
 
-def _shown(body: dict[str, Any]) -> web.Response:
+def _json_response(body: dict[str, Any]) -> web.Response:
     return web.Response(body=orjson.dumps(body, option=orjson.OPT_INDENT_2), content_type="application/json")
 
 
-def known(envelope: Envelope, now: float, world: Context) -> dict[str, Any]:
+def describe_user(envelope: Envelope, now: float, world: Context) -> dict[str, Any]:
     """Return what is known of a person, for people to read. Times are seconds since 1970 UTC."""
     person, ledger = envelope.person, envelope.person.ledger
     activity = person.activity

@@ -254,7 +254,7 @@ def test_services_find_the_workers() -> None:
 
 def test_the_campaign_can_be_published() -> None:
     """The example is one that `encore campaign apply` takes."""
-    campaign = campaigns.read(CAMPAIGN)
+    campaign = campaigns.read_campaign(CAMPAIGN)
     assert (campaign.id, campaign.arm.name, campaign.enabled) == ("win-back", "ten-off", True)
 
 

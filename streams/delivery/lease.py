@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
-from streams.clock import awake
+from streams.clock import boot_time
 
 
 class Fenced(Exception):
@@ -27,7 +27,7 @@ class PartitionLease:
     with its old mind: nothing may be written before a heartbeat has told whether it is still a member.
     """
 
-    def __init__(self, session: float, now: Callable[[], float] = awake) -> None:
+    def __init__(self, session: float, now: Callable[[], float] = boot_time) -> None:
         """Begin outside the group, where nothing is held and nothing forbidden.
 
         Args:

@@ -79,7 +79,7 @@ class WriteAheadOutputs:
         """Take an output of a person; it leaves with others, and when there are many of them."""
         topic, key = codec.address(output)
         place = Place(topic, 0 if topic in SINGLE else partition_of(key, self._partitions))
-        self._said.setdefault(speaker, []).append((place, OutgoingRecord(key, codec.written(output))))
+        self._said.setdefault(speaker, []).append((place, OutgoingRecord(key, codec.encode_output(output))))
         self._waiting += 1
         if self._waiting >= MANY:
             self.leave()

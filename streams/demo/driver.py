@@ -14,7 +14,7 @@ from streams.demo.state import DemoState
 from streams.demo.view import View
 from streams.demo.worker import WorkerEnded, WorkerProcess
 from streams.kafka import topics
-from streams.operation.campaigns import written
+from streams.operation.campaigns import encode_campaign
 
 HOUR = 3_600.0
 STEP_SECONDS = 0.1
@@ -70,7 +70,7 @@ class DemoDriver:
             WorkerEnded: the worker ended, or is stuck.
         """
         if self._play.campaign is not None:
-            await self._wire.publish(topics.CAMPAIGNS, self._play.campaign.id, written(self._play.campaign))
+            await self._wire.publish(topics.CAMPAIGNS, self._play.campaign.id, encode_campaign(self._play.campaign))
         self._seen.doing = "waiting for the worker"
         await self._advance()
         await self._keep_up(0.0)

@@ -168,7 +168,7 @@ class ScoreCollector:
         """Take what goes to a topic."""
         if topic != topics.EXAMPLES or value is None:
             return
-        example = codec.lesson(value)
+        example = codec.decode_example(value)
         if not isinstance(example, Example):
             return
         self._x += features.pack(features.array(example.x))

@@ -133,7 +133,7 @@ class DriftCollector:
         """Take what goes to a topic."""
         if topic != topics.EXAMPLES or value is None:
             return
-        lesson = codec.lesson(value)
+        lesson = codec.decode_example(value)
         if isinstance(lesson, EarlySignal):
             self._thought[lesson.user, lesson.time] = lesson.probability
             return

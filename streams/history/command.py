@@ -104,7 +104,7 @@ async def _replay(settings: Settings, wanted: ReplayOptions, console: Console) -
             account.heard,
             learner=None if wanted.frozen else learner,
             model=build_scorer(learner.snapshot()) if wanted.model else None,
-            campaign=campaigns.read(wanted.campaign) if wanted.campaign else None,
+            campaign=campaigns.read_campaign(wanted.campaign) if wanted.campaign else None,
             names=tuple(source.name for source in sources),
             partitions=log.partitions if log else 1,
         )

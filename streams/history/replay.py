@@ -206,7 +206,7 @@ class Replay:
             if isinstance(event, ev.Event):
                 record = self._played(entry, event)
                 try:
-                    codec.of_person(event, record.key, 0, 1, (record.key or b"",))
+                    codec.check_log_record(event, record.key, 0, 1, (record.key or b"",))
                 except InvalidEvent as bad:
                     self._cemetery.bury(record, bad)
                     continue

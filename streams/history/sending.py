@@ -81,7 +81,7 @@ def send(settings: Settings, posted: SendOptions, console: Console) -> SendSumma
         OperatorError: something that was named cannot be used, or nobody takes what is sent; one line that says why.
     """
     _check(settings, posted)
-    partitions = admin.check(settings)[name(settings, topics.EVENTS)]
+    partitions = admin.check_topics(settings)[name(settings, topics.EVENTS)]
     sources = [open_source(spec, settings, posted.mapping) for spec in posted.sources]
     window = EventWindow(sources, settings, posted.since, posted.until)
     names = tuple(source.name for source in sources)
@@ -292,7 +292,7 @@ class HistorySender:
 
     def _origin(self) -> list[tuple[str, bytes]]:
         """Name an entry for good, so that what is sent a second time is known, whatever the file is called by then."""
-        return codec.origin_header(f"{codec.HISTORY}{self._window.entries.digest}", 0, self._window.number)
+        return codec.origin_header(f"{codec.HISTORY_PREFIX}{self._window.entries.digest}", 0, self._window.number)
 
     def _after(self, time: float) -> float:
         return (floor(time / self._step) + 1) * self._step

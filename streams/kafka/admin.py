@@ -18,18 +18,18 @@ from streams.kafka.topics import Topic, name
 from streams.settings import Settings
 
 TIMEOUT = 15.0
-BUILT_ON = b"topics"
-OWNER = b"owner"
-STATE = (
+DEPENDENCIES_KEY = b"topics"
+OWNER_KEY = b"owner"
+STATE_TOPICS = (
     topics.PEOPLE, topics.EXAMPLES, topics.SNAPSHOTS, topics.INTERACTIONS, topics.ROWS, topics.LISTS,
 )  # fmt: skip
 """What state is, or holds offsets of."""
-ALIKE = (topics.PEOPLE, topics.INTERACTIONS, topics.ROWS)
+CO_PARTITIONED = (topics.PEOPLE, topics.INTERACTIONS, topics.ROWS)
 """Topics with as many partitions as the log."""
-CHECKED = ("cleanup.policy", "min.compaction.lag.ms", "message.timestamp.type")
+CHECKED_CONFIG = ("cleanup.policy", "min.compaction.lag.ms", "message.timestamp.type")
 
 
-class Found(Struct, frozen=True):
+class TopicDescription(Struct, frozen=True):
     """A topic as the broker has it."""
 
     id: str
@@ -51,7 +51,7 @@ def connect(settings: Settings) -> AdminClient:
     return admin
 
 
-def found(admin: AdminClient, settings: Settings) -> dict[str, Found]:
+def describe_topics(admin: AdminClient, settings: Settings) -> dict[str, TopicDescription]:
     """Return those of our topics that the broker has."""
     wanted = [topic.name for topic in topics.topics(settings)]
     present = [topic for topic in wanted if topic in admin.list_topics(timeout=TIMEOUT).topics]
@@ -61,16 +61,16 @@ def found(admin: AdminClient, settings: Settings) -> dict[str, Found]:
     configs = {resource.name: future.result() for resource, future in admin.describe_configs(resources).items()}
     described = admin.describe_topics(TopicCollection(present), request_timeout=TIMEOUT)
     return {
-        topic: Found(
+        topic: TopicDescription(
             id=str(future.result().topic_id),
             partitions=len(future.result().partitions),
-            config={key: configs[topic][key].value for key in CHECKED if key in configs[topic]},
+            config={key: configs[topic][key].value for key in CHECKED_CONFIG if key in configs[topic]},
         )
         for topic, future in described.items()
     }
 
 
-def create(settings: Settings) -> list[str]:
+def create_topics(settings: Settings) -> list[str]:
     """Make the topics that are missing, and note which ones the state is built on from now on.
 
     Returns:
@@ -80,22 +80,24 @@ def create(settings: Settings) -> list[str]:
         OperatorError: no broker, a topic that is there but wrong, or one that was made again under standing state.
     """
     admin = connect(settings)
-    before = found(admin, settings)
+    before = describe_topics(admin, settings)
     missing = [topic for topic in topics.topics(settings) if topic.name not in before]
-    for topic, future in admin.create_topics([_new(topic, settings) for topic in missing]).items() if missing else []:
+    for topic, future in (
+        admin.create_topics([_new_topic(topic, settings) for topic in missing]).items() if missing else []
+    ):
         try:
             future.result()
         except KafkaException as error:
             raise OperatorError(f"topic {topic} could not be made: {error.args[0].str()}") from None
-    now = _settled(admin, settings)
-    problems = _wrong(now, settings)
+    now = _await_topics(admin, settings)
+    problems = _config_problems(now, settings)
     if problems:
         raise OperatorError("; ".join(problems))
-    asyncio.run(_note(settings, now))
+    asyncio.run(_record_dependencies(settings, now))
     return [f"made {topic.name} ({topic.partitions} partitions): {topic.about}" for topic in missing]
 
 
-def check(settings: Settings) -> dict[str, int]:
+def check_topics(settings: Settings) -> dict[str, int]:
     """Check that all topics are there, as they have to be, and those the state was built on.
 
     Returns:
@@ -106,11 +108,11 @@ def check(settings: Settings) -> dict[str, int]:
     """
     if settings.embedded:
         return topics.partitions_of(settings)
-    now, _ = _checked(settings)
+    now, _ = _require_topics(settings)
     return {topic: there.partitions for topic, there in now.items()}
 
 
-def admit(settings: Settings) -> dict[str, int]:
+def claim_state(settings: Settings) -> dict[str, int]:
     """Check as `check` does, and that a worker may work on this state; the first one's word for whose it is, is noted.
 
     Whoever recovers a partition raises a fence above all that others write to its changelog, so the workers of one
@@ -124,9 +126,9 @@ def admit(settings: Settings) -> dict[str, int]:
     """
     if settings.embedded:
         return topics.partitions_of(settings)
-    now, meta = _checked(settings)
-    mine = {"state": now[name(settings, topics.PEOPLE)].id, **_owner(settings)}
-    noted = orjson.loads(meta[OWNER]) if OWNER in meta else {}
+    now, meta = _require_topics(settings)
+    mine = {"state": now[name(settings, topics.PEOPLE)].id, **_owner_record(settings)}
+    noted = orjson.loads(meta[OWNER_KEY]) if OWNER_KEY in meta else {}
     if noted.get("state") != mine["state"]:
         noted = {}
     if noted.get("group", settings.group) != settings.group:
@@ -137,49 +139,49 @@ def admit(settings: Settings) -> dict[str, int]:
             "set the old one, or take another prefix"
         )
     if noted != mine:
-        asyncio.run(publish(settings, topics.META, OWNER, orjson.dumps(mine)))
+        asyncio.run(publish(settings, topics.META, OWNER_KEY, orjson.dumps(mine)))
     return {topic: there.partitions for topic, there in now.items()}
 
 
-def _owner(settings: Settings) -> dict[str, str]:
+def _owner_record(settings: Settings) -> dict[str, str]:
     """Return what all workers of a state have to have in common; of the key, only what tells it from another."""
     key = settings.pseudonym_key.encode()
     return {"group": settings.group, "pseudonym_key": blake2b(b"fingerprint", key=key, digest_size=8).hexdigest()}
 
 
-def _checked(settings: Settings) -> tuple[dict[str, Found], dict[bytes, bytes]]:
+def _require_topics(settings: Settings) -> tuple[dict[str, TopicDescription], dict[bytes, bytes]]:
     """Return the topics, after checking them, and what is noted of them."""
-    now = found(connect(settings), settings)
+    now = describe_topics(connect(settings), settings)
     problems = [f"{topic.name} is missing" for topic in topics.topics(settings) if topic.name not in now]
     if problems:
         raise OperatorError("; ".join(problems) + ": run `encore topics create`")
     meta = asyncio.run(read_compacted(settings, name(settings, topics.META)))
-    problems = _wrong(now, settings)
-    problems += _others(_built(meta), now, settings)
+    problems = _config_problems(now, settings)
+    problems += _dependency_problems(_recorded_dependencies(meta), now, settings)
     if problems:
         raise OperatorError("; ".join(problems))
     return now, meta
 
 
-def _new(topic: Topic, settings: Settings) -> NewTopic:
+def _new_topic(topic: Topic, settings: Settings) -> NewTopic:
     return NewTopic(
         topic.name, num_partitions=topic.partitions, replication_factor=settings.replication, config=topic.config
     )
 
 
-def _settled(admin: AdminClient, settings: Settings) -> dict[str, Found]:
+def _await_topics(admin: AdminClient, settings: Settings) -> dict[str, TopicDescription]:
     """Wait until the broker shows what it has just made."""
     import time
 
     for _ in range(50):
-        now = found(admin, settings)
+        now = describe_topics(admin, settings)
         if len(now) == len({topic.name for topic in topics.topics(settings)}):
             return now
         time.sleep(0.1)
     raise OperatorError("the broker made the topics but does not show them")
 
 
-def _wrong(now: dict[str, Found], settings: Settings) -> list[str]:
+def _config_problems(now: dict[str, TopicDescription], settings: Settings) -> list[str]:
     problems = []
     for topic in topics.topics(settings):
         there = now.get(topic.name)
@@ -190,11 +192,13 @@ def _wrong(now: dict[str, Found], settings: Settings) -> list[str]:
             problems.append(f"{topic.name} has {there.partitions} partitions, it must have 1")
         problems += [
             f"{topic.name} has {key}={there.config.get(key)}, it must be {topic.config[key]}"
-            for key in CHECKED
-            if key in topic.config and there.config.get(key) != topic.config[key] and not _earlier(key, there, settings)
+            for key in CHECKED_CONFIG
+            if key in topic.config
+            and there.config.get(key) != topic.config[key]
+            and not _is_live_stamped(key, there, settings)
         ]
     log = now.get(name(settings, topics.EVENTS))
-    for short in ALIKE:
+    for short in CO_PARTITIONED:
         other = now.get(name(settings, short))
         if log and other and log.partitions != other.partitions:
             problems.append(
@@ -204,28 +208,30 @@ def _wrong(now: dict[str, Found], settings: Settings) -> list[str]:
     return problems
 
 
-def _earlier(key: str, there: Found, settings: Settings) -> bool:
+def _is_live_stamped(key: str, there: TopicDescription, settings: Settings) -> bool:
     """Whether the topic is stamped by the broker and history is all in the past for it: so a live system begins."""
     stamped = key == "message.timestamp.type" and there.config.get(key) == "LogAppendTime"
     return stamped and settings.clock == "source"
 
 
-def _built_on(settings: Settings, now: dict[str, Found]) -> dict[str, dict[str, Any]]:
+def _dependencies(settings: Settings, now: dict[str, TopicDescription]) -> dict[str, dict[str, Any]]:
     """Return what state depends on: whatever it holds offsets of."""
-    full = [name(settings, topic) for topic in (topics.EVENTS, *STATE, *settings.inputs)]
+    full = [name(settings, topic) for topic in (topics.EVENTS, *STATE_TOPICS, *settings.inputs)]
     return {topic: {"id": now[topic].id, "partitions": now[topic].partitions} for topic in full if topic in now}
 
 
-def _others(noted: dict[str, Any] | None, now: dict[str, Found], settings: Settings) -> list[str]:
+def _dependency_problems(
+    noted: dict[str, Any] | None, now: dict[str, TopicDescription], settings: Settings
+) -> list[str]:
     if noted is None:
         return ["nothing is noted of the topics: run `encore topics create`"]
     problems = []
-    for topic, there in _built_on(settings, now).items():
+    for topic, there in _dependencies(settings, now).items():
         was = noted.get(topic, there)
         if was["id"] != there["id"]:
             problems.append(
                 f"{topic} was deleted and made again: its offsets begin anew, and the state built on the old ones "
-                f"would skip what is new. Delete {', '.join(name(settings, topic) for topic in STATE)} too "
+                f"would skip what is new. Delete {', '.join(name(settings, topic) for topic in STATE_TOPICS)} too "
                 "and run `encore topics create`, or take another prefix"
             )
         elif was["partitions"] != there["partitions"]:
@@ -236,21 +242,21 @@ def _others(noted: dict[str, Any] | None, now: dict[str, Found], settings: Setti
     return problems
 
 
-def _built(meta: dict[bytes, bytes]) -> dict[str, Any] | None:
-    value = meta.get(BUILT_ON)
+def _recorded_dependencies(meta: dict[bytes, bytes]) -> dict[str, Any] | None:
+    value = meta.get(DEPENDENCIES_KEY)
     return orjson.loads(value) if value else None
 
 
-async def _note(settings: Settings, now: dict[str, Found]) -> None:
+async def _record_dependencies(settings: Settings, now: dict[str, TopicDescription]) -> None:
     """Note what the state is built on, unless standing state was built on something else."""
-    noted = _built(await read_compacted(settings, name(settings, topics.META)))
+    noted = _recorded_dependencies(await read_compacted(settings, name(settings, topics.META)))
     people = name(settings, topics.PEOPLE)
     begins = noted is None or people not in noted or noted[people]["id"] != now[people].id
-    problems = [] if begins else _others(noted, now, settings)
+    problems = [] if begins else _dependency_problems(noted, now, settings)
     if problems:
         raise OperatorError("; ".join(problems))
-    built_on = {**({} if begins else noted or {}), **_built_on(settings, now)}
-    await publish(settings, topics.META, BUILT_ON, orjson.dumps(built_on))
+    built_on = {**({} if begins else noted or {}), **_dependencies(settings, now)}
+    await publish(settings, topics.META, DEPENDENCIES_KEY, orjson.dumps(built_on))
 
 
 async def publish(settings: Settings, topic: str, key: bytes, value: bytes | None) -> None:

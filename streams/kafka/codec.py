@@ -31,9 +31,11 @@ from streams.kafka import topics
 from streams.kafka.topics import partition_of
 
 _encoder = msgspec.json.Encoder()
-_lesson: msgspec.json.Decoder[Example | EarlySignal] = msgspec.json.Decoder(Example | EarlySignal)
-_lists = msgspec.msgpack.Decoder(ListExample)
-_heard: msgspec.json.Decoder[Interaction | AudienceShare] = msgspec.json.Decoder(Interaction | AudienceShare)
+_example_decoder: msgspec.json.Decoder[Example | EarlySignal] = msgspec.json.Decoder(Example | EarlySignal)
+_list_example_decoder = msgspec.msgpack.Decoder(ListExample)
+_interaction_decoder: msgspec.json.Decoder[Interaction | AudienceShare] = msgspec.json.Decoder(
+    Interaction | AudienceShare
+)
 
 
 class Record(Protocol):
@@ -68,15 +70,15 @@ class Record(Protocol):
         """What stands beside it."""
 
 
-HISTORY = "history:"
+HISTORY_PREFIX = "history:"
 """Begins the origin of what `encore send` wrote; no topic can be called so."""
-_LONGEST_PLACE = 300
+_MAX_PLACE_BYTES = 300
 """Bytes: a topic's name has at most 249 characters, all of them ASCII; then comes a slash and the partition."""
-ORIGIN = "encore-origin"
+ORIGIN_HEADER = "encore-origin"
 """Header of a record that ingest wrote: topic, partition and offset it came from."""
 
 
-def read(value: bytes | None, log_time: float, most_bytes: int, skew: float) -> ev.AnyEvent:
+def decode_event(value: bytes | None, log_time: float, most_bytes: int, skew: float) -> ev.AnyEvent:
     """Read one event: within its size, well-formed, possible, and not from the future.
 
     Args:
@@ -98,7 +100,7 @@ def read(value: bytes | None, log_time: float, most_bytes: int, skew: float) -> 
     return event
 
 
-def of_person(
+def check_log_record(
     event: ev.AnyEvent, key: bytes | None, partition: int, partitions: int, known: Container[bytes] = ()
 ) -> ev.Event | ev.Tick | ev.Announced:
     """Check that a record of `events` stands where its person's records stand.
@@ -134,21 +136,21 @@ def origin_of(record: Record, inputs: frozenset[str]) -> tuple[str, int] | None:
         inputs: full names of the topics that ingest reads; what names another place is none of its words.
     """
     for header, value in record.headers:
-        if header == ORIGIN:
+        if header == ORIGIN_HEADER:
             place, _, offset = (value or b"").rpartition(b"/")
-            if len(place) > _LONGEST_PLACE or not _is_number(offset):
+            if len(place) > _MAX_PLACE_BYTES or not _is_number(offset):
                 return None
-            known = _place(place, inputs)
+            known = _parse_place(place, inputs)
             return None if known is None else (known, int(offset))
     return None
 
 
 @lru_cache(4_096)
-def _place(place: bytes, inputs: frozenset[str]) -> str | None:
+def _parse_place(place: bytes, inputs: frozenset[str]) -> str | None:
     """Return a place in words, if it is one that ingest or `encore send` writes; there are few, so they are kept."""
     topic, _, partition = place.rpartition(b"/")
     name = topic.decode(errors="replace")
-    ours = (name in inputs or name.startswith(HISTORY)) and _is_number(partition)
+    ours = (name in inputs or name.startswith(HISTORY_PREFIX)) and _is_number(partition)
     return f"{name}/{partition.decode()}" if ours else None
 
 
@@ -158,7 +160,7 @@ def _is_number(digits: bytes) -> bool:
 
 def origin_header(topic: str, partition: int, offset: int) -> list[tuple[str, bytes]]:
     """Return the header that names where a record came from."""
-    return [(ORIGIN, f"{topic}/{partition}/{offset}".encode())]
+    return [(ORIGIN_HEADER, f"{topic}/{partition}/{offset}".encode())]
 
 
 _ADDRESSES: dict[type[Output], tuple[str, str]] = {
@@ -176,13 +178,13 @@ _ADDRESSES: dict[type[Output], tuple[str, str]] = {
     Undelivered: (topics.DECISIONS, "user"),
 }
 """To which topic an output goes, and which of its fields is the key; what is forgotten goes where it stood."""
-_STOOD = {"profile": topics.PROFILES, "recommendations": topics.RECOMMENDATIONS}
+_TOMBSTONE_TOPICS = {"profile": topics.PROFILES, "recommendations": topics.RECOMMENDATIONS}
 
 
 def address(output: Output) -> tuple[str, bytes]:
     """Return the topic (without prefix) and key of an output."""
     if type(output) is Tombstone:
-        return _STOOD[output.of], output.user_id.encode()
+        return _TOMBSTONE_TOPICS[output.of], output.user_id.encode()
     try:
         topic, field = _ADDRESSES[type(output)]
     except KeyError:
@@ -190,28 +192,28 @@ def address(output: Output) -> tuple[str, bytes]:
     return topic, getattr(output, field).encode()
 
 
-def written(output: Output) -> bytes | None:
+def encode_output(output: Output) -> bytes | None:
     """Return the bytes of an output; none for one that takes back what was said."""
     return None if type(output) is Tombstone else _encoder.encode(output)
 
 
-def lesson(value: bytes) -> Example | EarlySignal:
+def decode_example(value: bytes) -> Example | EarlySignal:
     """Read what the model learns from: a labelled row, or a sign long before the label.
 
     Raises:
         msgspec.ValidationError, msgspec.DecodeError: it is neither.
     """
-    return _lesson.decode(value)
+    return _example_decoder.decode(value)
 
 
-def heard(value: bytes, key: bytes | None) -> Interaction | AudienceShare:
+def decode_interaction(value: bytes, key: bytes | None) -> Interaction | AudienceShare:
     """Read what a course hears: of a person, or of people it was announced to.
 
     Raises:
         InvalidEvent: it is none of these, or stands under another key than its course's.
     """
     try:
-        said = _heard.decode(value)
+        said = _interaction_decoder.decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidEvent("malformed", None, str(error)) from None
     if key != said.course.encode():
@@ -219,15 +221,15 @@ def heard(value: bytes, key: bytes | None) -> Interaction | AudienceShare:
     return said
 
 
-def packed(example: ListExample) -> bytes:
+def encode_list_example(example: ListExample) -> bytes:
     """Write a short list that a ranker learns from: MessagePack, since its rows are bytes."""
     return msgspec.msgpack.encode(example)
 
 
-def unpacked(value: bytes) -> ListExample:
+def decode_list_example(value: bytes) -> ListExample:
     """Read a short list.
 
     Raises:
         msgspec.ValidationError, msgspec.DecodeError: it is none.
     """
-    return _lists.decode(value)
+    return _list_example_decoder.decode(value)

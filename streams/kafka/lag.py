@@ -12,12 +12,12 @@ from streams.kafka import clients
 from streams.metrics import GaugeName, Metrics
 from streams.settings import Settings
 
-EVERY = 5.0
+POLL_SECONDS = 5.0
 
-Owned = Callable[[], dict[str, set[aiokafka.TopicPartition]]]
+OwnedPartitions = Callable[[], dict[str, set[aiokafka.TopicPartition]]]
 
 
-async def watch_lag(settings: Settings, owned: Owned, metrics: Metrics) -> None:
+async def watch_lag(settings: Settings, owned: OwnedPartitions, metrics: Metrics) -> None:
     """Ask the broker every few seconds how far the partitions that this worker owns are behind, for ever.
 
     Args:
@@ -35,7 +35,7 @@ async def watch_lag(settings: Settings, owned: Owned, metrics: Metrics) -> None:
                     lags["encore_lag_records", (group, place.topic, str(place.partition))] = lag
         except (KafkaError, OSError):
             lags = {}
-        await asyncio.sleep(EVERY)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def lag_of(

@@ -13,8 +13,8 @@ from aiokafka.errors import KafkaError
 from streams.kafka import clients
 from streams.settings import Settings
 
-Heard = Callable[[Any], None]
-PATIENCE = 60.0
+OnRecord = Callable[[Any], None]
+READ_TIMEOUT = 60.0
 
 
 class GlobalTopicReader:
@@ -23,7 +23,7 @@ class GlobalTopicReader:
     It belongs to no consumer group: every worker hears everything.
     """
 
-    def __init__(self, settings: Settings, topics: list[str], heard: Heard) -> None:
+    def __init__(self, settings: Settings, topics: list[str], heard: OnRecord) -> None:
         self.caught_up = asyncio.Event()
         self._settings = settings
         self._topics = topics
@@ -53,7 +53,7 @@ class GlobalTopicReader:
             for records in (await consumer.getmany(timeout_ms=500)).values():
                 for record in records:
                     self._heard(record)
-            if not self.caught_up.is_set() and await reached(consumer, ends):
+            if not self.caught_up.is_set() and await has_reached(consumer, ends):
                 self.caught_up.set()
 
 
@@ -63,14 +63,14 @@ async def read_all(settings: Settings, topic: str) -> list[Any]:
     broadcast = GlobalTopicReader(settings, [topic], records.append)
     reading = asyncio.ensure_future(broadcast.run())
     caught_up = asyncio.ensure_future(broadcast.caught_up.wait())
-    await asyncio.wait([reading, caught_up], timeout=PATIENCE, return_when="FIRST_COMPLETED")
+    await asyncio.wait([reading, caught_up], timeout=READ_TIMEOUT, return_when="FIRST_COMPLETED")
     if not reading.done():
         reading.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await reading
     if not caught_up.done():
         caught_up.cancel()
-        raise TimeoutError(f"{topic} could not be read to its end within {PATIENCE:.0f} s")
+        raise TimeoutError(f"{topic} could not be read to its end within {READ_TIMEOUT:.0f} s")
     return records
 
 
@@ -85,7 +85,7 @@ async def read_compacted(settings: Settings, topic: str) -> dict[bytes, bytes]:
     return values
 
 
-async def reached(consumer: aiokafka.AIOKafkaConsumer, ends: dict[aiokafka.TopicPartition, int]) -> bool:
+async def has_reached(consumer: aiokafka.AIOKafkaConsumer, ends: dict[aiokafka.TopicPartition, int]) -> bool:
     """Return whether a consumer stands at or behind these ends."""
     for place, end in ends.items():
         if await consumer.position(place) < end:

@@ -35,12 +35,12 @@ CLOCK_RELEASE_KEY = b"clock-release"
 INGEST_PROGRESS_KEY = b"ingest-progress"
 """Key on `encore-meta`: the event time up to which ingest has read its inputs."""
 
-KNOWN = 1 << 16
+PARTITION_CACHE_SIZE = 1 << 16
 """Keys whose partition is remembered: finding it takes ten times as long."""
-COMPACTED_LATER = "3600000"
-A_DAY = str(86_400_000)
-A_YEAR = str(365 * 86_400_000)
-FOR_EVER = "-1"
+COMPACTION_LAG_MS = "3600000"
+ONE_DAY_MS = str(86_400_000)
+ONE_YEAR_MS = str(365 * 86_400_000)
+UNLIMITED = "-1"
 
 
 class Topic(Struct, frozen=True, kw_only=True):
@@ -53,7 +53,7 @@ class Topic(Struct, frozen=True, kw_only=True):
     direction: Literal["in", "log", "out", "own"]
 
 
-@lru_cache(maxsize=KNOWN)
+@lru_cache(maxsize=PARTITION_CACHE_SIZE)
 def partition_of(key: bytes, partitions: int) -> int:
     """Return the partition to which a key belongs: murmur2, as Kafka's own Java client spreads keys."""
     return int(murmur2(key) & 0x7FFFFFFF) % partitions
@@ -68,16 +68,16 @@ def topics(settings: Settings) -> list[Topic]:
     """Return every topic that Encore reads or writes, as it has to be."""
     many = settings.partitions
     deleted = {"cleanup.policy": "delete"}
-    kept = {"cleanup.policy": "delete", "retention.ms": A_YEAR}
-    all_of_it = {"cleanup.policy": "delete", "retention.ms": FOR_EVER}
-    briefly = {"cleanup.policy": "delete", "retention.ms": A_DAY}
+    kept = {"cleanup.policy": "delete", "retention.ms": ONE_YEAR_MS}
+    all_of_it = {"cleanup.policy": "delete", "retention.ms": UNLIMITED}
+    briefly = {"cleanup.policy": "delete", "retention.ms": ONE_DAY_MS}
     compact = {"cleanup.policy": "compact"}
-    words = {**compact, "min.cleanable.dirty.ratio": "0.1", "segment.ms": COMPACTED_LATER}
+    words = {**compact, "min.cleanable.dirty.ratio": "0.1", "segment.ms": COMPACTION_LAG_MS}
     state = {
         "cleanup.policy": "compact",
-        "min.compaction.lag.ms": COMPACTED_LATER,
+        "min.compaction.lag.ms": COMPACTION_LAG_MS,
         "min.cleanable.dirty.ratio": "0.1",
-        "segment.ms": COMPACTED_LATER,
+        "segment.ms": COMPACTION_LAG_MS,
     }
     rows: list[tuple[str, str, int, dict[str, str], Literal["in", "log", "out", "own"]]] = [
         *(
@@ -126,7 +126,7 @@ def _input(settings: Settings) -> dict[str, str]:
         return {"cleanup.policy": "delete"}
     return {
         "cleanup.policy": "delete",
-        "retention.ms": FOR_EVER,
+        "retention.ms": UNLIMITED,
         "message.timestamp.after.max.ms": str(2**63 - 1),
         "message.timestamp.before.max.ms": str(2**63 - 1),
     }

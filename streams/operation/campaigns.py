@@ -13,7 +13,7 @@ from models.offers.campaign import Campaign
 from streams.errors import OperatorError
 
 
-def read(file: Path) -> Campaign:
+def read_campaign(file: Path) -> Campaign:
     """Read and check a campaign file (TOML); its version comes from its contents.
 
     Raises:
@@ -42,9 +42,9 @@ def read(file: Path) -> Campaign:
 def versioned(campaign: Campaign) -> Campaign:
     """Return a campaign with the version that its contents give it."""
     unnamed = replace(campaign, version="")
-    return replace(campaign, version=hashlib.sha256(written(unnamed)).hexdigest()[:8])
+    return replace(campaign, version=hashlib.sha256(encode_campaign(unnamed)).hexdigest()[:8])
 
 
-def written(campaign: Campaign) -> bytes:
+def encode_campaign(campaign: Campaign) -> bytes:
     """Return a campaign as it is published."""
     return msgspec.json.encode(campaign)

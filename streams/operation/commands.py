@@ -49,7 +49,7 @@ def create(file: Path | None, **options: Any) -> None:
     """Create the missing topics and record the ids of the topics that the state depends on."""
     from streams.kafka import admin
 
-    created = admin.create(load_settings(file, **options))
+    created = admin.create_topics(load_settings(file, **options))
     click.echo("\n".join(created) or "all topics exist")
 
 
@@ -59,7 +59,7 @@ def check(file: Path | None, **options: Any) -> None:
     """Check partition counts and clean-up policies, and that no topic was recreated since."""
     from streams.kafka import admin
 
-    partitions = admin.check(load_settings(file, **options))
+    partitions = admin.check_topics(load_settings(file, **options))
     click.echo(f"{len(partitions)} topics are correct")
 
 
@@ -74,7 +74,7 @@ def check_campaign(campaign_file: Path) -> None:
     """Check a campaign file without publishing it."""
     from streams.operation import campaigns
 
-    checked = campaigns.read(campaign_file)
+    checked = campaigns.read_campaign(campaign_file)
     click.echo(f"{campaign_file} is valid: campaign {checked.id}, version {checked.version}")
 
 
@@ -87,10 +87,10 @@ def apply_campaign(campaign_file: Path, file: Path | None, **options: Any) -> No
     from streams.kafka.topics import CAMPAIGNS
     from streams.operation import campaigns
 
-    checked = campaigns.read(campaign_file)
+    checked = campaigns.read_campaign(campaign_file)
     settings = load_settings(file, **options)
-    admin.check(settings)
-    asyncio.run(admin.publish(settings, CAMPAIGNS, checked.id.encode(), campaigns.written(checked)))
+    admin.check_topics(settings)
+    asyncio.run(admin.publish(settings, CAMPAIGNS, checked.id.encode(), campaigns.encode_campaign(checked)))
     click.echo(f"campaign {checked.id}, version {checked.version}, is running")
 
 
@@ -104,7 +104,7 @@ def end_campaign(campaign_id: str, file: Path | None, **options: Any) -> None:
     from streams.kafka.topics import CAMPAIGNS, name
 
     settings = load_settings(file, **options)
-    admin.check(settings)
+    admin.check_topics(settings)
     published = asyncio.run(read_compacted(settings, name(settings, CAMPAIGNS)))
     if campaign_id.encode() not in published:
         known = ", ".join(sorted(key.decode(errors="replace") for key in published)) or "none"
@@ -127,7 +127,7 @@ def release_clock(file: Path | None, **options: Any) -> None:
     from streams.kafka.topics import CLOCK_RELEASE_KEY, META
 
     settings = load_settings(file, **options)
-    admin.check(settings)
+    admin.check_topics(settings)
     asyncio.run(admin.publish(settings, META, CLOCK_RELEASE_KEY, repr(wall()).encode()))
     click.echo("ticks resume")
 
@@ -205,12 +205,12 @@ def remove_dead_letters(dead_letter_ids: tuple[str, ...], file: Path | None, **o
 def _dead_letters(settings: Settings, reason: str | None, include_replayed: bool) -> list[DeadLetter]:
     """Read the dead letters, oldest first; with a reason, only those."""
     from streams.kafka import admin
-    from streams.operation.dead_letters import read
+    from streams.operation.dead_letters import read_dead_letters
 
-    admin.check(settings)
+    admin.check_topics(settings)
     return [
         letter
-        for letter in asyncio.run(read(settings)).values()
+        for letter in asyncio.run(read_dead_letters(settings)).values()
         if (reason is None or letter.reason == reason) and (include_replayed or not letter.replayed)
     ]
 

@@ -21,7 +21,7 @@ from models.schema.errors import REASONS
 from streams.kafka import codec, topics
 from streams.kafka.topics import Topic
 from streams.operation import message_examples
-from streams.operation.dead_letters import REPLAYED
+from streams.operation.dead_letters import REPLAYED_HEADER
 from streams.operation.message_examples import MessageExample
 from streams.settings import Settings
 
@@ -53,8 +53,8 @@ _WHO = {"receive": "Encore reads", "send": "Encore writes"}
 
 _TRAITS = {topics.EVENTS: "event", topics.CATALOG: "course_event"}
 _EVENT_HEADERS = {
-    codec.ORIGIN: "topic/partition/offset that ingest took the record from; not for others to write",
-    REPLAYED: "id of the dead letter that the record was; absent where it was none",
+    codec.ORIGIN_HEADER: "topic/partition/offset that ingest took the record from; not for others to write",
+    REPLAYED_HEADER: "id of the dead letter that the record was; absent where it was none",
 }
 _LETTER_HEADERS = {
     "topic": "topic that the record stood on",
@@ -111,7 +111,7 @@ def _shown(settings: Settings) -> Iterator[tuple[str, Topic, list[MessageExample
     person, course = message_examples.events(ev.PERSON_KINDS), message_examples.events(ev.COURSE_KINDS)
     on = {
         **{topic: [*person, *course] for topic in settings.inputs},
-        topics.EVENTS: [*person, *message_examples.nobodys()],
+        topics.EVENTS: [*person, *message_examples.keyless_records()],
         topics.CATALOG: course,
         topics.CAMPAIGNS: message_examples.campaign(),
         topics.DEAD_LETTERS: [message_examples.dead_letter()],

@@ -20,11 +20,11 @@ from streams.kafka.readers import read_all
 from streams.kafka.topics import name, partition_of
 from streams.settings import Settings
 
-REPLAYED = "dead-letter"
+REPLAYED_HEADER = "dead-letter"
 """Header of a replayed record: the letter it was."""
 
 
-async def read(settings: Settings) -> dict[str, DeadLetter]:
+async def read_dead_letters(settings: Settings) -> dict[str, DeadLetter]:
     """Return the letters by id, oldest first, each as it stands now."""
     letters: dict[str, DeadLetter] = {}
     for record in await read_all(settings, name(settings, topics.DEAD_LETTERS)):
@@ -39,7 +39,7 @@ async def read(settings: Settings) -> dict[str, DeadLetter]:
     return dict(sorted(letters.items(), key=lambda item: (item[1].log_time, item[0])))
 
 
-def mended(letter: DeadLetter, fields: dict[str, Any], settings: Settings) -> ev.Event | ev.CourseEvent:
+def repair(letter: DeadLetter, fields: dict[str, Any], settings: Settings) -> ev.Event | ev.CourseEvent:
     """Return the event that a letter is, with some fields set.
 
     Raises:
@@ -58,7 +58,7 @@ def mended(letter: DeadLetter, fields: dict[str, Any], settings: Settings) -> ev
             raise OperatorError(f"{letter.id}: the mapping file skips it")
         if fields:
             value = orjson.dumps({**orjson.loads(value), **fields})
-        event = codec.read(value, wall(), settings.most_bytes, settings.skew)
+        event = codec.decode_event(value, wall(), settings.most_bytes, settings.skew)
     except (orjson.JSONDecodeError, TypeError) as error:
         raise OperatorError(f"{letter.id}: no JSON object, so no field can be set ({error})") from None
     except InvalidEvent as bad:
@@ -84,7 +84,7 @@ async def replay(letters: Iterable[DeadLetter], fields: dict[str, Any], settings
             if letter.replayed:
                 continue
             try:
-                event = mended(letter, fields, settings)
+                event = repair(letter, fields, settings)
             except OperatorError as error:
                 problems.append(str(error))
                 continue
@@ -106,7 +106,7 @@ async def _append(
     settings: Settings,
     partitions: int,
 ) -> None:
-    headers = [(REPLAYED, letter.id.encode())]
+    headers = [(REPLAYED_HEADER, letter.id.encode())]
     if isinstance(event, ev.CourseEvent):
         topic, key, place = name(settings, topics.CATALOG), event.course_id.encode(), None
     else:

@@ -19,13 +19,13 @@ from streams.delivery.dead_letters import DeadLetter
 from streams.kafka import codec, topics
 from streams.operation import campaigns
 
-_PERSON = "u-42"
-_USER = pseudonym(_PERSON, b"")
+_USER_ID = "u-42"
+_PSEUDONYM = pseudonym(_USER_ID, b"")
 _COURSE = "sql-basics"
 _TIME = 1_767_596_400.0
 _MODEL = "logistic-12000"
 _VERSION = "3f0c2a1b"
-_OFFER = "c" + output_id(_PERSON, "decision risk", "e-1")
+_OFFER = "c" + output_id(_USER_ID, "decision risk", "e-1")
 _DAY = 86_400.0
 
 
@@ -42,7 +42,7 @@ class MessageExample(NamedTuple):
 
 FIELDS: dict[str, Any] = {
     "id": "e-1",
-    "user_id": _PERSON,
+    "user_id": _USER_ID,
     "time": _TIME,
     "course_id": _COURSE,
     "page": "/columns/statistics",
@@ -78,10 +78,10 @@ _NEXT = out.RecommendedCourse(
 
 def events(kinds: tuple[type[Struct], ...]) -> list[MessageExample]:
     """Return one event of each of some kinds, with every field it may have."""
-    return [_event(kind) for kind in kinds]
+    return [_event_example(kind) for kind in kinds]
 
 
-def nobodys() -> list[MessageExample]:
+def keyless_records() -> list[MessageExample]:
     """Return what stands in the log and has no key: it is nobody's."""
     course = ev.CoursePublished(id="e-2", course_id=_COURSE, time=_TIME, title="SQL from the beginning", audience=500)
     records = (ev.Tick(time=_TIME), ev.Announced(time=_TIME, course=course))
@@ -91,12 +91,12 @@ def nobodys() -> list[MessageExample]:
 def outputs() -> dict[str, list[MessageExample]]:
     """Return one output of each type, by the topic (without prefix) on which the codec puts it."""
     said: dict[str, list[MessageExample]] = {}
-    for output in (*_urgent(), *_settled()):
+    for output in (*_expiring_outputs(), *_other_outputs()):
         topic, key = codec.address(output)
         forgotten = f"{output.of}_forgotten" if isinstance(output, out.Tombstone) else ""
         name = forgotten or str(output.__struct_config__.tag)
         said.setdefault(topic, []).append(
-            MessageExample(name, output, _about(type(output)), key, codec.written(output))
+            MessageExample(name, output, _about(type(output)), key, codec.encode_output(output))
         )
     return said
 
@@ -106,7 +106,7 @@ def campaign() -> list[MessageExample]:
     running = Campaign(id="win-back", arm=Arm(name="ten-off", amount=10.0), version=_VERSION)
     key = running.id.encode()
     return [
-        MessageExample("campaign", running, _about(Campaign), key, campaigns.written(running)),
+        MessageExample("campaign", running, _about(Campaign), key, campaigns.encode_campaign(running)),
         MessageExample(
             "campaign_ended", None, "The campaign has ended; open offers stay good until they expire.", key, None
         ),
@@ -115,9 +115,9 @@ def campaign() -> list[MessageExample]:
 
 def dead_letter() -> MessageExample:
     """Return a letter in which an event with impossible minutes is buried."""
-    good = ev.LessonProgress(id="e-1", user_id=_PERSON, time=_TIME, course_id=_COURSE, minutes=5.0)
+    good = ev.LessonProgress(id="e-1", user_id=_USER_ID, time=_TIME, course_id=_COURSE, minutes=5.0)
     value = ev.encode(good).replace(b"5.0", b"-5.0")
-    bad = _fault(value)
+    bad = _decode_error(value)
     letter = DeadLetter(
         topic="learning-events",
         partition=3,
@@ -125,21 +125,21 @@ def dead_letter() -> MessageExample:
         reason=bad.reason,
         field=bad.field or "",
         detail=bad.detail,
-        key=_PERSON.encode(),
+        key=_USER_ID.encode(),
         value=value,
         log_time=_TIME,
     )
     return MessageExample("dead_letter", letter, _about(DeadLetter), letter.id.encode(), value, dict(letter.headers()))
 
 
-def _event(kind: type[Struct]) -> MessageExample:
+def _event_example(kind: type[Struct]) -> MessageExample:
     event: Any = kind(**{field: FIELDS[field] for field in kind.__struct_fields__})
     key = getattr(event, "user_id", None) or event.course_id
     headers = dict(codec.origin_header("learning-events", 3, 1_234))
     return MessageExample(ev.kind_of(event), event, _about(kind), key.encode(), ev.encode(event), headers)
 
 
-def _fault(value: bytes) -> InvalidEvent:
+def _decode_error(value: bytes) -> InvalidEvent:
     try:
         ev.decode(value)
     except InvalidEvent as bad:
@@ -147,12 +147,12 @@ def _fault(value: bytes) -> InvalidEvent:
     raise AssertionError("the specimen of a dead letter is a good event")
 
 
-def _urgent() -> tuple[out.Output, ...]:
+def _expiring_outputs() -> tuple[out.Output, ...]:
     silence = out.Reason(group="silence", effect=1.2, words="no activity for 9 days, usually 2")
     return (
         out.Alert(
-            id=output_id(_PERSON, "alert risk", "e-1"),
-            user_id=_PERSON,
+            id=output_id(_USER_ID, "alert risk", "e-1"),
+            user_id=_USER_ID,
             time=_TIME,
             expires_at=_TIME + _DAY,
             about="risk",
@@ -168,7 +168,7 @@ def _urgent() -> tuple[out.Output, ...]:
         ),
         out.CouponTrigger(
             id=_OFFER,
-            user_id=_PERSON,
+            user_id=_USER_ID,
             time=_TIME,
             expires_at=_TIME + _DAY,
             campaign="win-back",
@@ -181,15 +181,15 @@ def _urgent() -> tuple[out.Output, ...]:
             recommendations=(_NEXT,),
             model=_MODEL,
         ),
-        *_decided(),
+        *_decision_outputs(),
     )
 
 
-def _decided() -> tuple[out.Output, ...]:
+def _decision_outputs() -> tuple[out.Output, ...]:
     return (
         out.Decision(
             id=_OFFER[1:],
-            user=_USER,
+            user=_PSEUDONYM,
             time=_TIME,
             candidate="coupon",
             cause="risk",
@@ -205,8 +205,8 @@ def _decided() -> tuple[out.Output, ...]:
             propensity=0.9,
         ),
         out.OfferOutcome(
-            id=output_id(_PERSON, "outcome", _OFFER),
-            user=_USER,
+            id=output_id(_USER_ID, "outcome", _OFFER),
+            user=_PSEUDONYM,
             time=_TIME + 2 * _DAY,
             decision=_OFFER[1:],
             campaign="win-back",
@@ -215,15 +215,15 @@ def _decided() -> tuple[out.Output, ...]:
             amount=49.0,
             propensity=0.9,
         ),
-        out.Undelivered(id=_OFFER, user=_USER, time=_TIME + _DAY, expires_at=_TIME + _DAY, topic=topics.TRIGGERS),
+        out.Undelivered(id=_OFFER, user=_PSEUDONYM, time=_TIME + _DAY, expires_at=_TIME + _DAY, topic=topics.TRIGGERS),
     )
 
 
-def _settled() -> tuple[out.Output, ...]:
+def _other_outputs() -> tuple[out.Output, ...]:
     return (
         out.Example(
-            id=output_id(_PERSON, "example", repr(_TIME)),
-            user=_USER,
+            id=output_id(_USER_ID, "example", repr(_TIME)),
+            user=_PSEUDONYM,
             time=_TIME,
             until=_TIME + 14 * _DAY,
             features=FEATURES,
@@ -235,8 +235,8 @@ def _settled() -> tuple[out.Output, ...]:
             back=True,
         ),
         out.EarlySignal(
-            id=output_id(_PERSON, "early sign", repr(_TIME)),
-            user=_USER,
+            id=output_id(_USER_ID, "early sign", repr(_TIME)),
+            user=_PSEUDONYM,
             time=_TIME,
             until=_TIME + 3.5 * _DAY,
             back=True,
@@ -244,8 +244,8 @@ def _settled() -> tuple[out.Output, ...]:
             treated=False,
         ),
         out.Profile(
-            id=output_id(_PERSON, "profile", "e-1"),
-            user_id=_PERSON,
+            id=output_id(_USER_ID, "profile", "e-1"),
+            user_id=_USER_ID,
             time=_TIME,
             tier="high",
             probability=0.78,
@@ -256,18 +256,18 @@ def _settled() -> tuple[out.Output, ...]:
             spend=98.0,
             last_active=_TIME - 9 * _DAY,
         ),
-        out.Tombstone(id=output_id(_PERSON, "forgotten", "e-1"), user_id=_PERSON),
+        out.Tombstone(id=output_id(_USER_ID, "forgotten", "e-1"), user_id=_USER_ID),
         out.Recommendations(
-            id=output_id(_PERSON, "recommendations", "e-1"), user_id=_PERSON, time=_TIME, courses=(_NEXT,)
+            id=output_id(_USER_ID, "recommendations", "e-1"), user_id=_USER_ID, time=_TIME, courses=(_NEXT,)
         ),
-        out.Tombstone(id=output_id(_PERSON, "unlisted", "e-1"), user_id=_PERSON, of="recommendations"),
+        out.Tombstone(id=output_id(_USER_ID, "unlisted", "e-1"), user_id=_USER_ID, of="recommendations"),
         out.CourseAudience(
             id=output_id(_COURSE, "audience", "e-2"),
             course_id=_COURSE,
             time=_TIME,
             announcement="e-2",
             size=500,
-            people=(out.AudienceUser(user_id=_PERSON, interest=0.62),),
+            people=(out.AudienceUser(user_id=_USER_ID, interest=0.62),),
         ),
     )
 

@@ -113,7 +113,7 @@ class ReplayCollector:
         elif value is None:
             return
         elif topic == topics.EXAMPLES:
-            lesson = codec.lesson(value)
+            lesson = codec.decode_example(value)
             if isinstance(lesson, Example):
                 self._label(lesson)
         elif topic == topics.ALERTS:

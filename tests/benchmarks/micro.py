@@ -66,7 +66,7 @@ def _steps(
 
     def decode() -> None:
         for (value, at, key), place in zip(records, places, strict=True):
-            codec.of_person(codec.read(value, at, 900_000, 300.0), key, place, 16)
+            codec.check_log_record(codec.decode_event(value, at, 900_000, 300.0), key, place, 16)
 
     def fold() -> None:
         for person, event in events:

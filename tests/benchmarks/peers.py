@@ -29,7 +29,7 @@ class Peer(Engine):
         self.progress.touch()
         snapshot, campaign, task = folder / "snapshot", folder / "campaign", folder / "task"
         snapshot.write_bytes(stage.crowd.snapshot)
-        campaign.write_bytes(campaigns.written(stage.crowd.campaign))
+        campaign.write_bytes(campaigns.encode_campaign(stage.crowd.campaign))
         told = {
             "bootstrap": stage.broker.bootstrap,
             "prefix": stage.settings.prefix,

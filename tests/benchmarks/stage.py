@@ -50,10 +50,12 @@ class Stage:
         self.settings: Settings = settings_.load(self.environment)
         self.broker, self.cores, self.crowd, self.partitions = broker, cores, crowd, partitions
         self.folder = Path(tempfile.mkdtemp(prefix="encore-bench-"))
-        admin.create(self.settings)
+        admin.create_topics(self.settings)
         asyncio.run(admin.publish(self.settings, topics.SNAPSHOTS, b"churn", crowd.snapshot))
         campaign = crowd.campaign
-        asyncio.run(admin.publish(self.settings, topics.CAMPAIGNS, campaign.id.encode(), campaigns.written(campaign)))
+        asyncio.run(
+            admin.publish(self.settings, topics.CAMPAIGNS, campaign.id.encode(), campaigns.encode_campaign(campaign))
+        )
 
     # -- what stands in the topics
 

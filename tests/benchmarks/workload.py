@@ -151,7 +151,7 @@ class Crowd:
         self.day = DAY
         self._seed = seed
         self._rules = rules or Rules()
-        self.campaign = campaigns.read(CAMPAIGN)
+        self.campaign = campaigns.read_campaign(CAMPAIGN)
         rng = Random(f"lives {seed}")
         self._paces = _paces(kinds, rng)
         lives = [self._life(number, rng) for number in range(kinds)]

@@ -50,7 +50,7 @@ class Reference(NamedTuple):
             people[user], said = lived(user, events, world, until)
             for output in said:
                 if not isinstance(output, Tombstone):
-                    outputs[codec.address(output)[0]][output.id].add(codec.written(output) or b"")
+                    outputs[codec.address(output)[0]][output.id].add(codec.encode_output(output) or b"")
         return cls(people, {topic: dict(by_id) for topic, by_id in outputs.items()}, world.rules)
 
 

@@ -87,7 +87,7 @@ class Stage:
         self._disks = (f"disk-{number}" for number in count())
 
     def __enter__(self) -> Self:
-        admin.create(self.settings)
+        admin.create_topics(self.settings)
         snapshot = frozen_model(self.rules)
         self._publish(topics.SNAPSHOTS, b"churn", snapshot)
         self._publish(topics.CAMPAIGNS, CAMPAIGN.id.encode(), msgspec.json.encode(CAMPAIGN))

@@ -22,7 +22,7 @@ from streams.agents.users.envelope import Envelope, OutboxMessage
 from streams.errors import OperatorError
 from streams.metrics import Metrics
 from streams.settings import Settings
-from streams.web import ASKED, Answers, serve
+from streams.web import FORWARDED_HEADER, WorkerQueries, serve
 from tests.brokers import free_port
 from tests.models.people import NOON, campaign, live, made, model, world
 
@@ -30,7 +30,7 @@ Ask = Callable[..., Awaitable[tuple[int, bytes]]]
 """Get a path from the server: its status and body."""
 
 
-class Told(Answers):
+class Told(WorkerQueries):
     """A worker that says what the test put in."""
 
     def __init__(self, *people: Envelope, why: str = "", elsewhere: str | None = None) -> None:
@@ -56,7 +56,7 @@ class Told(Answers):
         return Context(rules=Rules())
 
 
-def served(answers: Answers, act: Callable[[Ask, str], Awaitable[None]], metrics: Metrics | None = None) -> None:
+def served(answers: WorkerQueries, act: Callable[[Ask, str], Awaitable[None]], metrics: Metrics | None = None) -> None:
     """Serve on a free port for as long as a test's act."""
 
     async def both() -> None:
@@ -188,7 +188,7 @@ def test_a_question_is_passed_on_once_only() -> None:
     answers = Told(elsewhere="http://127.0.0.1:1")
 
     async def act(ask: Ask, _: str) -> None:
-        assert (await ask("/users/Ada", **{ASKED: "1"}))[0] == 404
+        assert (await ask("/users/Ada", **{FORWARDED_HEADER: "1"}))[0] == 404
         assert answers.asked == []
 
     served(answers, act)

@@ -114,7 +114,7 @@ class CoursesAgent(PartitionedStore[CourseStore]):
 
     def _apply(self, partition: int, record: Record) -> None:
         try:
-            heard = codec.heard(record.value or b"", record.key)
+            heard = codec.decode_interaction(record.value or b"", record.key)
         except InvalidEvent as bad:
             self._metrics.add("encore_courses_heard_total", "unreadable")
             self._cemetery.bury(record, bad)
@@ -144,7 +144,7 @@ class CoursesAgent(PartitionedStore[CourseStore]):
             before = range(max(0, offset - REMEMBERED), offset)
             for record in await between(self._settings, self._interactions, partition, before):
                 try:
-                    _note(recent, codec.heard(record.value or b"", record.key).id)
+                    _note(recent, codec.decode_interaction(record.value or b"", record.key).id)
                 except InvalidEvent:
                     continue  # it is buried already
         self._recent[partition] = recent
@@ -159,7 +159,7 @@ class CoursesAgent(PartitionedStore[CourseStore]):
             return
         said = _audience(key.decode(), gathering)
         topic, place = codec.address(said)
-        sent = self._sender.put(self._settings.prefix + topic, place, codec.written(said))
+        sent = self._sender.put(self._settings.prefix + topic, place, codec.encode_output(said))
         sent.add_done_callback(partial(self._told, partition, key, gathering.announcement))
 
     def _told(self, partition: int, key: bytes, announcement: str, sent: asyncio.Future[Any]) -> None:

@@ -27,7 +27,7 @@ from streams.delivery.sender import Sender
 from streams.kafka import clients, codec, topics
 from streams.kafka.clients import FATAL_GROUP_ERRORS
 from streams.kafka.codec import Record
-from streams.kafka.readers import reached
+from streams.kafka.readers import has_reached
 from streams.kafka.topics import INGEST_PROGRESS_KEY, name, partition_of
 from streams.metrics import Metrics
 from streams.settings import Settings
@@ -136,7 +136,7 @@ class IngestAgent:
                 now = wall()
                 self._aim = now, await consumer.end_offsets(list(places))
             moment, ends = self._aim
-            there = all(map(self._aligner.wants, places)) and await reached(consumer, ends)
+            there = all(map(self._aligner.wants, places)) and await has_reached(consumer, ends)
         except KafkaError:
             return None  # the partitions went, or the broker is away
         if not there or self.places is not places:
@@ -196,7 +196,7 @@ class IngestAgent:
                 value = mapped.translate(value)
                 if value is None:
                     return None
-            event = codec.read(value, record.timestamp / 1000.0, settings.most_bytes, settings.skew)
+            event = codec.decode_event(value, record.timestamp / 1000.0, settings.most_bytes, settings.skew)
         except InvalidEvent as bad:
             return bad
         if isinstance(event, ev.LOG_KINDS):

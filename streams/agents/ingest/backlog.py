@@ -9,7 +9,7 @@ from typing import TypeAlias
 import aiokafka
 from aiokafka.errors import IllegalStateError, KafkaError
 
-from streams.clock import NOT_YET, awake, wall
+from streams.clock import NOT_YET, boot_time, wall
 
 Place: TypeAlias = aiokafka.TopicPartition
 PATIENCE = 1.0
@@ -39,7 +39,7 @@ class BacklogMonitor:
         self._standstills = 0
         self._heard_after: dict[Place, int] = {}
         self._silent_until = NOT_YET
-        self._looked = awake()
+        self._looked = boot_time()
 
     async def watch(self) -> None:
         """Notice, until cancelled, whenever this process has stood still."""
@@ -54,7 +54,7 @@ class BacklogMonitor:
         return found | await self._ask(consumer, self._not_told_of(consumer, found, offered))
 
     def _look(self) -> None:
-        looked, self._looked = self._looked, awake()
+        looked, self._looked = self._looked, boot_time()
         self._standstills += self._looked - looked > STOOD_STILL
 
     def _not_told_of(
@@ -77,7 +77,7 @@ class BacklogMonitor:
 
     async def _ask(self, consumer: aiokafka.AIOKafkaConsumer, places: set[Place]) -> set[Place]:
         """Return which partitions have unread records after all, by what their brokers say now."""
-        if not places or awake() < self._silent_until:
+        if not places or boot_time() < self._silent_until:
             return set()
         for _ in range(2):
             before = self._standstills
@@ -89,7 +89,7 @@ class BacklogMonitor:
             if self._standstills == before:  # else what it says may have waited for us
                 break
         if not ends:
-            self._silent_until = awake() + ASKED_AGAIN
+            self._silent_until = boot_time() + ASKED_AGAIN
         asked_at = wall() * 1000.0
         self._ends |= {place: (end, asked_at) for place, end in ends.items()}
         self._heard_after |= dict.fromkeys(ends, before)

@@ -19,7 +19,7 @@ from streams.agents.training import challengers
 from streams.agents.training.examples import WINDOW, ExampleLearner
 from streams.delivery.sender import Sender
 from streams.kafka import clients, codec, topics
-from streams.kafka.readers import reached, read_all
+from streams.kafka.readers import has_reached, read_all
 from streams.kafka.topics import MODEL_KEY, name
 from streams.metrics import GaugeName, Metrics
 from streams.settings import Settings
@@ -131,7 +131,7 @@ class ChurnTrainer:
             ends = await consumer.end_offsets([place])
             consumer.seek(place, first)
             self._shadows_from = ends[place] - WINDOW
-            while not await reached(consumer, ends):
+            while not await has_reached(consumer, ends):
                 for records in (await consumer.getmany(timeout_ms=500)).values():
                     for record in records:
                         self._take(record, again=True)

@@ -95,7 +95,7 @@ class ExampleLearner:
 
 def _read(value: bytes | None) -> Example | EarlySignal | None:
     try:
-        return codec.lesson(value or b"")
+        return codec.decode_example(value or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
 

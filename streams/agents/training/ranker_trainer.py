@@ -130,7 +130,7 @@ class RankerTrainer:
 
     def _read(self, record: Record) -> ListExample | None:
         try:
-            example = codec.unpacked(record.value or b"")
+            example = codec.decode_list_example(record.value or b"")
         except (msgspec.MsgspecError, UnicodeDecodeError):
             self._metrics.add("encore_examples_left_out_total", "unreadable")
             return None

@@ -45,7 +45,7 @@ async def offered(
             parts=parts,
             members=tuple(members),
         )
-        if len(codec.written(said) or b"") <= most_bytes // 2:
+        if len(codec.encode_output(said) or b"") <= most_bytes // 2:
             return said
         members = members[: len(members) // 2]
 

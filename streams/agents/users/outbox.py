@@ -85,7 +85,7 @@ class Outbox:
             topic=parcel.topic,
         )
         topic, key = codec.address(notice)
-        return topic, self._outlet.put(self._prefix + topic, key, codec.written(notice))
+        return topic, self._outlet.put(self._prefix + topic, key, codec.encode_output(notice))
 
     def _save(self, keys: Sequence[bytes], since: float) -> None:
         get = self._people.get

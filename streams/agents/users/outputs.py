@@ -9,7 +9,7 @@ from models.schema.outputs import Alert, CouponTrigger, Decision, OfferOutcome, 
 from streams.agents.users.envelope import OutboxMessage
 from streams.delivery.write_ahead import WriteAheadOutputs
 from streams.kafka import codec
-from streams.metrics import Counted, Metrics
+from streams.metrics import LabelledCounter, Metrics
 from streams.settings import Settings
 
 FOR_EVER = float("inf")
@@ -46,7 +46,7 @@ class OutputPacker:
             output.id,
             topic,
             key,
-            codec.written(output),
+            codec.encode_output(output),
             output.expires_at if isinstance(output, Alert | CouponTrigger) else FOR_EVER,
             output.urgent,
             pseudonym(person_id, self._key) if news else "",
@@ -63,7 +63,7 @@ class OutputPacker:
             self._metrics.add("encore_erasures_total")
 
 
-_NOTES: dict[str, Counted] = {
+_NOTES: dict[str, LabelledCounter] = {
     "applied": ("encore_events_total", ("applied",)),
     "late": ("encore_events_total", ("late",)),
     "erased": ("encore_events_total", ("erased",)),

@@ -127,7 +127,7 @@ class RecommendationJob:
         example = lesson(use.person, use.event_id, use.course, use.time, world)
         if example is not None:
             self._metrics.add("encore_lists_total", "example")
-            self._outlet().put(self._topic, None, codec.packed(example), 0)
+            self._outlet().put(self._topic, None, codec.encode_list_example(example), 0)
 
     def _enter(self, fold: LogProcessor, key: bytes) -> None:
         self._waiting[key] = fold

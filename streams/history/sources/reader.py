@@ -53,6 +53,6 @@ class Reader:
                 if value is None:
                     self.skipped += 1
                     return None
-            return HistoryEntry(position, codec.read(value, log_time, self._most_bytes, self._skew))
+            return HistoryEntry(position, codec.decode_event(value, log_time, self._most_bytes, self._skew))
         except InvalidEvent as error:
             return UnusableEntry(position, (raw or b"")[:KEPT], error)

@@ -131,7 +131,7 @@ def test_a_model_is_not_taken_back() -> None:
 
 
 def campaign(name: str, **changes: Any) -> bytes:
-    return campaigns.written(Campaign(id=name, arm=Arm(name="ten", amount=10.0), version="1", **changes))
+    return campaigns.encode_campaign(Campaign(id=name, arm=Arm(name="ten", amount=10.0), version="1", **changes))
 
 
 def running(*heard: tuple[str, bytes | None]) -> str | None:

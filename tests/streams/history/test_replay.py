@@ -132,7 +132,7 @@ def test_people_that_do_not_fit_are_put_aside(crowd: tuple[list[ev.Event], ...],
 
 def labelled(heard: Heard) -> list[Example]:
     """The labelled rows among what a replay said."""
-    lessons = [codec.lesson(said.value or b"") for said in heard.all if said.topic == topics.EXAMPLES]
+    lessons = [codec.decode_example(said.value or b"") for said in heard.all if said.topic == topics.EXAMPLES]
     return [lesson for lesson in lessons if isinstance(lesson, Example)]
 
 
@@ -157,7 +157,7 @@ def test_what_is_learned_is_scored_with_from_then_on() -> None:
     pupil, known = ExampleLearner(again, Metrics()), {"prior"}
     for said in heard.all:
         if said.topic == topics.EXAMPLES:
-            lesson = codec.lesson(said.value or b"")
+            lesson = codec.decode_example(said.value or b"")
             assert not isinstance(lesson, Example) or lesson.model in known
             pupil.take(said.value)
             known.add(build_scorer(again.snapshot()).version)

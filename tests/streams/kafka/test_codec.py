@@ -21,7 +21,7 @@ HERE = topics.partition_of(b"u1", 8)
 
 def refused(raw: bytes | None, most_bytes: int = 10_000, skew: float = 300.0) -> InvalidEvent:
     with pytest.raises(InvalidEvent) as caught:
-        codec.read(raw, NOW, most_bytes, skew)
+        codec.decode_event(raw, NOW, most_bytes, skew)
     return caught.value
 
 
@@ -56,13 +56,13 @@ def test_bounds_are_within() -> None:
     """As large as may be and as far ahead as may be are taken."""
     event = ev.Login(id="1", user_id="u1", time=NOW + 300.0)
     raw = ev.encode(event)
-    assert codec.read(raw, NOW, len(raw), 300.0) == event
+    assert codec.decode_event(raw, NOW, len(raw), 300.0) == event
     assert refused(raw, len(raw) - 1).reason == "oversize"
     assert refused(raw, skew=299.0).reason == "far_future"
 
 
 def of(event: ev.AnyEvent, key: bytes | None, partition: int) -> ev.Event | ev.Tick:
-    return codec.of_person(event, key, partition, 8)
+    return codec.check_log_record(event, key, partition, 8)
 
 
 @pytest.mark.parametrize(
@@ -116,28 +116,28 @@ def test_an_origin_comes_back_as_it_was_written(topic: str, partition: int, offs
 @example(b"/0")
 def test_any_bytes_for_an_origin_are_one_or_none(value: bytes) -> None:
     """A direct writer may put anything there: it is an offset that a value can hold, or no origin."""
-    origin = codec.origin_of(carrying((codec.ORIGIN, value)), frozenset(["in", ""]))
+    origin = codec.origin_of(carrying((codec.ORIGIN_HEADER, value)), frozenset(["in", ""]))
     if origin is not None:
         topic, _, partition = origin[0].rpartition("/")
-        assert topic in ("in", "") or topic.startswith(codec.HISTORY)
+        assert topic in ("in", "") or topic.startswith(codec.HISTORY_PREFIX)
         assert partition.isdecimal() and 0 <= origin[1] < 2**64
 
 
 def test_a_place_longer_than_any_topic_s_name_is_no_origin() -> None:
     """Places are kept in memory: nobody is to fill it with them."""
-    assert codec.origin_of(carrying((codec.ORIGIN, b"history:%s/0/7" % (b"x" * 300))), frozenset()) is None
+    assert codec.origin_of(carrying((codec.ORIGIN_HEADER, b"history:%s/0/7" % (b"x" * 300))), frozenset()) is None
 
 
 def test_history_that_was_sent_is_an_origin_of_its_own() -> None:
     """It stands on no topic, and no topic can have its name."""
-    headers = codec.origin_header(codec.HISTORY + "5f2a", 0, 7)
+    headers = codec.origin_header(codec.HISTORY_PREFIX + "5f2a", 0, 7)
     assert codec.origin_of(carrying(*headers), frozenset()) == ("history:5f2a/0", 7)
 
 
 def test_a_header_without_a_value_is_no_origin() -> None:
     """Kafka lets a header have none; nor is a record without headers from anywhere."""
     assert codec.origin_of(carrying(), frozenset([""])) is None
-    assert codec.origin_of(carrying((codec.ORIGIN, None)), frozenset([""])) is None
+    assert codec.origin_of(carrying((codec.ORIGIN_HEADER, None)), frozenset([""])) is None
 
 
 def filled(kind: type[Output]) -> Output:
@@ -167,13 +167,13 @@ def test_every_output_has_its_address(kind: type[Output]) -> None:
 def test_an_output_can_be_read_by_its_type(kind: type[Output]) -> None:
     """What is written is JSON of the type that it says."""
     output = filled(kind)
-    assert msgspec.json.decode(codec.written(output) or b"", type=kind) == output
+    assert msgspec.json.decode(codec.encode_output(output) or b"", type=kind) == output
 
 
 def test_who_is_forgotten_is_taken_back() -> None:
     """A profile that is withdrawn has no value, on the topic of profiles."""
     gone = Tombstone(id="e", user_id="u1")
-    assert (codec.address(gone), codec.written(gone)) == ((topics.PROFILES, b"u1"), None)
+    assert (codec.address(gone), codec.encode_output(gone)) == ((topics.PROFILES, b"u1"), None)
 
 
 def test_what_has_no_topic_is_a_defect() -> None:
@@ -185,7 +185,7 @@ def test_what_has_no_topic_is_a_defect() -> None:
 def test_only_lessons_are_lessons() -> None:
     """What another writer put on the topic is not learned."""
     for lesson in (filled(Example), filled(EarlySignal)):
-        assert codec.lesson(codec.written(lesson) or b"") == lesson
-    for raw in (b"", b"{}", codec.written(filled(Decision)) or b"", b"\xff"):
+        assert codec.decode_example(codec.encode_output(lesson) or b"") == lesson
+    for raw in (b"", b"{}", codec.encode_output(filled(Decision)) or b"", b"\xff"):
         with pytest.raises((msgspec.MsgspecError, UnicodeDecodeError)):
-            codec.lesson(raw)
+            codec.decode_example(raw)

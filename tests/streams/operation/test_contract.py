@@ -31,7 +31,7 @@ MESSAGES: dict[str, Any] = DOCUMENT["components"]["messages"]
 EVENTS = [
     *message_examples.events(ev.PERSON_KINDS),
     *message_examples.events(ev.COURSE_KINDS),
-    *message_examples.nobodys(),
+    *message_examples.keyless_records(),
 ]
 OUTPUTS = [one for some in message_examples.outputs().values() for one in some]
 

@@ -66,7 +66,7 @@ class Agent:
 
 
 def at(offset: int, said: Interaction | AudienceShare | bytes, key: bytes | None = None) -> Record:
-    value = said if isinstance(said, bytes) else codec.written(said)
+    value = said if isinstance(said, bytes) else codec.encode_output(said)
     named = key if isinstance(said, bytes) else said.course.encode()
     return Record(topics.INTERACTIONS, 0, offset, 0, named, value)
 
@@ -117,7 +117,7 @@ def test_what_the_changelog_has_is_not_counted_again() -> None:
     [
         (b"{", b"go", b"malformed"),
         (b'{"type":"alert"}', b"go", b"malformed"),
-        (codec.written(SAID[0]) or b"", b"art", b"wrong_key"),
+        (codec.encode_output(SAID[0]) or b"", b"art", b"wrong_key"),
     ],
 )
 def test_what_cannot_be_read_is_buried(value: bytes, key: bytes, reason: bytes) -> None:

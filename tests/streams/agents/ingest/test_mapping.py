@@ -19,7 +19,7 @@ from streams.agents.ingest.mapping_file import load, of_topics
 from streams.delivery.dead_letters import DeadLetter
 from streams.errors import OperatorError
 from streams.history.sources import open_source
-from streams.operation.dead_letters import mended
+from streams.operation.dead_letters import repair
 from streams.settings import Settings
 
 EXAMPLES = Path(__file__).parents[4] / "deploy" / "mappings"
@@ -420,8 +420,8 @@ def test_a_letter_from_a_mapped_topic_is_mapped_again(tmp_path):
     without = letter("orders", b'{"n": 1, "u": 2, "t": 3}')
     own = letter("events-of-ours", ev.encode(ev.Login(id="1", user_id="2", time=3.0)))
 
-    assert mended(foreign, {}, settings) == ev.Purchase(id="1", user_id="2", time=3.0, amount=5.0)
-    assert mended(without, {"amount": 7}, settings) == ev.Purchase(id="1", user_id="2", time=3.0, amount=7.0)
-    assert mended(own, {}, settings) == ev.Login(id="1", user_id="2", time=3.0)
+    assert repair(foreign, {}, settings) == ev.Purchase(id="1", user_id="2", time=3.0, amount=5.0)
+    assert repair(without, {"amount": 7}, settings) == ev.Purchase(id="1", user_id="2", time=3.0, amount=7.0)
+    assert repair(own, {}, settings) == ev.Login(id="1", user_id="2", time=3.0)
     with pytest.raises(OperatorError, match=r"still missing_field \(amount\)"):
-        mended(without, {}, settings)
+        repair(without, {}, settings)

@@ -46,7 +46,7 @@ def example(number: int, **changes: Any) -> Example:
 
 
 def at(offset: int, row: Example | bytes | None) -> Record:
-    value = codec.written(row) if isinstance(row, Example) else row
+    value = codec.encode_output(row) if isinstance(row, Example) else row
     return Record(topics.EXAMPLES, 0, offset, 0, b"hashed", value)
 
 
@@ -101,7 +101,7 @@ def test_a_row_that_was_written_twice_is_learned_once() -> None:
         (None, "unreadable"),
         (b"{}", "unreadable"),
         (b"\xff", "unreadable"),
-        ((codec.written(example(1)) or b"").replace(b"hashed", b"\xff"), "unreadable"),
+        ((codec.encode_output(example(1)) or b"").replace(b"hashed", b"\xff"), "unreadable"),
         (b"[" * 9_999, "unreadable"),
     ],
 )
@@ -252,7 +252,7 @@ def test_who_takes_over_stands_where_the_examples_end(settings: Settings, known:
     """
 
     async def act() -> ChurnTrainer:
-        rows = [(b"hashed", codec.written(example(n))) for n in (*range(79), 3)]
+        rows = [(b"hashed", codec.encode_output(example(n))) for n in (*range(79), 3)]
         await write(settings, topics.EXAMPLES, rows)
         snapshot = expected(*range(known), offset=known - 1) if known < 80 else expected(offset=1)
         sealed = encode_snapshot(snapshot)
@@ -272,7 +272,7 @@ def test_another_kind_of_model_begins_with_the_first_example(settings: Settings)
     """A snapshot of the one is nothing to the other."""
 
     async def act() -> ChurnTrainer:
-        await write(settings, topics.EXAMPLES, [(b"hashed", codec.written(example(n))) for n in range(20)])
+        await write(settings, topics.EXAMPLES, [(b"hashed", codec.encode_output(example(n))) for n in range(20)])
         await write(settings, topics.SNAPSHOTS, [(MODEL_KEY, encode_snapshot(expected(*range(20), offset=19)))])
         trainer = ChurnTrainer(replace(settings, model="logistic"), Outlet(), Metrics())
         await trainer.own(True)
@@ -288,7 +288,7 @@ def test_a_model_put_in_the_place_of_ours_is_gone_on_with(settings: Settings) ->
     outlet = Outlet()
 
     async def act() -> ChurnTrainer:
-        await write(settings, topics.EXAMPLES, [(b"hashed", codec.written(example(n))) for n in range(12)])
+        await write(settings, topics.EXAMPLES, [(b"hashed", codec.encode_output(example(n))) for n in range(12)])
         trainer = ChurnTrainer(settings, outlet, Metrics())
         await trainer.own(True)
         trainer.flush()

@@ -29,7 +29,7 @@ def example(number: int) -> Example:
 
 
 def written(row: Example | SignalOutcome) -> bytes:
-    return codec.written(row) or b""
+    return codec.encode_output(row) or b""
 
 
 def taught(*numbers: int) -> AnySnapshot:

@@ -28,7 +28,7 @@ def lesson(number: int) -> ListExample:
 
 
 def at(offset: int, said: ListExample | bytes) -> Record:
-    value = said if isinstance(said, bytes) else codec.packed(said)
+    value = said if isinstance(said, bytes) else codec.encode_list_example(said)
     return Record(topics.LISTS, 0, offset, 0, None, value)
 
 

@@ -22,10 +22,10 @@ NASTY: list[Any] = [
     "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "login", "tick", "erasure_requested", "course_published",
 ]  # fmt: skip
 HEADERS: list[tuple[tuple[str, Any], ...]] = [
-    ((codec.ORIGIN, None),), ((codec.ORIGIN, b""),), ((codec.ORIGIN, b"in/0/-1"),),
-    ((codec.ORIGIN, "in/0/²".encode()),), ((codec.ORIGIN, b"in/0/" + b"9" * 5_000),),
-    ((codec.ORIGIN, b"in/0/" + b"9" * 25),), ((codec.ORIGIN, b"in/\xff/1"),),
-    ((codec.ORIGIN, b"in/0/7"), (codec.ORIGIN, b"other/0/7")), (("other", b"x"),), (("", b""),),
+    ((codec.ORIGIN_HEADER, None),), ((codec.ORIGIN_HEADER, b""),), ((codec.ORIGIN_HEADER, b"in/0/-1"),),
+    ((codec.ORIGIN_HEADER, "in/0/²".encode()),), ((codec.ORIGIN_HEADER, b"in/0/" + b"9" * 5_000),),
+    ((codec.ORIGIN_HEADER, b"in/0/" + b"9" * 25),), ((codec.ORIGIN_HEADER, b"in/\xff/1"),),
+    ((codec.ORIGIN_HEADER, b"in/0/7"), (codec.ORIGIN_HEADER, b"other/0/7")), (("other", b"x"),), (("", b""),),
 ]  # fmt: skip
 
 
