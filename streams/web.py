@@ -112,8 +112,8 @@ async def _recommendations(request: web.Request, answers: WorkerQueries) -> web.
     if world.shelf is None:
         return web.json_response({"error": "this worker recommends nothing: `recommend` is off"}, status=404)
     person, now = envelope.person, max(answers.now(key), envelope.person.activity.last)
-    found = world.shelf.recommend(person.taste, now, n, key_for(person, world.rules), repeats)
-    following = next_on_path(world.shelf.index, person.taste, n)
+    found = world.shelf.recommend(person.preferences, now, n, key_for(person, world.rules), repeats)
+    following = next_on_path(world.shelf.index, person.preferences, n)
     return _json_response(
         {
             "user_id": person.id,
@@ -175,7 +175,7 @@ def describe_user(envelope: Envelope, now: float, world: Context) -> dict[str, A
         "purchases": activity.wallet.purchases,
         "spend": activity.wallet.spend - activity.wallet.refunded,
         "consent": {1: True, -1: False}.get(ledger.consent),
-        "recommended": [one.course for one in person.taste.told],
+        "recommended": [one.course for one in person.preferences.told],
         "open_offers": [
             {"id": offer.id, "campaign": offer.campaign, "arm": offer.arm, "amount": offer.amount, "until": offer.until}
             for offer in ledger.offers

@@ -18,7 +18,7 @@ class Person(Struct, frozen=True, array_like=True, gc=False):
     id: str
     activity: Activity = Activity()
     ledger: Ledger = Ledger()
-    taste: Preferences = Preferences()
+    preferences: Preferences = Preferences()
 
 
 def next_due(person: Person, rules: Rules) -> float:

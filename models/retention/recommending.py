@@ -37,7 +37,7 @@ def key_for(person: Person, rules: Rules) -> int:
 
 def is_old(person: Person, at: float) -> bool:
     """Return whether a list is to be made anew although the person did nothing: others did, for a day."""
-    return bool(person.taste.recent) and at - person.taste.listed_at >= DAY
+    return bool(person.preferences.recent) and at - person.preferences.listed_at >= DAY
 
 
 def relisted(person: Person, at: float, world: Context) -> tuple[Person, tuple[Output, ...]]:
@@ -46,26 +46,26 @@ def relisted(person: Person, at: float, world: Context) -> tuple[Person, tuple[O
     Not part of the fold: the list depends on what the world knows of courses when it is made, not on the person's log
     alone. It changes nothing but what was told. Who never used a course has no list of their own.
     """
-    if world.shelf is None or not person.taste.recent:
+    if world.shelf is None or not person.preferences.recent:
         return person, ()
-    found = world.shelf.recommend(person.taste, at, LISTED, key_for(person, world.rules))
-    if not found and not person.taste.told:
+    found = world.shelf.recommend(person.preferences, at, LISTED, key_for(person, world.rules))
+    if not found and not person.preferences.told:
         return person, ()
     told = found[:TOLD]
-    before = [one.course for one in person.taste.told]
+    before = [one.course for one in person.preferences.told]
     if not is_news(before, [one.course for one in told]):
-        return replace(person, taste=replace(person.taste, listed_at=at)), ()
+        return replace(person, preferences=replace(person.preferences, listed_at=at)), ()
     courses = contracted(found)
     cause = f"{at!r} {' '.join(one.course_id for one in courses)}"
     said = Recommendations(
         id=output_id(person.id, "recommendations", cause), user_id=person.id, time=at, courses=courses
     )
-    return replace(person, taste=replace(person.taste, told=told, listed_at=at)), (said,)
+    return replace(person, preferences=replace(person.preferences, told=told, listed_at=at)), (said,)
 
 
 def standing(person: Person, world: Context) -> tuple[RecommendedCourse, ...]:
     """Return what was last told, as far as it still may be: neither had by now nor withdrawn."""
-    taste, shelf = person.taste, world.shelf
+    taste, shelf = person.preferences, world.shelf
     kept = [one for one in taste.told if not taste.owns(one.course) and (shelf is None or shelf.has(one.course))]
     return contracted(kept[:CARRIED])
 
@@ -101,9 +101,9 @@ def lesson(person: Person, event_id: str, course: str, time: float, world: Conte
     if shelf is None:
         return None
     repeats = shelf.surface.repeats
-    question = asked(shelf.index, person.taste, time, key_for(person, world.rules))
+    question = asked(shelf.index, person.preferences, time, key_for(person, world.rules))
     drawn = draw(shelf.index, shelf.content, question)
-    candidates = choose(shelf.index, shelf.content, person.taste, drawn, repeats)
+    candidates = choose(shelf.index, shelf.content, person.preferences, drawn, repeats)
     taken = np.flatnonzero(candidates.drawn.numbers == shelf.index.numbers.get(course, -1))
     if not len(taken):
         return None

@@ -120,7 +120,7 @@ def begin_wake(person: Person, due: float, world: Context) -> Transition | Score
     """Do what is due as far as the score that it asks for, if any: `wake` without what follows from that."""
     signs = risk.early_signs(person, person.ledger.done, due, world.rules)
     if person.ledger.done < due:
-        person = Person(person.id, person.activity, replace(person.ledger, done=due), person.taste)
+        person = Person(person.id, person.activity, replace(person.ledger, done=due), person.preferences)
     person, labelled = risk.released(person, due, world)
     person, outcomes = attribution.expired(person, due, world.rules)
     said: tuple[Output, ...] = (*labelled, *signs, *outcomes)
@@ -211,8 +211,8 @@ def _applied(
 def _liked(person: Person, event: ev.Event, rules: Rules) -> tuple[Preferences, tuple[Output, ...]]:
     """Fold an event into the person's taste; its course hears of it if it is news."""
     if not rules.recommend:
-        return person.taste, ()
-    taste, heard = interactions(person.taste, event, 0)
+        return person.preferences, ()
+    taste, heard = interactions(person.preferences, event, 0)
     if heard is None:
         return taste, ()
     name = output_id(person.id, "interaction", f"event {event.id}")
@@ -230,7 +230,7 @@ def _on_grid(
 ) -> tuple[Person, tuple[Output, ...]]:
     """Set a silent person's next grid time, and see whether a course has stalled."""
     ledger = replace(person.ledger, grid=next_wake(person.id, due, world.rules))
-    person = Person(person.id, person.activity, ledger, person.taste)
+    person = Person(person.id, person.activity, ledger, person.preferences)
     course = _stalled_course(person, due, world)
     if course is None or not _speaks(world):
         return person, said
@@ -263,7 +263,7 @@ def _assessed(
     tier = risk.tier_of(person.ledger, score.probability, at, world)
     ledger = risk.scored(person.ledger, score, at, world, keep)
     if tier == before:
-        return Person(person.id, person.activity, ledger, person.taste), ()
+        return Person(person.id, person.activity, ledger, person.preferences), ()
     person = replace(person, ledger=replace(ledger, tier=tier, tier_since=at))
     said: tuple[Output, ...] = (_profile(person, at, cause, world),)
     if before or tier != "low":

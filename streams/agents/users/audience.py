@@ -55,7 +55,7 @@ async def _judge(people: UserStore, audience: Audience, likeness: dict[str, floa
         return
     slice_ = TimeBudget(SLICE)
     for person in people.everybody():
-        liking = interest(person.taste, likeness)
+        liking = interest(person.preferences, likeness)
         if liking > 0 and person.ledger.consent >= 0:
             audience.offer([Member(round(liking, 6), person.id)])
         if slice_.over():

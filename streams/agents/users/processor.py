@@ -213,7 +213,7 @@ class LogProcessor:
             except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the record: it is buried with it
                 envelope = self._failed(key, _marked(envelope, record, origin), Cause(record, event.time), error)
                 continue
-            if self._listing is not None and moved.person.taste is not before.taste:
+            if self._listing is not None and moved.person.preferences is not before.preferences:
                 self._listing.used(self, key, before, event)
             if type(moved) is ScoreRequest:
                 self._open[key] = PendingScore(

@@ -78,7 +78,7 @@ class RecommendationJob:
         """Note that a person's taste changed with an event."""
         self._enter(fold, key)
         course = getattr(event, "course_id", None)
-        if course is not None and is_lesson(before.taste, event.id, course, self._settings.repeats):
+        if course is not None and is_lesson(before.preferences, event.id, course, self._settings.repeats):
             self._uses.append(CourseUse(before, event.id, course, event.time))
 
     def woken(self, fold: LogProcessor, key: bytes, person: Person) -> None:

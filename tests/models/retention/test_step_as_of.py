@@ -145,7 +145,7 @@ def test_an_erasure_leaves_nothing_but_its_time(forgotten: retention.Transition)
         Tombstone(id=output_id("u", "forgotten", "e"), user_id="u"),
         Tombstone(id=output_id("u", "unlisted", "e"), user_id="u", of="recommendations"),
     )
-    assert (person.id, person.activity, person.taste) == ("", Activity(), Preferences())
+    assert (person.id, person.activity, person.preferences) == ("", Activity(), Preferences())
     assert next_due(person, RULES) == NEVER
     assert person.ledger == Ledger(erased_at=NOON + 6 * DAY, done=NOON + 6 * DAY)
 
