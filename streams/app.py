@@ -175,7 +175,7 @@ class Worker:
             self.settings,
             linger_ms=5,
             max_batch_size=256 << 10,
-            max_request_size=self.settings.most_bytes + 100_000,
+            max_request_size=self.settings.max_record_bytes + 100_000,
             request_timeout_ms=120_000,
         )
         await producer.start()

@@ -1,109 +1,167 @@
-"""Every figure Encore exports: one typed table of plain integers, bumped as things happen, collected at a scrape."""
+"""Every metric that Encore exports: one typed table, counters as plain integers, gauges read at a scrape."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-CounterName = Literal[
-    "encore_records_total",  # records read, by agent
-    "encore_events_total",  # events of people by what became of them: applied, late, erased
-    "encore_duplicates_total",  # records left out, by how they were known: id, offset, origin
-    "encore_ticks_total",  # ticks read
-    "encore_dead_letters_total",  # records buried, by reason
-    "encore_skipped_total",  # records that a mapping file leaves out, by topic
-    "encore_scores_total",  # scores taken, by model
-    "encore_not_eligible_total",  # people not scored on their grid time, by reason
-    "encore_labels_total",  # labels that matured, by what they say: churned, stayed
-    "encore_outputs_total",  # outputs that Kafka has, by topic
-    "encore_decisions_total",  # decisions taken, by candidate and reason
-    "encore_outcomes_total",  # what became of offers that were sent: redeemed, purchased, expired
-    "encore_undelivered_total",  # outputs not sent because they were old news
-    "encore_erasures_total",  # people forgotten
-    "encore_learned_total",  # labelled rows learned
-    "encore_lists_learned_total",  # short lists that the ranker has learned from
-    "encore_examples_left_out_total",  # labelled rows not learned, by reason: repeat, treated, unreadable, features
-    "encore_drift_total",  # times the log-loss of matured scores has risen beyond chance (ADWIN)
-    "encore_snapshots_refused_total",  # model snapshots refused, by reason
-    "encore_interactions_total",  # uses of courses that their courses hear of: new to the person, again
-    "encore_courses_heard_total",  # interactions by what became of them: counted, repeat, unreadable
-    "encore_lists_total",  # lists of recommendations made, by what for: told, unchanged, example
-    "encore_rebalances_total",  # times partitions were given out anew
-    "encore_failures_total",  # defects, by where: step, wake, list, challenger
-]
-GaugeName = Literal[
-    "encore_people",  # people by tier ("none" before their first score or after the look-back)
-    "encore_partitions",  # partitions this worker owns
-    "encore_hot_people",  # people held decoded
-    "encore_state_bytes",  # bytes of encoded people
-    "encore_outbox",  # outputs on their way
-    "encore_unacknowledged",  # records given to the producer that Kafka has not acknowledged
-    "encore_clock_seconds",  # a partition's clock, seconds since 1970
-    "encore_clock_held",  # 1 while ticks are held because a busy log fell silent
-    "encore_lag_records",  # records not yet committed, by group and topic partition, from the broker's own offsets
-    "encore_model_auc",  # rolling ROC-AUC of matured scores: model, recency alone, reference, challenger
-    "encore_model_log_loss",  # their rolling log-loss
-    "encore_model_calibration_error",  # their expected calibration error, ten bins
-    "encore_model_lift",  # how many times more churn there is in their highest tenth than in all
-    "encore_pace",  # how many times as fast as usual people come back lately; bends scores
-    "encore_model_labels",  # labelled rows the model in use has learned from
-    "encore_model_age_seconds",  # time since the model in use arrived
-    "encore_rows",  # courses whose rows this worker keeps
-    "encore_courses",  # courses that this worker knows of
-    "encore_lists_waiting",  # people whose list is to be made anew
-    "encore_ranker_lists",  # lists that the ranker in use has learned from
-    "encore_ranker_surprise",  # mean of minus log chance of the course taken among 21, newest lists: net, linear
-    "encore_recovery_seconds",  # how long the last recovery took
-    "encore_recovered_people",  # people it brought back
-    "encore_ready",  # 1 when recovered, snapshots read and consuming
-]
-HistogramName = Literal[
-    "encore_decision_seconds",  # from an event's arrival in the log to its decision's acknowledgement
-]
-Name = Literal[CounterName, GaugeName, HistogramName]
 
-LABELS: dict[str, tuple[str, ...]] = {
-    "encore_records_total": ("agent",),
-    "encore_events_total": ("fate",),
-    "encore_duplicates_total": ("how",),
-    "encore_dead_letters_total": ("reason",),
-    "encore_skipped_total": ("topic",),
-    "encore_not_eligible_total": ("reason",),
-    "encore_scores_total": ("model",),
-    "encore_labels_total": ("label",),
-    "encore_outputs_total": ("topic",),
-    "encore_decisions_total": ("candidate", "reason"),
-    "encore_outcomes_total": ("outcome",),
-    "encore_examples_left_out_total": ("reason",),
-    "encore_snapshots_refused_total": ("reason",),
-    "encore_interactions_total": ("kind",),
-    "encore_courses_heard_total": ("fate",),
-    "encore_lists_total": ("fate",),
-    "encore_failures_total": ("where",),
-    "encore_people": ("tier",),
-    "encore_clock_seconds": ("partition",),
-    "encore_lag_records": ("group", "topic", "partition"),
-    "encore_model_auc": ("score",),
-    "encore_model_log_loss": ("score",),
-    "encore_model_calibration_error": ("score",),
-    "encore_model_lift": ("score",),
-    "encore_ranker_surprise": ("ranker",),
+class MetricInfo(NamedTuple):
+    """Help text and label names of a metric."""
+
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+# Each table row is a literal type with its description, so that a misspelt metric name does not type-check.
+_Info = MetricInfo
+CounterName = (
+    Annotated[Literal["encore_records_total"], _Info("records read, by agent", ("agent",))]
+    | Annotated[Literal["encore_events_total"], _Info("user events by result: applied, late, erased", ("fate",))]
+    | Annotated[
+        Literal["encore_duplicates_total"],
+        _Info("duplicate records skipped, by how they were detected: id, offset, origin", ("how",)),
+    ]
+    | Annotated[Literal["encore_ticks_total"], _Info("ticks read")]
+    | Annotated[Literal["encore_dead_letters_total"], _Info("dead letters, by reason", ("reason",))]
+    | Annotated[Literal["encore_skipped_total"], _Info("records that a mapping file skips, by topic", ("topic",))]
+    | Annotated[Literal["encore_scores_total"], _Info("users scored, by model", ("model",))]
+    | Annotated[
+        Literal["encore_not_eligible_total"],
+        _Info("users not scored at their regular scoring time, by reason", ("reason",)),
+    ]
+    | Annotated[Literal["encore_labels_total"], _Info("matured labels: churned, stayed", ("label",))]
+    | Annotated[Literal["encore_outputs_total"], _Info("outputs acknowledged by Kafka, by topic", ("topic",))]
+    | Annotated[Literal["encore_decisions_total"], _Info("decisions, by candidate and reason", ("candidate", "reason"))]
+    | Annotated[
+        Literal["encore_outcomes_total"], _Info("outcomes of sent offers: redeemed, purchased, expired", ("outcome",))
+    ]
+    | Annotated[Literal["encore_undelivered_total"], _Info("outputs not sent because they had expired")]
+    | Annotated[Literal["encore_erasures_total"], _Info("users erased")]
+    | Annotated[Literal["encore_learned_total"], _Info("labelled rows that the churn model was trained on")]
+    | Annotated[Literal["encore_lists_learned_total"], _Info("short lists that the ranker was trained on")]
+    | Annotated[
+        Literal["encore_examples_left_out_total"],
+        _Info("labelled rows not used for training, by reason: repeat, treated, unreadable, features", ("reason",)),
+    ]
+    | Annotated[
+        Literal["encore_drift_total"], _Info("significant rises of the log loss of matured scores (ADWIN alarms)")
+    ]
+    | Annotated[Literal["encore_snapshots_refused_total"], _Info("model snapshots refused, by reason", ("reason",))]
+    | Annotated[
+        Literal["encore_interactions_total"],
+        _Info("interactions of users with courses that were sent to the courses: new to the user, again", ("kind",)),
+    ]
+    | Annotated[
+        Literal["encore_course_interactions_total"],
+        _Info("interactions received by courses, by result: counted, repeat, unreadable", ("fate",)),
+    ]
+    | Annotated[
+        Literal["encore_lists_total"],
+        _Info("lists of recommendations computed, by result: told (published), unchanged, example", ("fate",)),
+    ]
+    | Annotated[Literal["encore_rebalances_total"], _Info("rebalances of the consumer group")]
+    | Annotated[
+        Literal["encore_failures_total"],
+        _Info("unexpected exceptions, by place: step, wake, list, challenger", ("where",)),
+    ]
+)
+GaugeName = (
+    Annotated[
+        Literal["encore_people"],
+        _Info('users by tier ("none" before their first score or after the look-back)', ("tier",)),
+    ]
+    | Annotated[Literal["encore_partitions"], _Info("partitions that this worker owns")]
+    | Annotated[Literal["encore_cached_users"], _Info("decoded users in memory")]
+    | Annotated[Literal["encore_state_bytes"], _Info("bytes of the encoded state of users")]
+    | Annotated[Literal["encore_outbox"], _Info("outputs waiting to be sent or acknowledged")]
+    | Annotated[
+        Literal["encore_unacknowledged"], _Info("records handed to the producer and not yet acknowledged by Kafka")
+    ]
+    | Annotated[
+        Literal["encore_clock_seconds"], _Info("clock of a partition, in seconds since 1970 UTC", ("partition",))
+    ]
+    | Annotated[
+        Literal["encore_clock_held"], _Info("1 while ticks are held because a normally busy log has no new events")
+    ]
+    | Annotated[
+        Literal["encore_lag_records"],
+        _Info("records not yet committed, from the broker's own offsets", ("group", "topic", "partition")),
+    ]
+    | Annotated[
+        Literal["encore_model_auc"],
+        _Info("rolling ROC AUC of matured scores: model, recency, reference, challenger", ("score",)),
+    ]
+    | Annotated[Literal["encore_model_log_loss"], _Info("rolling log loss of matured scores", ("score",))]
+    | Annotated[
+        Literal["encore_model_calibration_error"],
+        _Info("expected calibration error of matured scores, ten bins", ("score",)),
+    ]
+    | Annotated[
+        Literal["encore_model_lift"],
+        _Info("churn rate in the top tenth of matured scores, divided by the overall churn rate", ("score",)),
+    ]
+    | Annotated[
+        Literal["encore_drift_correction"],
+        _Info("how many times as fast as usual users have come back lately; scores are corrected by it"),
+    ]
+    | Annotated[Literal["encore_model_labels"], _Info("labelled rows that the model in use was trained on")]
+    | Annotated[Literal["encore_model_age_seconds"], _Info("time since the model in use arrived")]
+    | Annotated[Literal["encore_course_rows"], _Info("courses whose similarity rows this worker owns")]
+    | Annotated[Literal["encore_courses"], _Info("courses that this worker knows")]
+    | Annotated[Literal["encore_lists_waiting"], _Info("users whose list is waiting to be recomputed")]
+    | Annotated[Literal["encore_ranker_lists"], _Info("lists that the ranker in use was trained on")]
+    | Annotated[
+        Literal["encore_ranker_log_loss"],
+        _Info("mean log loss of the course chosen among 21, over the newest lists: net, linear", ("ranker",)),
+    ]
+    | Annotated[Literal["encore_recovery_seconds"], _Info("duration of the last recovery")]
+    | Annotated[Literal["encore_recovered_people"], _Info("users restored by the last recovery")]
+    | Annotated[Literal["encore_ready"], _Info("1 when recovered, snapshots read and consuming")]
+)
+HistogramName = Annotated[
+    Literal["encore_decision_seconds"],
+    _Info("time from the arrival of an event in the log to the acknowledgement of its decision"),
+]
+Name = CounterName | GaugeName | HistogramName
+
+RENAMED: dict[str, Name] = {
+    "encore_pace": "encore_drift_correction",
+    "encore_courses_heard_total": "encore_course_interactions_total",
+    "encore_ranker_surprise": "encore_ranker_log_loss",
+    "encore_hot_people": "encore_cached_users",
+    "encore_rows": "encore_course_rows",
 }
+"""Old names of metrics. They are still exported for one release, with the new name in their help text."""
+
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
-"""Seconds: from an unloaded broker's 10 ms up to a minute, where it no longer matters how late."""
+"""Upper bounds in seconds, from the 10 ms of an idle broker to a minute, beyond which the exact delay is irrelevant."""
 
 LabelledCounter = tuple[CounterName, tuple[str, ...]]
 """A counter with the values of its labels."""
 GaugeSource = Callable[[], dict[tuple[GaugeName, tuple[str, ...]], float]]
+"""Returns the current values of some gauges, by name and label values."""
+
+
+def _table(*rows: Any) -> dict[str, MetricInfo]:
+    """Return the description of every metric in these rows, by name."""
+    return {get_args(literal)[0]: info for literal, info in map(get_args, rows)}
+
+
+COUNTERS = _table(*get_args(CounterName))
+GAUGES = _table(*get_args(GaugeName))
+HISTOGRAMS = _table(HistogramName)
+METRICS = COUNTERS | GAUGES | HISTOGRAMS
+"""The description of every metric, by name."""
 
 
 class MetricSample(NamedTuple):
-    """One figure as it stands: name, values of its labels, value."""
+    """The current value of a counter or gauge, with the values of its labels."""
 
     name: str
     labels: tuple[str, ...]
@@ -111,33 +169,33 @@ class MetricSample(NamedTuple):
 
 
 class Metrics(Collector):
-    """Counts, and asks for gauges only when somebody looks."""
+    """Holds the counters of a process; gauges are computed only when they are read."""
 
     def __init__(self) -> None:
         self._counts: Counter[LabelledCounter] = Counter()
         self._gauges: list[GaugeSource] = []
-        self._seen = [0] * (len(BUCKETS) + 1)
+        self._bucket_counts = [0] * (len(BUCKETS) + 1)
         self._seconds = 0.0
 
     def add(self, name: CounterName, *labels: str, by: int = 1) -> None:
-        """Count something."""
+        """Add to a counter."""
         self._counts[name, labels] += by
 
-    def count(self, what: LabelledCounter) -> None:
-        """Count something that happens too often to be named anew every time."""
-        self._counts[what] += 1
+    def count(self, counter: LabelledCounter) -> None:
+        """Add 1 to a counter whose name and labels were put together before: for hot loops."""
+        self._counts[counter] += 1
 
     def observe(self, name: HistogramName, seconds: float) -> None:
-        """Note a duration."""
-        self._seen[bisect_left(BUCKETS, seconds)] += 1
+        """Record a duration."""
+        self._bucket_counts[bisect_left(BUCKETS, seconds)] += 1
         self._seconds += seconds
 
     def watch(self, gauges: GaugeSource) -> None:
-        """Ask this for gauges at every scrape."""
+        """Register a source of gauges, which is called at every scrape."""
         self._gauges.append(gauges)
 
     def value(self, name: CounterName, *labels: str) -> int:
-        """Return a counter; without labels, summed over all of them."""
+        """Return the value of a counter; without labels, the sum over all label values."""
         if labels:
             return self._counts[name, labels]
         return sum(count for (counted, _), count in self._counts.items() if counted == name)
@@ -151,35 +209,28 @@ class Metrics(Collector):
         return counted + measured
 
     def collect(self) -> Iterator[Metric]:
-        """Yield all families for prometheus_client."""
-        families: dict[str, Metric] = {}
-        for name in get_args(CounterName):
-            families[name] = CounterMetricFamily(name, DOCS[name], labels=LABELS.get(name, ()))
-        for name in get_args(GaugeName):
-            families[name] = GaugeMetricFamily(name, DOCS[name], labels=LABELS.get(name, ()))
+        """Yield all metric families for prometheus_client, those with an old name last."""
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+        for name, info in COUNTERS.items():
+            families[name] = CounterMetricFamily(name, info.help, labels=info.labels)
+        for name, info in GAUGES.items():
+            families[name] = GaugeMetricFamily(name, info.help, labels=info.labels)
+        for old, name in RENAMED.items():
+            families[old] = type(families[name])(old, f"renamed to {name}", labels=METRICS[name].labels)
+        old_names = {name: old for old, name in RENAMED.items()}
         for sample in self.samples():
-            families[sample.name].add_metric(sample.labels, sample.value)  # type: ignore[attr-defined]
+            families[sample.name].add_metric(sample.labels, sample.value)
+            if sample.name in old_names:
+                families[old_names[sample.name]].add_metric(sample.labels, sample.value)
         yield from families.values()
         yield self._histogram()
 
     def _histogram(self) -> Metric:
         total, buckets = 0, []
-        for edge, count in zip((*BUCKETS, float("inf")), self._seen, strict=True):
+        for bound, count in zip((*BUCKETS, float("inf")), self._bucket_counts, strict=True):
             total += count
-            buckets.append(("+Inf" if edge == float("inf") else str(edge), float(total)))
-        family = HistogramMetricFamily("encore_decision_seconds", DOCS["encore_decision_seconds"])
+            buckets.append(("+Inf" if bound == float("inf") else str(bound), float(total)))
+        (name,) = HISTOGRAMS
+        family = HistogramMetricFamily(name, HISTOGRAMS[name].help)
         family.add_metric((), buckets, self._seconds)
         return family
-
-
-def _docs() -> dict[str, str]:
-    """Read what each name means from the comment beside it, so that table, /metrics and README cannot differ."""
-    import inspect
-    import re
-    import sys
-
-    source = inspect.getsource(sys.modules[__name__])
-    return dict(re.findall(r'^    "(encore_\w+)",  # (.+)$', source, re.MULTILINE))
-
-
-DOCS: dict[str, str] = _docs()

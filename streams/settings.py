@@ -1,7 +1,7 @@
-"""Settings: one frozen object, read once from a TOML file and the environment, wrong ones refused by name.
+"""Settings: one frozen object, read once from a TOML file and the environment; a wrong one is rejected by name.
 
-Every setting `x` is the key `x` of the file named by `ENCORE_SETTINGS`, or the environment variable `ENCORE_X`, which
-wins. Durations are seconds, or a number with a unit: `90s`, `10m`, `12h`, `7d`.
+Every setting `x` is the key `x` of the file that `ENCORE_SETTINGS` names, or the environment variable `ENCORE_X`.
+The environment has priority. Durations are seconds, or a number with a unit: `90s`, `10m`, `12h`, `7d`.
 """
 
 from __future__ import annotations
@@ -33,135 +33,142 @@ OWN_TOPICS = {
     "encore-meta", "events", "examples", "interactions", "list-examples", "model-snapshots", "people-changelog",
     "recommendations", "retention-alerts", "user-profiles",
 }  # fmt: skip
-"""Names that no input may have."""
-_OTHERS = ("ENCORE_SETTINGS", "ENCORE_TEST_")
+"""Topics that Encore writes itself; an input must not have one of these names."""
+_NOT_SETTINGS = ("ENCORE_SETTINGS", "ENCORE_TEST_")
+RENAMED = {
+    "most_bytes": "max_record_bytes",
+    "most_failures": "max_failures",
+    "hot_people": "cached_users",
+    "listing_time": "recommendation_time",
+}
+"""Old names of settings. They are rejected with a message that gives the new name."""
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": DAY}
 
 
 class SettingsError(Exception):
-    """A setting is wrong; the message names it."""
+    """A setting is wrong; the message begins with its name."""
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything a worker can be told. The text after a field is its line in the README."""
+    """All settings of a worker. The text after a field is its meaning in the reference tables."""
 
     broker: str = "kafka://127.0.0.1:9092"
     """Kafka's bootstrap servers: `kafka://host:port`, several separated by `;` or `,`"""
     group: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,100}$(?!\n)")] = "encore"
-    """name of the workers' consumer group; the topics of a prefix belong to one group"""
+    """name of the workers' consumer group; the topics of one prefix belong to one group"""
     prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,100}$(?!\n)")] = ""
-    """put before the name of every topic; another prefix is another Encore, with a state of its own"""
+    """prefix of every topic name; another prefix is an independent Encore with its own state"""
     inputs: Names = ("learning-events", "purchase-events", "coupon-events", "user-updates")
-    """topics that ingest reads"""
+    """topics that the agent `ingest` reads"""
     mapping: Names = ()
-    """mapping files of inputs that hold a platform's own objects: `FILE` for all, or `TOPIC=FILE`, several"""
+    """mapping files for inputs that hold a platform's own objects: `FILE` for all inputs, or `TOPIC=FILE`, several"""
     agents: tuple[Agent, ...] = ("ingest", "users", "courses", "trainer")
-    """what this worker does"""
+    """agents that run in this worker"""
     mode: Literal["live", "shadow"] = "live"
-    """`shadow`: everything is decided and recorded, nothing is sent"""
+    """`shadow`: all decisions are made and recorded, nothing is sent"""
     partitions: Annotated[int, Meta(ge=1, le=1_000)] = 16
-    """partitions of a topic when it is made; never changed afterwards"""
+    """number of partitions of a new topic; never changed afterwards"""
     replication: Annotated[int, Meta(ge=-1, le=10)] = -1
-    """replicas of a topic when it is made; -1 takes the broker's default"""
+    """replication factor of a new topic; -1 takes the broker's default"""
     clock: Literal["wall", "source"] = "wall"
-    """who writes ticks: the worker, or whoever sends history or a simulation"""
+    """who writes ticks: the worker (`wall`), or the sender of a history or simulation (`source`)"""
     expiry: Literal["wall", "log"] = "wall"
-    """what judges whether an output is old news: the machine's clock, or (in a simulation) the log's"""
+    """clock that decides whether an output has expired: the machine's, or the log's (for simulations)"""
     active_kinds: tuple[str, ...] = tuple(sorted(ACTIVE_KINDS))
-    """label, first part: the event types that count as being active"""
+    """churn label, part 1: event types that count as activity"""
     horizon: Positive = 14 * DAY
-    """label, second part: no such event for this long is churn"""
+    """churn label, part 2: no such event for this long is churn"""
     lookback: Positive = 28 * DAY
-    """label, third part: only people with such an event within this are asked"""
+    """churn label, part 3: only users with such an event in this period are scored"""
     lateness: Annotated[float, Meta(ge=0, le=DAY / 2, extra={"unit": "duration"})] = 3_600.0
     """how far events may be out of order"""
     skew: Duration = 300.0
-    """how far an event may lie beyond the log's time before it is a dead letter"""
+    """how far an event time may be ahead of the log's time; beyond that, the event is a dead letter"""
     wake_every: Annotated[float, Meta(ge=1, le=3_650 * DAY, extra={"unit": "duration"})] = DAY
-    """how often silent people are scored"""
+    """time between two scores of a silent user"""
     rescore_after: Duration = 3_600.0
-    """least time between two scores caused by a person's learning events"""
+    """minimum time between two scores that learning events of a user cause"""
     tick_every: Positive = 10.0
     """time between two ticks of a partition"""
     stall: Positive = 12 * 3_600.0
     """a normally busy log without events for this long holds its ticks"""
     prior_churn: Share = 0.3
-    """probability stated until the model has learned enough"""
+    """churn probability that is reported until the model has enough labels"""
     labels_needed: Annotated[int, Meta(ge=0)] = 500
-    """labels that are enough"""
+    """number of labels that is enough"""
     alerts_wait: bool = True
-    """whether tiers and alerts wait for that"""
+    """whether tiers and alerts wait for enough labels"""
     model: Literal["net", "logistic"] = "net"
-    """what learns churn: the replay net, or the logistic regression that is otherwise the reference beside it"""
+    """churn model: the replay net, or the logistic regression that otherwise is the reference model"""
     challenger: Annotated[str, Meta(pattern=r"^(river(\.[A-Za-z_]\w*){2,})?$(?!\n)")] = ""
-    """a River classifier, such as `river.tree.HoeffdingAdaptiveTreeClassifier`, that learns in the trainer's shadow"""
+    """a River classifier, such as `river.tree.HoeffdingAdaptiveTreeClassifier`, trained in shadow mode"""
     high: Share = 0.7
     """churn probability from which the tier is high"""
     medium: Share = 0.4
-    """and medium"""
+    """churn probability from which the tier is medium"""
     margin: Annotated[float, Meta(ge=0, le=0.5)] = 0.05
-    """how far beyond a threshold a tier changes"""
+    """how far a probability must be beyond a threshold to change the tier"""
     dwell: Duration = 2 * DAY
-    """least time in a tier"""
+    """minimum time in a tier"""
     stalled_after: Positive = 7 * DAY
-    """silence in a started course that is a stall"""
+    """silence in a started course after which the course counts as stalled"""
     alert_lasts: Positive = DAY
-    """time until an alert is old news"""
+    """time after which an alert has expired"""
     recommend: bool = True
-    """whether what people like is kept, and courses are recommended to them"""
+    """whether preferences of users are kept and courses are recommended"""
     repeats: Literal["none", "unfinished", "all"] = "none"
-    """what is recommended again of that which a person used: `none`, what is `unfinished` and not bought, or `all`"""
-    listing_time: Annotated[float, Meta(ge=0, le=0.5)] = 0.1
-    """share of a worker's time in which recommendations are made"""
+    """used courses that may be recommended again: `none`, the `unfinished` ones that were not bought, or `all`"""
+    recommendation_time: Annotated[float, Meta(ge=0, le=0.5)] = 0.1
+    """maximum share of a worker's time that is spent on recommendations"""
     pseudonym_key: Annotated[str, Meta(max_length=64)] = ""
-    """secret key of the hash that stands for people on topics that cannot forget; never changed afterwards"""
+    """secret key of the hash that replaces user ids where records cannot be erased; never changed afterwards"""
     engine: Literal["fast", "plain"] = "fast"
     """`plain`: single records, a changelog record per event and Faust's own recovery; much slower, same results"""
     store: Literal["memory", "rocksdb"] = "memory"
-    """where people are kept who are not in use; the changelog has them all in any case"""
+    """where the state of inactive users is held locally; the changelog holds all of it in any case"""
     data_folder: str = ""
-    """folder for `store = rocksdb`, of this worker alone; on a disk that stays, a restart reads only what is new"""
+    """folder for `store = rocksdb`, used by one worker only; if the disk is persistent, a restart reads only new records"""
     chunk: Annotated[int, Meta(ge=1, le=10_000)] = 1_000
-    """most records handed to an agent at once"""
+    """maximum number of records handed to an agent at once"""
     commit_every: Positive = 1.0
-    """time between commits"""
-    hot_people: Annotated[int, Meta(ge=1)] = 20_000
-    """decoded people kept per partition"""
-    most_bytes: Annotated[int, Meta(ge=300_000, le=100_000_000)] = 900_000
-    """largest record taken or written"""
-    most_failures: Annotated[int, Meta(ge=1)] = 20
-    """defects in a row after which the worker stops instead of burying more"""
+    """time between commits of offsets"""
+    cached_users: Annotated[int, Meta(ge=1)] = 20_000
+    """number of decoded users in memory per partition"""
+    max_record_bytes: Annotated[int, Meta(ge=300_000, le=100_000_000)] = 900_000
+    """maximum size of a record that is read or written"""
+    max_failures: Annotated[int, Meta(ge=1)] = 20
+    """consecutive unexpected exceptions after which the worker stops instead of writing more dead letters"""
     session_timeout: Annotated[float, Meta(ge=6, le=1_800, extra={"unit": "duration"})] = 60.0
-    """time without a heartbeat after which Kafka gives a worker's partitions away"""
+    """time without a heartbeat after which Kafka assigns a worker's partitions to others"""
     web_host: str = "127.0.0.1"
     """address of the web server"""
     web_port: Port = 6066
-    """its port"""
+    """port of the web server"""
     web_url: str = ""
-    """where other workers reach it, if not at that address"""
+    """URL at which other workers reach this web server, if it differs from that address"""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    """how to speak to Kafka"""
+    """security protocol for Kafka"""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
-    """how to log in there"""
+    """SASL mechanism"""
     sasl_username: str = ""
-    """as whom"""
+    """SASL user name"""
     sasl_password: str = ""
-    """with which password"""
+    """SASL password"""
     ssl_cafile: str = ""
-    """certificate authority's file; empty takes the system's"""
+    """file of the certificate authority; if empty, the system's authorities are used"""
     ssl_certfile: str = ""
-    """our certificate's file, where Kafka asks for one"""
+    """file of the client certificate, if Kafka requires one"""
     ssl_keyfile: str = ""
-    """its key's file"""
+    """file of its private key"""
     ssl_check_hostname: bool = True
-    """whether the broker's name must be the certificate's"""
+    """whether the certificate must match the broker's host name"""
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
-    """what is logged"""
+    """minimum level of log messages"""
     embedded: bool = False
-    """the broker is the demo's embedded one, which cannot describe its topics"""
+    """whether the broker is the embedded one of the demo, which cannot describe its topics"""
 
     def rules(self) -> Rules:
-        """Return the part of the settings that the business goes by."""
+        """Return the settings that the business rules use."""
         names = {field for field in Rules.__struct_fields__ if field in self.__struct_fields__}
         values = {name: getattr(self, name) for name in names}
         values |= {"active_kinds": frozenset(self.active_kinds), "pseudonym_key": self.pseudonym_key.encode()}
@@ -174,53 +181,62 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return [re.sub(r"^[a-z]+://", "", server) for server in servers if server]
 
 
-def load(environment: Mapping[str, str], file: Path | None = None, given: Mapping[str, Any] | None = None) -> Settings:
+def load(
+    environment: Mapping[str, str], file: Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> Settings:
     """Read the settings.
 
     Args:
-        environment: usually `os.environ`; of it only `ENCORE_*` is looked at.
+        environment: usually `os.environ`; only `ENCORE_*` is read.
         file: a TOML file; without it, the one that `ENCORE_SETTINGS` names.
-        given: values that win over both, such as command-line options; those that are None do not count.
+        overrides: values with priority over both, such as command-line options; a value of None is ignored.
 
     Raises:
-        SettingsError: a setting is unknown or has an impossible value; the message names it.
+        SettingsError: a setting is unknown, renamed or has an impossible value; the message names it.
     """
     path = file or (Path(environment["ENCORE_SETTINGS"]) if environment.get("ENCORE_SETTINGS") else None)
     values: dict[str, Any] = _read_file(path) if path else {}
-    for name, text in environment.items():
-        if name.startswith(_PREFIX) and not name.startswith(_OTHERS):
-            values[_check_name(name.removeprefix(_PREFIX).lower(), name)] = text
-    values |= {name: value for name, value in (given or {}).items() if value is not None}
+    for variable, text in environment.items():
+        if variable.startswith(_PREFIX) and not variable.startswith(_NOT_SETTINGS):
+            name = variable.removeprefix(_PREFIX).lower()
+            _check_name(name, variable, _PREFIX + RENAMED.get(name, "").upper())
+            values[name] = text
+    values |= {name: value for name, value in (overrides or {}).items() if value is not None}
     return _validate({name: _parse_text(name, value) for name, value in values.items()})
 
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        found = tomllib.loads(path.read_text())
+        values = tomllib.loads(path.read_text())
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: {error}") from None
-    return {_check_name(name, f"{path}: {name}"): value for name, value in found.items()}
+    for name in values:
+        _check_name(name, f"{path}: {name}", RENAMED.get(name, ""))
+    return values
 
 
-def _check_name(name: str, said: str) -> str:
+def _check_name(name: str, place: str, new_name: str) -> None:
+    """Reject a name that is not a setting, in a message with its place and, if it was renamed, the new name there."""
     if name in Settings.__struct_fields__:
-        return name
+        return
+    if name in RENAMED:
+        raise SettingsError(f"{place}: renamed to {new_name}")
     if name == "processing_guarantee":
         raise SettingsError(
-            f"{said}: Faust's exactly_once loses and repeats events; here each person's state carries the offsets "
-            "that are in it, so state is exact without it"
+            f"{place}: Faust's exactly_once loses and repeats events; Encore stores the input offsets with each "
+            "user's state, so the state is exact without it"
         )
     near = difflib.get_close_matches(name, Settings.__struct_fields__, 1)
-    raise SettingsError(f"{said}: no such setting" + (f"; did you mean {near[0]}?" if near else ""))
+    raise SettingsError(f"{place}: no such setting" + (f"; did you mean {near[0]}?" if near else ""))
 
 
 _HINTS = get_type_hints(Settings, include_extras=True)
 
 
 def _parse_text(name: str, value: object) -> object:
-    """Turn the text of a duration, number, list or flag into what it means; leave the rest to the type check."""
+    """Parse the text of a duration, number, list or flag; everything else is left to the type check."""
     if not isinstance(value, str):
         return value
     hint = _HINTS[name]
@@ -243,10 +259,7 @@ def _parse_text(name: str, value: object) -> object:
 
 def _validate(values: dict[str, Any]) -> Settings:
     try:
-        settings = msgspec.convert(
-            values,
-            Settings,
-        )
+        settings = msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:
         text, _, where = str(error).partition(" - at `$.")
         raise SettingsError(f"{where.rstrip('`') or 'settings'}: {text}") from None
@@ -254,7 +267,9 @@ def _validate(values: dict[str, Any]) -> Settings:
     if unknown:
         raise SettingsError(f"active_kinds: no such event type: {', '.join(unknown)}")
     if len(set(settings.inputs) - OWN_TOPICS) < len(settings.inputs):
-        raise SettingsError(f"inputs: {', '.join(settings.inputs)}: a topic twice, or one that Encore writes itself")
+        raise SettingsError(
+            f"inputs: {', '.join(settings.inputs)}: contains a topic twice, or one that Encore writes itself"
+        )
     for wrong, text in _conflicts(settings):
         if wrong:
             raise SettingsError(text)
@@ -262,18 +277,21 @@ def _validate(values: dict[str, Any]) -> Settings:
 
 
 def _conflicts(one: Settings) -> list[tuple[bool, str]]:
-    """Return what settings have to be beside each other: whether it is wrong, and what is to be said then."""
+    """Return the rules between settings: whether each is violated, and its error message."""
     high, low = one.high + one.margin, one.medium - one.margin
     sasl = one.security_protocol.startswith("SASL")
     return [
-        (not one.agents, "agents: none is named; a worker does at least one of ingest, users, courses and trainer"),
-        (not one.inputs and "ingest" in one.agents, "inputs: none is named, and the agent ingest reads nothing else"),
+        (not one.agents, "agents: empty; a worker runs at least one of ingest, users, courses and trainer"),
+        (not one.inputs and "ingest" in one.agents, "inputs: empty, and the agent ingest reads nothing else"),
         (one.medium >= one.high, f"medium: {one.medium} is not below high ({one.high})"),
         (high > 1, f"margin: high + margin is {high:g}, and no probability is above 1"),
         (low < 0, f"margin: medium - margin is {low:g}, and no probability is below 0"),
-        (one.skew > one.lateness, "skew: it must not exceed lateness, or one event of the future makes others late"),
-        (one.alert_lasts <= one.lateness, "alert_lasts: it must exceed lateness, by which news of silence leave later"),
+        (one.skew > one.lateness, "skew: must not exceed lateness, or one event from the future makes others late"),
+        (
+            one.alert_lasts <= one.lateness,
+            "alert_lasts: must exceed lateness, because alerts about silence are sent that much later",
+        ),
         (sasl and not one.sasl_username, "sasl_username: needed for security_protocol " + one.security_protocol),
         (one.store == "rocksdb" and not one.data_folder, "data_folder: needed for store rocksdb"),
-        (not one.bootstrap, "broker: no server is named"),
+        (not one.bootstrap, "broker: contains no server"),
     ]

@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 import click
 
@@ -22,7 +22,7 @@ from streams.__main__ import cli
 from streams.kafka import topics
 from streams.settings import Settings
 
-_TYPES = {metrics.CounterName: "counter", metrics.GaugeName: "gauge", metrics.HistogramName: "histogram"}
+_TYPES = {"counter": metrics.COUNTERS, "gauge": metrics.GAUGES, "histogram": metrics.HISTOGRAMS}
 _DIRECTIONS = {"in": "in", "log": "in, and Encore's own log", "out": "out", "own": "Encore's own"}
 _DURATIONS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
@@ -90,10 +90,9 @@ def _is_duration(name: str) -> bool:
 
 
 def _metrics() -> Iterator[tuple[str, ...]]:
-    for names, kind in _TYPES.items():
-        for name in get_args(names):
-            labels = ", ".join(f"`{label}`" for label in metrics.LABELS.get(name, ()))
-            yield f"`{name}`", kind, labels, metrics.DOCS[name]
+    for kind, rows in _TYPES.items():
+        for name, info in rows.items():
+            yield f"`{name}`", kind, ", ".join(f"`{label}`" for label in info.labels), info.help
 
 
 def _topics() -> Iterator[tuple[str, ...]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
@@ -21,7 +20,7 @@ RENEW = "python -m tests.reference README.md"
 TABLES = reference.tables()
 LISTED: dict[str, list[str]] = {
     "settings": list(Settings.__struct_fields__),
-    "metrics": list(get_args(metrics.Name)),
+    "metrics": list(metrics.METRICS),
     "topics": [topic.name for topic in topics.topics(Settings())],
     "dead-letters": list(errors.REASONS),
     "decisions": list(campaign.REASONS),

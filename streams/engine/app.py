@@ -113,7 +113,7 @@ def new_app(settings: Settings) -> App:
         consumer_max_fetch_size=4 << 20,
         producer_linger=0.005,
         producer_max_batch_size=256 << 10,
-        producer_max_request_size=settings.most_bytes + 100_000,
+        producer_max_request_size=settings.max_record_bytes + 100_000,
         stream_buffer_maxsize=64,
         stream_wait_empty=False,
         web_enabled=False,

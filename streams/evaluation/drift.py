@@ -178,7 +178,7 @@ def played_platform(seed: int, change: Drift, size: DriftSize) -> PlayedPlatform
     """Play a platform, learning as a worker and its trainer would, and return its rows."""
     until = size.changes + AFTER * size.horizon
     platform = Platform(seed, BEGINS, size.learners, newcomers_per_day=size.learners * NEWCOMERS_A_DAY, drift=change)
-    settings = Settings(horizon=size.horizon, lookback=2 * size.horizon, mode="shadow", hot_people=100_000)
+    settings = Settings(horizon=size.horizon, lookback=2 * size.horizon, mode="shadow", cached_users=100_000)
     collected = DriftCollector()
 
     async def play() -> None:

@@ -148,7 +148,7 @@ class Replay:
         self._outboxes: list[Outbox] = []
         self._ahead = WriteAheadOutputs(lambda: outlet, "", partitions, self.metrics)
         for partition in range(partitions):
-            people = outlet.people(rules, settings.hot_people)
+            people = outlet.people(rules, settings.cached_users)
             outbox = Outbox(people, self._ahead, outlet, "", never_late, self.metrics)
             self._outboxes.append(outbox)
             self.folds.append(
@@ -228,7 +228,7 @@ class Replay:
             await self._do_what_is_due()
             due = self.fold.due.earliest() + self.world.rules.lateness
             self._turn = max(self._turn + TURN, _turn_after(min(due, time)))
-        if len(self.people.dirty) > self._settings.hot_people:
+        if len(self.people.dirty) > self._settings.cached_users:
             self.fold.flush()
         await asyncio.sleep(0)
 
@@ -260,7 +260,7 @@ class Replay:
         for fold, records in zip(self.folds, waiting, strict=True):
             fold.apply(records)
             records.clear()
-            if len(fold.people.dirty) > self._settings.hot_people:
+            if len(fold.people.dirty) > self._settings.cached_users:
                 fold.flush()
         await self._do_what_is_due()
 

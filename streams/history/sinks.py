@@ -38,7 +38,7 @@ class KafkaSession:
         self.producer = clients.producer(
             self.settings,
             max_batch_size=BATCH_BYTES,
-            max_request_size=self.settings.most_bytes + 100_000,
+            max_request_size=self.settings.max_record_bytes + 100_000,
         )
         self.admin = clients.admin(self.settings)
         self.consumer = clients.consumer(self.settings, group_id=None)

@@ -78,13 +78,13 @@ ORIGIN_HEADER = "encore-origin"
 """Header of a record that ingest wrote: topic, partition and offset it came from."""
 
 
-def decode_event(value: bytes | None, log_time: float, most_bytes: int, skew: float) -> ev.AnyEvent:
+def decode_event(value: bytes | None, log_time: float, max_record_bytes: int, skew: float) -> ev.AnyEvent:
     """Read one event: within its size, well-formed, possible, and not from the future.
 
     Args:
         value: the record's value, as it came (decompressed).
         log_time: when the log took it, in seconds since 1970 UTC.
-        most_bytes: the largest value taken.
+        max_record_bytes: the largest value taken.
         skew: seconds that an event may lie beyond the log's time.
 
     Raises:
@@ -92,8 +92,8 @@ def decode_event(value: bytes | None, log_time: float, most_bytes: int, skew: fl
     """
     if value is None:
         raise InvalidEvent("malformed", None, "the record has no value")
-    if len(value) > most_bytes:
-        raise InvalidEvent("oversize", None, f"{len(value)} bytes, at most {most_bytes} are taken")
+    if len(value) > max_record_bytes:
+        raise InvalidEvent("oversize", None, f"{len(value)} bytes, at most {max_record_bytes} are taken")
     event = ev.decode(value)
     if event.time > log_time + skew:
         raise InvalidEvent("far_future", "time", f"{event.time - log_time:.0f} s after the log's own time")

@@ -58,7 +58,7 @@ def repair(letter: DeadLetter, fields: dict[str, Any], settings: Settings) -> ev
             raise OperatorError(f"{letter.id}: the mapping file skips it")
         if fields:
             value = orjson.dumps({**orjson.loads(value), **fields})
-        event = codec.decode_event(value, wall(), settings.most_bytes, settings.skew)
+        event = codec.decode_event(value, wall(), settings.max_record_bytes, settings.skew)
     except (orjson.JSONDecodeError, TypeError) as error:
         raise OperatorError(f"{letter.id}: no JSON object, so no field can be set ({error})") from None
     except InvalidEvent as bad:

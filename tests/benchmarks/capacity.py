@@ -27,7 +27,7 @@ MOST_MEMORY = 4e9
 PROGRAM = 200e6
 """Bytes of a worker without anybody in it."""
 HOT = 20_000
-"""People held decoded in each partition (setting `hot_people`)."""
+"""People held decoded in each partition (setting `cached_users`)."""
 SIZES = (100_000, 1_000_000, 10_000_000)
 
 

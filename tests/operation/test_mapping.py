@@ -34,7 +34,7 @@ def test_foreign_objects_are_mapped_live(encore, tmp_path):
     """Beside a topic of our own events; what is skipped is counted, what is wrong is kept until it is mended."""
     own = ev.Login(id="l1", user_id="u1", time=START)
     odd = call(4, "Order Completed", properties={"paid": 5})
-    huge = call(5, "Signed In", context="x" * encore.settings.most_bytes)
+    huge = call(5, "Signed In", context="x" * encore.settings.max_record_bytes)
     with encore.worker() as worker:
         worker.ready()
         encore.send("user-updates", own)

@@ -22,7 +22,7 @@ from tests.operation.lived import shared
 
 START = 1_750_000_000.0
 FIELDS = ("databases", "painting", "cooking")
-OURS = {"listing_time": 0.5, "agents": "ingest,users,courses,trainer", "lateness": "1m", "skew": "1m"}
+OURS = {"recommendation_time": 0.5, "agents": "ingest,users,courses,trainer", "lateness": "1m", "skew": "1m"}
 
 
 def catalogue() -> list[ev.CourseEvent]:

@@ -53,7 +53,7 @@ class Station:
         self.world: Context = changes.pop("world", NIGHTS)
         self.settings = replace(Settings(), **{"clock": "source", "inputs": ("in", "other"), **changes})
         self.outlet, self.metrics, self.clock = Outlet(), Metrics(), Still(0.0)
-        rules, hot = self.settings.rules(), self.settings.hot_people
+        rules, hot = self.settings.rules(), self.settings.cached_users
         self.people = UserStore(rules, hot, self.outlet.changelog(PEOPLE, partition))
         for key, value in changelog:
             self.people.restore(key, value)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from models.person.activity import DAY
 from models.person.rules import Rules
-from streams.settings import Settings, SettingsError, load
+from streams.settings import RENAMED, Settings, SettingsError, load
 
 WRONG = [
     ("group", "a b"), ("group", ""), ("prefix", "ü"), ("agents", "ingest,cook"), ("mode", "dry"),
@@ -22,8 +22,8 @@ WRONG = [
     ("high", "0.5d"),
     ("medium", "-0.1"), ("medium", "0.7"), ("medium", "0.9"), ("margin", "0.6"), ("dwell", "-1"),
     ("stalled_after", "0"), ("alert_lasts", "0"), ("pseudonym_key", "k" * 65), ("chunk", "0"), ("chunk", "10001"),
-    ("chunk", ""), ("commit_every", "0"), ("hot_people", "0"), ("most_bytes", "9999"), ("most_bytes", "100000001"),
-    ("most_failures", "0"), ("session_timeout", "5"), ("session_timeout", "2h"), ("web_port", "-1"),
+    ("chunk", ""), ("commit_every", "0"), ("cached_users", "0"), ("max_record_bytes", "9999"),
+    ("max_record_bytes", "100000001"), ("max_failures", "0"), ("session_timeout", "5"), ("session_timeout", "2h"), ("web_port", "-1"),
     ("web_port", "65536"), ("security_protocol", "TLS"), ("sasl_mechanism", "GSSAPI"), ("ssl_check_hostname", "2"),
     ("log_level", "loud"), ("embedded", "perhaps"), ("inputs", "learning-events,events"),
 ]  # fmt: skip
@@ -76,6 +76,20 @@ def test_an_unknown_setting_is_refused_with_the_nearest_one(file: Path) -> None:
     assert refused({"ENCORE_HORIZN": "1d"}) == "ENCORE_HORIZN: no such setting; did you mean horizon?"
     file.write_text("quux = 1")
     assert refused({}, file) == f"{file}: quux: no such setting"
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_renamed_setting_is_refused_with_its_new_name(old: str, new: str, file: Path) -> None:
+    """In the environment and in a file, spelled as it has to be in that place."""
+    assert refused({f"ENCORE_{old.upper()}": "1"}) == f"ENCORE_{old.upper()}: renamed to ENCORE_{new.upper()}"
+    file.write_text(f"{old} = 1")
+    assert refused({}, file) == f"{file}: {old}: renamed to {new}"
+
+
+def test_no_old_name_is_used_again() -> None:
+    """An old name that meant something else would be ambiguous."""
+    assert set(RENAMED.values()) <= set(Settings.__struct_fields__)
+    assert not set(RENAMED) & set(Settings.__struct_fields__)
 
 
 def test_exactly_once_of_faust_is_refused_with_the_reason() -> None:

@@ -116,20 +116,20 @@ class CoursesAgent(PartitionedStore[CourseStore]):
         try:
             heard = codec.decode_interaction(record.value or b"", record.key)
         except InvalidEvent as bad:
-            self._metrics.add("encore_courses_heard_total", "unreadable")
+            self._metrics.add("encore_course_interactions_total", "unreadable")
             self._cemetery.bury(record, bad)
             return
         values, key, recent = self._of(partition), heard.course.encode(), self._recent[partition]
         course = values.get(key)
         if record.offset <= course.offset:  # it is in the row, but the row may not be in the changelog
             values.touch(key)
-            self._metrics.add("encore_courses_heard_total", "repeat")
+            self._metrics.add("encore_course_interactions_total", "repeat")
         elif heard.id in recent:
             values.put(key, replace(course, offset=record.offset))
-            self._metrics.add("encore_courses_heard_total", "repeat")
+            self._metrics.add("encore_course_interactions_total", "repeat")
         else:
             values.put(key, self._moved(course, record.offset, heard))
-            self._metrics.add("encore_courses_heard_total", "counted")
+            self._metrics.add("encore_course_interactions_total", "counted")
         _note(recent, heard.id)
 
     def _moved(self, course: CourseState, offset: int, heard: Interaction | AudienceShare) -> CourseState:
@@ -202,7 +202,7 @@ class CoursesAgent(PartitionedStore[CourseStore]):
                 self._tell(partition, key)
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
-        return {("encore_rows", ()): float(sum(len(values) for values in self._values.values()))}
+        return {("encore_course_rows", ()): float(sum(len(values) for values in self._values.values()))}
 
 
 def _note(recent: OrderedDict[str, None], name: str) -> None:

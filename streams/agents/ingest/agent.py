@@ -192,11 +192,11 @@ class IngestAgent:
     def _read(self, record: Record) -> ev.AnyEvent | InvalidEvent | None:
         settings, value, mapped = self._settings, record.value, self._mappings.get(record.topic)
         try:
-            if mapped is not None and value is not None and len(value) <= settings.most_bytes:
+            if mapped is not None and value is not None and len(value) <= settings.max_record_bytes:
                 value = mapped.translate(value)
                 if value is None:
                     return None
-            event = codec.decode_event(value, record.timestamp / 1000.0, settings.most_bytes, settings.skew)
+            event = codec.decode_event(value, record.timestamp / 1000.0, settings.max_record_bytes, settings.skew)
         except InvalidEvent as bad:
             return bad
         if isinstance(event, ev.LOG_KINDS):

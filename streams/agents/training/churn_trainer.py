@@ -157,7 +157,9 @@ class ChurnTrainer:
             _log.warning("the log-loss of matured scores has risen; it is %.3f now", self._beside.log_loss)
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
-        gauges: dict[tuple[GaugeName, tuple[str, ...]], float] = {("encore_pace", ()): self.learner.pace.change}
+        gauges: dict[tuple[GaugeName, tuple[str, ...]], float] = {
+            ("encore_drift_correction", ()): self.learner.pace.change
+        }
         for score, figures in self._beside.figures().items():
             gauges["encore_model_auc", (score,)] = figures.auc
             gauges["encore_model_log_loss", (score,)] = figures.log_loss

@@ -144,7 +144,7 @@ class RankerTrainer:
         return example
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
-        return {("encore_ranker_surprise", (kind,)): value for kind, value in self._surprise.items() if value}
+        return {("encore_ranker_log_loss", (kind,)): value for kind, value in self._surprise.items() if value}
 
 
 def _finite(example: ListExample) -> bool:

@@ -163,7 +163,7 @@ class UsersAgent(PartitionedStore[UserStore]):
 
     async def _offer(self, fold: LogProcessor, announced: ev.Announced) -> None:
         """Offer an announced course the people of a partition whom it would please most."""
-        limit, shelf = self._settings.most_bytes, self._world().shelf
+        limit, shelf = self._settings.max_record_bytes, self._world().shelf
         said = await offered(fold.people, announced, fold.partition, self._partitions, shelf, limit)
         topic, key = codec.address(said)
         place = partition_of(key, self._partitions)
@@ -172,7 +172,7 @@ class UsersAgent(PartitionedStore[UserStore]):
     # -- one partition
 
     def _made(self, partition: int, write: ChangelogWriter) -> UserStore:
-        return UserStore(self._settings.rules(), self._settings.hot_people, write, self._store(partition))
+        return UserStore(self._settings.rules(), self._settings.cached_users, write, self._store(partition))
 
     def _store(self, partition: int) -> Store:
         if self._settings.store == "memory":
@@ -212,7 +212,7 @@ class UsersAgent(PartitionedStore[UserStore]):
         people = list(self._values.values())
         gauges: dict[tuple[GaugeName, tuple[str, ...]], float] = {
             ("encore_partitions", ()): len(self.folds),
-            ("encore_hot_people", ()): sum(len(some.hot) for some in people),
+            ("encore_cached_users", ()): sum(len(some.hot) for some in people),
             ("encore_state_bytes", ()): sum(some.bytes for some in people),
             ("encore_outbox", ()): sum(len(fold.outbox) for fold in self.folds.values()),
             ("encore_unacknowledged", ()): self._sender.backlog,

@@ -16,7 +16,7 @@ SLICE = 0.02
 
 
 async def offered(
-    people: UserStore, announced: ev.Announced, part: int, parts: int, shelf: Catalogue | None, most_bytes: int
+    people: UserStore, announced: ev.Announced, part: int, parts: int, shelf: Catalogue | None, max_record_bytes: int
 ) -> AudienceShare:
     """Judge everybody of a partition, letting others work between; those who said no to marketing are left out.
 
@@ -26,7 +26,7 @@ async def offered(
         part: the partition.
         parts: how many there are.
         shelf: what is known of courses; nobody is offered where nothing is.
-        most_bytes: of the record; of a larger one, the most interested are kept.
+        max_record_bytes: of the record; of a larger one, the most interested are kept.
     """
     course = announced.course
     audience = Audience(course.audience)
@@ -45,7 +45,7 @@ async def offered(
             parts=parts,
             members=tuple(members),
         )
-        if len(codec.encode_output(said) or b"") <= most_bytes // 2:
+        if len(codec.encode_output(said) or b"") <= max_record_bytes // 2:
             return said
         members = members[: len(members) // 2]
 

@@ -94,7 +94,9 @@ class LogReader:
         """Read a record, move the clock, and note what is to be done before it, if it is about a person."""
         settings = self._settings
         try:
-            event = codec.decode_event(record.value, record.timestamp / 1000.0, settings.most_bytes, settings.skew)
+            event = codec.decode_event(
+                record.value, record.timestamp / 1000.0, settings.max_record_bytes, settings.skew
+            )
             event = codec.check_log_record(event, record.key, self._partition, self._partitions, self._known)
         except InvalidEvent as bad:
             self._cemetery.bury(record, bad)

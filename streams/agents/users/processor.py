@@ -253,7 +253,7 @@ class LogProcessor:
         """Whether what waits in the outbox leaves no room for more in a changelog record."""
         if len(envelope.outbox) < MOST_PARCELS:
             return False
-        return sum(len(parcel.value or b"") for parcel in envelope.outbox) > self._settings.most_bytes * 2 // 3
+        return sum(len(parcel.value or b"") for parcel in envelope.outbox) > self._settings.max_record_bytes * 2 // 3
 
     def _known(self, record: Record, origin: Origin, envelope: Envelope) -> str | None:
         if record.offset <= envelope.offset:
@@ -347,7 +347,7 @@ class LogProcessor:
         self._metrics.add("encore_failures_total", "step" if cause.record else "wake")
         self._failures += key != self._failing
         self._failing = key
-        if self._failures >= self._settings.most_failures:
+        if self._failures >= self._settings.max_failures:
             raise TooManyFailures(f"{self._failures} defects in a row, the last: {error!r}") from error
         if cause.record is not None:
             self._cemetery.bury(cause.record, InvalidEvent("failed", None, repr(error)))

@@ -97,7 +97,7 @@ class RecommendationJob:
         while True:
             await asyncio.sleep(IDLE)
             now = monotonic()
-            share = self._settings.listing_time * (BEHIND if self.behind else 1.0)
+            share = self._settings.recommendation_time * (BEHIND if self.behind else 1.0)
             self._saved = min(MOST_SAVED, self._saved + (now - last) * share)
             last, self.behind = now, False
             while self._saved > 0 and self._one():

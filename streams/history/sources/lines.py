@@ -47,7 +47,7 @@ class Lines:
         self._reader = reader = Reader(self._settings, self._mapping)
         try:
             with ExitStack() as stack:
-                for position, lines in _blocks(_opened(self.name, stack), self._settings.most_bytes):
+                for position, lines in _blocks(_opened(self.name, stack), self._settings.max_record_bytes):
                     if not position:
                         lines[0] = lines[0].removeprefix(_MARK)
                     yield from reader.read_lines(position, lines)

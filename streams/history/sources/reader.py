@@ -28,16 +28,16 @@ class Reader:
 
     def __init__(self, settings: Settings, mapping: Mapping | None) -> None:
         self.skipped = 0
-        self._most_bytes = settings.most_bytes
+        self._max_record_bytes = settings.max_record_bytes
         self._skew = settings.skew
         self._mapping = mapping
 
     def read_lines(self, first: int, lines: Sequence[bytes]) -> list[HistoryEntry | UnusableEntry]:
         """Return what lines are, at least one, the first of them at a position; those that are empty are nothing."""
-        if self._mapping is None and max(map(len, lines)) <= self._most_bytes:
+        if self._mapping is None and max(map(len, lines)) <= self._max_record_bytes:
             with contextlib.suppress(InvalidEvent):  # whose it is, is found line by line
                 return list(map(HistoryEntry, itertools.count(first), ev.decode_all(lines)))
-        most = self._most_bytes + 1  # with the other half of a line's end
+        most = self._max_record_bytes + 1  # with the other half of a line's end
         bare = (line.strip() if len(line) <= most else line for line in lines)
         found = (self.read(position, line) for position, line in enumerate(bare, first) if line)
         return [one for one in found if one is not None]
@@ -48,11 +48,11 @@ class Reader:
         """Return what bytes at a position are, None (and counted) if the mapping file skips them."""
         try:
             value = raw
-            if self._mapping is not None and raw is not None and len(raw) <= self._most_bytes:
+            if self._mapping is not None and raw is not None and len(raw) <= self._max_record_bytes:
                 value = self._mapping.translate(raw)
                 if value is None:
                     self.skipped += 1
                     return None
-            return HistoryEntry(position, codec.decode_event(value, log_time, self._most_bytes, self._skew))
+            return HistoryEntry(position, codec.decode_event(value, log_time, self._max_record_bytes, self._skew))
         except InvalidEvent as error:
             return UnusableEntry(position, (raw or b"")[:KEPT], error)

@@ -126,7 +126,7 @@ def test_people_that_do_not_fit_are_put_aside(crowd: tuple[list[ev.Event], ...],
     entries = in_order(crowd)
     given = {"model": model(), "campaign": campaign()}
     _, all_hot = played(entries, **given)
-    _, few_hot = played(entries, chosen=replace(PLAIN, hot_people=hot), **given)
+    _, few_hot = played(entries, chosen=replace(PLAIN, cached_users=hot), **given)
     assert sorted(few_hot.all) == sorted(all_hot.all)
 
 

@@ -19,9 +19,9 @@ COURSE = ev.CoursePublished(id="1", course_id="c", time=NOW, title="Go")
 HERE = topics.partition_of(b"u1", 8)
 
 
-def refused(raw: bytes | None, most_bytes: int = 10_000, skew: float = 300.0) -> InvalidEvent:
+def refused(raw: bytes | None, max_record_bytes: int = 10_000, skew: float = 300.0) -> InvalidEvent:
     with pytest.raises(InvalidEvent) as caught:
-        codec.decode_event(raw, NOW, most_bytes, skew)
+        codec.decode_event(raw, NOW, max_record_bytes, skew)
     return caught.value
 
 

@@ -53,7 +53,7 @@ class Agent:
         return found.row
 
     def fate(self, fate: str) -> int:
-        return self.metrics.value("encore_courses_heard_total", fate)
+        return self.metrics.value("encore_course_interactions_total", fate)
 
     @property
     def audiences(self) -> list[dict[str, Any]]:

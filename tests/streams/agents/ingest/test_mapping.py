@@ -380,7 +380,7 @@ def test_a_foreign_object_may_be_as_large_as_an_event(tmp_path):
     mapping(tmp_path, LOGIN)
     large = orjson.dumps({"n": 1, "u": 2, "t": 3, "more": "x" * 300_000})
     (tmp_path / "history.jsonl").write_bytes(large + b"\n" + large.replace(b"x" * 100, b""))
-    source = open_source(str(tmp_path / "history.jsonl"), Settings(most_bytes=300_000), tmp_path / "own.toml")
+    source = open_source(str(tmp_path / "history.jsonl"), Settings(max_record_bytes=300_000), tmp_path / "own.toml")
     bad, good = source
 
     assert (bad.error.reason, bad.raw[:300_000]) == ("oversize", large[:300_000])

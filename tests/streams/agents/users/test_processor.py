@@ -227,7 +227,7 @@ def test_a_busy_log_is_one_with_many_events_in_a_day() -> None:
 
 def test_due_work_alone_keeps_few_people_decoded() -> None:
     """A night without events scores everybody; what was written is let go of, though no record comes."""
-    station = Station(world=CALM, hot_people=2)
+    station = Station(world=CALM, cached_users=2)
     station.apply(*(record(login(n, f"u{n}"), n) for n in range(9)))
     station.rest()
     station.clock.advance(NOON + 2 * DAY)
@@ -239,7 +239,7 @@ def test_due_work_alone_keeps_few_people_decoded() -> None:
 
 def test_people_beyond_the_limit_cool_down() -> None:
     """Once written; memory does not grow with everybody who was ever active."""
-    station = Station(world=CALM, hot_people=2)
+    station = Station(world=CALM, cached_users=2)
     for n in range(9):
         station.apply(record(login(n, f"u{n}"), n))
         station.rest()

@@ -63,7 +63,7 @@ def letters(station: Station) -> list[Put]:
 
 def test_a_failing_step_is_buried_with_its_record_and_the_log_goes_on() -> None:
     """The record counts as taken: given again it is known; the person stands as before it, their next event counts."""
-    station = Station(world=defective(True, False), most_failures=2)
+    station = Station(world=defective(True, False), max_failures=2)
     log = [record(login(0), 0, ("in", 0, 3)), record(login(1, at=NOON + DAY), 1, ("in", 0, 4))]
     station.apply(*log)
     (letter,) = letters(station)
@@ -78,7 +78,7 @@ def test_a_failing_step_is_buried_with_its_record_and_the_log_goes_on() -> None:
 
 def test_defects_of_so_many_people_in_a_row_stop_the_worker() -> None:
     """The last of them raises, with its cause; one fewer does not."""
-    station = Station(world=defective(True), most_failures=3)
+    station = Station(world=defective(True), max_failures=3)
     station.apply(record(login(0), 0), record(login(1, "Bea"), 1))
     with pytest.raises(TooManyFailures, match=r"3 defects in a row.*a defect"):
         station.apply(record(login(2, "Cyd"), 2))
@@ -86,14 +86,14 @@ def test_defects_of_so_many_people_in_a_row_stop_the_worker() -> None:
 
 def test_defects_of_one_person_do_not_stop_the_worker() -> None:
     """However many of their events are in a chunk: everybody else's time would stand still with theirs."""
-    station = Station(world=defective(True), most_failures=2)
+    station = Station(world=defective(True), max_failures=2)
     station.apply(*(record(login(n), n) for n in range(30)))
     assert len(letters(station)) == 30
 
 
 def test_defects_that_are_not_in_a_row_do_not_stop_the_worker() -> None:
     """An event that succeeds in between begins the count anew."""
-    station = Station(world=defective(*(True, True, False) * 5), most_failures=3)
+    station = Station(world=defective(*(True, True, False) * 5), max_failures=3)
     station.apply(*(record(login(n, f"u{n}"), n) for n in range(15)))
     assert (len(letters(station)), station.count("encore_events_total", "applied")) == (10, 5)
 
@@ -107,7 +107,7 @@ def crowd(station: Station, size: int) -> None:
 
 def test_due_work_that_fails_is_mourned_and_the_persons_time_goes_on() -> None:
     """A letter with the person's key and no record; the next grid time is asked again; the others are not held up."""
-    station = Station(most_failures=2)
+    station = Station(max_failures=2)
     crowd(station, 2)
     station.world = defective(True, False)
     station.drain()
@@ -124,7 +124,7 @@ def test_due_work_that_fails_is_mourned_and_the_persons_time_goes_on() -> None:
 
 def test_due_work_that_fails_for_everybody_stops_the_worker() -> None:
     """As with events: so many in a row, and nothing more is buried."""
-    station = Station(most_failures=3)
+    station = Station(max_failures=3)
     crowd(station, 9)
     station.world = defective(True)
     with pytest.raises(TooManyFailures):
@@ -134,7 +134,7 @@ def test_due_work_that_fails_for_everybody_stops_the_worker() -> None:
 
 def test_due_work_that_fails_for_some_does_not_stop_the_worker() -> None:
     """Work that succeeds in between begins the count anew, also where no event comes for a night."""
-    station = Station(most_failures=3)
+    station = Station(max_failures=3)
     crowd(station, 20)
     station.world = defective(*(True, False) * 10)
     station.drain()

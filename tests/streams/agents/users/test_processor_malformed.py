@@ -104,7 +104,7 @@ def broken(number: int, dice: Random) -> Record:
 
 def test_a_hundred_thousand_malformed_records_crash_nothing_and_are_all_accounted_for() -> None:
     """In = applied + late + erased + duplicates + dead letters + ticks; the state they leave can be read back."""
-    dice, station, latest = Random(42), Station(most_bytes=10_000), 0.0
+    dice, station, latest = Random(42), Station(max_record_bytes=10_000), 0.0
     for start in range(0, INPUTS, 500):
         records = [broken(number, dice) for number in range(start, start + 500)]
         station.apply(*records)

@@ -80,7 +80,7 @@ def test_what_is_wrong_is_named(tmp_path):
 
 def test_a_line_without_end_does_not_fill_the_memory(tmp_path):
     """It is unusable, with its beginning; the next line is read."""
-    settings = Settings(most_bytes=300_000)
+    settings = Settings(max_record_bytes=300_000)
     file = tmp_path / "history.jsonl"
     fits = ev.encode(ev.Search(id="s", user_id="u", time=1.0, query="q")).ljust(300_000)
     file.write_bytes(b"x" * 30_000_000 + b"\n" + fits + b"\n" + b"y" * 300_001 + b"\n" + ev.encode(LOGINS[0]))
@@ -103,7 +103,7 @@ def test_a_line_is_too_long_by_all_of_it(tmp_path):
     fits, inside = event.ljust(100), event.replace(b",", b"," + space, 1)
     for long in (space + event, event + space, inside):
         (tmp_path / "history.jsonl").write_bytes(b"\n".join([fits, long, fits + b"\r", event]))
-        source = open_source(str(tmp_path / "history.jsonl"), Settings(most_bytes=100))
+        source = open_source(str(tmp_path / "history.jsonl"), Settings(max_record_bytes=100))
         assert [entry.position for entry in entries(source)] == [0, 2, 3]
         assert reasons(source) == [("oversize", None)]
 
