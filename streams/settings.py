@@ -127,7 +127,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     store: Literal["memory", "rocksdb"] = "memory"
     """where the state of inactive users is held locally; the changelog holds all of it in any case"""
     data_folder: str = ""
-    """folder for `store = rocksdb`, used by one worker only; if the disk is persistent, a restart reads only new records"""
+    """folder for `store = rocksdb`, of one worker only; on a persistent disk, a restart reads only new records"""
     chunk: Annotated[int, Meta(ge=1, le=10_000)] = 1_000
     """maximum number of records handed to an agent at once"""
     commit_every: Positive = 1.0

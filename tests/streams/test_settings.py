@@ -23,7 +23,8 @@ WRONG = [
     ("medium", "-0.1"), ("medium", "0.7"), ("medium", "0.9"), ("margin", "0.6"), ("dwell", "-1"),
     ("stalled_after", "0"), ("alert_lasts", "0"), ("pseudonym_key", "k" * 65), ("chunk", "0"), ("chunk", "10001"),
     ("chunk", ""), ("commit_every", "0"), ("cached_users", "0"), ("max_record_bytes", "9999"),
-    ("max_record_bytes", "100000001"), ("max_failures", "0"), ("session_timeout", "5"), ("session_timeout", "2h"), ("web_port", "-1"),
+    ("max_record_bytes", "100000001"), ("max_failures", "0"), ("session_timeout", "5"), ("session_timeout", "2h"),
+    ("web_port", "-1"),
     ("web_port", "65536"), ("security_protocol", "TLS"), ("sasl_mechanism", "GSSAPI"), ("ssl_check_hostname", "2"),
     ("log_level", "loud"), ("embedded", "perhaps"), ("inputs", "learning-events,events"),
 ]  # fmt: skip
