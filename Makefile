@@ -1,4 +1,4 @@
-# Two commands to begin with: `make demo` and `make test`. Everything they need goes into .venv, from hashed pins.
+# Start with `make demo` or `make test`. Both install what they need into .venv, with pinned versions and hashes.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -13,33 +13,34 @@ MODEL ?= logistic
 
 .PHONY: demo test lint lock bench clean help
 
-help:  ## show this
+help:  ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: .venv/runtime  ## three months of a simulated platform in two minutes (SOURCE=sample, FOREVER=1, DRIFT=hazard)
+demo: .venv/runtime  ## play three months of a simulated platform in two minutes (SOURCE=sample, FOREVER=1, DRIFT=hazard)
 	@$(BIN)/encore demo --source $(SOURCE) --seed $(SEED) $(if $(FOREVER),--forever) $(if $(DRIFT),--drift $(DRIFT))
 
-test: .venv/development  ## the whole suite, on an embedded broker and on a real Kafka
+test: .venv/development  ## run all tests, on an embedded broker and on a real Kafka
 	@$(BIN)/python -m pytest $(ARGS)
 
-lint: .venv/development  ## what reads the code: ruff and mypy
+lint: .venv/development  ## check the code with ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: .venv/development $(if $(findstring c,$(PARTS)),.venv-peers/ready)  ## what it costs, beside its peers (PARTS=a,c MODEL=net QUICK=1 ROUNDS=5 JSON=FILE)
+bench: .venv/development $(if $(findstring c,$(PARTS)),.venv-peers/ready)  ## benchmark Encore and comparable systems (PARTS=a,c MODEL=net QUICK=1 ROUNDS=5 JSON=FILE)
 	@$(BIN)/python -m tests.benchmarks --seed $(SEED) --parts $(PARTS) --model $(MODEL) $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(JSON),--json $(JSON))
 
-lock: .venv/development  ## renew the pins
+# requirements.txt: what a worker and the demo need. requirements-dev.txt: that, the extra `evaluation`, and the tools.
+lock: .venv/development  ## renew the pinned versions
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		pyproject.toml --group build -o requirements.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		pyproject.toml --group build --group dev -c requirements.txt -o requirements-dev.txt
+		pyproject.toml --extra evaluation --group build --group dev -c requirements.txt -o requirements-dev.txt
 	sed -n '/^confluent-kafka/d; /^[a-z]/s/ \\$$//p' requirements.txt >.venv/ours.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		tests/benchmarks/peers.in -c .venv/ours.txt -o tests/benchmarks/peers.txt
 
-clean:  ## remove what was installed and built
+clean:  ## remove everything that was installed or built
 	rm -rf .venv .venv-peers build *.egg-info deploy/kafka/jars deploy/kafka/target
 
 .venv/runtime: requirements.txt pyproject.toml
@@ -54,7 +55,7 @@ clean:  ## remove what was installed and built
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
-# The peers of `make bench`: they want other versions than we do.
+# The systems that `make bench` compares with. They need other versions than Encore does.
 .venv-peers/ready: tests/benchmarks/peers.txt
 	@echo "installing the peers into .venv-peers (once; about a minute)"
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers

@@ -184,6 +184,10 @@ def evaluate(data: Path | None, names: tuple[str, ...], people: float | None, on
     With --only drift, simulations change. There the model is compared with one that waits for labels and one that
     gets them at once.
     """
+    from streams.runtime import require_library
+
+    for library in ("pyarrow", "sklearn"):
+        require_library(library, "encore evaluate")
     from streams.evaluation.command import run
 
     run(data, names, people, as_json, only)

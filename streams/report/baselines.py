@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -11,8 +9,7 @@ from numpy.typing import NDArray
 
 from models.person import features
 from models.person.activity import DAY
-from streams.errors import OperatorError
-from streams.runtime import limit_blas_threads
+from streams.runtime import limit_blas_threads, require_library
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -75,11 +72,9 @@ class Boosting:
     """
 
     def __init__(self, least: int, most: int = MOST_FITTED, seed: int = 1) -> None:
-        if find_spec("sklearn") is None:
-            raise OperatorError("the comparison with gradient boosting needs scikit-learn: pip install scikit-learn")
         self.fits = self.largest = 0
         self._least, self._most, self._seed = least, most, seed
-        self._ensemble: Any = importlib.import_module("sklearn.ensemble")
+        self._ensemble: Any = require_library("sklearn.ensemble", "the comparison with gradient boosting")
 
     def __call__(self, rows: NDArray[np.float32], churned: Bools, times: Floats, until: Floats) -> Floats:
         """Score every row with what was fitted, at the beginning of its week, to the labels known then.

@@ -9,24 +9,16 @@ from pathlib import Path
 
 from streams.agents.ingest.mapping_file import load
 from streams.errors import OperatorError
-from streams.history.sources.cdnow import Cdnow
-from streams.history.sources.completejourney import CompleteJourney
 from streams.history.sources.kafka import KafkaTopic
 from streams.history.sources.lines import Lines
-from streams.history.sources.onlineretail import OnlineRetail
-from streams.history.sources.oulad import Oulad
 from streams.history.sources.source import HistoryEntry, HistorySource, UnusableEntry
+from streams.runtime import require_library
 from streams.settings import Settings
 
 __all__ = ["HistoryEntry", "HistorySource", "UnusableEntry", "open_source"]
 
-LOADERS: dict[str, Callable[[str], HistorySource]] = {
-    "oulad": Oulad,
-    "completejourney": CompleteJourney,
-    "onlineretail": OnlineRetail,
-    "cdnow": Cdnow,
-}
-"""Data sets by the word before the colon; each is given what stands behind it."""
+DATA_SETS = ("oulad", "completejourney", "onlineretail", "cdnow")
+"""The words before the colon that name a published data set; after it comes the place of its files."""
 KAFKA = "kafka"
 
 
@@ -44,16 +36,33 @@ def open_source(spec: str, settings: Settings | None = None, mapping: Path | Non
     """
     chosen = settings or Settings()
     kind, colon, rest = spec.partition(":")
-    if colon and kind in LOADERS:
+    if colon and kind in DATA_SETS:
         if mapping is not None:
             raise OperatorError(f"{mapping}: a mapping file is for JSON Lines and topics; {kind} has its own")
-        return LOADERS[kind](rest)
+        return _open_data_set(kind, rest)
     mapped = None if mapping is None else load(mapping)
     if colon and kind == KAFKA:
         return KafkaTopic(rest, chosen, mapped)
     if colon and re.fullmatch(r"[a-z]{2,}", kind) and not Path(spec).exists():
-        known = [*LOADERS, KAFKA]
+        known = [*DATA_SETS, KAFKA]
         near = difflib.get_close_matches(kind, known, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}, and files of JSON Lines"
         raise OperatorError(f"{spec}: {kind} is no kind of source; {hint}")
     return Lines(spec, chosen, mapped)
+
+
+def _open_data_set(kind: str, path: str) -> HistorySource:
+    """Open a published data set. Its readers are imported only here, because they need pyarrow."""
+    require_library("pyarrow", f"{kind}:{path}")
+    from streams.history.sources.cdnow import Cdnow
+    from streams.history.sources.completejourney import CompleteJourney
+    from streams.history.sources.onlineretail import OnlineRetail
+    from streams.history.sources.oulad import Oulad
+
+    sources: dict[str, Callable[[str], HistorySource]] = {
+        "oulad": Oulad,
+        "completejourney": CompleteJourney,
+        "onlineretail": OnlineRetail,
+        "cdnow": Cdnow,
+    }
+    return sources[kind](path)

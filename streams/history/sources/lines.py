@@ -15,6 +15,7 @@ from streams.agents.ingest.mapping import Mapping
 from streams.errors import OperatorError
 from streams.history.sources.reader import Reader
 from streams.history.sources.source import HistoryEntry, UnusableEntry
+from streams.runtime import require_library
 from streams.settings import Settings
 
 STANDARD_INPUT = "-"
@@ -81,8 +82,7 @@ def _opened(path: str, stack: ExitStack) -> IO[bytes]:
     if begin.startswith(_GZIP):
         return cast(IO[bytes], stack.enter_context(gzip.open(file)))
     if begin == _ZSTD:
-        import pyarrow as pa
-
+        pa = require_library("pyarrow", f"{path}: zstd compression")
         return io.BufferedReader(stack.enter_context(pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd")))
     return file
 
