@@ -1,6 +1,7 @@
-"""The README's reference tables, made from the code; `python -m tests.reference README.md` renews them.
+"""The reference tables of the documents, generated from the code; `python -m tests.reference FILE...` renews them.
 
-Each stands between two comments, such as `<!-- settings -->` and `<!-- /settings -->`.
+A table is between two comments, such as `<!-- settings -->` and `<!-- /settings -->`. A file gets the tables whose
+comments it contains.
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import click
+import msgspec
 
 from models.offers import campaign
 from models.schema import errors
+from models.schema import events as ev
 from streams import metrics
 from streams.__main__ import cli
 from streams.kafka import topics
+from streams.operation import message_examples
 from streams.settings import Settings
 
+TABLE_NAMES = ("commands", "settings", "metrics", "topics", "dead-letters", "decisions", "event-types")
 _TYPES = {"counter": metrics.COUNTERS, "gauge": metrics.GAUGES, "histogram": metrics.HISTOGRAMS}
 _DIRECTIONS = {"in": "in", "log": "in, and Encore's own log", "out": "out", "own": "Encore's own"}
 _DURATIONS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
@@ -36,20 +41,29 @@ def tables() -> dict[str, str]:
         "topics": _table(("Topic", "Direction", "Partitions", "Clean-up", "What for"), _topics()),
         "dead-letters": _table(("Reason", "Meaning"), _reasons(errors.REASONS)),
         "decisions": _table(("Reason", "Meaning"), _reasons(campaign.REASONS)),
+        "event-types": _table(_EVENT_COLUMNS, _event_types()),
     }
 
 
+def tables_in(text: str) -> list[str]:
+    """Return the names of the tables whose comments a text contains."""
+    return [name for name in TABLE_NAMES if f"<!-- {name} -->" in text]
+
+
 def renewed(text: str) -> str:
-    """Return a text with what stands between the comments of each table replaced by the table.
+    """Return a text with new contents between the comments of each table that it has.
 
     Raises:
-        ValueError: the comments of a table are missing; the message names them.
+        ValueError: it has no table, or the second comment of one is missing; the message names it.
     """
-    for name, table in tables().items():
+    names, generated = tables_in(text), tables()
+    if not names:
+        raise ValueError("no table: it has no comment such as <!-- settings -->")
+    for name in names:
         found = re.search(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", text, re.DOTALL)
         if found is None:
-            raise ValueError(f"<!-- {name} --> and <!-- /{name} --> are missing")
-        text = text[: found.end(1)] + f"\n{table}\n" + text[found.start(2) :]
+            raise ValueError(f"<!-- /{name} --> is missing after <!-- {name} -->")
+        text = text[: found.end(1)] + f"\n{generated[name]}\n" + text[found.start(2) :]
     return text
 
 
@@ -106,6 +120,45 @@ def _reasons(reasons: dict[str, str]) -> Iterator[tuple[str, ...]]:
         yield f"`{reason}`", meaning
 
 
+_EVENT_COLUMNS = ("Type", "Meaning", "Required, with `id` and `time`", "Optional", "Example")
+_UNITS = {"minutes": " minutes", "amount": " currency units", "price": " currency units", "points": " points",
+          "audience": " users", "lessons": " lessons"}  # fmt: skip
+
+
+def _event_types() -> Iterator[tuple[str, ...]]:
+    """Yield the types that a platform may send."""
+    for example in message_examples.events((*ev.PERSON_KINDS, *ev.COURSE_KINDS)):
+        info = msgspec.inspect.type_info(type(example.payload))
+        assert isinstance(info, msgspec.inspect.StructType) and example.value is not None
+        fields = [field for field in info.fields if field.name not in ("id", "time")]
+        required = ", ".join(_field(field) for field in fields if field.required)
+        optional = ", ".join(_field(field) for field in fields if not field.required)
+        meaning = " ".join(example.about.split())
+        yield f"`{example.name}`", meaning, required, optional, f"`{example.value.decode()}`"
+
+
+def _field(field: msgspec.inspect.Field) -> str:
+    return f"`{field.name}` ({_limits(field.type)}{_UNITS.get(field.name, '')})"
+
+
+def _limits(kind: msgspec.inspect.Type) -> str:
+    """Describe the values of a type in words."""
+    match kind:
+        case msgspec.inspect.UnionType(types=types):
+            return " or ".join(_limits(one) for one in types if not isinstance(one, msgspec.inspect.NoneType))
+        case msgspec.inspect.StrType(pattern=str()):
+            return "three capital letters"
+        case msgspec.inspect.StrType(min_length=least, max_length=most):
+            return f"text, {least or 0} to {most:,} characters"
+        case msgspec.inspect.IntType(ge=low, le=high):
+            return f"integer, {low:,} to {high:,}"
+        case msgspec.inspect.FloatType(ge=low, le=high):
+            return f"number, {low:g} to {high:,.10g}"
+        case msgspec.inspect.VarTupleType(item_type=item, max_length=most):
+            return f"list of 0 to {most} items: {_limits(item)}"
+    raise TypeError(f"no words for {kind}")
+
+
 def _commands(group: click.Group, path: str) -> Iterator[tuple[str, ...]]:
     for name, command in sorted(group.commands.items()):
         if isinstance(command, click.Group):
@@ -126,16 +179,16 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Renew the tables of a file; return the exit code."""
-    if len(arguments) != 1:
-        click.echo("usage: python -m tests.reference README.md", err=True)
+    """Renew the tables of some files; return the exit code."""
+    if not arguments:
+        click.echo("usage: python -m tests.reference FILE...", err=True)
         return 2
-    file = Path(arguments[0])
-    try:
-        file.write_text(renewed(file.read_text()))
-    except (OSError, ValueError) as error:
-        click.echo(f"{file}: {error}", err=True)
-        return 2
+    for file in map(Path, arguments):
+        try:
+            file.write_text(renewed(file.read_text()))
+        except (OSError, ValueError) as error:
+            click.echo(f"{file}: {error}", err=True)
+            return 2
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The README lists what there is: its tables are those that the code makes, and nothing in them is without a word."""
+"""The reference tables of the documents are those that the code generates, and no entry is without a meaning."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ import pytest
 
 from models.offers import campaign
 from models.schema import errors
+from models.schema import events as ev
 from streams import metrics
 from streams.kafka import topics
 from streams.settings import Settings, load
 from tests import reference
 
-README = Path(__file__).parents[1] / "README.md"
-RENEW = "python -m tests.reference README.md"
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [
+    ROOT / name
+    for name in ("README.md", "streams/README.md", "deploy/README.md", "deploy/EVENTS.md")
+    if (ROOT / name).exists()
+]
+RENEW = f"python -m tests.reference {' '.join(str(one.relative_to(ROOT)) for one in DOCUMENTS)}"
 
 TABLES = reference.tables()
 LISTED: dict[str, list[str]] = {
@@ -24,6 +30,7 @@ LISTED: dict[str, list[str]] = {
     "topics": [topic.name for topic in topics.topics(Settings())],
     "dead-letters": list(errors.REASONS),
     "decisions": list(campaign.REASONS),
+    "event-types": [str(kind.__struct_config__.tag) for kind in (*ev.PERSON_KINDS, *ev.COURSE_KINDS)],
 }
 
 
@@ -33,11 +40,19 @@ def rows(name: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_the_readme_has_the_table(name: str) -> None:
-    """What the README lists is what the code has."""
-    found = re.search(rf"<!-- {name} -->\n\n(.*?)\n<!-- /{name} -->", README.read_text(), re.DOTALL)
-    assert found, f"README.md has no <!-- {name} --> ... <!-- /{name} -->: put them there, then {RENEW}"
-    assert found[1] == TABLES[name], f"the table {name} of README.md is stale: {RENEW}"
+def test_every_table_is_in_exactly_one_document(name: str) -> None:
+    """A table in two documents could differ; a table in none would be missed."""
+    found = [one.name for one in DOCUMENTS if f"<!-- {name} -->" in one.read_text()]
+    assert len(found) == 1, f"<!-- {name} --> ... <!-- /{name} --> has to be in one document, and is in {found}"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_documents_are_not_stale(name: str) -> None:
+    """A document has the table that the code generates."""
+    (text,) = [text for one in DOCUMENTS if f"<!-- {name} -->" in (text := one.read_text())]
+    found = re.search(rf"<!-- {name} -->\n\n(.*?)\n<!-- /{name} -->", text, re.DOTALL)
+    assert found, f"<!-- /{name} --> is missing after <!-- {name} -->"
+    assert found[1] == TABLES[name], f"the table {name} is stale: {RENEW}"
 
 
 @pytest.mark.parametrize("name", LISTED)
@@ -77,11 +92,46 @@ def test_renewing_changes_only_what_stands_between_the_comments() -> None:
     assert reference.renewed(renewed) == renewed
 
 
-def test_missing_comments_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A README without a table's place is left as it is, and the place is named."""
+def test_a_document_gets_the_tables_that_it_has_comments_for() -> None:
+    """Only these; everything else stays as it is."""
+    renewed = reference.renewed("before\n<!-- topics -->\nsuperseded\n<!-- /topics -->\nafter\n")
+    assert renewed == f"before\n<!-- topics -->\n\n{TABLES['topics']}\n<!-- /topics -->\nafter\n"
+
+
+def test_several_files_are_renewed_at_once(tmp_path: Path) -> None:
+    """Each gets its own tables."""
+    files = [tmp_path / f"{name}.md" for name in TABLES]
+    for name, file in zip(TABLES, files, strict=True):
+        file.write_text(f"<!-- {name} -->\n<!-- /{name} -->\n")
+    assert reference.main([str(file) for file in files]) == 0
+    assert all(TABLES[name] in file.read_text() for name, file in zip(TABLES, files, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nothing\n", "no table"),
+        ("<!-- topics -->\n", "<!-- /topics --> is missing after <!-- topics -->"),
+    ],
+)
+def test_missing_comments_are_named(
+    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file is left as it is."""
     file = tmp_path / "README.md"
-    file.write_text("nothing\n")
+    file.write_text(text)
 
     assert reference.main([str(file)]) == 2
-    assert "<!-- commands --> and <!-- /commands --> are missing" in capsys.readouterr().err
-    assert file.read_text() == "nothing\n"
+    assert message in capsys.readouterr().err
+    assert file.read_text() == text
+
+
+def test_event_types_have_fields_limits_and_a_valid_example() -> None:
+    """Every field of a type is named once, and its example is an event of that type."""
+    for name, _, required, optional, example in rows("event-types"):
+        event = ev.decode(example.strip("`").encode())
+        assert f"`{ev.kind_of(event)}`" == name
+        fields = re.findall(r"`(\w+)` \(", f"{required}, {optional}")
+        assert sorted([*fields, "id", "time"]) == sorted(type(event).__struct_fields__)
+    (lesson,) = [row for row in rows("event-types") if row[0] == "`lesson_progress`"]
+    assert "`minutes` (number, 0 to 1,440 minutes)" in lesson[3]

@@ -201,7 +201,7 @@ def _payload_schema(letter: bool, one: MessageExample) -> dict[str, Any]:
         return {"type": "string", "format": "binary", "description": "the record's own bytes, whatever they are"}
     if one.value is None:
         return {"type": "null", "description": "no value: what stood under the key is taken back"}
-    return {"$ref": f"#/components/schemas/{type(one.thing).__name__}"}
+    return {"$ref": f"#/components/schemas/{type(one.payload).__name__}"}
 
 
 def _headers(texts: dict[str, str], always: list[str]) -> dict[str, Any]:

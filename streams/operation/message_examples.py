@@ -33,7 +33,7 @@ class MessageExample(NamedTuple):
     """A record as it stands on a topic: the name of its kind, what it is, its key, value and headers."""
 
     name: str
-    thing: Any
+    payload: Any
     about: str
     key: bytes | None
     value: bytes | None

@@ -108,7 +108,7 @@ def test_every_reference_leads_somewhere(reference: str) -> None:
 
 def test_every_kind_and_every_output_has_a_message() -> None:
     """Nothing that may stand on a topic is left out."""
-    said = {type(one.thing) for one in (*EVENTS, *OUTPUTS)}
+    said = {type(one.payload) for one in (*EVENTS, *OUTPUTS)}
 
     assert said == {*ev.KINDS.values(), *out.OUTPUTS, out.Tombstone}
     assert {one.name for one in (*EVENTS, *OUTPUTS)} < set(MESSAGES)
@@ -118,7 +118,7 @@ def test_every_kind_and_every_output_has_a_message() -> None:
 def test_every_field_of_an_event_is_shown() -> None:
     """The examples leave nothing out, so that one look shows what a platform may send."""
     for one in EVENTS:
-        assert set(msgspec.json.decode(one.value or b"")) == {"type", *one.thing.__struct_fields__}
+        assert set(msgspec.json.decode(one.value or b"")) == {"type", *one.payload.__struct_fields__}
 
 
 @pytest.mark.parametrize("name", MESSAGES)
@@ -137,17 +137,17 @@ def test_examples_fit_their_schemas(name: str) -> None:
 def test_event_examples_come_back_as_they_were(one: MessageExample) -> None:
     """What the contract shows of an event is what we read."""
     (example,) = MESSAGES[one.name]["examples"]
-    assert ev.decode(msgspec.json.encode(example["payload"])) == one.thing
+    assert ev.decode(msgspec.json.encode(example["payload"])) == one.payload
 
 
 @pytest.mark.parametrize("one", OUTPUTS, ids=named)
 def test_output_examples_come_back_as_they_were(one: MessageExample) -> None:
     """What the contract shows of an output is what a consumer that has our types reads."""
     (example,) = MESSAGES[one.name]["examples"]
-    if isinstance(one.thing, out.Tombstone):
+    if isinstance(one.payload, out.Tombstone):
         assert example["payload"] is None
     else:
-        assert msgspec.convert(example["payload"], type(one.thing)) == one.thing
+        assert msgspec.convert(example["payload"], type(one.payload)) == one.payload
 
 
 def test_the_campaign_comes_back_as_it_was() -> None:
@@ -165,14 +165,14 @@ def test_the_dead_letter_comes_back_as_it_was() -> None:
     value = example["payload"].encode()
     record = ConsumerRecord(topics.DEAD_LETTERS, 0, 0, 0, 0, one.key, value, None, 0, len(value), headers)
 
-    assert parse_dead_letter(record) == one.thing
+    assert parse_dead_letter(record) == one.payload
     assert set(MESSAGES["dead_letter"]["headers"]["properties"]) == set(one.headers)
 
 
 def test_outputs_stand_on_the_channel_the_codec_puts_them_on() -> None:
     """The topic and key of every message are those of the codec."""
     for one in OUTPUTS:
-        topic, key = codec.address(one.thing)
+        topic, key = codec.address(one.payload)
         assert one.name in DOCUMENT["channels"][topic]["messages"]
         assert MESSAGES[one.name]["bindings"]["kafka"]["key"]["examples"] == [key.decode()]
 
