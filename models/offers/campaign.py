@@ -10,15 +10,15 @@ from models.person.activity import DAY
 from models.person.ledger import MOST_OFFERS, Ledger, hash_share
 
 REASONS: dict[str, str] = {
-    "sent": "it goes out",
-    "no_campaign": "no campaign is running for it",
-    "no_consent": "the person has not agreed to marketing, or no longer does",
-    "open_offer": "an offer of the campaign, or too many of others, are still open",
-    "cap": "the person has had as many as the campaign allows",
-    "cool_down": "too soon after the last one",
-    "quiet_hours": "at night; asked again when it ends",
-    "hold_out": "the person belongs to those who get nothing, so that the effect can be measured",
-    "shadow": "the worker only watches",
+    "sent": "the offer is sent",
+    "no_campaign": "no campaign is running",
+    "no_consent": "the user has not consented to marketing, or has withdrawn consent",
+    "open_offer": "an offer of this campaign, or too many of other campaigns, are still open",
+    "cap": "the user has had the maximum number of offers of this campaign",
+    "cool_down": "too soon after the previous offer",
+    "quiet_hours": "during quiet hours; decided again when they end",
+    "hold_out": "the user is in the hold-out group, which gets no offers, so that the effect can be measured",
+    "shadow": "the worker runs in shadow mode",
 }
 
 Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$(?!\n)")]

@@ -1,4 +1,4 @@
-"""The topics: what each is for, how many partitions it has, how it is cleaned; and the one partitioner."""
+"""The topics: purpose, partition count and clean-up policy of each; and the partitioner that all writers share."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ INGEST_PROGRESS_KEY = b"ingest-progress"
 """Key on `encore-meta`: the event time up to which ingest has read its inputs."""
 
 PARTITION_CACHE_SIZE = 1 << 16
-"""Keys whose partition is remembered: finding it takes ten times as long."""
+"""Keys whose partition is cached: computing it takes ten times as long as the look-up."""
 COMPACTION_LAG_MS = "3600000"
 ONE_DAY_MS = str(86_400_000)
 ONE_YEAR_MS = str(365 * 86_400_000)
@@ -44,7 +44,7 @@ UNLIMITED = "-1"
 
 
 class Topic(Struct, frozen=True, kw_only=True):
-    """A topic as it has to be: `name` with the prefix, `config` as Kafka spells it."""
+    """The required state of a topic: `name` includes the prefix, `config` uses Kafka's own names."""
 
     name: str
     about: str
@@ -55,7 +55,7 @@ class Topic(Struct, frozen=True, kw_only=True):
 
 @lru_cache(maxsize=PARTITION_CACHE_SIZE)
 def partition_of(key: bytes, partitions: int) -> int:
-    """Return the partition to which a key belongs: murmur2, as Kafka's own Java client spreads keys."""
+    """Return the partition of a key: murmur2, the same as Kafka's Java client."""
     return int(murmur2(key) & 0x7FFFFFFF) % partitions
 
 
@@ -65,14 +65,14 @@ def name(settings: Settings, topic: str) -> str:
 
 
 def topics(settings: Settings) -> list[Topic]:
-    """Return every topic that Encore reads or writes, as it has to be."""
-    many = settings.partitions
+    """Return every topic that Encore reads or writes, in its required state."""
+    split = settings.partitions
     deleted = {"cleanup.policy": "delete"}
-    kept = {"cleanup.policy": "delete", "retention.ms": ONE_YEAR_MS}
-    all_of_it = {"cleanup.policy": "delete", "retention.ms": UNLIMITED}
-    briefly = {"cleanup.policy": "delete", "retention.ms": ONE_DAY_MS}
+    one_year = {"cleanup.policy": "delete", "retention.ms": ONE_YEAR_MS}
+    unlimited = {"cleanup.policy": "delete", "retention.ms": UNLIMITED}
+    one_day = {"cleanup.policy": "delete", "retention.ms": ONE_DAY_MS}
     compact = {"cleanup.policy": "compact"}
-    words = {**compact, "min.cleanable.dirty.ratio": "0.1", "segment.ms": COMPACTION_LAG_MS}
+    compacted_soon = {**compact, "min.cleanable.dirty.ratio": "0.1", "segment.ms": COMPACTION_LAG_MS}
     state = {
         "cleanup.policy": "compact",
         "min.compaction.lag.ms": COMPACTION_LAG_MS,
@@ -81,26 +81,32 @@ def topics(settings: Settings) -> list[Topic]:
     }
     rows: list[tuple[str, str, int, dict[str, str], Literal["in", "log", "out", "own"]]] = [
         *(
-            (topic, "what a platform sends: any key, any of the event types", many, _input(settings), "in")
+            (topic, "events from the platform: any key, any event type", split, _input(settings), "in")
             for topic in settings.inputs
         ),
-        (EVENTS, "all that happens to people, in one order per person, ticks included", many, _log(settings), "log"),
-        (ALERTS, "news of people for whoever keeps them", many, deleted, "out"),
-        (TRIGGERS, "coupons to send", many, deleted, "out"),
-        (DECISIONS, "every candidate and what became of it, and what became of every offer", many, kept, "out"),
-        (PROFILES, "people as they stand, by person", many, compact, "out"),
-        (RECOMMENDATIONS, "what people would like next, by person", many, compact, "out"),
-        (AUDIENCES, "whom a course that was announced would please", many, kept, "out"),
-        (DEAD_LETTERS, "records that could not be applied, with their bytes and the reason", many, compact, "out"),
-        (CATALOG, "courses as they were announced", many, all_of_it, "own"),
-        (EXAMPLES, "what the model learns from: labelled rows, and who was back early", 1, kept, "own"),
-        (INTERACTIONS, "what courses hear of people: what else they used", many, deleted, "own"),
-        (ROWS, "which courses go together: the state of courses, read by every worker", many, state, "own"),
-        (LISTS, "short lists that the ranker learns from", 1, briefly, "own"),
-        (SNAPSHOTS, "the newest models", 1, state, "own"),
-        (CAMPAIGNS, "campaigns as published", 1, compact, "own"),
-        (META, "what the state was built on and whose it is, how far ingest is, what operators said", 1, words, "own"),
-        (PEOPLE, "the state of people: one record a person and commit", many, state, "own"),
+        (EVENTS, "the log: all user events, in one order per user, and ticks", split, _log(settings), "log"),
+        (ALERTS, "alerts about users for the retention team", split, deleted, "out"),
+        (TRIGGERS, "coupons to send", split, deleted, "out"),
+        (DECISIONS, "every decision candidate with its result, and the outcome of every offer", split, one_year, "out"),
+        (PROFILES, "current profile of every user, by user", split, compact, "out"),
+        (RECOMMENDATIONS, "current recommendations of every user, by user", split, compact, "out"),
+        (AUDIENCES, "users most likely to be interested in an announced course", split, one_year, "out"),
+        (
+            DEAD_LETTERS,
+            "dead letters: records that could not be applied, with their bytes and the reason",
+            split,
+            compact,
+            "out",
+        ),
+        (CATALOG, "events of the course catalogue", split, unlimited, "own"),
+        (EXAMPLES, "training data of the churn model: labelled rows and early signals", 1, one_year, "own"),
+        (INTERACTIONS, "interactions of users, by course: which other courses they used", split, deleted, "own"),
+        (ROWS, "state of courses: their similarity to others, read by every worker", split, state, "own"),
+        (LISTS, "training data of the ranker: short lists", 1, one_day, "own"),
+        (SNAPSHOTS, "newest snapshot of every model", 1, state, "own"),
+        (CAMPAIGNS, "published campaigns", 1, compact, "own"),
+        (META, "topic ids and owner of the state, progress of ingest, commands of operators", 1, compacted_soon, "own"),
+        (PEOPLE, "state of users: one record per changed user and commit", split, state, "own"),
     ]
     return [
         Topic(name=name(settings, topic), about=about, partitions=count, config=config, direction=direction)
@@ -109,19 +115,19 @@ def topics(settings: Settings) -> list[Topic]:
 
 
 def partitions_of(settings: Settings) -> dict[str, int]:
-    """Return how many partitions each topic has when it is made."""
+    """Return the partition count of each topic at its creation."""
     return {topic.name: topic.partitions for topic in topics(settings)}
 
 
 def _log(settings: Settings) -> dict[str, str]:
-    """Stamp records with the broker's time, unless whoever sends history brings their own."""
+    """Return the config of the log: records get the broker's time, but a sender of history sets its own."""
     if settings.clock == "wall":
         return {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
     return {"message.timestamp.type": "CreateTime", **_input(settings)}
 
 
 def _input(settings: Settings) -> dict[str, str]:
-    """Keep history that is stamped with its own time: by that time it is older than any retention."""
+    """Return the config of an input. Records of a history keep their own time, which is older than any retention."""
     if settings.clock == "wall":
         return {"cleanup.policy": "delete"}
     return {

@@ -153,7 +153,7 @@ def test_output_examples_come_back_as_they_were(one: MessageExample) -> None:
 def test_the_campaign_comes_back_as_it_was() -> None:
     """A campaign on its topic is what a worker reads there."""
     running, ended = message_examples.campaign()
-    assert msgspec.convert(MESSAGES["campaign"]["examples"][0]["payload"], Campaign) == running.thing
+    assert msgspec.convert(MESSAGES["campaign"]["examples"][0]["payload"], Campaign) == running.payload
     assert MESSAGES["campaign_ended"]["examples"][0]["payload"] is ended.value is None
 
 
