@@ -175,12 +175,12 @@ def describe_user(envelope: Envelope, now: float, world: Context) -> dict[str, A
         "purchases": activity.wallet.purchases,
         "spend": activity.wallet.spend - activity.wallet.refunded,
         "consent": {1: True, -1: False}.get(ledger.consent),
-        "recommended": [one.course for one in person.preferences.told],
+        "recommended": [one.course for one in person.preferences.last_published],
         "open_offers": [
             {"id": offer.id, "campaign": offer.campaign, "arm": offer.arm, "amount": offer.amount, "until": offer.until}
             for offer in ledger.offers
         ],
-        "labels_pending": len(ledger.rows),
+        "labels_pending": len(ledger.pending_labels),
         "next_due": due if due < float("inf") else None,
         "undelivered": len(envelope.outbox),
     }

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from models.person.activity import DAY
-from models.person.ledger import MOST_OFFERS, Ledger, hash_share
+from models.person.ledger import MAX_OFFERS, Ledger, hash_share
 
 REASONS: dict[str, str] = {
     "sent": "the offer is sent",
@@ -144,10 +144,10 @@ def frequency_key(campaign: Campaign, shadow: bool) -> str:
 
 
 def _blocked(kind: str, ledger: Ledger, campaign: Campaign, now: float, shadow: bool) -> str | None:
-    before = ledger.sent_before(frequency_key(campaign, shadow), kind)
+    before = ledger.send_count(frequency_key(campaign, shadow), kind)
     if kind == "coupon":
         mine = any(offer.campaign == campaign.id and offer.until > now for offer in ledger.offers)
-        if mine or len(ledger.offers) >= MOST_OFFERS:
+        if mine or len(ledger.offers) >= MAX_OFFERS:
             return "open_offer"
         if before.times >= campaign.cap_per_person:
             return "cap"

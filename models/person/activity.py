@@ -300,7 +300,7 @@ def _further(progress: float, told: float | None) -> float:
 
 
 def _paid(activity: Activity, event: ev.Event) -> Activity:
-    wallet = wallets.paid(activity.wallet, event)
+    wallet = wallets.update_wallet(activity.wallet, event)
     if not isinstance(event, ev.Purchase):
         return activity if wallet is activity.wallet else replace(activity, wallet=wallet)
     bought_in = week_of(int(event.time // DAY))

@@ -1,4 +1,4 @@
-"""A person: what they did, what we owe them, what they like, and when they are next due."""
+"""A person: activity, ledger and preferences, and the times at which timers are due."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.person.rules import EARLY_SIGNAL, Rules
 
 
 class Person(Struct, frozen=True, array_like=True, gc=False):
-    """One person's whole state. It is replaced, never changed."""
+    """The whole state of one person. It is immutable: every change makes a new one."""
 
     id: str
     activity: Activity = Activity()
@@ -22,17 +22,20 @@ class Person(Struct, frozen=True, array_like=True, gc=False):
 
 
 def next_due(person: Person, rules: Rules) -> float:
-    """Return the earliest moment at which something is to be done for the person, infinity if nothing is."""
+    """Return the time of the person's earliest timer, infinity if there is none.
+
+    Timers are the next grid time, early signals and labels of pending rows, retries, and the expiry of offers.
+    """
     ledger = person.ledger
-    due, rows = ledger.grid, ledger.rows
+    due, rows = ledger.grid, ledger.pending_labels
     if rows:
         if (label := label_due(rows[0].at, rules)) < due:
             due = label
-        early, lateness, done = EARLY_SIGNAL * rules.horizon, rules.lateness, ledger.done
+        early, lateness, done = EARLY_SIGNAL * rules.horizon, rules.lateness, ledger.done_until
         for row in rows:
-            if (sign := row.at + early + lateness) > done:  # as `sign_due` has it
-                if sign < due:
-                    due = sign
+            if (signal := row.at + early + lateness) > done:  # the same sum as in `signal_due`
+                if signal < due:
+                    due = signal
                 break
     for retry in ledger.retries:
         due = min(due, retry.at)
@@ -41,15 +44,15 @@ def next_due(person: Person, rules: Rules) -> float:
     return due
 
 
-def same_due(before: Person, after: Person) -> bool:
-    """Return whether it is plain that somebody is next due when they were: all that `next_due` looks at is the same."""
-    was, now = before.ledger, after.ledger
+def timers_unchanged(before: Person, after: Person) -> bool:
+    """Return whether everything that `next_due` reads is the same. Then `next_due` need not be computed again."""
+    old, new = before.ledger, after.ledger
     return (
-        now.rows is was.rows
-        and now.grid == was.grid
-        and now.done == was.done
-        and now.offers is was.offers
-        and now.retries is was.retries
+        new.pending_labels is old.pending_labels
+        and new.grid == old.grid
+        and new.done_until == old.done_until
+        and new.offers is old.offers
+        and new.retries is old.retries
     )
 
 
@@ -58,38 +61,38 @@ def label_due(at: float, rules: Rules) -> float:
     return at + rules.horizon + rules.lateness
 
 
-def sign_due(at: float, rules: Rules) -> float:
-    """Return when it is known of a row scored at `at` whether the person was back early."""
+def signal_due(at: float, rules: Rules) -> float:
+    """Return when the early signal of a row scored at `at` is known."""
     return at + EARLY_SIGNAL * rules.horizon + rules.lateness
 
 
 def next_wake(person_id: str, after: float, rules: Rules) -> float:
-    """Return the person's first grid time after a moment; people are spread evenly over the interval."""
-    phase, every = phase_of(person_id, rules), rules.wake_every
+    """Return the person's first grid time after a moment. Persons are spread evenly over the interval."""
+    phase, every = wake_phase(person_id, rules), rules.wake_every
     wake = ((after - phase) // every + 1) * every + phase
     return wake if wake > after else wake + every
 
 
-def keeps_row(person_id: str, wake: float, rules: Rules) -> bool:
-    """Return whether the score taken at this grid time is kept as a training row."""
-    spread = _spread(person_id)
-    step = round((wake - _phase(spread, rules)) / rules.wake_every)
-    return (step + spread) % rules.rows_every == 0
+def keeps_training_row(person_id: str, wake: float, rules: Rules) -> bool:
+    """Return whether the score at this grid time becomes a training row."""
+    id_hash = _id_hash(person_id)
+    step = round((wake - _wake_phase(id_hash, rules)) / rules.wake_every)
+    return (step + id_hash) % rules.rows_every == 0
 
 
-def phase_of(person_id: str, rules: Rules) -> float:
-    """Return the person's eighths of seconds into the interval of wakes.
+def wake_phase(person_id: str, rules: Rules) -> float:
+    """Return the person's offset into the wake interval, in seconds, a multiple of 1/8.
 
-    Not whole seconds, at each of which a crowd would wake and others wait behind it; and no finer than floats add
-    without rounding, since what is due is named by its time.
+    Whole seconds are too coarse: many persons would wake in the same moment and delay others. Eighths are exact in
+    binary, so sums of floats are not rounded. This matters because a timer is named by its time.
     """
-    return _phase(_spread(person_id), rules)
+    return _wake_phase(_id_hash(person_id), rules)
 
 
-def _phase(spread: int, rules: Rules) -> float:
+def _wake_phase(id_hash: int, rules: Rules) -> float:
     interval = int(rules.wake_every) or 1
-    return spread % interval + spread // interval % 8 / 8
+    return id_hash % interval + id_hash // interval % 8 / 8
 
 
-def _spread(person_id: str) -> int:
+def _id_hash(person_id: str) -> int:
     return crc32(person_id.encode())

@@ -1,9 +1,9 @@
-"""What a person likes: their recent courses with how strongly they took to them, and what they already have.
+"""What a person likes: recent courses with the strength of interest, and courses already seen or owned.
 
-This is the third part of a person's value, beside activity and ledger. Its fold says, event by event, whether the
-person's interaction with a course is news to anybody else: a course new to them, one they took to more strongly than
-before (completed, after only looking), or one they came back to. Only then is there an `Interaction`, which carries
-the person's recent courses to the course it is about.
+This is the third part of a person's state, after activity and ledger. Its fold decides for each event whether the
+interaction changes anything for the course: the course is new to the person, the interest is stronger than before
+(completed after only viewed), or the person came back to it. Only then does it return an `Interaction`, which carries
+the person's other recent courses to the course.
 """
 
 from __future__ import annotations
@@ -20,28 +20,33 @@ from models.schema import events as ev
 from models.schema.outputs import Output
 
 WINDOW = 50
-"""Distinct courses, newest first, that an interaction carries."""
-MOST_RECENT = 80
-"""Courses remembered in all: behind the window those that were used most."""
-MOST_KEYS = 1_000
-HEAT_DAYS = 30.0
+"""Number of other courses, newest first, that an interaction carries."""
+MAX_RECENT = 80
+"""Recent courses kept in total. Beyond the window, the most used ones are kept."""
+MAX_KEYS = 1_000
+USE_HALF_LIFE_DAYS = 30.0
 RETURN_AFTER = 3_600.0
-"""Seconds after which the course somebody never left counts as used again."""
+"""Seconds after which another use of the latest course counts as a return."""
 COMPLETED = 4.0
 STRENGTHS: dict[type[ev.Event], float] = {
     ev.PageView: 1.0, ev.CourseView: 1.0, ev.Search: 1.0, ev.Like: 1.5, ev.Shared: 1.5, ev.Comment: 1.5,
     ev.Question: 1.5, ev.Answer: 1.5, ev.Favourite: 2.0, ev.TrialStarted: 2.0, ev.LessonProgress: 2.0,
     ev.LiveSession: 2.0, ev.Exercise: 2.0, ev.LessonCompleted: 2.0, ev.Purchase: 3.0, ev.CourseCompleted: COMPLETED,
 }  # fmt: skip
-"""Implicit ratings: how much an event says of the person's liking for its course, a look at it being 1."""
+"""Implicit rating of a course by the type of event; a page view is 1."""
 _OWNING = frozenset((ev.Purchase, ev.CourseCompleted))
 
 
 class RecentCourse(Struct, frozen=True, array_like=True, gc=False):
     """One of a person's courses.
 
-    `strength` is the strongest so far, `time` the latest use, `uses` counts them, and `heat` counts them with a
-    half-life of 30 days as of `time`.
+    Attributes:
+        course: id of the course.
+        strength: the highest implicit rating so far.
+        time: time of the latest use.
+        first: time of the first use.
+        uses: number of uses.
+        decayed_uses: number of uses with a half-life of 30 days, as of `time`.
     """
 
     course: str
@@ -49,11 +54,11 @@ class RecentCourse(Struct, frozen=True, array_like=True, gc=False):
     time: float
     first: float = 0.0
     uses: int = 1
-    heat: float = 1.0
+    decayed_uses: float = 1.0
 
 
 class Recommendation(Struct, frozen=True, array_like=True, gc=False):
-    """A course for a person, and why: `reason` in words, `because` the course of theirs that led to it, if one did."""
+    """A recommended course: `reason` in words, `because` the person's own course that led to it, if there is one."""
 
     course: str
     score: float
@@ -62,39 +67,48 @@ class Recommendation(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Preferences(Struct, frozen=True, array_like=True, gc=False):
-    """A person's taste; it is replaced, never changed.
+    """A person's preferences. They are immutable: every change makes new ones.
 
-    `recent` stands newest first in the order of the log. `seen` and `owned` (bought or finished) hold four bytes a
-    course, oldest first: enough to leave a course out, too little to say which it was. `told` is the head of the list
-    that was told last; `listed_at` when one was last made.
+    Attributes:
+        recent: recent courses, newest first in the order of the log.
+        seen: four bytes for each course seen, oldest first. They suffice to exclude a course, not to name it.
+        owned: the same for courses that were bought or finished.
+        courses: number of distinct courses seen.
+        last_published: head of the recommendation list that was published last.
+        listed_at: when a list was last computed.
     """
 
     recent: tuple[RecentCourse, ...] = ()
     seen: bytes = b""
     owned: bytes = b""
     courses: int = 0
-    told: tuple[Recommendation, ...] = ()
+    last_published: tuple[Recommendation, ...] = ()
     listed_at: float = -1.0
 
     def has_seen(self, course: str) -> bool:
-        """Return whether the person ever used a course (or, once in millions, another one)."""
-        return _place(self.seen, key_of(course)) >= 0
+        """Return whether the person ever used a course. Once in millions, a hash collision returns a wrong True."""
+        return _find_key(self.seen, course_key(course)) >= 0
 
     def owns(self, course: str) -> bool:
-        """Return whether the person bought or finished a course (or, once in millions, another one)."""
-        return _place(self.owned, key_of(course)) >= 0
+        """Return whether the person bought or finished a course, with the same rare hash collisions."""
+        return _find_key(self.owned, course_key(course)) >= 0
 
 
-Other = tuple[str, float]
-"""Another course of the person, and how strongly they took to it."""
+OtherCourse = tuple[str, float]
+"""Another course of the person, and its strength."""
 
 
 class Interaction(Output, frozen=True, kw_only=True, tag_field="type", tag="interaction"):
-    """What a course must hear of a person: a new, stronger or repeated interaction.
+    """A new, stronger or repeated interaction of a person with a course. It updates the course's row.
 
-    `before` and `after` are the strengths that the pairs of this course with the `others` counted with so far and
-    count with from now on (a repetition counts afresh, from 0). `new` says whether the course is new to the person,
-    `others` are their other courses, newest first. `person` is a 63-bit key, not an id.
+    Attributes:
+        course: id of the course.
+        person: 63-bit key of the person, not an id.
+        time: time of the event.
+        before: strength with which pairs of this course and `others` have counted so far; 0 for a repetition.
+        after: strength with which they count from now on.
+        new: whether the course is new to the person.
+        others: the person's other courses, newest first.
     """
 
     course: str
@@ -103,119 +117,115 @@ class Interaction(Output, frozen=True, kw_only=True, tag_field="type", tag="inte
     before: float
     after: float
     new: bool
-    others: tuple[Other, ...] = ()
+    others: tuple[OtherCourse, ...] = ()
     urgent: ClassVar[bool] = False
     certain: ClassVar[bool] = True
 
 
-def interactions(taste: Preferences, event: ev.Event, person: int) -> tuple[Preferences, Interaction | None]:
-    """Fold one event; with it comes what its course must hear, if that is anything.
+def fold_interaction(preferences: Preferences, event: ev.Event, person: int) -> tuple[Preferences, Interaction | None]:
+    """Fold one event into the preferences. Return them with the interaction to send to the course, if there is one.
 
     Args:
-        taste: before the event.
-        event: of any kind; what names no course, or says nothing about liking it, changes nothing.
-        person: the key that stands for the person where things cannot be forgotten.
+        preferences: before the event.
+        event: of any type. An event without a course or without an implicit rating changes nothing.
+        person: the key that stands for the person in data that cannot be erased.
 
     Examples:
-        >>> taste, first = interactions(Preferences(), ev.CourseView(id="e1", user_id="u", time=5.0, course_id="a"), 7)
-        >>> first.course, first.before, first.after, first.new
+        >>> likes, one = fold_interaction(Preferences(), ev.CourseView(id="1", user_id="u", time=5.0, course_id="a"), 7)
+        >>> one.course, one.before, one.after, one.new
         ('a', 0.0, 1.0, True)
-        >>> interactions(taste, ev.CourseView(id="e2", user_id="u", time=6.0, course_id="a"), 7)[1] is None
+        >>> fold_interaction(likes, ev.CourseView(id="2", user_id="u", time=6.0, course_id="a"), 7)[1] is None
         True
-        >>> taste, stronger = interactions(taste, ev.CourseCompleted(id="e3", user_id="u", time=7.0, course_id="a"), 7)
-        >>> stronger.before, stronger.after, stronger.new
+        >>> likes, two = fold_interaction(likes, ev.CourseCompleted(id="3", user_id="u", time=7.0, course_id="a"), 7)
+        >>> two.before, two.after, two.new
         (1.0, 4.0, False)
     """
     course = getattr(event, "course_id", None)
     if course is None:
-        return taste, None
+        return preferences, None
     if type(event) is ev.Refund:
-        return replace(taste, owned=_without(taste.owned, key_of(course))), None
+        return replace(preferences, owned=_remove_key(preferences.owned, course_key(course))), None
     strength = STRENGTHS.get(type(event))
     if strength is None:
-        return taste, None
+        return preferences, None
     if type(event) in _OWNING:
-        taste = replace(taste, owned=_with(taste.owned, key_of(course)))
-    return touched(taste, event.id, course, person, event.time, strength)
+        preferences = replace(preferences, owned=_add_key(preferences.owned, course_key(course)))
+    return fold_use(preferences, event.id, course, person, event.time, strength)
 
 
-def touched(
-    taste: Preferences, id: str, course: str, person: int, time: float, strength: float
+def fold_use(
+    preferences: Preferences, id: str, course: str, person: int, time: float, strength: float
 ) -> tuple[Preferences, Interaction | None]:
-    """Fold one use of a course, of a given strength. See `interactions`."""
+    """Fold one use of a course with a given strength. See `fold_interaction`."""
     place = -1
-    for index, recent in enumerate(taste.recent):
+    for index, recent in enumerate(preferences.recent):
         if recent.course == course:
             place = index
             break
     if place < 0:
-        key = key_of(course)
-        known = _place(taste.seen, key) >= 0
-        now = RecentCourse(course, strength, time, time)
-        before, others, said = 0.0, taste.recent, True
-        kept = _fitted((now, *others), time)
-        taste = Preferences(
-            kept, _with(taste.seen, key), taste.owned, taste.courses + (not known), taste.told, taste.listed_at
-        )
-        new = not known
+        key = course_key(course)
+        others, before, changed = preferences.recent, 0.0, True
+        new = _find_key(preferences.seen, key) < 0
+        kept = _evict((RecentCourse(course, strength, time, time), *others), time)
+        seen, courses = _add_key(preferences.seen, key), preferences.courses + new
     else:
-        old = taste.recent[place]
-        others = taste.recent[:place] + taste.recent[place + 1 :]
-        now = _used(old, strength, time)
+        old = preferences.recent[place]
+        others = preferences.recent[:place] + preferences.recent[place + 1 :]
         before = old.strength if strength > old.strength else 0.0
-        said = strength > old.strength or place > 0 or time - old.time >= RETURN_AFTER
-        taste = Preferences((now, *others), taste.seen, taste.owned, taste.courses, taste.told, taste.listed_at)
+        changed = strength > old.strength or place > 0 or time - old.time >= RETURN_AFTER
         new = False
-    if not said:
-        return taste, None
-    told = tuple([(other.course, other.strength) for other in others[:WINDOW]])
-    heard = Interaction(
-        id=id, course=course, person=person, time=time, before=before, after=strength, new=new, others=told
+        kept = (_add_use(old, strength, time), *others)
+        seen, courses = preferences.seen, preferences.courses
+    preferences = Preferences(kept, seen, preferences.owned, courses, preferences.last_published, preferences.listed_at)
+    if not changed:
+        return preferences, None
+    pairs = tuple([(other.course, other.strength) for other in others[:WINDOW]])
+    return preferences, Interaction(
+        id=id, course=course, person=person, time=time, before=before, after=strength, new=new, others=pairs
     )
-    return taste, heard
 
 
-def key_of(course: str) -> bytes:
+def course_key(course: str) -> bytes:
     """Return the four bytes that stand for a course in `seen` and `owned`."""
     return crc32(course.encode()).to_bytes(4, "little")
 
 
 def person_key(name: str) -> int:
-    """Return 63 bits that stand for a person in rows; `name` is the id, or a pseudonym of it."""
+    """Return the 63-bit key of a person in course rows; `name` is the id or a pseudonym of it."""
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little") >> 1
 
 
-def _used(old: RecentCourse, strength: float, time: float) -> RecentCourse:
-    days = (time - old.time) / DAY / HEAT_DAYS
-    heat = old.heat * 2.0**-days + 1.0 if days >= 0 else old.heat + 2.0**days
+def _add_use(old: RecentCourse, strength: float, time: float) -> RecentCourse:
+    days = (time - old.time) / DAY / USE_HALF_LIFE_DAYS
+    uses = old.decayed_uses * 2.0**-days + 1.0 if days >= 0 else old.decayed_uses + 2.0**days
     if strength < old.strength:
         strength = old.strength
-    return RecentCourse(old.course, strength, time if time > old.time else old.time, old.first, old.uses + 1, heat)
+    return RecentCourse(old.course, strength, time if time > old.time else old.time, old.first, old.uses + 1, uses)
 
 
-def _fitted(recent: tuple[RecentCourse, ...], time: float) -> tuple[RecentCourse, ...]:
-    """Drop the course used least from behind the window, if there are too many."""
-    if len(recent) <= MOST_RECENT:
+def _evict(recent: tuple[RecentCourse, ...], time: float) -> tuple[RecentCourse, ...]:
+    """Drop the least used course beyond the window if there are too many."""
+    if len(recent) <= MAX_RECENT:
         return recent
-    weakest = min(range(WINDOW, len(recent)), key=lambda place: (_heat(recent[place], time), -place))
+    weakest = min(range(WINDOW, len(recent)), key=lambda place: (_decayed_uses(recent[place], time), -place))
     return recent[:weakest] + recent[weakest + 1 :]
 
 
-def _heat(recent: RecentCourse, time: float) -> float:
-    return recent.heat * float(2.0 ** (-max(0.0, time - recent.time) / DAY / HEAT_DAYS))
+def _decayed_uses(recent: RecentCourse, time: float) -> float:
+    return recent.decayed_uses * float(2.0 ** (-max(0.0, time - recent.time) / DAY / USE_HALF_LIFE_DAYS))
 
 
-def _place(keys: bytes, key: bytes) -> int:
+def _find_key(keys: bytes, key: bytes) -> int:
     place = keys.find(key)
     while place >= 0 and place % 4:
         place = keys.find(key, place + 1)
     return place
 
 
-def _with(keys: bytes, key: bytes) -> bytes:
-    return keys if _place(keys, key) >= 0 else (keys + key)[-4 * MOST_KEYS :]
+def _add_key(keys: bytes, key: bytes) -> bytes:
+    return keys if _find_key(keys, key) >= 0 else (keys + key)[-4 * MAX_KEYS :]
 
 
-def _without(keys: bytes, key: bytes) -> bytes:
-    place = _place(keys, key)
+def _remove_key(keys: bytes, key: bytes) -> bytes:
+    place = _find_key(keys, key)
     return keys if place < 0 else keys[:place] + keys[place + 4 :]

@@ -26,7 +26,7 @@ class Wallet(Struct, frozen=True, array_like=True, gc=False):
     member_until: float = 0.0
 
 
-def paid(wallet: Wallet, event: ev.Event) -> Wallet:
+def update_wallet(wallet: Wallet, event: ev.Event) -> Wallet:
     """Return the wallet after an event about money; after any other it is the same."""
     time = event.time
     if isinstance(event, ev.PointsEarned):
@@ -34,7 +34,7 @@ def paid(wallet: Wallet, event: ev.Event) -> Wallet:
     if isinstance(event, ev.PointsSpent):
         return replace(wallet, points=wallet.points - event.points)
     if isinstance(event, ev.Purchase):
-        return _bought(wallet, event.amount, time)
+        return _add_purchase(wallet, event.amount, time)
     if isinstance(event, ev.Refund):
         return replace(wallet, refunds=wallet.refunds + 1, refunded=wallet.refunded + event.amount)
     if isinstance(event, _MEMBERSHIP):
@@ -46,7 +46,7 @@ def paid(wallet: Wallet, event: ev.Event) -> Wallet:
     return wallet
 
 
-def _bought(wallet: Wallet, amount: float, time: float) -> Wallet:
+def _add_purchase(wallet: Wallet, amount: float, time: float) -> Wallet:
     return replace(
         wallet,
         purchases=wallet.purchases + 1,

@@ -15,7 +15,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from models.person.activity import DAY
-from models.person.preferences import HEAT_DAYS, Preferences
+from models.person.preferences import USE_HALF_LIFE_DAYS, Preferences
 from models.recommend.content import Content
 from models.recommend.index import EARLY, IN, IN_FADING, IN_ORDER, MONTH, OUT, OUT_FADING, OUT_ORDER, WEEK, Index
 
@@ -88,7 +88,9 @@ def asked(index: Index, taste: Preferences, now: float, person: int | None = Non
     if len(held) and now - times[0] < PAUSE:
         pauses = np.flatnonzero(times[:-1] - times[1:] >= PAUSE)
         visit = min(VISIT, int(pauses[0]) + 1 if len(pauses) else len(held))
-    heat = np.array([recent.heat for _, recent in held]) * 2.0 ** (-np.maximum(now - times, 0.0) / DAY / HEAT_DAYS)
+    heat = np.array([recent.decayed_uses for _, recent in held]) * 2.0 ** (
+        -np.maximum(now - times, 0.0) / DAY / USE_HALF_LIFE_DAYS
+    )
     return Query(
         np.array([number for number, _ in held], np.int64),
         times,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.person.activity import DAY
-from models.person.preferences import key_of
+from models.person.preferences import course_key
 from models.recommend.neighbours import NeighbourIndex
 from models.recommend.similarity import POPULAR_DAYS, CooccurrenceRow, CountingWindow
 from models.recommend.top_k import TopK
@@ -79,7 +79,7 @@ class Index:
             self.names.append(course)
             if number >= self._room:
                 self._grow()
-            self.keys[number] = int.from_bytes(key_of(course), "little")
+            self.keys[number] = int.from_bytes(course_key(course), "little")
         return number
 
     def put(self, row: CooccurrenceRow, changed: Iterable[str] | None = None) -> None:

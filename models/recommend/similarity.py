@@ -20,7 +20,7 @@ from msgspec import Struct
 from river import base
 
 from models.person.activity import DAY
-from models.person.preferences import COMPLETED, Interaction, Preferences, person_key, touched
+from models.person.preferences import COMPLETED, Interaction, Preferences, fold_use, person_key
 
 POPULAR_DAYS = (1.0, 7.0, 30.0)
 NEWCOMER = 3
@@ -272,7 +272,7 @@ class ItemSimilarity(base.Estimator):
 
     def learn_one(self, user: str, item: str, time: float = 0.0, strength: float = 1.0) -> None:
         """Learn that a person used a course, with a strength of at most what is the most a course can be liked."""
-        taste, heard = touched(self.tastes.get(user, Preferences()), "", item, person_key(user), time, strength)
+        taste, heard = fold_use(self.tastes.get(user, Preferences()), "", item, person_key(user), time, strength)
         self.tastes[user] = taste
         self._now = max(self._now, time)
         if heard is not None:

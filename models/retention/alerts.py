@@ -13,7 +13,7 @@ from models.churn.reasons import explain, happened
 from models.offers.campaign import Verdict, decide, frequency_key, next_quiet
 from models.person import features
 from models.person.activity import DAY
-from models.person.ledger import MOST_RETRIES, MOST_SENT, NEVER, Ledger, Offer, Retry, output_id, pseudonym
+from models.person.ledger import MAX_RETRIES, MAX_SEND_COUNTS, NEVER, Ledger, Offer, Retry, output_id, pseudonym
 from models.person.person import Person
 from models.retention import risk
 from models.retention.context import Context
@@ -91,7 +91,7 @@ def retry_alerts(person: Person, due: float, world: Context) -> tuple[Person, tu
 def _stands(person: Person, retry: Retry, due: float, world: Context) -> bool:
     if not risk.eligible(person, due, world.rules) or candidate(retry.about, person.ledger.tier) is None:
         return False
-    return retry.about != "stalled" or retry.course_id in person.ledger.said
+    return retry.about != "stalled" or retry.course_id in person.ledger.alerted_courses
 
 
 def _noted(
@@ -103,13 +103,15 @@ def _noted(
         return replace(ledger, retries=_with_retry(ledger.retries, Retry(verdict.retry, news.about, news.course_id)))
     if campaign is None or not verdict.counts:
         return ledger
-    before = ledger.sent_before(frequency_key(campaign, shadow), kind)
-    others = tuple(sent for sent in ledger.sent if sent is not before)
-    ledger = replace(ledger, sent=(*others, replace(before, at=news.at, times=before.times + 1))[-MOST_SENT:])
+    before = ledger.send_count(frequency_key(campaign, shadow), kind)
+    others = tuple(sent for sent in ledger.send_counts if sent is not before)
+    ledger = replace(
+        ledger, send_counts=(*others, replace(before, at=news.at, times=before.times + 1))[-MAX_SEND_COUNTS:]
+    )
     if not verdict.sent:
         return ledger
-    treated = tuple(replace(row, treated=True) for row in ledger.rows)
-    ledger = replace(ledger, rows=treated, treated_at=news.at)
+    treated = tuple(replace(row, treated=True) for row in ledger.pending_labels)
+    ledger = replace(ledger, pending_labels=treated, treated_at=news.at)
     if kind == "contact":
         return ledger
     offer = Offer(
@@ -127,7 +129,7 @@ def _noted(
 
 def _with_retry(retries: tuple[Retry, ...], retry: Retry) -> tuple[Retry, ...]:
     others = tuple(other for other in retries if (other.about, other.course_id) != (retry.about, retry.course_id))
-    return (*others, retry)[-MOST_RETRIES:]
+    return (*others, retry)[-MAX_RETRIES:]
 
 
 def name_of_trigger(decision_id: str) -> str:

@@ -49,10 +49,10 @@ def relisted(person: Person, at: float, world: Context) -> tuple[Person, tuple[O
     if world.shelf is None or not person.preferences.recent:
         return person, ()
     found = world.shelf.recommend(person.preferences, at, LISTED, key_for(person, world.rules))
-    if not found and not person.preferences.told:
+    if not found and not person.preferences.last_published:
         return person, ()
     told = found[:TOLD]
-    before = [one.course for one in person.preferences.told]
+    before = [one.course for one in person.preferences.last_published]
     if not is_news(before, [one.course for one in told]):
         return replace(person, preferences=replace(person.preferences, listed_at=at)), ()
     courses = contracted(found)
@@ -60,13 +60,15 @@ def relisted(person: Person, at: float, world: Context) -> tuple[Person, tuple[O
     said = Recommendations(
         id=output_id(person.id, "recommendations", cause), user_id=person.id, time=at, courses=courses
     )
-    return replace(person, preferences=replace(person.preferences, told=told, listed_at=at)), (said,)
+    return replace(person, preferences=replace(person.preferences, last_published=told, listed_at=at)), (said,)
 
 
 def standing(person: Person, world: Context) -> tuple[RecommendedCourse, ...]:
     """Return what was last told, as far as it still may be: neither had by now nor withdrawn."""
     taste, shelf = person.preferences, world.shelf
-    kept = [one for one in taste.told if not taste.owns(one.course) and (shelf is None or shelf.has(one.course))]
+    kept = [
+        one for one in taste.last_published if not taste.owns(one.course) and (shelf is None or shelf.has(one.course))
+    ]
     return contracted(kept[:CARRIED])
 
 

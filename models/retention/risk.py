@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from models.churn.snapshot import FEATURES
 from models.person import features
-from models.person.ledger import MOST_ROWS, Ledger, PendingLabel, output_id, pseudonym
-from models.person.person import Person, label_due, sign_due
+from models.person.ledger import MAX_PENDING_LABELS, Ledger, PendingLabel, output_id, pseudonym
+from models.person.person import Person, label_due, signal_due
 from models.person.rules import EARLY_SIGNAL, Rules
 from models.retention.context import Context
 from models.schema import outputs
@@ -48,13 +48,15 @@ def scored(ledger: Ledger, score: Score, at: float, world: Context, keep: bool) 
 
     It is a treated person's if something was sent within the horizon before it, whatever became of that since.
     """
-    rows = ledger.rows
-    if keep and len(rows) < MOST_ROWS:
+    rows = ledger.pending_labels
+    if keep and len(rows) < MAX_PENDING_LABELS:
         recently = at - ledger.treated_at < world.rules.horizon
         treated = recently or any(offer.until > at for offer in ledger.offers)
-        row = PendingLabel(at, features.pack(score.row), score.probability, world.version, treated, plain=score.plain)
+        row = PendingLabel(
+            at, features.pack(score.row), score.probability, world.version, treated, raw_probability=score.plain
+        )
         rows = (*rows, row)
-    return replace(ledger, probability=score.probability, scored_at=at, rows=rows)
+    return replace(ledger, probability=score.probability, scored_at=at, pending_labels=rows)
 
 
 def tier_of(ledger: Ledger, probability: float, at: float, world: Context) -> str:
@@ -93,19 +95,19 @@ def returned(rows: tuple[PendingLabel, ...], time: float, horizon: float) -> tup
 def released(person: Person, due: float, world: Context) -> tuple[Person, tuple[outputs.Example, ...]]:
     """Label the rows whose horizon has closed by `due`: who was not active within it has churned."""
     rules, ledger = world.rules, person.ledger
-    if not ledger.rows or label_due(ledger.rows[0].at, rules) > due:
+    if not ledger.pending_labels or label_due(ledger.pending_labels[0].at, rules) > due:
         return person, ()
-    closed = [row for row in ledger.rows if label_due(row.at, rules) <= due]
-    waiting = tuple(row for row in ledger.rows if label_due(row.at, rules) > due)
+    closed = [row for row in ledger.pending_labels if label_due(row.at, rules) <= due]
+    waiting = tuple(row for row in ledger.pending_labels if label_due(row.at, rules) > due)
     examples = tuple(_example(person, row, rules) for row in closed)
-    return replace(person, ledger=replace(ledger, rows=waiting)), examples
+    return replace(person, ledger=replace(ledger, pending_labels=waiting)), examples
 
 
 def early_signs(person: Person, done: float, due: float, rules: Rules) -> tuple[outputs.EarlySignal, ...]:
     """Say of the rows for which it is known by `due`, and was not when work was last `done`, whether one was back."""
     signs: list[outputs.EarlySignal] = []
-    for row in reversed(person.ledger.rows):  # they stand in the order of their times
-        known = sign_due(row.at, rules)
+    for row in reversed(person.ledger.pending_labels):  # they stand in the order of their times
+        known = signal_due(row.at, rules)
         if known <= done:
             break
         if known <= due:
@@ -125,7 +127,7 @@ def _early_sign(person: Person, row: PendingLabel, rules: Rules) -> outputs.Earl
         time=row.at,
         until=row.at + EARLY_SIGNAL * rules.horizon,
         back=_back(row, rules),
-        probability=row.plain,
+        probability=row.raw_probability,
         treated=row.treated,
     )
 

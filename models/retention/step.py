@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from models.offers import attribution
 from models.person import activity, features
-from models.person.ledger import NEVER, Ledger, digest_of, output_id, remember
+from models.person.ledger import NEVER, Ledger, add_digest, event_digest, output_id
 from models.person.lifecycle import stage
-from models.person.person import Person, keeps_row, label_due, next_wake
-from models.person.preferences import Preferences, interactions
+from models.person.person import Person, keeps_training_row, label_due, next_wake
+from models.person.preferences import Preferences, fold_interaction
 from models.person.rules import Rules
 from models.retention import alerts, risk
 from models.retention.context import Context
@@ -92,8 +92,8 @@ def wake(person: Person, due: float, world: Context) -> Transition:
 def begin_step(person: Person, event: ev.Event, world: Context) -> Transition | ScoreRequest:
     """Apply one event as far as the score that it asks for, if any: `step` without what follows from that."""
     ledger, time, rules = person.ledger, event.time, world.rules
-    digest = digest_of(event.id)
-    if ledger.has_seen(digest):
+    digest = event_digest(event.id)
+    if ledger.is_duplicate(digest):
         return Transition(person, (), ("duplicate",))
     if time <= ledger.erased_at:
         return Transition(person, (), ("erased",))
@@ -101,7 +101,7 @@ def begin_step(person: Person, event: ev.Event, world: Context) -> Transition | 
         person = replace(person, id=event.user_id)
     if type(event) is ev.ErasureRequested:
         return _erased(person, event)
-    late = time < ledger.done
+    late = time < ledger.done_until
     active = ev.kind_of(event) in rules.active_kinds
     person, said = _applied(person, event, digest, active, late, rules)
     if late:
@@ -118,9 +118,9 @@ def begin_step(person: Person, event: ev.Event, world: Context) -> Transition | 
 
 def begin_wake(person: Person, due: float, world: Context) -> Transition | ScoreRequest:
     """Do what is due as far as the score that it asks for, if any: `wake` without what follows from that."""
-    signs = risk.early_signs(person, person.ledger.done, due, world.rules)
-    if person.ledger.done < due:
-        person = Person(person.id, person.activity, replace(person.ledger, done=due), person.preferences)
+    signs = risk.early_signs(person, person.ledger.done_until, due, world.rules)
+    if person.ledger.done_until < due:
+        person = Person(person.id, person.activity, replace(person.ledger, done_until=due), person.preferences)
     person, labelled = risk.released(person, due, world)
     person, outcomes = attribution.expired(person, due, world.rules)
     said: tuple[Output, ...] = (*labelled, *signs, *outcomes)
@@ -146,7 +146,7 @@ def scores(asked: Sequence[ScoreRequest], world: Context) -> list[Score]:
 def answer(asked: ScoreRequest, score: Score, world: Context) -> Transition:
     """Do what follows from the score that was asked for."""
     person, notes, at, cause, on_grid = asked.person, asked.notes, asked.at, asked.cause, asked.on_grid
-    keep = on_grid and keeps_row(person.id, at, world.rules)
+    keep = on_grid and keeps_training_row(person.id, at, world.rules)
     late = world.rules.lateness if on_grid else 0.0
     person, said = _assessed(person, at, cause, keep, score, late, world)
     if on_grid:
@@ -168,10 +168,10 @@ def skipped(person: Person, due: float, rules: Rules) -> Person:
         person,
         ledger=replace(
             ledger,
-            done=max(ledger.done, due),
+            done_until=max(ledger.done_until, due),
             grid=next_wake(person.id, due, rules) if ledger.grid <= due else ledger.grid,
             retries=tuple(retry for retry in ledger.retries if retry.at > due),
-            rows=tuple(row for row in ledger.rows if label_due(row.at, rules) > due),
+            pending_labels=tuple(row for row in ledger.pending_labels if label_due(row.at, rules) > due),
             offers=tuple(offer for offer in ledger.offers if offer.until > due),
         ),
     )
@@ -181,12 +181,12 @@ def _applied(
     person: Person, event: ev.Event, digest: bytes, active: bool, late: bool, rules: Rules
 ) -> tuple[Person, tuple[Output, ...]]:
     ledger = person.ledger
-    grid, rows = ledger.grid, ledger.rows
+    grid, rows = ledger.grid, ledger.pending_labels
     if active:
         if grid == NEVER:
-            grid = next_wake(person.id, max(event.time, ledger.done), rules)
+            grid = next_wake(person.id, max(event.time, ledger.done_until), rules)
         rows = risk.returned(rows, event.time, rules.horizon)
-    said_of = ledger.said
+    said_of = ledger.alerted_courses
     if said_of and isinstance(event, ev.Learning) and event.course_id in said_of:
         said_of = tuple(course for course in said_of if course != event.course_id)
     taste, heard = _liked(person, event, rules)
@@ -195,10 +195,10 @@ def _applied(
         activity.fold(person.activity, event, active, late),
         replace(
             _consent(ledger, event) if type(event) in _CONSENT else ledger,
-            seen=remember(ledger.seen, digest),
+            recent_events=add_digest(ledger.recent_events, digest),
             grid=grid,
-            rows=rows,
-            said=said_of,
+            pending_labels=rows,
+            alerted_courses=said_of,
         ),
         taste,
     )
@@ -212,7 +212,7 @@ def _liked(person: Person, event: ev.Event, rules: Rules) -> tuple[Preferences, 
     """Fold an event into the person's taste; its course hears of it if it is news."""
     if not rules.recommend:
         return person.preferences, ()
-    taste, heard = interactions(person.preferences, event, 0)
+    taste, heard = fold_interaction(person.preferences, event, 0)
     if heard is None:
         return taste, ()
     name = output_id(person.id, "interaction", f"event {event.id}")
@@ -234,8 +234,8 @@ def _on_grid(
     course = _stalled_course(person, due, world)
     if course is None or not _speaks(world):
         return person, said
-    told = (*person.ledger.said, course.id)[-activity.MAX_COURSES :]
-    person = replace(person, ledger=replace(person.ledger, said=told))
+    told = (*person.ledger.alerted_courses, course.id)[-activity.MAX_COURSES :]
+    person = replace(person, ledger=replace(person.ledger, alerted_courses=told))
     if any(isinstance(output, Alert) for output in said):  # it says what happened in the course
         return person, said
     person, more = _course_news(person, "stalled", course.id, due, cause, row, world, world.rules.lateness)
@@ -249,7 +249,12 @@ def _speaks(world: Context) -> bool:
 def _stalled_course(person: Person, at: float, world: Context) -> activity.CourseProgress | None:
     """Return the course the person stopped in the middle of, once a stop: not while it is their usual pace."""
     course = features.current_course(person.activity)
-    if course is None or course.completed_at or not 0 < course.progress < 1 or course.id in person.ledger.said:
+    if (
+        course is None
+        or course.completed_at
+        or not 0 < course.progress < 1
+        or course.id in person.ledger.alerted_courses
+    ):
         return None
     usual = features.mean_gap(person.activity, world.rules.horizon / activity.DAY) * activity.DAY
     return course if at - course.last >= max(world.rules.stalled_after, 3 * usual) else None
@@ -303,7 +308,7 @@ def _consent(ledger: Ledger, event: ev.Event) -> Ledger:
 
 def _erased(person: Person, event: ev.ErasureRequested) -> Transition:
     """Forget everything but that it was asked for and when."""
-    tombstone = Person("", ledger=Ledger(erased_at=event.time, done=event.time))
+    tombstone = Person("", ledger=Ledger(erased_at=event.time, done_until=event.time))
     taken_back = (
         Tombstone(id=output_id(person.id, "forgotten", event.id), user_id=person.id),
         Tombstone(id=output_id(person.id, "unlisted", event.id), user_id=person.id, of="recommendations"),

@@ -7,7 +7,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 from river import base
 
-from models.person.preferences import Preferences, Recommendation, person_key, touched
+from models.person.preferences import Preferences, Recommendation, fold_use, person_key
 from models.recommend import features
 from models.recommend.candidates import Candidates, choose
 from models.recommend.content import Content
@@ -106,7 +106,7 @@ class Recommender(base.Estimator):
         """Count a use in the person's taste and the course's row, without teaching the rankers."""
         self._uses += 1
         known = self.tastes.get(user, Preferences())
-        self.tastes[user], heard = touched(known, str(self._uses), item, person_key(user), time, strength)
+        self.tastes[user], heard = fold_use(known, str(self._uses), item, person_key(user), time, strength)
         if heard is not None:
             row = interacted(self.rows.get(item, CooccurrenceRow(item)), heard, self.window)
             self.rows[item] = row

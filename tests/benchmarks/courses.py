@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from models.person.preferences import Interaction, Preferences, person_key, touched
+from models.person.preferences import Interaction, Preferences, fold_use, person_key
 from models.recommend import features
 from models.recommend.candidates import choose
 from models.recommend.generators import asked, draw
@@ -61,7 +61,7 @@ def measured(seed: int, courses: int, uses: int, queries: int) -> dict[str, floa
     spent: dict[str, list[float]] = {}
     now = 0.0
     for now, person, course in happenings(dice, courses, uses):
-        taste, heard = touched(model.tastes.get(person, Preferences()), "", course, person_key(person), now, 1.0)
+        taste, heard = fold_use(model.tastes.get(person, Preferences()), "", course, person_key(person), now, 1.0)
         model.tastes[person] = taste
         if heard is not None:
             _hear(model, heard, spent)

@@ -173,7 +173,7 @@ class Crowd:
             if kind.ledger.grid == NEVER
             else next_wake(name, self.start, replace(self._rules, wake_every=self.day))
         )
-        return replace(kind, id=name, ledger=replace(kind.ledger, grid=grid, done=self.start))
+        return replace(kind, id=name, ledger=replace(kind.ledger, grid=grid, done_until=self.start))
 
     def log(self, people: int) -> Iterator[Happening]:
         """Yield what so many people do, in order of time, without end."""

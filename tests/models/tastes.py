@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from models.person.activity import DAY
-from models.person.preferences import Interaction, Other
+from models.person.preferences import Interaction, OtherCourse
 from models.recommend.lists import Surface
 from models.recommend.similarity import CountingWindow
 from streams.evaluation.recommender import Recommender
@@ -43,7 +43,7 @@ def taught(
 
 
 def heard(
-    course: str, time: float, after: float, *others: Other, person: int = 1, before: float = 0.0, new: bool = True
+    course: str, time: float, after: float, *others: OtherCourse, person: int = 1, before: float = 0.0, new: bool = True
 ) -> Interaction:
     """An interaction of a person with a course."""
     name = f"{person}:{course}:{time}"

@@ -11,7 +11,7 @@ import pytest
 
 from models.person.activity import DAY
 from models.person.person import Person
-from models.person.preferences import Preferences, interactions
+from models.person.preferences import Preferences, fold_interaction
 from models.person.rules import Rules
 from models.recommend.similarity import CooccurrenceRow, CountingWindow, interacted
 from models.retention.recommending import key_for
@@ -139,7 +139,7 @@ def reference(told: list[ev.Event]) -> dict[str, CooccurrenceRow]:
     rules = Rules(pseudonym_key=b"k")
     for event in told:
         key = key_for(Person(event.user_id), rules)
-        tastes[event.user_id], heard = interactions(tastes[event.user_id], event, key)
+        tastes[event.user_id], heard = fold_interaction(tastes[event.user_id], event, key)
         if heard is not None:
             found[heard.course] = interacted(
                 found.get(heard.course, CooccurrenceRow(heard.course)), heard, CountingWindow()

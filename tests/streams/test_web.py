@@ -141,7 +141,7 @@ def test_a_person_is_told_as_they_stand() -> None:
         assert (told["purchases"], told["spend"], told["consent"]) == (1, activity.wallet.spend, True)
         assert [offer["id"] for offer in told["open_offers"]] == [offer.id for offer in ledger.offers]
         assert len(told["open_offers"]) == 1
-        assert (told["labels_pending"], told["undelivered"]) == (len(ledger.rows), 1)
+        assert (told["labels_pending"], told["undelivered"]) == (len(ledger.pending_labels), 1)
         assert NOON < told["next_due"] < float("inf")
 
     served(Told(envelope), act)

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from models.person.ledger import pseudonym
-from models.person.person import Person, next_due, same_due
+from models.person.person import Person, next_due, timers_unchanged
 from models.retention import step as retention
 from models.retention.context import Context
 from models.retention.recommending import relisted
@@ -229,7 +229,7 @@ class LogProcessor:
             else:
                 self._went_well()
                 self._quiet += 1
-            if done < len(run) and not same_due(before, moved.person):
+            if done < len(run) and not timers_unchanged(before, moved.person):
                 due = next_due(moved.person, self._rules)
         return done, envelope
 

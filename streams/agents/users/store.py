@@ -10,7 +10,7 @@ from itertools import chain
 from msgspec.structs import replace
 
 from models.person.ledger import pseudonym
-from models.person.person import Person, next_due, same_due
+from models.person.person import Person, next_due, timers_unchanged
 from models.person.rules import Rules
 from streams.agents.users import envelope as env
 from streams.agents.users.envelope import Envelope
@@ -66,7 +66,7 @@ class UserStore(StorePartition[Envelope]):
     def put(self, key: bytes, value: Envelope) -> None:
         """Hold a person's new envelope; it is to be written."""
         before = self.hot.get(key)
-        if before is None or not same_due(before.person, value.person):
+        if before is None or not timers_unchanged(before.person, value.person):
             self._dues[key] = next_due(value.person, self._rules)
         self.hot[key] = value
         self.dirty.add(key)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from models.offers.campaign import REASONS, Arm, Campaign, Verdict, decide, held_out, next_quiet, quiet_until
 from models.person.activity import DAY
-from models.person.ledger import Ledger, Offer, SentOffer
-from models.person.person import Person, phase_of
+from models.person.ledger import Ledger, Offer, SendCount
+from models.person.person import Person, wake_phase
 from models.person.rules import Rules
 from models.retention import step as retention
 from models.schema import events as ev
@@ -20,7 +20,7 @@ OPEN = Ledger(offers=(Offer("o", "back", "ten", 10.0, NOON - DAY, NOON + 1, 1.0,
 
 
 def coupons(*days_ago: float, name: str = "back", kind: str = "coupon") -> Ledger:
-    return Ledger(sent=(SentOffer(name, kind, NOON - min(days_ago) * DAY, len(days_ago)),))
+    return Ledger(send_counts=(SendCount(name, kind, NOON - min(days_ago) * DAY, len(days_ago)),))
 
 
 def reason(ledger: Ledger = UNSAID, kind: str = "coupon", shadow: bool = False, **changes: object) -> str:
@@ -196,7 +196,7 @@ def test_what_may_leave_late_is_not_decided_for_the_night(second: int, late: flo
 def test_nothing_that_is_due_leaves_in_quiet_hours() -> None:
     """Silence found at half past nine is acted on the next morning, since it could not leave before half past ten."""
     rules = Rules()
-    user = next(f"u{n}" for n in range(9_999) if 21.2 * HOUR < phase_of(f"u{n}", rules) < 21.8 * HOUR)
+    user = next(f"u{n}" for n in range(9_999) if 21.2 * HOUR < wake_phase(f"u{n}", rules) < 21.8 * HOUR)
     state = world(campaign=campaign(quiet_from=22.0, quiet_until=8.0, arm=Arm(name="a", amount=1, valid_days=1)))
     _, said = live(Person(user), [ev.Login(id="1", user_id=user, time=START + 10 * HOUR)], state, START + 20 * DAY)
     asked = [(d.reason, d.time % DAY // HOUR) for d in said if isinstance(d, Decision) and d.candidate == "coupon"]

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.person.ledger import SEEN, Ledger, digest_of, hash_share, output_id, pseudonym, remember
+from models.person.ledger import MAX_RECENT_EVENTS, Ledger, add_digest, event_digest, hash_share, output_id, pseudonym
 
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 
@@ -14,18 +14,18 @@ def test_the_last_sixteen_ids_are_remembered(ids: list[str], other: str) -> None
     """An id is known while it is among the last 16, and not after; what never came is unknown."""
     seen = b""
     for event_id in ids:
-        seen = remember(seen, digest_of(event_id))
-    known = {event_id for event_id in [*ids, other] if Ledger(seen=seen).has_seen(digest_of(event_id))}
-    assert known == set(ids[-SEEN:]) | ({other} & set(ids[-SEEN:]))
-    assert len(seen) <= 8 * SEEN
-    assert len(seen) == len(digest_of("")) * min(len(ids), SEEN)
+        seen = add_digest(seen, event_digest(event_id))
+    known = {event_id for event_id in [*ids, other] if Ledger(recent_events=seen).is_duplicate(event_digest(event_id))}
+    assert known == set(ids[-MAX_RECENT_EVENTS:]) | ({other} & set(ids[-MAX_RECENT_EVENTS:]))
+    assert len(seen) <= 8 * MAX_RECENT_EVENTS
+    assert len(seen) == len(event_digest("")) * min(len(ids), MAX_RECENT_EVENTS)
 
 
 def test_an_id_is_not_found_across_the_borders_of_two() -> None:
     """Only whole hashes are compared."""
-    one = remember(b"", digest_of("one"))
-    shifted = remember(one, digest_of("two"))[3:] + b"123"
-    assert not Ledger(seen=shifted).has_seen(digest_of("two"))
+    one = add_digest(b"", event_digest("one"))
+    shifted = add_digest(one, event_digest("two"))[3:] + b"123"
+    assert not Ledger(recent_events=shifted).is_duplicate(event_digest("two"))
 
 
 @given(TEXTS, TEXTS, TEXTS)

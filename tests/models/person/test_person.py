@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from models.person.activity import DAY
 from models.person.ledger import NEVER, Ledger, Offer, PendingLabel, Retry
-from models.person.person import Person, keeps_row, label_due, next_due, next_wake, phase_of, sign_due
+from models.person.person import Person, keeps_training_row, label_due, next_due, next_wake, signal_due, wake_phase
 from models.person.rules import Rules
 from models.retention import step as retention
 from models.retention.context import Context
@@ -45,15 +45,15 @@ def test_the_earliest_of_all_is_due() -> None:
     label = NOON + 14 * DAY + HOUR
 
     def due(done: float) -> float:
-        return next_due(Person("u", ledger=Ledger(rows=rows, done=done)), RULES)
+        return next_due(Person("u", ledger=Ledger(pending_labels=rows, done_until=done)), RULES)
 
     assert [due(done) for done in (NOON, signs[0] - 1, signs[0], signs[1])] == [*signs[:1] * 2, signs[1], label]
-    assert (label, signs[0]) == (label_due(NOON, RULES), sign_due(NOON, RULES))
+    assert (label, signs[0]) == (label_due(NOON, RULES), signal_due(NOON, RULES))
     offers = (offer(signs[0] - 1), offer(signs[0] - 2))
-    assert next_due(Person("u", ledger=Ledger(rows=rows, offers=offers)), RULES) == signs[0] - 2
+    assert next_due(Person("u", ledger=Ledger(pending_labels=rows, offers=offers)), RULES) == signs[0] - 2
     retries = (Retry(NOON + 6, "risk"), Retry(NOON + 5, "finished", "c"))
-    assert next_due(Person("u", ledger=Ledger(rows=rows, offers=offers, retries=retries)), RULES) == NOON + 5
-    assert next_due(Person("u", ledger=Ledger(rows=rows, retries=retries, grid=NOON + 4)), RULES) == NOON + 4
+    assert next_due(Person("u", ledger=Ledger(pending_labels=rows, offers=offers, retries=retries)), RULES) == NOON + 5
+    assert next_due(Person("u", ledger=Ledger(pending_labels=rows, retries=retries, grid=NOON + 4)), RULES) == NOON + 4
 
 
 @given(st.text(min_size=1, max_size=9), st.floats(0, 4e9), st.floats(60, 30 * DAY))
@@ -69,7 +69,7 @@ def test_the_next_wake_is_later_and_within_the_interval(person_id: str, after: f
 
 def test_people_are_spread_over_the_interval() -> None:
     """Each quarter of the day holds about a quarter of the people's grid times."""
-    phases = [phase_of(f"user-{n}", RULES) for n in range(4_000)]
+    phases = [wake_phase(f"user-{n}", RULES) for n in range(4_000)]
     quarters = [int(phase // (6 * HOUR)) for phase in phases]
     shares = [quarters.count(quarter) / 4_000 for quarter in range(4)]
     assert all(abs(share - 0.25) < 0.03 for share in shares)
@@ -77,7 +77,7 @@ def test_people_are_spread_over_the_interval() -> None:
 
 def test_no_crowd_wakes_at_once() -> None:
     """Within a second people are spread as well: who has something to be told waits for nobody else's wake."""
-    phases = [phase_of(f"user-{n}", RULES) for n in range(4_000)]
+    phases = [wake_phase(f"user-{n}", RULES) for n in range(4_000)]
     shares = [sum(phase % 1 == eighth / 8 for phase in phases) / 4_000 for eighth in range(8)]
     assert all(abs(share - 0.125) < 0.02 for share in shares)
 
@@ -99,7 +99,7 @@ def test_every_nth_wake_keeps_a_row() -> None:
         wake, days = START, []
         for day in range(40):
             wake = next_wake(person_id, wake, RULES)
-            days += [day] * keeps_row(person_id, wake, RULES)
+            days += [day] * keeps_training_row(person_id, wake, RULES)
         assert {later - earlier for earlier, later in pairwise(days)} == {RULES.rows_every} == {4}
         kept.append(days[0])
     assert len(set(kept)) > 1
@@ -130,7 +130,7 @@ def test_a_silent_person_is_left_alone_in_the_end(events: list[ev.Event], state:
         person, wakes, due = retention.wake(person, soon, state).person, wakes + 1, soon
     assert next_due(person, state.rules) == NEVER
     assert due <= events[-1].time + RULES.lookback + RULES.horizon + 2 * DAY
-    assert (person.ledger.rows, person.ledger.offers) == ((), ())
+    assert (person.ledger.pending_labels, person.ledger.offers) == ((), ())
 
 
 def test_quiet_hours_that_never_end_do_not_ask_for_ever() -> None:

@@ -5,16 +5,16 @@ from hypothesis import given, settings
 from models.person.activity import DAY
 from models.person.preferences import (
     COMPLETED,
-    MOST_KEYS,
-    MOST_RECENT,
+    MAX_KEYS,
+    MAX_RECENT,
     RETURN_AFTER,
     WINDOW,
     Interaction,
     Preferences,
-    interactions,
-    key_of,
+    course_key,
+    fold_interaction,
+    fold_use,
     person_key,
-    touched,
 )
 from models.schema import events as ev
 from tests.models.people import histories
@@ -24,7 +24,7 @@ def seen(*told: tuple[str, float, float]) -> tuple[Preferences, list[Interaction
     """The taste after some (course, time, strength), and what the courses heard."""
     taste, said = Preferences(), []
     for index, (course, time, strength) in enumerate(told):
-        taste, heard = touched(taste, f"e{index}", course, 7, time, strength)
+        taste, heard = fold_use(taste, f"e{index}", course, 7, time, strength)
         said.append(heard)
     return taste, said
 
@@ -61,19 +61,19 @@ def test_the_strongest_use_counts() -> None:
 def test_what_is_behind_the_window_stays_by_use() -> None:
     """Of the courses behind the window the least used one goes, however new it is beside the others."""
     often = [("often", float(k) * DAY / 100, 1.0) for k in range(5)]
-    once = [(f"c{k}", 1.0 * DAY + k, 1.0) for k in range(MOST_RECENT + 20)]
+    once = [(f"c{k}", 1.0 * DAY + k, 1.0) for k in range(MAX_RECENT + 20)]
     taste, _ = seen(*often, *once)
-    assert len(taste.recent) == MOST_RECENT
+    assert len(taste.recent) == MAX_RECENT
     assert taste.recent[-1].course == "often"
-    newest = [f"c{k}" for k in range(MOST_RECENT + 19, MOST_RECENT + 19 - WINDOW, -1)]
+    newest = [f"c{k}" for k in range(MAX_RECENT + 19, MAX_RECENT + 19 - WINDOW, -1)]
     assert [recent.course for recent in taste.recent[:WINDOW]] == newest
 
 
 def test_a_person_with_thousands_of_courses_costs_no_more_than_any_other() -> None:
     """Every part has a cap, and the newest keys stay."""
     taste, said = seen(*((f"c{k}", float(k), 1.0) for k in range(3_000)))
-    assert (len(taste.recent), len(taste.seen), taste.courses) == (MOST_RECENT, 4 * MOST_KEYS, 3_000)
-    assert taste.seen.endswith(key_of("c2999"))
+    assert (len(taste.recent), len(taste.seen), taste.courses) == (MAX_RECENT, 4 * MAX_KEYS, 3_000)
+    assert taste.seen.endswith(course_key("c2999"))
     assert said[-1] is not None
     assert len(said[-1].others) == WINDOW
 
@@ -91,15 +91,15 @@ def test_purchases_and_completions_are_owned_and_refunds_are_not() -> None:
         ev.Purchase(**base, amount=5.0),
         ev.ConsentGiven(**base),
     ):
-        taste, _ = interactions(taste, event, 7)
-    assert taste.owned == key_of("bought") + key_of("finished")
-    assert taste.seen == b"".join(map(key_of, ("looked", "bought", "finished", "given back")))
+        taste, _ = fold_interaction(taste, event, 7)
+    assert taste.owned == course_key("bought") + course_key("finished")
+    assert taste.seen == b"".join(map(course_key, ("looked", "bought", "finished", "given back")))
 
 
 def test_a_course_seen_long_ago_is_not_new() -> None:
     """It comes back as a repetition, though its entry is gone."""
-    many = [(f"c{k}", float(k), 1.0) for k in range(MOST_RECENT + 1)]
-    _, said = seen(*many, (f"c{MOST_RECENT - WINDOW}", 1_000.0, 1.0))
+    many = [(f"c{k}", float(k), 1.0) for k in range(MAX_RECENT + 1)]
+    _, said = seen(*many, (f"c{MAX_RECENT - WINDOW}", 1_000.0, 1.0))
     assert [heard is not None and heard.new for heard in said[-2:]] == [True, False]
 
 
@@ -110,7 +110,7 @@ def test_folds_events_of_every_kind(events: list[ev.Event]) -> None:
     taste, key = Preferences(), person_key("u")
     for event in events:
         before = {recent.course: recent.strength for recent in taste.recent}
-        taste, heard = interactions(taste, event, key)
+        taste, heard = fold_interaction(taste, event, key)
         course = getattr(event, "course_id", None)
         assert heard is None or (heard.course, heard.person, heard.time) == (course, key, event.time)
         assert all(recent.strength >= before.get(recent.course, 0.0) for recent in taste.recent)
@@ -123,8 +123,8 @@ def test_folds_events_of_every_kind(events: list[ev.Event]) -> None:
 
 def test_keys_are_compared_at_their_places() -> None:
     """Bytes of two neighbouring keys that look like a third one are not it."""
-    shifted = Preferences(seen=b"\0" + key_of("a") + b"\0\0\0")
-    for taste, new in ((shifted, True), (Preferences(seen=key_of("a")), False)):
-        _, heard = touched(taste, "e", "a", 7, 0.0, 1.0)
+    shifted = Preferences(seen=b"\0" + course_key("a") + b"\0\0\0")
+    for taste, new in ((shifted, True), (Preferences(seen=course_key("a")), False)):
+        _, heard = fold_use(taste, "e", "a", 7, 0.0, 1.0)
         assert heard is not None
         assert heard.new is new

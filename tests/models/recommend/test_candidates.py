@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.person.activity import DAY
-from models.person.preferences import MOST_KEYS, Preferences, interactions, person_key, touched
+from models.person.preferences import MAX_KEYS, Preferences, fold_interaction, fold_use, person_key
 from models.recommend import features
 from models.recommend.candidates import MOST, OWN_MOST, POPULAR_MOST, allowed, choose
 from models.recommend.generators import CONTENT, COSINE, NAMES, ORDER, OWN, PEOPLE, POPULAR, SESSION, asked, draw
@@ -73,7 +73,7 @@ def test_a_visit_ends_with_a_pause() -> None:
     """Only uses less than half an hour apart, up to now, belong to it."""
     model, taste = taught(visits()), Preferences()
     for course, time in [("c1", 0.0), ("c2", 5_000.0), ("c3", 6_000.0), ("c4", 7_000.0)]:
-        taste, _ = touched(taste, "e", course, 1, NOW + time, 1.0)
+        taste, _ = fold_use(taste, "e", course, 1, NOW + time, 1.0)
     assert asked(model.index, taste, NOW + 7_100.0).visit == 3
     assert asked(model.index, taste, NOW + 7_000.0 + 1_800.0).visit == 0
 
@@ -97,7 +97,7 @@ def test_nothing_is_a_candidate_that_may_not_be_shown(repeats: str) -> None:
         ev.CourseCompleted(**base, course_id="c5"),
         ev.Purchase(**base, course_id="c9", amount=1.0),
     ):
-        taste, _ = interactions(taste, event, 7)
+        taste, _ = fold_interaction(taste, event, 7)
     model.index.withdraw("c13")
     question = asked(model.index, taste, NOW, 7)
     chosen = choose(model.index, model.content, taste, draw(model.index, model.content, question), repeats)
@@ -109,8 +109,8 @@ def test_nothing_is_a_candidate_that_may_not_be_shown(repeats: str) -> None:
 def test_even_what_was_seen_a_thousand_courses_ago_stays_out() -> None:
     """Far behind the recent courses, as long as its key is kept."""
     model, taste = taught(visits()), Preferences()
-    for number in range(MOST_KEYS):
-        taste, _ = touched(taste, "e", f"c{number}", 1, NOW + number, 1.0)
+    for number in range(MAX_KEYS):
+        taste, _ = fold_use(taste, "e", f"c{number}", 1, NOW + number, 1.0)
     numbers = np.arange(len(model.index))
     assert not allowed(model.index, taste, numbers, "none").any()
     assert allowed(model.index, taste, numbers, "unfinished").all()

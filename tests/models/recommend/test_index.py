@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import astuple
 
 from models.person.activity import DAY
-from models.person.preferences import Preferences, touched
+from models.person.preferences import Preferences, fold_use
 from models.recommend.candidates import choose
 from models.recommend.content import Content
 from models.recommend.features import rows
@@ -280,7 +280,7 @@ def test_before_the_first_row_everything_is_a_number() -> None:
     """A catalogue without uses can be asked, too: what a ranker would learn from is finite."""
     index, content = Index(), Content()
     content.put(index.number("a"), {"go": 1.0})
-    taste, _ = touched(Preferences(), "e", "a", 1, 5.0, 1.0)
+    taste, _ = fold_use(Preferences(), "e", "a", 1, 5.0, 1.0)
     question = asked(index, taste, 9.0)
     candidates = choose(index, content, taste, draw(index, content, question), "all")
     assert len(candidates.total) == 1

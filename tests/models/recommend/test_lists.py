@@ -9,12 +9,12 @@ import pytest
 from models.person.activity import DAY
 from models.person.preferences import (
     COMPLETED,
-    Other,
+    OtherCourse,
     Preferences,
     RecentCourse,
     Recommendation,
-    interactions,
-    key_of,
+    course_key,
+    fold_interaction,
     person_key,
 )
 from models.recommend.audience import Audience, Member, interest, resembling
@@ -79,7 +79,7 @@ def test_what_was_finished_is_the_reason() -> None:
         ("bought", ev.Purchase(**base, course_id="c5", amount=3.0)),
         ("used", ev.CourseView(**base, course_id="c5")),
     ):
-        taste, _ = interactions(Preferences(), event, 7)
+        taste, _ = fold_interaction(Preferences(), event, 7)
         said = recommend(model.index, model.content, taste, NOW, 3, Surface(method="cosine"), None, 7)
         assert (said[0].reason, said[0].because) == (f"because you {verb} c5", "c5")
 
@@ -160,7 +160,7 @@ def test_the_rarely_used_are_found_behind_many_popular_ones() -> None:
 def test_what_somebody_used_is_not_their_guest() -> None:
     """Where courses may repeat, the rarely used one on the last place is one they do not know."""
     model, taste = crowded("rare")
-    taste = Preferences((*taste.recent, RecentCourse("rare", 1.0, NOW - 90 * DAY, heat=0.01)), b"")
+    taste = Preferences((*taste.recent, RecentCourse("rare", 1.0, NOW - 90 * DAY, decayed_uses=0.01)), b"")
     assert not any("rare" in on_day(model, taste, day, repeats="all") for day in range(30))
 
 
@@ -204,7 +204,7 @@ def paths(*told: tuple[str, ...]) -> Index:
     """An index of people who completed courses in these orders."""
     rows: dict[str, CooccurrenceRow] = {}
     for person, courses in enumerate(told):
-        done: tuple[Other, ...] = ()
+        done: tuple[OtherCourse, ...] = ()
         for hour, course in enumerate(courses):
             finished = heard(course, hour * 3_600.0, COMPLETED, *done, person=person)
             rows[course] = interacted(rows.get(course, CooccurrenceRow(course)), finished, CountingWindow())
@@ -375,7 +375,7 @@ def test_the_embedding_learns_who_likes_what() -> None:
 
 def test_the_key_of_a_course_hides_it_only() -> None:
     """Four bytes a course; what has another key is not left out."""
-    taste = Preferences((), key_of("c1"))
+    taste = Preferences((), course_key("c1"))
     model = taught(visits())
     named = [each.course for each in recommend(model.index, model.content, taste, NOW, 60, Surface(method="popular"))]
     assert set(named) == set(model.rows) - {"c1"}

@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 from models.person.activity import DAY
-from models.person.preferences import Preferences, interactions, person_key
+from models.person.preferences import Preferences, fold_interaction, person_key
 from models.recommend.candidates import Repeats
 from models.recommend.catalogue import Catalogue
 from models.recommend.similarity import CooccurrenceRow, CountingWindow, interacted
@@ -33,7 +33,7 @@ def platform(uses: int, used: int) -> tuple[Catalogue, dict[str, Preferences], f
         person, course = f"p{dice.randrange(30)}", f"c{dice.randrange(used)}"
         kind = dice.choice([ev.CourseView, ev.CourseView, ev.CourseCompleted])
         event = kind(id=str(use), user_id=person, time=now, course_id=course)
-        people[person], heard = interactions(people.get(person, Preferences()), event, person_key(person))
+        people[person], heard = fold_interaction(people.get(person, Preferences()), event, person_key(person))
         if heard is not None:
             rows[course] = interacted(rows.get(course, CooccurrenceRow(course)), heard, CountingWindow())
             shelf.put(rows[course])

@@ -5,7 +5,7 @@ import pytest
 
 from models.offers.campaign import Arm
 from models.person.activity import DAY
-from models.person.ledger import MOST_SENT, Ledger, PendingLabel, SentOffer, pseudonym
+from models.person.ledger import MAX_SEND_COUNTS, Ledger, PendingLabel, SendCount, pseudonym
 from models.person.person import Person
 from models.person.rules import Rules
 from models.retention import alerts as alerting
@@ -57,25 +57,25 @@ def test_an_offer_that_was_sent_is_kept_open_with_its_moment() -> None:
     (trigger,), (offer,) = of(CouponTrigger, said), person.ledger.offers
     assert (offer.id, offer.arm, offer.amount, offer.at, offer.until) == (trigger.id, "x", 3.0, NOON, NOON + 2 * DAY)
     assert (offer.propensity, offer.bought) == (1.0, False)
-    assert person.ledger.sent == (SentOffer("back", "coupon", NOON, 1),)
+    assert person.ledger.send_counts == (SendCount("back", "coupon", NOON, 1),)
 
 
 def test_the_hold_out_is_decided_and_counted_but_gets_nothing() -> None:
     """An alert without action, a decision that says so, no trigger, no open offer, rows untreated."""
     state = world(model=RISKY, campaign=campaign(hold_out=1.0))
-    person, said = at_noon(state, Person("u", ledger=Ledger(rows=WAITING)))
+    person, said = at_noon(state, Person("u", ledger=Ledger(pending_labels=WAITING)))
     (decision,) = of(Decision, said)
     assert (decision.sent, decision.reason, decision.hold_out) == (False, "hold_out", True)
     assert (of(CouponTrigger, said), [alert.action for alert in of(Alert, said)]) == ([], ["none"])
-    assert (person.ledger.offers, len(person.ledger.sent)) == ((), 1)
-    assert [row.treated for row in person.ledger.rows] == [False, False]
+    assert (person.ledger.offers, len(person.ledger.send_counts)) == ((), 1)
+    assert [row.treated for row in person.ledger.pending_labels] == [False, False]
 
 
 @pytest.mark.parametrize("bias", [3.0, 0.0])
 def test_rows_that_wait_are_marked_as_treated(bias: float) -> None:
     """After a coupon or a contact, the labels of the waiting rows are no longer those of an untreated person."""
-    person, _ = at_noon(world(model=model(0.0, bias)), Person("u", ledger=Ledger(rows=WAITING)))
-    assert [row.treated for row in person.ledger.rows] == [True, True]
+    person, _ = at_noon(world(model=model(0.0, bias)), Person("u", ledger=Ledger(pending_labels=WAITING)))
+    assert [row.treated for row in person.ledger.pending_labels] == [True, True]
 
 
 @pytest.mark.parametrize("tier", ["coupon", "contact"])
@@ -125,7 +125,7 @@ def test_shadow_is_consistent_and_leaves_the_live_run_its_caps() -> None:
     assert reasons(at_noon(state, person, login)[1]) == ["sent"]
     held = msgspec.structs.replace(state, campaign=campaign(hold_out=1.0))
     person, _ = at_noon(msgspec.structs.replace(held, shadow=True))
-    assert person.ledger.sent_before("back", "coupon").times == 0
+    assert person.ledger.send_count("back", "coupon").times == 0
 
 
 def test_a_medium_risk_gets_a_contact_without_a_coupon() -> None:
@@ -156,9 +156,9 @@ def contacted(person: Person, hours: range, **changes: object) -> Person:
 
 def test_what_was_sent_is_counted_once_a_campaign_and_kind() -> None:
     """However often a kind was sent, the ledger holds one number and the last time."""
-    times = sum(row.times for row in contacted(Person("u"), range(1)).ledger.sent)
-    assert contacted(Person("u"), range(40)).ledger.sent == (
-        SentOffer("back", "contact", NOON + 39 * HOUR, times + 39),
+    times = sum(row.times for row in contacted(Person("u"), range(1)).ledger.send_counts)
+    assert contacted(Person("u"), range(40)).ledger.send_counts == (
+        SendCount("back", "contact", NOON + 39 * HOUR, times + 39),
     )
 
 
@@ -167,7 +167,9 @@ def test_the_newest_campaigns_are_remembered() -> None:
     person = Person("u")
     for n in range(40):
         person = contacted(person, range(n, n + 1), id=f"campaign-{n}")
-    assert [sent.campaign for sent in person.ledger.sent] == [f"campaign-{n}" for n in range(40 - MOST_SENT, 40)]
+    assert [sent.campaign for sent in person.ledger.send_counts] == [
+        f"campaign-{n}" for n in range(40 - MAX_SEND_COUNTS, 40)
+    ]
 
 
 FINISHED = ev.CourseCompleted(id="f", user_id="u", time=START + 23 * HOUR, course_id="go")

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from models.churn.early_signal import Recalibration
 from models.person.activity import DAY
 from models.person.ledger import Ledger
-from models.person.person import Person, next_due, sign_due
+from models.person.person import Person, next_due, signal_due
 from models.person.rules import Rules
 from models.retention import step as retention
 from models.retention.risk import Score, early_signs, scored
@@ -55,7 +55,7 @@ def test_it_is_told_when_it_is_known_and_no_earlier(events: list[ev.Event]) -> N
         while (due := next_due(person, RULES)) < until:
             moved = retention.wake(person, due, NIGHTS)
             person, said = moved.person, moved.outputs
-            assert [sign_due(sign.time, RULES) for sign in both(list(said))[0]] in ([], [due])
+            assert [signal_due(sign.time, RULES) for sign in both(list(said))[0]] in ([], [due])
             assert next_due(person, RULES) > due
         if event is not None:
             moved = retention.step(person, event, NIGHTS)
@@ -67,7 +67,7 @@ def test_it_says_what_the_model_itself_thought() -> None:
     """The probability before it was bent; the label's row says what was stated."""
     ledger = scored(Ledger(), Score(model().mean.astype("float32"), 0.4, 0.3), NOON, world(), keep=True)
     (sign,) = early_signs(Person("u", ledger=ledger), NOON, NOON + 4 * DAY, RULES)
-    assert (sign.probability, ledger.rows[0].probability, sign.back) == (0.3, 0.4, False)
+    assert (sign.probability, ledger.pending_labels[0].probability, sign.back) == (0.3, 0.4, False)
     due = NOON + 3.5 * DAY + HOUR
     person = Person("u", ledger=ledger)
     assert [len(early_signs(person, *span, RULES)) for span in ((NOON, due - 1), (due - 1, due), (due, due + DAY))] == [

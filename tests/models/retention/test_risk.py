@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from models.churn.early_signal import Recalibration
 from models.person import features
 from models.person.activity import DAY, Activity, fold
-from models.person.ledger import MOST_ROWS, Ledger, PendingLabel
+from models.person.ledger import MAX_PENDING_LABELS, Ledger, PendingLabel
 from models.person.person import Person
 from models.person.rules import Rules
 from models.retention import risk
@@ -123,12 +123,12 @@ def test_a_row_is_kept_as_it_was_scored_and_within_the_cap() -> None:
     row = features.row(person(NOON).activity, NOON, RULES.horizon)
     score = risk.Score(row, 0.25)
     ledger = risk.scored(Ledger(), score, NOON, world(), keep=True)
-    assert ledger.rows == (PendingLabel(NOON, features.pack(row), 0.25, "test-1"),)
+    assert ledger.pending_labels == (PendingLabel(NOON, features.pack(row), 0.25, "test-1"),)
     assert (ledger.probability, ledger.scored_at) == (0.25, NOON)
-    assert risk.scored(Ledger(), score, NOON, world(), keep=False).rows == ()
+    assert risk.scored(Ledger(), score, NOON, world(), keep=False).pending_labels == ()
     for _ in range(20):
         ledger = risk.scored(ledger, score, NOON, world(), keep=True)
-    assert len(ledger.rows) == MOST_ROWS
+    assert len(ledger.pending_labels) == MAX_PENDING_LABELS
 
 
 @given(st.lists(st.floats(-20, 40), min_size=1, max_size=6))
@@ -149,11 +149,11 @@ def test_labels_are_released_when_horizon_and_lateness_are_over() -> None:
         PendingLabel(NOON + HOUR, packed, 0.6, "m", returned=NOON + DAY),
         PendingLabel(NOON + DAY, packed, 0.7, "m"),
     )
-    waiting = Person("u", ledger=Ledger(rows=rows))
+    waiting = Person("u", ledger=Ledger(pending_labels=rows))
     closing = NOON + RULES.horizon + RULES.lateness
     assert risk.released(waiting, closing - 1, world()) == (waiting, ())
     left, examples = risk.released(waiting, closing + HOUR, world())
-    assert left.ledger.rows == rows[2:]
+    assert left.ledger.pending_labels == rows[2:]
     assert [(e.time, e.until, e.churned, e.treated, e.probability) for e in examples] == [
         (NOON, NOON + RULES.horizon, True, True, 0.5),
         (NOON + HOUR, NOON + HOUR + RULES.horizon, False, False, 0.6),

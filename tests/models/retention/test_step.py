@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from models.person import features
 from models.person.activity import DAY, Activity, fold
-from models.person.ledger import SEEN
-from models.person.person import Person, keeps_row, label_due, next_due, next_wake
+from models.person.ledger import MAX_RECENT_EVENTS
+from models.person.person import Person, keeps_training_row, label_due, next_due, next_wake
 from models.person.preferences import Interaction
 from models.person.rules import Rules
 from models.retention import step as retention
@@ -44,7 +44,7 @@ def test_the_same_events_give_the_same_person_and_outputs(events: list[ev.Event]
     assert [kind_and_id for kind_and_id, n in Counter((type(o), o.id) for o in first[1]).items() if n > 1] == []
 
 
-@given(histories(), st.integers(1, SEEN))
+@given(histories(), st.integers(1, MAX_RECENT_EVENTS))
 @settings(max_examples=50, deadline=None)
 def test_duplicates_change_nothing(events: list[ev.Event], back: int) -> None:
     """Any of the last 16 events again leaves the person as they are and says nothing."""
@@ -88,7 +88,7 @@ def test_examples_are_the_grid_times_at_which_the_person_was_eligible(events: li
     _, said = live(Person("u"), events, NIGHTS, end)
     expected, wake = [], next_wake("u", events[0].time, RULES)
     while label_due(wake, RULES) < end:
-        if keeps_row("u", wake, RULES) and any(wake - RULES.lookback <= time <= wake for time in times):
+        if keeps_training_row("u", wake, RULES) and any(wake - RULES.lookback <= time <= wake for time in times):
             expected.append(wake)
         wake = next_wake("u", wake, RULES)
     assert [example.time for example in examples_of(said)] == expected
@@ -123,14 +123,14 @@ def test_a_late_event_counts_but_is_not_scored() -> None:
     assert ([type(said) for said in moved.outputs], moved.notes) == ([Interaction], ("late",))
     assert moved.person.activity.events == 2
     assert moved.person.ledger.scored_at == person.ledger.scored_at
-    returned = [row.returned for row in moved.person.ledger.rows]
-    assert returned == [late.time if row.at < late.time else 0.0 for row in person.ledger.rows]
+    returned = [row.returned for row in moved.person.ledger.pending_labels]
+    assert returned == [late.time if row.at < late.time else 0.0 for row in person.ledger.pending_labels]
 
 
 def test_an_event_at_the_time_of_work_already_done_is_not_late() -> None:
     """Only what is older is."""
     person, _ = live(Person("u"), [login(0)], world(), NOON + 2 * DAY)
-    at_due = ev.Login(id="x", user_id="u", time=person.ledger.done)
+    at_due = ev.Login(id="x", user_id="u", time=person.ledger.done_until)
     assert retention.step(person, at_due, world()).notes == ("applied",)
 
 

@@ -147,7 +147,7 @@ def test_an_erasure_leaves_nothing_but_its_time(forgotten: retention.Transition)
     )
     assert (person.id, person.activity, person.preferences) == ("", Activity(), Preferences())
     assert next_due(person, RULES) == NEVER
-    assert person.ledger == Ledger(erased_at=NOON + 6 * DAY, done=NOON + 6 * DAY)
+    assert person.ledger == Ledger(erased_at=NOON + 6 * DAY, done_until=NOON + 6 * DAY)
 
 
 def test_events_before_an_erasure_do_not_raise_the_person_again(forgotten: retention.Transition) -> None:

@@ -24,10 +24,10 @@ def test_skipping_moves_the_next_due_later_and_loses_nothing_that_was_done(event
         return
     left = retention.skipped(person, due, STATE.rules)
     assert next_due(left, STATE.rules) > due
-    assert (left.activity, left.ledger.tier, left.ledger.sent) == (
+    assert (left.activity, left.ledger.tier, left.ledger.send_counts) == (
         person.activity,
         person.ledger.tier,
-        person.ledger.sent,
+        person.ledger.send_counts,
     )
-    assert left.ledger.done == due
+    assert left.ledger.done_until == due
     assert retention.skipped(left, due, STATE.rules) == left

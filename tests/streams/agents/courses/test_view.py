@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.person.preferences import Preferences, touched
+from models.person.preferences import Preferences, fold_use
 from models.recommend import ranker_snapshot
 from models.recommend.features import names_for
 from models.recommend.ranker import LinearRanker
@@ -45,7 +45,7 @@ def reasons(known: CourseView, *used: str) -> dict[str, str]:
     """What somebody is recommended who used some courses, and why."""
     taste = Preferences()
     for time, course in enumerate(used):
-        taste, _ = touched(taste, str(time), course, 7, float(time), 1.0)
+        taste, _ = fold_use(taste, str(time), course, 7, float(time), 1.0)
     return {one.course: one.reason for one in known.shelf.recommend(taste, 20.0, 5)}
 
 

@@ -8,7 +8,7 @@ import orjson
 from msgspec.structs import replace
 
 from models.person.person import Person
-from models.person.preferences import Preferences, RecentCourse, key_of
+from models.person.preferences import Preferences, RecentCourse, course_key
 from models.recommend.catalogue import Catalogue
 from models.retention.context import Context
 from models.retention.recommending import TOLD, is_old, lesson, standing
@@ -66,7 +66,7 @@ def test_without_a_shelf_nothing_is_told() -> None:
     station = Station(world=world())
     station.apply(record(used("c4"), 0))
     assert not listed(station)
-    assert station.people.get(b"Ada").person.preferences.told == ()
+    assert station.people.get(b"Ada").person.preferences.last_published == ()
 
 
 def test_a_list_survives_a_restart() -> None:
@@ -75,7 +75,7 @@ def test_a_list_survives_a_restart() -> None:
     station.apply(record(used("c4"), 0))
     assert listed(station)
     again = Station(station.changelog, world=after())
-    assert len(again.people.get(b"Ada").person.preferences.told) == TOLD
+    assert len(again.people.get(b"Ada").person.preferences.last_published) == TOLD
     assert not listed(again)
 
 
@@ -86,7 +86,7 @@ def test_what_is_carried_is_what_stands() -> None:
     listed(station)
     person = station.people.get(b"Ada").person
     known = shelf()
-    first, second, third, *_ = (one.course for one in person.preferences.told)
+    first, second, third, *_ = (one.course for one in person.preferences.last_published)
     assert [one.course_id for one in standing(person, after())] == [first, second, third]
     known.index.withdraw(second)
     station.apply(record(ev.Purchase(id="b", user_id="Ada", time=NOON + 9, amount=9.0, course_id=first), 1))
@@ -120,7 +120,7 @@ def test_a_list_grows_old_for_those_who_have_a_taste() -> None:
 
 def test_a_lesson_is_what_the_ranker_would_have_been_asked() -> None:
     """The course that was used stands first among the candidates there were; one that was none teaches nothing."""
-    person = Person("Ada", preferences=Preferences((RecentCourse("c4", 1.0, LAST),), key_of("c4"), courses=1))
+    person = Person("Ada", preferences=Preferences((RecentCourse("c4", 1.0, LAST),), course_key("c4"), courses=1))
     found = [lesson(person, "e", f"c{number}", LAST + 60, after()) for number in range(40)]
     lessons = [one for one in found if one is not None]
     assert lessons
