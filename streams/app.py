@@ -53,7 +53,7 @@ class Worker:
         self._newest = GlobalState(settings, self.metrics, self._ticker)
         self._library = CourseView(settings, self.metrics) if self._recommends else None
         if self._library is not None:
-            self._newest.world = replace(self._newest.world, shelf=self._library.shelf)
+            self._newest.world = replace(self._newest.world, shelf=self._library.catalogue)
         self._broadcast = GlobalTopicReader(settings, self._topics(), self._heard)
         self._partitions = partitions[name(settings, topics.EVENTS)]
         self._inputs = {
@@ -151,7 +151,7 @@ class Worker:
         if record.topic in self._newest.topics:
             self._newest.heard(record)
         if self._library is not None and record.topic in self._library.topics:
-            self._library.heard(record)
+            self._library.on_record(record)
         if self.agents is not None and record.topic == name(self.settings, topics.SNAPSHOTS):
             self.agents.heard(record)
 

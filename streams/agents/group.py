@@ -89,7 +89,7 @@ class AgentGroup:
     def heard(self, record: Record) -> None:
         """Take note of a published snapshot."""
         for learner in self._learners.values():
-            learner.heard(record)
+            learner.on_record(record)
 
     def close(self) -> None:
         """Let go of all partitions, at the end."""
@@ -106,12 +106,12 @@ class AgentGroup:
 
     def _add_trainers(self) -> None:
         # Only the trainer needs River and SciPy: a worker without it starts faster and takes less memory.
-        from streams.agents.training.challengers import challenger
+        from streams.agents.training.challengers import load_challenger
         from streams.agents.training.churn_trainer import ChurnTrainer
         from streams.agents.training.ranker_trainer import RankerTrainer
 
         if self._settings.challenger:
-            challenger(self._settings.challenger)  # an unusable one is refused before anything starts
+            load_challenger(self._settings.challenger)  # an unusable one is refused before anything starts
         self._learn(topics.EXAMPLES, "trainer", ChurnTrainer)
         if self._settings.recommend:
             self._learn(topics.LISTS, "ranking", RankerTrainer)
@@ -119,7 +119,7 @@ class AgentGroup:
     def _own(self, owner: UsersAgent | CoursesAgent, agent: str, table: str, kept: str, topic: str) -> None:
         """Add an agent that owns a table, kept in one topic, and takes what another tells of its keys."""
         self._table(table, kept, owner)
-        self.app.deliver(name(self._settings, topic), agent, owner.take)
+        self.app.deliver(name(self._settings, topic), agent, owner.process_chunk)
         self._owners.append(owner)
         self._flushes.append(owner.flush)
 
@@ -144,13 +144,13 @@ class AgentGroup:
                 self._learners[agent] = kind(self._settings, self.sender, self._metrics)
             return self._learners[agent]
 
-        async def take(_: int, records: list[Any]) -> bool:
-            await learner().take(records)
+        async def process_chunk(_: int, records: list[Any]) -> bool:
+            await learner().process_chunk(records)
             return True
 
         async def given(*_: Any, **__: Any) -> None:
             await learner().own(full in {tp.topic for tp in app.consumer.assignment()})
 
-        app.deliver(full, agent, take)
+        app.deliver(full, agent, process_chunk)
         app.on_rebalance_complete.connect(given, weak=False)
         self._flushes.append(lambda: learner().flush())

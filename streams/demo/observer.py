@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
@@ -30,6 +30,7 @@ from models.schema.outputs import (
 )
 from streams.demo.list_quality import ListQuality
 from streams.demo.state import ArmCounts, DemoState, EffectEstimate, ModelQuality
+from streams.state.recent_ids import RecentIds
 
 KEPT_AFTER = 14 * DAY
 LATELY = 28 * DAY
@@ -85,7 +86,7 @@ class Observer:
         self._names: dict[str, str] = {}
         self._last_active: dict[str, float] = {}
         self._tiers: dict[str, tuple[float, str]] = {}
-        self._ids: OrderedDict[str, None] = OrderedDict()
+        self._ids = RecentIds(MOST_IDS)
         self._rows: deque[PendingPrediction] = deque(maxlen=MOST_ROWS)
         self._first: set[tuple[str, str]] = set()
         self._waiting: list[Fate] = []
@@ -110,9 +111,7 @@ class Observer:
         name = f"{type(output).__name__} {output.id}"
         if name in self._ids:
             return
-        self._ids[name] = None
-        if len(self._ids) > MOST_IDS:
-            self._ids.popitem(last=False)
+        self._ids.add(name)
         if isinstance(output, Alert):
             self._alert(output)
         elif isinstance(output, Decision):

@@ -96,7 +96,7 @@ async def _replay(settings: Settings, wanted: ReplayOptions, console: Console) -
     learner = ChurnLearner.restore(model_file.read(wanted.model)) if wanted.model else ChurnLearner(settings.model)
     begun = monotonic()
     with Files(wanted.out) as files:
-        beside = ChallengerPanel(settings, Metrics(), alone=wanted.out is None)
+        beside = ChallengerPanel(settings, Metrics(), model_only=wanted.out is None)
         most_rows = MOST_COMPARED if wanted.out is not None else 0
         account = ReplayCollector(files, settings.rules(), beside, most_rows)
         played = Replay(

@@ -289,7 +289,7 @@ class Replay:
     def _listen(self, topic: str, key: bytes | None, value: bytes | None, headers: Mapping[str, bytes]) -> None:
         self._heard(topic, key, value, headers)
         if topic == topics.EXAMPLES:
-            self._pupil.take(value)
+            self._pupil.process_record(value)
 
     def _played(self, entry: HistoryEntry, event: ev.Event) -> ReplayRecord:
         name, key = self._names[entry.source], event.user_id.encode()

@@ -124,9 +124,9 @@ class ReplayCollector:
             self.coupons += 1
 
     def _label(self, example: Example) -> None:
-        seen = self._beside.take(example, hash_share(example.id, "replay"))
+        seen = self._beside.score(example, hash_share(example.id, "replay"))
         self.matured.add(example, seen.scores)
-        if seen.changed:
+        if seen.drifted:
             self.changes.append(example.until)
 
     def _profile(self, key: bytes | None, value: bytes | None) -> None:

@@ -173,7 +173,7 @@ def test_between_commits_everybody_is_written(monkeypatch: pytest.MonkeyPatch) -
     office = Office().begin()
     monkeypatch.setattr(agent, "CALM", 1e9)
     full = [login(number, f"user {number}", 1.0) for number in range(agent.FULL)]
-    assert LOOP.run_until_complete(office.users.take(0, full))
+    assert LOOP.run_until_complete(office.users.process_chunk(0, full))
     _idle(office, lambda: False, 0.5)
     assert len(office.fold.people.dirty) == len(full)
     monkeypatch.setattr(agent, "CALM", 0.0)

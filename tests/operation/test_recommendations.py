@@ -150,7 +150,7 @@ def reference(told: list[ev.Event]) -> dict[str, CooccurrenceRow]:
 def standing(encore: Encore) -> dict[str, CooccurrenceRow]:
     """The rows as the compacted topic has them."""
     newest = {record.key: record.value for record in encore.read("course-rows") if not record.key.startswith(b"\0")}
-    return {key.decode(): store.unseal(value).row for key, value in newest.items()}
+    return {key.decode(): store.decode_course(value).row for key, value in newest.items()}
 
 
 def true_values(row: CooccurrenceRow, now: float) -> dict[str, float]:

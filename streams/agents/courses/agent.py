@@ -1,12 +1,11 @@
-"""The courses agent: what courses hear of people, folded into one row a course; and the audiences of new ones.
+"""The courses agent: applies interactions to one row per course, and publishes the audiences of new courses.
 
-The table's changelog is the topic that every worker reads of courses, so a row that is written is a row that is told.
+Every worker reads the table's changelog to know the courses. So a row that is written is also published.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -31,25 +30,26 @@ from streams.settings import Settings
 from streams.state.changelog import between
 from streams.state.owner import PartitionedStore
 from streams.state.partition import ChangelogWriter, StorePartition
+from streams.state.recent_ids import RecentIds
 
-MOST_HOT = 500
-"""Decoded rows kept per partition: one has hundreds of neighbours."""
-REMEMBERED = 20_000
-"""Ids of the newest records by which repeats are known; read back when a partition comes. Repeats come from what was
-not acknowledged at a crash or a rebalance, so they follow soon."""
+MAX_CACHED_ROWS = 500
+"""Decoded rows kept per partition: one row has hundreds of neighbours."""
+MAX_RECENT_IDS = 20_000
+"""Ids of the newest records, which show repeats. They are read back when a partition is assigned. Repeats come from
+records that were not acknowledged at a crash or a rebalance, so they follow soon."""
 
 
 class CourseStore(StorePartition[CourseState]):
-    """One partition's courses."""
+    """The courses of one partition."""
 
     def _nothing(self) -> CourseState:
         return CourseState(CooccurrenceRow(""))
 
     def _sealed(self, key: bytes, value: CourseState) -> bytes:
-        return store.seal(value, self.fence)
+        return store.encode_course(value, self.fence)
 
     def get(self, key: bytes) -> CourseState:
-        """Return a course; one that nobody used yet has an empty row.
+        """Return a course; one that has no interactions yet has an empty row.
 
         Raises:
             InvalidValue: the value was written by another version.
@@ -57,7 +57,7 @@ class CourseStore(StorePartition[CourseState]):
         found = self.hot.get(key)
         if found is None:
             value = self.cold.get(key)
-            found = CourseState(CooccurrenceRow(key.decode())) if value is None else store.unseal(value)
+            found = CourseState(CooccurrenceRow(key.decode())) if value is None else store.decode_course(value)
             self.hot[key] = found
         return found
 
@@ -79,26 +79,26 @@ class CoursesAgent(PartitionedStore[CourseStore]):
         self._metrics = metrics
         self._window = window
         self._interactions = name(settings, topics.INTERACTIONS)
-        self._recent: dict[int, OrderedDict[str, None]] = {}
-        self._most_dirty = 1_000 if settings.engine == "fast" else 1
+        self._recent_ids: dict[int, RecentIds] = {}
+        self._max_dirty = 1_000 if settings.engine == "fast" else 1
         metrics.watch(self._gauges)
 
-    async def take(self, partition: int, records: list[Any]) -> bool:
-        """Apply a chunk; return whether it is in the rows. Whatever goes wrong stops the worker, and commits nothing.
+    async def process_chunk(self, partition: int, records: list[Any]) -> bool:
+        """Apply a chunk; return whether the rows contain it. Any failure stops the worker, and nothing is committed.
 
-        After a loss nothing is applied until a recovery: the chunk will come again.
+        After partitions were lost, nothing is applied until the recovery: the chunk will be delivered again.
         """
         if self._lost:
             return False
         try:
-            if partition not in self._recent:
-                await self._remember(partition, records[0].offset)
+            if partition not in self._recent_ids:
+                await self._read_recent_ids(partition, records[0].offset)
             if self._lost or partition not in self._begun:
                 return False
             self._metrics.add("encore_records_total", "courses", by=len(records))
             for record in records:
                 self._apply(partition, record)
-            if len(self._of(partition).dirty) >= self._most_dirty:
+            if len(self._of(partition).dirty) >= self._max_dirty:
                 self._flush(partition)
         except Exception as error:  # noqa: BLE001 - Faust would acknowledge the chunk and go on
             await self._stop(error)
@@ -106,7 +106,7 @@ class CoursesAgent(PartitionedStore[CourseStore]):
         return True
 
     def look_up(self, partition: int, course: str) -> CourseState | None:
-        """Return a course held here."""
+        """Return a course of this worker; None if it is unknown here."""
         values = self._values.get(partition)
         return values.get(course.encode()) if values is not None and course.encode() in values else None
 
@@ -114,111 +114,102 @@ class CoursesAgent(PartitionedStore[CourseStore]):
 
     def _apply(self, partition: int, record: Record) -> None:
         try:
-            heard = codec.decode_interaction(record.value or b"", record.key)
+            message = codec.decode_interaction(record.value or b"", record.key)
         except InvalidEvent as bad:
             self._metrics.add("encore_course_interactions_total", "unreadable")
-            self._cemetery.bury(record, bad)
+            self._dead_letters.bury(record, bad)
             return
-        values, key, recent = self._of(partition), heard.course.encode(), self._recent[partition]
+        values, key = self._of(partition), message.course.encode()
         course = values.get(key)
-        if record.offset <= course.offset:  # it is in the row, but the row may not be in the changelog
+        repeat = self._recent_ids[partition].add(message.id)
+        if record.offset <= course.offset:  # the row contains it, but the changelog may not have that row
             values.touch(key)
             self._metrics.add("encore_course_interactions_total", "repeat")
-        elif heard.id in recent:
+        elif repeat:
             values.put(key, replace(course, offset=record.offset))
             self._metrics.add("encore_course_interactions_total", "repeat")
         else:
-            values.put(key, self._moved(course, record.offset, heard))
+            values.put(key, self._apply_to(course, record.offset, message))
             self._metrics.add("encore_course_interactions_total", "counted")
-        _note(recent, heard.id)
 
-    def _moved(self, course: CourseState, offset: int, heard: Interaction | AudienceShare) -> CourseState:
-        if isinstance(heard, Interaction):
-            return CourseState(interacted(course.row, heard, self._window), offset, course.gathering)
-        return CourseState(course.row, offset, gathered(course.gathering, heard))
+    def _apply_to(self, course: CourseState, offset: int, message: Interaction | AudienceShare) -> CourseState:
+        if isinstance(message, Interaction):
+            return CourseState(interacted(course.row, message, self._window), offset, course.audience)
+        return CourseState(course.row, offset, gathered(course.audience, message))
 
-    async def _remember(self, partition: int, offset: int) -> None:
-        """Read back the ids of the records before the first one."""
-        recent: OrderedDict[str, None] = OrderedDict()
+    async def _read_recent_ids(self, partition: int, offset: int) -> None:
+        """Read back the ids of the records before an offset."""
+        recent = RecentIds(MAX_RECENT_IDS)
         if offset:
-            before = range(max(0, offset - REMEMBERED), offset)
+            before = range(max(0, offset - MAX_RECENT_IDS), offset)
             for record in await between(self._settings, self._interactions, partition, before):
                 try:
-                    _note(recent, codec.decode_interaction(record.value or b"", record.key).id)
+                    recent.add(codec.decode_interaction(record.value or b"", record.key).id)
                 except InvalidEvent:
-                    continue  # it is buried already
-        self._recent[partition] = recent
+                    continue  # it is a dead letter already
+        self._recent_ids[partition] = recent
 
     # -- audiences
 
-    def _tell(self, partition: int, key: bytes) -> None:
-        """Tell an audience whose state is safe; once Kafka has it, its members are forgotten."""
-        values = self._of(partition)
-        gathering = values.get(key).gathering
-        if gathering is None or not gathering.waits:
+    def _publish_audience(self, partition: int, key: bytes) -> None:
+        """Publish an audience that the changelog has. Once Kafka has the output, its members are dropped."""
+        audience = self._of(partition).get(key).audience
+        if audience is None or not audience.waits:
             return
-        said = _audience(key.decode(), gathering)
-        topic, place = codec.address(said)
-        sent = self._sender.put(self._settings.prefix + topic, place, codec.encode_output(said))
-        sent.add_done_callback(partial(self._told, partition, key, gathering.announcement))
+        output = _audience_output(key.decode(), audience)
+        topic, output_key = codec.address(output)
+        sent = self._sender.put(self._settings.prefix + topic, output_key, codec.encode_output(output))
+        sent.add_done_callback(partial(self._on_published, partition, key, audience.announcement))
 
-    def _told(self, partition: int, key: bytes, announcement: str, sent: asyncio.Future[Any]) -> None:
+    def _on_published(self, partition: int, key: bytes, announcement: str, sent: asyncio.Future[Any]) -> None:
         if sent.cancelled() or sent.exception() is not None or partition not in self._begun:
             return
         self._metrics.add("encore_outputs_total", topics.AUDIENCES)
         course = self._of(partition).get(key)
-        if course.gathering is not None and course.gathering.announcement == announcement:
-            self._of(partition).put(key, replace(course, gathering=course.gathering.done()))
+        if course.audience is not None and course.audience.announcement == announcement:
+            self._of(partition).put(key, replace(course, audience=course.audience.done()))
 
     # -- one partition
 
     @property
-    def _cemetery(self) -> DeadLetterQueue:
+    def _dead_letters(self) -> DeadLetterQueue:
         return DeadLetterQueue(self._sender, self._settings.prefix, self._metrics)
 
     def _made(self, partition: int, write: ChangelogWriter) -> CourseStore:
-        return CourseStore(MOST_HOT, write)
+        return CourseStore(MAX_CACHED_ROWS, write)
 
     def _begin(self, partition: int) -> None:
-        self._recent.pop(partition, None)
-        values = self._of(partition)
-        for key, value in list(values.cold.items()):
-            if store.waits(value):
-                self._tell(partition, key)
+        self._recent_ids.pop(partition, None)
+        for key, value in list(self._of(partition).cold.items()):
+            if store.has_unpublished_audience(value):
+                self._publish_audience(partition, key)
 
     def _end(self, partition: int) -> None:
-        self._recent.pop(partition, None)
+        self._recent_ids.pop(partition, None)
 
     def _flush(self, partition: int) -> None:
         values = self._of(partition)
         if keys := sorted(values.dirty):
-            told = [key for key in keys if (said := values.get(key).gathering) is not None and said.waits]
-            values.write(*keys).add_done_callback(partial(self._written, partition, told))
+            complete = [key for key in keys if (found := values.get(key).audience) is not None and found.waits]
+            values.write(*keys).add_done_callback(partial(self._on_written, partition, complete))
         values.shrink()
 
-    def _written(self, partition: int, told: Sequence[bytes], written: asyncio.Future[Any]) -> None:
+    def _on_written(self, partition: int, complete: Sequence[bytes], written: asyncio.Future[Any]) -> None:
         if not written.cancelled() and written.exception() is None and partition in self._begun:
-            for key in told:
-                self._tell(partition, key)
+            for key in complete:
+                self._publish_audience(partition, key)
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
         return {("encore_course_rows", ()): float(sum(len(values) for values in self._values.values()))}
 
 
-def _note(recent: OrderedDict[str, None], name: str) -> None:
-    recent[name] = None
-    recent.move_to_end(name)
-    if len(recent) > REMEMBERED:
-        recent.popitem(last=False)
-
-
-def _audience(course: str, gathering: AudienceMerge) -> CourseAudience:
-    people = tuple(AudienceUser(user_id=one.person, interest=round(one.interest, 6)) for one in gathering.members)
+def _audience_output(course: str, audience: AudienceMerge) -> CourseAudience:
+    people = tuple(AudienceUser(user_id=one.person, interest=round(one.interest, 6)) for one in audience.members)
     return CourseAudience(
-        id=output_id(course, "audience", gathering.announcement),
+        id=output_id(course, "audience", audience.announcement),
         course_id=course,
-        time=gathering.time,
-        announcement=gathering.announcement,
-        size=gathering.size,
+        time=audience.time,
+        announcement=audience.announcement,
+        size=audience.size,
         people=people,
     )

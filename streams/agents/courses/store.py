@@ -1,6 +1,6 @@
-"""A course's value in the table: its row, which record is in it, and the audience that is being gathered for it.
+"""A course's value in the table: its row, the last record applied, and the audience that is being collected for it.
 
-The table's changelog is what every worker reads of courses. The bytes begin as all values do: version, flags, fence.
+Every worker reads the table's changelog to know the courses. The bytes begin like all values: version, flags, fence.
 """
 
 from __future__ import annotations
@@ -13,41 +13,42 @@ from models.recommend.similarity import CooccurrenceRow
 from streams.state.header import HEADER, InvalidValue
 
 VERSION = 1
-_WAITS = 1
+_HAS_UNPUBLISHED_AUDIENCE = 1
+"""The flag of a course whose audience is complete and not published yet."""
 
 
 class CourseState(Struct, frozen=True, array_like=True):
-    """A row with the offset of the last record applied, and the audience of its announcement, until that is told."""
+    """A course's row, the offset of the last record applied, and the audience of its latest announcement."""
 
     row: CooccurrenceRow
     offset: int = -1
-    gathering: AudienceMerge | None = None
+    audience: AudienceMerge | None = None
 
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(CourseState)
 
 
-def seal(course: CourseState, fence: int) -> bytes:
-    """Write a course."""
-    waits = course.gathering is not None and course.gathering.waits
-    return HEADER.pack(VERSION, _WAITS if waits else 0, fence) + _encoder.encode(course)
+def encode_course(course: CourseState, fence: int) -> bytes:
+    """Return a course's bytes, under the fence of the partition's owner."""
+    flags = _HAS_UNPUBLISHED_AUDIENCE if course.audience is not None and course.audience.waits else 0
+    return HEADER.pack(VERSION, flags, fence) + _encoder.encode(course)
 
 
-def waits(value: bytes) -> bool:
-    """Return whether a course has an audience that is complete and not told yet, decoding nothing."""
-    return len(value) >= HEADER.size and bool(value[1] & _WAITS)
+def has_unpublished_audience(value: bytes) -> bool:
+    """Return whether a course's audience is complete and not published yet, without decoding the value."""
+    return len(value) >= HEADER.size and bool(value[1] & _HAS_UNPUBLISHED_AUDIENCE)
 
 
-def unseal(value: bytes) -> CourseState:
-    """Read what `seal` wrote.
+def decode_course(value: bytes) -> CourseState:
+    """Decode what `encode_course` returned.
 
     Raises:
-        InvalidValue: the value is of another version, or broken.
+        InvalidValue: the value has another version, or is broken.
     """
     if len(value) < HEADER.size or value[0] != VERSION:
         found = value[0] if value else "nothing"
-        raise InvalidValue(f"a course's value of version {found}, but this version of Encore reads {VERSION}")
+        raise InvalidValue(f"a course's value has version {found}, but this version of Encore reads {VERSION}")
     try:
         return _decoder.decode(memoryview(value)[HEADER.size :])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""Models that learn in the trainer's shadow: the reference, recency alone, and a challenger that the settings name."""
+"""Models in shadow mode: the recency baseline, the reference model, and a challenger that the settings name."""
 
 from __future__ import annotations
 
@@ -17,80 +17,85 @@ from models.schema.outputs import NO_MODEL, Example
 from streams.metrics import Metrics
 from streams.settings import Settings, SettingsError
 
-MOST_WAITING = 50_000
-"""Rows a shadow holds until it may learn them; when there are more, it goes on with half of the people's rows."""
+MAX_WAITING = 50_000
+"""Rows that a shadow model holds until it may learn them. Above this, it goes on with half of the users' rows."""
 
 _log = logging.getLogger(__name__)
 
 
-class Waiting(NamedTuple):
-    """A row that is learned once the rows scored before its label was known have been scored."""
+class WaitingRow(NamedTuple):
+    """A row that was scored and is not learned yet: at its time, its label was not known."""
 
     until: float
-    place: float
+    share: float
     x: dict[Any, float]
     churned: bool
 
 
-class Shadow:
-    """A River classifier that scores every row before it learns it, and knows no more than was known at the row's time.
+class ShadowModel:
+    """A River classifier that scores every row before it learns it, without knowing any label too early.
 
-    Rows come when their label is known, a horizon after they were scored. So each is learned a horizon late: what it
-    is measured on is what it would have said.
+    A row arrives when its label is known, which is one horizon after the row's time. The classifier therefore learns
+    each row one horizon late. So its measured scores are the scores that it would have stated at the time.
+
+    Args:
+        model: the classifier.
+        only: the names of the features that it sees.
+        max_waiting: how many rows may wait to be learned.
     """
 
     def __init__(
-        self, model: base.Classifier, only: tuple[str, ...] = features.NAMES, most_waiting: int = MOST_WAITING
+        self, model: base.Classifier, only: tuple[str, ...] = features.NAMES, max_waiting: int = MAX_WAITING
     ) -> None:
         self.rolling = Rolling()
         self._model = model
-        self._most_waiting = most_waiting
-        self._only = [(name, features.NAMES.index(name)) for name in only]
-        self._waiting: deque[Waiting] = deque()
-        self._share = 1.0
+        self._max_waiting = max_waiting
+        self._columns = [(name, features.NAMES.index(name)) for name in only]
+        self._waiting: deque[WaitingRow] = deque()
+        self._sampled_share = 1.0
 
-    def take(self, example: Example, place: float) -> float | None:
-        """Score a row, having learned those whose label was known at its time.
+    def score(self, example: Example, share: float) -> float | None:
+        """Score a row, after learning the rows whose label was known at its time.
 
         Args:
             example: a labelled row.
-            place: of the row among all rows, evenly spread over [0, 1).
+            share: the row's hash, evenly spread over [0, 1).
 
         Returns:
-            Its churn probability; none if it is left out because too many rows wait.
+            The churn probability; None if the row is left out because too many rows wait.
         """
         while self._waiting and self._waiting[0].until <= example.time:
-            known = self._waiting.popleft()
-            self._model.learn_one(known.x, known.churned)
-        if place >= self._share:
+            row = self._waiting.popleft()
+            self._model.learn_one(row.x, row.churned)
+        if share >= self._sampled_share:
             return None
-        x: dict[Any, float] = {name: example.x[index] for name, index in self._only}
+        x: dict[Any, float] = {name: example.x[index] for name, index in self._columns}
         probability = min(1.0, max(0.0, float(self._model.predict_proba_one(x).get(True, 0.5))))
         self.rolling.add(probability, example.churned)
         if example.treated:
             return probability
-        self._waiting.append(Waiting(example.until, place, x, example.churned))
-        if len(self._waiting) > self._most_waiting:
-            self._share /= 2
-            self._waiting = deque(row for row in self._waiting if row.place < self._share)
+        self._waiting.append(WaitingRow(example.until, share, x, example.churned))
+        if len(self._waiting) > self._max_waiting:
+            self._sampled_share /= 2
+            self._waiting = deque(row for row in self._waiting if row.share < self._sampled_share)
         return probability
 
 
-def recency(most_waiting: int = MOST_WAITING) -> Shadow:
-    """Return the baseline that a churn model has to beat: silence alone, through a logistic curve that learns too."""
-    return Shadow(cast(base.Classifier, logistic_pipeline()), ("log_silence",), most_waiting)
+def recency_baseline(max_waiting: int = MAX_WAITING) -> ShadowModel:
+    """Return the baseline that a churn model has to beat: an online logistic regression on the silence alone."""
+    return ShadowModel(cast(base.Classifier, logistic_pipeline()), ("log_silence",), max_waiting)
 
 
-def reference(most_waiting: int = MOST_WAITING) -> Shadow:
-    """Return the logistic regression on all features, as River has it."""
-    return Shadow(cast(base.Classifier, logistic_pipeline()), most_waiting=most_waiting)
+def reference_model(max_waiting: int = MAX_WAITING) -> ShadowModel:
+    """Return River's logistic regression on all features."""
+    return ShadowModel(cast(base.Classifier, logistic_pipeline()), max_waiting=max_waiting)
 
 
-def challenger(path: str) -> Shadow:
-    """Return a shadow of the River classifier that the setting names, with its own defaults.
+def load_challenger(path: str) -> ShadowModel:
+    """Return a shadow model of the River classifier at an import path, with its default parameters.
 
     Raises:
-        SettingsError: there is no such class in River, or it is no classifier that can be made without arguments.
+        SettingsError: River has no such class, it is no classifier, or it cannot be created without arguments.
     """
     module, _, name = path.rpartition(".")
     try:
@@ -100,77 +105,79 @@ def challenger(path: str) -> Shadow:
     if not (isinstance(found, type) and issubclass(found, base.Classifier)):
         raise SettingsError(f"challenger: {path} is no classifier")
     try:
-        return Shadow(found())
+        return ShadowModel(found())
     except TypeError as error:
-        raise SettingsError(f"challenger: {path} cannot be made without arguments: {error}") from None
+        raise SettingsError(f"challenger: {path} cannot be created without arguments: {error}") from None
 
 
 class ChallengerScores(NamedTuple):
-    """What a row has shown: what the shadows say of it (nothing where they left it out), and whether the world changed.
+    """The result of one row: the score of each shadow model (None where it left the row out), and whether drift began.
 
-    It has changed when the log-loss of the scores that a model stated has risen, beyond chance.
+    Drift means that the log-loss of the scores that a model stated has risen beyond chance.
     """
 
     scores: dict[str, float | None]
-    changed: bool
+    drifted: bool
 
 
 class ChallengerPanel:
-    """Measures the scores that were stated, once their labels came, beside those of the shadows.
+    """Measures the stated scores once their labels are known, and compares them with the shadow models' scores.
+
+    The shadow models are the recency baseline, the reference model (unless it is the model itself), and the challenger.
 
     Args:
-        settings: say what learns in the shadow: recency alone, the reference unless it is the model, the challenger.
-        metrics: where it is counted that a challenger has failed.
-        alone: whether nothing learns in the shadow.
+        settings: name the model and the challenger.
+        metrics: count a challenger's failure.
+        model_only: whether to measure the stated scores alone, without shadow models.
 
     Raises:
-        SettingsError: the challenger that the settings name cannot be one.
+        SettingsError: the challenger that the settings name cannot be used.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, alone: bool = False) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, model_only: bool = False) -> None:
         self._metrics = metrics
         self._stated = Rolling()
         self._drift: Any = ADWIN()  # type: ignore[no-untyped-call]
-        self._shadows: dict[str, Shadow] = {}
-        if alone:
+        self._shadows: dict[str, ShadowModel] = {}
+        if model_only:
             return
-        self._shadows["recency"] = recency()
+        self._shadows["recency"] = recency_baseline()
         if settings.model != "logistic":
-            self._shadows["reference"] = reference()
+            self._shadows["reference"] = reference_model()
         if settings.challenger:
-            self._shadows["challenger"] = challenger(settings.challenger)
+            self._shadows["challenger"] = load_challenger(settings.challenger)
 
     @property
     def log_loss(self) -> float:
-        """The mean log-loss of the scores that were stated since the world last changed."""
+        """The mean log-loss of the scores stated since the last drift."""
         return float(self._drift.estimation)
 
-    def take(self, example: Example, place: float) -> ChallengerScores:
+    def score(self, example: Example, share: float) -> ChallengerScores:
         """Measure a row.
 
         Args:
             example: a labelled row, with the probability that was stated.
-            place: of the row among all rows, evenly spread over [0, 1).
+            share: the row's hash, evenly spread over [0, 1).
         """
         self._stated.add(example.probability, example.churned)
-        scores = {name: self._asked(name, example, place) for name in list(self._shadows)}
-        return ChallengerScores(scores, example.model != NO_MODEL and self._worse(example))
+        scores = {name: self._score_shadow(name, example, share) for name in list(self._shadows)}
+        return ChallengerScores(scores, example.model != NO_MODEL and self._detect_drift(example))
 
     def figures(self) -> dict[str, Figures]:
-        """Return the quality of the newest scores, by whose they are: `model`, and the shadows."""
+        """Return the quality of the newest scores, by name: `model` and the shadow models."""
         rolling = {"model": self._stated} | {name: shadow.rolling for name, shadow in self._shadows.items()}
         found = {name: scores.figures() for name, scores in rolling.items()}
         return {name: figures for name, figures in found.items() if figures is not None}
 
-    def _worse(self, example: Example) -> bool:
+    def _detect_drift(self, example: Example) -> bool:
         before = self.log_loss
         self._drift.update(surprise(example.probability, example.churned))
         return bool(self._drift.drift_detected) and self.log_loss > before
 
-    def _asked(self, name: str, example: Example, place: float) -> float | None:
+    def _score_shadow(self, name: str, example: Example, share: float) -> float | None:
         try:
-            return self._shadows[name].take(example, place)
-        except Exception:  # a challenger is any class of River's: its defect is not ours
+            return self._shadows[name].score(example, share)
+        except Exception:  # a challenger may be any River class: its defect must not stop the trainer
             if name != "challenger":
                 raise
             self._metrics.add("encore_failures_total", "challenger")

@@ -1,166 +1,120 @@
-"""The trainer: one, for everybody. It learns from labelled rows and early signs, and publishes what it knows.
+"""The churn trainer: one for all workers. It learns from labelled rows and early signals, and publishes the model.
 
-Beside the model that is published, others learn in its shadow from the same rows: recency alone, the logistic
-regression that is the reference, and a challenger if the settings name one. Their figures stand beside the model's.
+In addition to the published model, others learn from the same rows in shadow mode: the recency baseline, the logistic
+regression that is the reference, and a challenger if the settings name one. Their quality is measured like the model's.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Any
-
-import aiokafka
 
 from models.churn.learner import ChurnLearner
 from models.churn.snapshot import InvalidSnapshot, decode_snapshot, encode_snapshot, snapshot_kind
 from models.schema.outputs import Example
-from streams.agents.training import challengers
-from streams.agents.training.examples import WINDOW, ExampleLearner
-from streams.delivery.sender import Sender
-from streams.kafka import clients, codec, topics
-from streams.kafka.readers import has_reached, read_all
-from streams.kafka.topics import MODEL_KEY, name
+from streams.agents.training.challengers import ChallengerPanel
+from streams.agents.training.examples import ExampleLearner
+from streams.agents.training.trainer import Trainer
+from streams.delivery.sender import RecordSink
+from streams.kafka import topics
+from streams.kafka.codec import Record
+from streams.kafka.topics import MODEL_KEY
 from streams.metrics import GaugeName, Metrics
 from streams.settings import Settings
 
+MEASURED_HISTORY = 50_000
+"""Examples at the end of the history on which the model and its challengers are measured again after taking over."""
 _log = logging.getLogger(__name__)
 
 
-class ChurnTrainer:
-    """Learns each example once, in the log's order, and never scores. What is learned at all, `ExampleLearner` says.
+class ChurnTrainer(Trainer):
+    """Learns each example once, and never scores users. `ExampleLearner` decides which rows are learned.
 
-    State and offset travel together in the snapshot: after a crash it stands where the snapshot says, reads the
-    examples behind it again, and skips what it is given a second time. The rows kept for replay do not fit into a
-    snapshot; they are those with the smallest hash of their id, and found by reading all examples there are.
+    The rows kept for replay do not fit into a snapshot. They are the rows with the smallest hash of their id, so the
+    trainer finds them again by reading all examples.
     """
 
-    def __init__(self, settings: Settings, sender: Sender, metrics: Metrics) -> None:
-        self.offset = -1
-        self._settings = settings
-        self._sender = sender
-        self._metrics = metrics
-        self._shadows_from = 0
-        self._begin(ChurnLearner(settings.model))
-        self._published = -1
-        self._ours: dict[bytes, int] = {}
-        self._stands_at = self._known = -1
+    def __init__(self, settings: Settings, sink: RecordSink, metrics: Metrics) -> None:
+        self._measured_from = 0
+        self._own_snapshots: dict[bytes, int] = {}
+        self._snapshot_position = self._newest_known = -1
         self._superseded = False
-        self._mine = False
-        metrics.watch(self._gauges)
+        super().__init__(settings, sink, metrics, agent="trainer", topic=topics.EXAMPLES, key=MODEL_KEY)
 
-    async def own(self, mine: bool) -> None:
-        """Be the trainer from now on, or no longer; what stays ours goes on."""
-        if mine and not self._mine:
-            await self.restore()
-        self._mine = mine
-
-    async def restore(self) -> None:
-        """Stand where the newest snapshot says, and go on to the end of the examples.
-
-        A snapshot that cannot be read is refused aloud, and everything learned anew from the examples.
-        """
-        learner, self.offset, self._published = ChurnLearner(self._settings.model), -1, -1
-        found = await self._newest()
-        if found is not None:
-            try:
-                snapshot = decode_snapshot(found)
-                if snapshot_kind(snapshot) == self._settings.model:
-                    learner, self.offset = ChurnLearner.restore(snapshot), snapshot.offset
-                    self._published = self.offset
-            except InvalidSnapshot as bad:
-                self._metrics.add("encore_snapshots_refused_total", "trainer")
-                _log.warning("the newest model snapshot is refused (%s): learning again from the examples", bad)
-        self._begin(learner)
-        await self._catch_up()
-
-    async def take(self, records: list[Any]) -> None:
-        """Learn a chunk of examples."""
+    async def process_chunk(self, records: list[Any]) -> None:
+        """Learn a chunk of examples. If an operator has replaced the model, continue from theirs first."""
         if self._superseded:
             await self.restore()
-        self._metrics.add("encore_records_total", "trainer", by=len(records))
-        for number, record in enumerate(records):
-            self._take(record)
-            if number % 100 == 99:
-                await asyncio.sleep(0)
+        await super().process_chunk(records)
 
-    def flush(self) -> None:
-        """Publish what was learned since the last time; called before offsets are chosen."""
-        if self._mine and self.offset > self._published and self.learner.labels and not self._superseded:
-            self._published = self.offset
-            snapshot = encode_snapshot(self.learner.snapshot(self.offset))
-            self._ours[snapshot] = self.offset
-            self._sender.put(name(self._settings, topics.SNAPSHOTS), MODEL_KEY, snapshot, 0)
+    def on_record(self, record: Record) -> None:
+        """Handle a published snapshot. If an operator has replaced ours, the trainer continues from theirs."""
+        if record.key != MODEL_KEY or record.value is None or record.offset <= self._snapshot_position:
+            return
+        self._snapshot_position = record.offset
+        own = self._own_snapshots.pop(record.value, None)
+        offset = _offset(record.value) if own is None else own
+        if offset is not None and offset >= self._newest_known:  # else a trainer wrote it that was frozen and came back
+            self._newest_known = offset
+            self._superseded = self._superseded or own is None
 
-    def _begin(self, learner: ChurnLearner) -> None:
+    def _reset(self) -> None:
+        self._start(ChurnLearner(self._settings.model))
+
+    def _start(self, learner: ChurnLearner) -> None:
         self.learner = learner
-        self._pupil = ExampleLearner(learner, self._metrics)
-        self._beside = challengers.ChallengerPanel(self._settings, self._metrics)
+        self._examples = ExampleLearner(learner, self._metrics)
+        self._challengers = ChallengerPanel(self._settings, self._metrics)
 
-    def heard(self, record: codec.Record) -> None:
-        """Take note of a published snapshot. Of one that an operator put in the place of ours, go on from there."""
-        if record.key != MODEL_KEY or record.value is None or record.offset <= self._stands_at:
-            return
-        self._stands_at = record.offset
-        ours = self._ours.pop(record.value, None)
-        offset = _offset(record.value) if ours is None else ours
-        if offset is not None and offset >= self._known:  # else it is of a trainer that was frozen and came back
-            self._known = offset
-            self._superseded = self._superseded or ours is None
-
-    async def _newest(self) -> bytes | None:
-        """Return the newest snapshot there is, and remember where it stands."""
-        records = await read_all(self._settings, name(self._settings, topics.SNAPSHOTS))
-        found = [record for record in records if record.key == MODEL_KEY]
+    async def _read_snapshot(self) -> bytes | None:
+        """Return the newest snapshot, and remember its position in the topic."""
+        newest = await self._newest_record()
         self._superseded = False
-        self._ours.clear()
-        newest = found[-1].value if found else None
-        offset = _offset(newest) if newest is not None else None
-        self._stands_at = found[-1].offset if found else -1
-        self._known = -1 if offset is None else offset
-        return newest
+        self._own_snapshots.clear()
+        self._snapshot_position = -1 if newest is None else newest.offset
+        snapshot = None if newest is None else newest.value
+        offset = None if snapshot is None else _offset(snapshot)
+        self._newest_known = -1 if offset is None else offset
+        return snapshot
 
-    async def _catch_up(self) -> None:
-        topic = name(self._settings, topics.EXAMPLES)
-        place = aiokafka.TopicPartition(topic, 0)
-        consumer = clients.consumer(self._settings, isolation_level="read_committed")
-        await consumer.start()
-        try:
-            consumer.assign([place])
-            first = (await consumer.beginning_offsets([place]))[place]
-            ends = await consumer.end_offsets([place])
-            consumer.seek(place, first)
-            self._shadows_from = ends[place] - WINDOW
-            while not await has_reached(consumer, ends):
-                for records in (await consumer.getmany(timeout_ms=500)).values():
-                    for record in records:
-                        self._take(record, again=True)
-                await asyncio.sleep(0)
-        finally:
-            await consumer.stop()
+    def _load(self, snapshot: bytes) -> int:
+        decoded = decode_snapshot(snapshot)
+        if snapshot_kind(decoded) != self._settings.model:
+            return -1
+        self._start(ChurnLearner.restore(decoded))
+        return decoded.offset
 
-    def _take(self, record: codec.Record, again: bool = False) -> None:
-        """Take a record; `again`: it is read back at the start, and may be in the snapshot already."""
-        learned = record.offset <= self.offset
-        if learned and not again:
-            return
-        self.offset = max(self.offset, record.offset)
-        measure = (self._remeasure if again else self._measure) if record.offset >= self._shadows_from else None
-        self._pupil.take(record.value, learned, measure)
+    def _history_start(self, first: int, end: int) -> int:
+        self._measured_from = end - MEASURED_HISTORY
+        return first
 
-    def _remeasure(self, example: Example, place: float) -> None:
-        self._beside.take(example, place)
+    def _has_learned(self) -> bool:
+        return self.learner.labels > 0 and not self._superseded
 
-    def _measure(self, example: Example, place: float) -> None:
-        if self._beside.take(example, place).changed:
+    def _encode(self) -> bytes:
+        snapshot = encode_snapshot(self.learner.snapshot(self.offset))
+        self._own_snapshots[snapshot] = self.offset
+        return snapshot
+
+    def _learn(self, record: Record, learned: bool, replayed: bool) -> None:
+        measure = None
+        if record.offset >= self._measured_from:
+            measure = self._measure_again if replayed else self._measure
+        self._examples.process_record(record.value, learned, measure)
+
+    def _measure_again(self, example: Example, share: float) -> None:
+        self._challengers.score(example, share)
+
+    def _measure(self, example: Example, share: float) -> None:
+        if self._challengers.score(example, share).drifted:
             self._metrics.add("encore_drift_total")
-            _log.warning("the log-loss of matured scores has risen; it is %.3f now", self._beside.log_loss)
+            _log.warning("drift: the log-loss of labelled scores has risen to %.3f", self._challengers.log_loss)
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
         gauges: dict[tuple[GaugeName, tuple[str, ...]], float] = {
             ("encore_drift_correction", ()): self.learner.pace.change
         }
-        for score, figures in self._beside.figures().items():
+        for score, figures in self._challengers.figures().items():
             gauges["encore_model_auc", (score,)] = figures.auc
             gauges["encore_model_log_loss", (score,)] = figures.log_loss
             gauges["encore_model_calibration_error", (score,)] = figures.calibration_error
@@ -168,9 +122,9 @@ class ChurnTrainer:
         return gauges
 
 
-def _offset(sealed: bytes) -> int | None:
-    """Return the offset in a snapshot, none of one that cannot be read."""
+def _offset(snapshot: bytes) -> int | None:
+    """Return the offset in a snapshot; None if it cannot be read."""
     try:
-        return decode_snapshot(sealed).offset
+        return decode_snapshot(snapshot).offset
     except InvalidSnapshot:
         return None

@@ -1,8 +1,7 @@
-"""What is learned of labelled rows, and what is left out: one rule, for the trainer and for a replay."""
+"""Which labelled rows are learned and which are left out: one rule, for the trainer and for a replay."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 
 import msgspec
@@ -16,94 +15,88 @@ from models.person.rules import EARLY_SIGNAL
 from models.schema.outputs import NO_MODEL, EarlySignal, Example
 from streams.kafka import codec
 from streams.metrics import Metrics
+from streams.state.recent_ids import RecentIds
 
-WINDOW = 50_000
-"""Repeats come from a crash or a rebalance, so an id comes back within the rows of some seconds."""
+MAX_RECENT_IDS = 50_000
+"""Repeats come from a crash or a rebalance, so an id comes back within the rows of a few seconds."""
 
 Measure = Callable[[Example, float], None]
-"""Takes an example before it is learned, and its place among all of them."""
+"""Called with an example before it is learned, and with the example's hash, evenly spread over [0, 1)."""
 
 
 class ExampleLearner:
-    """Learns every labelled row once, in the order in which they come, and counts those that it must not learn.
+    """Learns every labelled row once, in the order of arrival. It counts the rows that it must not learn.
 
-    Left out are rows that are repeated, of people who had been treated, of other features, and what is no row. Between
-    the rows stand early signs of rows still waiting: they too are learned once, and only of the untreated.
+    It leaves out repeats, rows of treated users, rows with other features, and records that are no row. Between the
+    rows come early signals of rows whose label is not known yet. They too are learned once, and only of untreated
+    users.
 
     Args:
-        learner: what learns; none if the model stays as it is.
-        metrics: where it is counted.
+        learner: the model that learns; None if the model stays as it is.
+        metrics: count what is learned and what is left out.
     """
 
     def __init__(self, learner: ChurnLearner | None, metrics: Metrics) -> None:
         self.learner = learner
         self._metrics = metrics
-        self._recent: OrderedDict[str, None] = OrderedDict()
+        self._recent_ids = RecentIds(MAX_RECENT_IDS)
 
-    def take(self, value: bytes | None, learned: bool = False, measure: Measure | None = None) -> None:
-        """Take a record of `examples`.
+    def process_record(self, value: bytes | None, learned: bool = False, measure: Measure | None = None) -> None:
+        """Learn a record of `examples`, or count why not.
 
         Args:
-            value: the row as it is written.
-            learned: whether the learner knows it from before: then it is taken back for replay, and not counted.
-            measure: is told of a row that fits, also of the treated: how good a score was depends on nobody's learning.
+            value: the record's value.
+            learned: whether the learner knows the row already. Then it keeps the row for replay, and counts nothing.
+            measure: is called with every row that fits, also of treated users, because a score's quality does not
+                depend on what is learned.
         """
-        lesson = _read(value)
-        repeat = lesson is not None and self._known(lesson.id)
-        if isinstance(lesson, EarlySignal):
+        example = _decode(value)
+        repeat = example is not None and self._recent_ids.add(example.id)
+        if isinstance(example, EarlySignal):
             if not repeat and not learned:
-                self._notice(lesson)
+                self._learn_signal(example)
             return
-        why = "unreadable" if lesson is None else "repeat" if repeat else _objection(lesson)
-        if lesson is not None and not why:
-            place = hash_share(lesson.id, "replay")
+        reason = "unreadable" if example is None else "repeat" if repeat else _mismatch(example)
+        if example is not None and not reason:
+            share = hash_share(example.id, "replay")
             if measure is not None:
-                measure(lesson, place)
-            why = self._learn(lesson, place, learned)
-        if why and not learned:
-            self._metrics.add("encore_examples_left_out_total", why)
+                measure(example, share)
+            reason = self._learn(example, share, learned)
+        if reason and not learned:
+            self._metrics.add("encore_examples_left_out_total", reason)
 
-    def _known(self, lesson_id: str) -> bool:
-        """Note an id, and say whether it was among the newest."""
-        known = lesson_id in self._recent
-        self._recent[lesson_id] = None
-        self._recent.move_to_end(lesson_id)
-        if len(self._recent) > WINDOW:
-            self._recent.popitem(last=False)
-        return known
+    def _learn_signal(self, signal: EarlySignal) -> None:
+        """Learn the early signal of an untreated user whom a model has scored."""
+        span = signal.until - signal.time
+        if self.learner is not None and not signal.treated and signal.probability >= 0 and span > 0:
+            self.learner.notice(signal.probability, SignalOutcome(signal.back, signal.until, span))
 
-    def _notice(self, sign: EarlySignal) -> None:
-        """Learn a sign of somebody untreated whom a model has scored."""
-        span = sign.until - sign.time
-        if self.learner is not None and not sign.treated and sign.probability >= 0 and span > 0:
-            self.learner.notice(sign.probability, SignalOutcome(sign.back, sign.until, span))
-
-    def _learn(self, example: Example, place: float, learned: bool) -> str:
-        """Learn a row or take it back; or say why not."""
+    def _learn(self, example: Example, share: float, learned: bool) -> str:
+        """Learn a row, or keep a learned one for replay; return the reason if the row is left out."""
         if example.treated:
             return "treated"
         if self.learner is None:
             return ""
         row = features.array(example.x)
         if learned:
-            self.learner.recall(row, example.churned, place)
+            self.learner.recall(row, example.churned, share)
         else:
-            self.learner.learn(row, example.churned, place, _sign(example))
+            self.learner.learn(row, example.churned, share, _signal_outcome(example))
             self._metrics.add("encore_learned_total")
         return ""
 
 
-def _read(value: bytes | None) -> Example | EarlySignal | None:
+def _decode(value: bytes | None) -> Example | EarlySignal | None:
     try:
         return codec.decode_example(value or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
 
-def _sign(example: Example) -> SignalOutcome | None:
-    """Return what the row's early sign had been, if it says, and if a model had scored the row.
+def _signal_outcome(example: Example) -> SignalOutcome | None:
+    """Return the outcome of the row's early signal; None if the row has none, or if no model had scored the row.
 
-    With the first labels a model is born that knows next to nothing; what signs mean is asked of those behind them.
+    The first labels create a model that knows next to nothing. The meaning of signals is learned from later rows.
     """
     span = EARLY_SIGNAL * (example.until - example.time)
     if example.back is None or example.model == NO_MODEL or span <= 0:
@@ -111,7 +104,7 @@ def _sign(example: Example) -> SignalOutcome | None:
     return SignalOutcome(example.back, example.time + span, span)
 
 
-def _objection(example: Example) -> str:
-    """Say why a row is none to be looked at, or nothing."""
+def _mismatch(example: Example) -> str:
+    """Return why the row's columns do not fit, or an empty text."""
     fits = example.features == FEATURES and len(example.x) == len(features.NAMES)
     return "" if fits else "features"

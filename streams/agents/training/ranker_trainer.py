@@ -1,180 +1,139 @@
-"""The ranker's trainer: one, for everybody. It learns from short lists and publishes what orders candidates.
+"""The ranker's trainer: one for all workers. It learns from short lists, and publishes the ranker of candidates.
 
-Two learn side by side: the net with replay, and the linear softmax that is its reference. The one that has foreseen
-the latest lists better, before it learned from them, is published.
+Two rankers learn from the same lists: the net with replay, and the linear softmax that is its reference. The trainer
+publishes the one that predicted the latest lists better, measured before it learned from them.
 """
 
 from __future__ import annotations
 
-import logging
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from models.churn.snapshot import InvalidSnapshot
 from models.recommend import ranker_snapshot
 from models.recommend.examples import OTHERS, ListExample
 from models.recommend.features import names_for
 from models.recommend.net import NetRanker
 from models.recommend.ranker import LinearRanker
-from streams.agents.courses.view import ENOUGH, RANKER
+from streams.agents.courses.view import MIN_LISTS, RANKER_KEY
+from streams.agents.training.trainer import Trainer
 from streams.delivery.sender import RecordSink
 from streams.kafka import codec, topics
 from streams.kafka.codec import Record
-from streams.kafka.readers import read_compacted
-from streams.kafka.topics import name
 from streams.metrics import GaugeName, Metrics
 from streams.settings import Settings
-from streams.state.changelog import newest
+from streams.state.recent_ids import RecentIds
 
-REMEMBERED = 10_000
-"""Lists read back at the start: as many as the net replays, and ids by which repeats are known."""
-MOST_ROWS = OTHERS + 1
-MEMORY = 0.998
-"""Of a list's surprise, what is left of it in the mean when the next has come: the newest 500 count."""
-_log = logging.getLogger(__name__)
+HISTORY = 10_000
+"""Lists read back after taking over: as many as the net replays. It is also the number of ids that show repeats."""
+MAX_ROWS = OTHERS + 1
+DECAY = 0.998
+"""The weight that a list's log-loss keeps in the mean when the next list comes: about the newest 500 count."""
 
 
-class RankerTrainer:
-    """Learns each short list once, in the log's order.
+class RankerTrainer(Trainer):
+    """Learns each short list once. The lists kept for replay are the newest; they are read back after taking over."""
 
-    Snapshot and offset travel together, as with churn. The lists kept for replay are the newest; they are read back at
-    the start.
-    """
+    def __init__(self, settings: Settings, sink: RecordSink, metrics: Metrics) -> None:
+        key = f"{RANKER_KEY}/{settings.repeats}".encode()
+        super().__init__(settings, sink, metrics, agent="ranking", topic=topics.LISTS, key=key)
 
-    def __init__(self, settings: Settings, outlet: RecordSink, metrics: Metrics) -> None:
-        self.offset = -1
-        self._settings = settings
-        self._outlet = outlet
-        self._metrics = metrics
-        self._topic = name(settings, topics.LISTS)
-        self._key = f"{RANKER}/{settings.repeats}".encode()
-        self._published = -1
-        self._mine = False
-        self._recent: OrderedDict[str, None] = OrderedDict()
-        self._start()
-        metrics.watch(self._gauges)
+    def on_record(self, record: Record) -> None:
+        """Handle a published snapshot: nothing to do, because only the owner publishes the ranker."""
 
-    async def own(self, mine: bool) -> None:
-        """Be the ranker's trainer from now on, or no longer."""
-        if mine and not self._mine:
-            await self.restore()
-        self._mine = mine
-
-    async def restore(self) -> None:
-        """Stand where the newest snapshot says; one that cannot be read is refused aloud, and learned anew."""
-        self._start()
-        sealed = (await read_compacted(self._settings, name(self._settings, topics.SNAPSHOTS))).get(self._key)
-        if sealed is not None:
-            try:
-                said = ranker_snapshot.decode_ranker(sealed)
-                ranker = ranker_snapshot.restore_ranker(said)
-                self.offset = self._published = said.offset
-                if isinstance(ranker, NetRanker):
-                    self._net = ranker
-                else:
-                    self._linear = ranker
-            except InvalidSnapshot as bad:
-                self._metrics.add("encore_snapshots_refused_total", "trainer")
-                _log.warning("the ranker's newest snapshot is refused (%s): learning again from the lists", bad)
-        for record in await newest(self._settings, self._topic, REMEMBERED, self.offset + 1):
-            self._take(record)
-
-    async def take(self, records: list[Any]) -> None:
-        """Learn a chunk of lists."""
-        self._metrics.add("encore_records_total", "ranking", by=len(records))
-        for record in records:
-            self._take(record)
-
-    def heard(self, record: Record) -> None:
-        """Take note of a published snapshot: nobody but us publishes the ranker's."""
-
-    def flush(self) -> None:
-        """Publish what was learned since the last time; called before offsets are chosen."""
-        if not self._mine or self.offset <= self._published or not self._net.lists:
-            return
-        self._published = self.offset
-        better = better_of({"net": self._net, "linear": self._linear}, self._surprise)
-        said = ranker_snapshot.ranker_snapshot(better, self._settings.repeats, self.offset)
-        self._outlet.put(name(self._settings, topics.SNAPSHOTS), self._key, ranker_snapshot.encode_ranker(said), 0)
-
-    def _start(self) -> None:
+    def _reset(self) -> None:
         columns = len(names_for(self._settings.repeats))
         self._net, self._linear = NetRanker(columns), LinearRanker(columns)
-        self._surprise = {"net": 0.0, "linear": 0.0}
-        self._recent.clear()
-        self.offset = self._published = -1
+        self._log_loss = {"net": 0.0, "linear": 0.0}
+        self._recent_ids = RecentIds(HISTORY)
 
-    def _take(self, record: Record) -> None:
-        """Learn a list; one that the snapshot has learned is only kept for replay."""
-        learned = record.offset <= self.offset
-        self.offset = max(self.offset, record.offset)
-        example = self._read(record)
-        if example is None or example.id in self._recent:
+    def _load(self, snapshot: bytes) -> int:
+        decoded = ranker_snapshot.decode_ranker(snapshot)
+        ranker = ranker_snapshot.restore_ranker(decoded)
+        if isinstance(ranker, NetRanker):
+            self._net = ranker
+        else:
+            self._linear = ranker
+        return decoded.offset
+
+    def _history_start(self, first: int, end: int) -> int:
+        return max(first, min(self.offset + 1, end - HISTORY))
+
+    def _has_learned(self) -> bool:
+        return self._net.lists > 0
+
+    def _encode(self) -> bytes:
+        better = better_of({"net": self._net, "linear": self._linear}, self._log_loss)
+        return ranker_snapshot.encode_ranker(
+            ranker_snapshot.ranker_snapshot(better, self._settings.repeats, self.offset)
+        )
+
+    def _learn(self, record: Record, learned: bool, replayed: bool) -> None:
+        example = self._decode(record)
+        if example is None or example.id in self._recent_ids:
             return
-        self._recent[example.id] = None
-        if len(self._recent) > REMEMBERED:
-            self._recent.popitem(last=False)
+        self._recent_ids.add(example.id)
         rows = example.unpacked()
         if learned:
             self._net.recall(rows)
             return
         for kind, ranker in (("net", self._net), ("linear", self._linear)):
-            self._surprise[kind] = MEMORY * self._surprise[kind] + (1.0 - MEMORY) * surprise(ranker, rows)
+            self._log_loss[kind] = DECAY * self._log_loss[kind] + (1.0 - DECAY) * list_log_loss(ranker, rows)
         self._net.hear(rows)
         self._linear.learn(rows, 0)
         self._metrics.add("encore_lists_learned_total")
 
-    def _read(self, record: Record) -> ListExample | None:
+    def _decode(self, record: Record) -> ListExample | None:
+        """Return a record's list; None if it is left out, which is counted."""
         try:
             example = codec.decode_list_example(record.value or b"")
         except (msgspec.MsgspecError, UnicodeDecodeError):
             self._metrics.add("encore_examples_left_out_total", "unreadable")
             return None
-        wide = 2 * example.columns
+        bytes_per_row = 2 * example.columns
         if example.repeats != self._settings.repeats or example.columns != self._net.columns:
             self._metrics.add("encore_examples_left_out_total", "features")
             return None
-        if len(example.rows) % wide or not wide < len(example.rows) <= MOST_ROWS * wide or not _finite(example):
+        size = len(example.rows)
+        if size % bytes_per_row or not bytes_per_row < size <= MAX_ROWS * bytes_per_row or not _is_finite(example):
             self._metrics.add("encore_examples_left_out_total", "unreadable")
             return None
         return example
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
-        return {("encore_ranker_log_loss", (kind,)): value for kind, value in self._surprise.items() if value}
+        return {("encore_ranker_log_loss", (kind,)): value for kind, value in self._log_loss.items() if value}
 
 
-def _finite(example: ListExample) -> bool:
+def _is_finite(example: ListExample) -> bool:
     return bool(np.isfinite(example.unpacked()).all())
 
 
 def better_of(
-    rankers: Mapping[str, NetRanker | LinearRanker], surprises: Mapping[str, float]
+    rankers: Mapping[str, NetRanker | LinearRanker], log_losses: Mapping[str, float]
 ) -> NetRanker | LinearRanker:
-    """Return the ranker that was surprised least, of those that have learned enough to be compared.
+    """Return the ranker with the lowest log-loss, of those that have learned enough to be compared.
 
-    After a restart the one that was not published begins anew: its luck with a few lists must not cost what the other
-    has learned.
+    After a restart, the ranker that was not published begins anew. A lucky score on a few lists must not replace what
+    the other one has learned.
 
     Examples:
         >>> old, new = LinearRanker(3), LinearRanker(3)
-        >>> old.lists, new.lists = 9_000, ENOUGH - 1
+        >>> old.lists, new.lists = 9_000, MIN_LISTS - 1
         >>> better_of({"old": old, "new": new}, {"old": 2.0, "new": 1.5}) is old
         True
-        >>> new.lists = ENOUGH
+        >>> new.lists = MIN_LISTS
         >>> better_of({"old": old, "new": new}, {"old": 2.0, "new": 1.5}) is new
         True
     """
-    enough = min(ENOUGH, max(ranker.lists for ranker in rankers.values()))
-    able = [kind for kind, ranker in rankers.items() if ranker.lists >= enough]
-    return rankers[min(able, key=lambda kind: surprises[kind])]
+    enough = min(MIN_LISTS, max(ranker.lists for ranker in rankers.values()))
+    comparable = [kind for kind, ranker in rankers.items() if ranker.lists >= enough]
+    return rankers[min(comparable, key=lambda kind: log_losses[kind])]
 
 
-def surprise(ranker: NetRanker | LinearRanker, rows: Any) -> float:
-    """Return minus the log of the chance that a ranker gave to the course that was taken, the first of the rows."""
+def list_log_loss(ranker: NetRanker | LinearRanker, rows: Any) -> float:
+    """Return minus the log of the probability that a ranker gave to the taken course, the first of the rows."""
     scores = ranker.scores(rows)
     top = scores.max()
     return float(top + np.log(np.exp(scores - top).sum()) - scores[0])

@@ -79,7 +79,7 @@ class UsersAgent(PartitionedStore[UserStore]):
 
     # -- the agent
 
-    async def take(self, partition: int, records: list[Any]) -> bool:
+    async def process_chunk(self, partition: int, records: list[Any]) -> bool:
         """Apply a chunk; return whether it is in the state. Whatever goes wrong stops the worker, and commits nothing.
 
         After a loss nothing is applied until a recovery: the chunk will come again.

@@ -109,7 +109,7 @@ class RecommendationJob:
         """Do a little of everything there is to do; return whether there was anything."""
         busy = bool(self._uses) or bool(self._waiting)
         try:
-            busy = self._library.put(TimeBudget(ROWS)) or busy
+            busy = self._library.index_rows(TimeBudget(ROWS)) or busy
             if self._uses:
                 self._teach(self._uses.popleft())
             if self._waiting:

@@ -159,7 +159,7 @@ def test_what_is_learned_is_scored_with_from_then_on() -> None:
         if said.topic == topics.EXAMPLES:
             lesson = codec.decode_example(said.value or b"")
             assert not isinstance(lesson, Example) or lesson.model in known
-            pupil.take(said.value)
+            pupil.process_record(said.value)
             known.add(build_scorer(again.snapshot()).version)
     assert replay.world.model is not None
     assert replay.world.model.version == build_scorer(learner.snapshot()).version

@@ -54,7 +54,7 @@ def example(time: float, probability: float, churned: bool, silence: float, **ot
 
 def account(most_rows: int = 0, **chosen: str) -> ReplayCollector:
     return ReplayCollector(
-        Files(None), Rules(), ChallengerPanel(Settings(**chosen), Metrics(), alone=not chosen), most_rows
+        Files(None), Rules(), ChallengerPanel(Settings(**chosen), Metrics(), model_only=not chosen), most_rows
     )
 
 

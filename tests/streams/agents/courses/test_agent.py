@@ -38,7 +38,7 @@ class Agent:
         self.acknowledge()
 
     def take(self, *records: Read) -> None:
-        assert LOOP.run_until_complete(asyncio.wait_for(self.courses.take(0, list(records)), 10))
+        assert LOOP.run_until_complete(asyncio.wait_for(self.courses.process_chunk(0, list(records)), 10))
 
     def acknowledge(self, *puts: Put) -> None:
         """Acknowledge records, or all that wait, with offsets as Kafka gives them."""
@@ -187,10 +187,10 @@ def replaced(offer: AudienceShare, name: str) -> AudienceShare:
 def test_a_row_comes_back_as_it_was_sealed() -> None:
     """With its fence; of another version it is refused by name."""
     course = store.CourseState(expected(*SAID), 7)
-    value = store.seal(course, 3)
-    assert store.unseal(value) == course
-    assert not store.waits(value)
+    value = store.encode_course(course, 3)
+    assert store.decode_course(value) == course
+    assert not store.has_unpublished_audience(value)
     with pytest.raises(InvalidValue, match="version 9"):
-        store.unseal(b"\x09" + value[1:])
+        store.decode_course(b"\x09" + value[1:])
     with pytest.raises(InvalidValue, match="broken"):
-        store.unseal(value[:-3])
+        store.decode_course(value[:-3])

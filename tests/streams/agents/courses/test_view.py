@@ -11,7 +11,7 @@ from models.recommend.ranker import LinearRanker
 from models.recommend.similarity import CooccurrenceRow, CountingWindow, interacted
 from models.schema import events as ev
 from streams.agents.courses import store
-from streams.agents.courses.view import ENOUGH, CourseView
+from streams.agents.courses.view import MIN_LISTS, CourseView
 from streams.kafka import topics
 from streams.metrics import Metrics
 from streams.settings import Settings
@@ -34,7 +34,7 @@ def row_of(course: str, *others: str, uses: int = 3) -> CooccurrenceRow:
 
 
 def on_rows(row: CooccurrenceRow, fence: int = 1, partition: int = 0) -> Record:
-    return Record(topics.ROWS, partition, 0, 0, row.course.encode(), store.seal(store.CourseState(row), fence))
+    return Record(topics.ROWS, partition, 0, 0, row.course.encode(), store.encode_course(store.CourseState(row), fence))
 
 
 def on_catalogue(event: ev.CourseEvent | bytes) -> Record:
@@ -46,7 +46,7 @@ def reasons(known: CourseView, *used: str) -> dict[str, str]:
     taste = Preferences()
     for time, course in enumerate(used):
         taste, _ = fold_use(taste, str(time), course, 7, float(time), 1.0)
-    return {one.course: one.reason for one in known.shelf.recommend(taste, 20.0, 5)}
+    return {one.course: one.reason for one in known.catalogue.recommend(taste, 20.0, 5)}
 
 
 def shown(known: CourseView, *used: str) -> set[str]:
@@ -58,36 +58,36 @@ def test_rows_wait_for_their_turn_and_the_newest_counts() -> None:
     """A busy course's row comes often; only as many as there is time for are put on the shelf."""
     known, _ = library()
     for row in (row_of("go", "art"), row_of("web", "art"), row_of("go", "sql", uses=9)):
-        known.heard(on_rows(row))
+        known.on_record(on_rows(row))
     assert shown(known, "sql") == set()
-    assert known.put(Times(1))
-    assert not known.put(Times(9))
+    assert known.index_rows(Times(1))
+    assert not known.index_rows(Times(9))
     assert "go" in shown(known, "sql")
-    assert known.shelf.index.uses[known.shelf.index.numbers["go"]] == 9
+    assert known.catalogue.index.uses[known.catalogue.index.numbers["go"]] == 9
 
 
 def test_a_row_of_an_owner_who_had_lost_the_partition_is_passed_over() -> None:
     """As recovery does: the highest fence of the partition counts."""
     known, _ = library()
-    known.heard(on_rows(row_of("go", "art", uses=9), fence=5))
-    known.heard(on_rows(row_of("go", "art", uses=2), fence=4))
-    known.heard(on_rows(row_of("web", "art", uses=2), fence=4, partition=1))
-    known.put(Times(9))
-    assert [known.shelf.index.uses[known.shelf.index.numbers[course]] for course in ("go", "web")] == [9, 2]
+    known.on_record(on_rows(row_of("go", "art", uses=9), fence=5))
+    known.on_record(on_rows(row_of("go", "art", uses=2), fence=4))
+    known.on_record(on_rows(row_of("web", "art", uses=2), fence=4, partition=1))
+    known.index_rows(Times(9))
+    assert [known.catalogue.index.uses[known.catalogue.index.numbers[course]] for course in ("go", "web")] == [9, 2]
 
 
 def test_a_course_that_is_withdrawn_is_shown_no_more_until_it_is_back() -> None:
     """At once, also while its row still changes."""
     known, _ = library()
-    known.heard(on_rows(row_of("go", "art")))
-    known.put(Times(9))
+    known.on_record(on_rows(row_of("go", "art")))
+    known.index_rows(Times(9))
     assert "go" in shown(known, "art")
-    known.heard(on_catalogue(ev.CourseWithdrawn(id="1", course_id="go", time=5.0)))
+    known.on_record(on_catalogue(ev.CourseWithdrawn(id="1", course_id="go", time=5.0)))
     assert "go" not in shown(known, "art")
-    known.heard(on_rows(row_of("go", "art", uses=9)))
-    known.put(Times(9))
+    known.on_record(on_rows(row_of("go", "art", uses=9)))
+    known.index_rows(Times(9))
     assert "go" not in shown(known, "art")
-    known.heard(on_catalogue(ev.CoursePublished(id="2", course_id="go", time=6.0, title="Go")))
+    known.on_record(on_catalogue(ev.CoursePublished(id="2", course_id="go", time=6.0, title="Go")))
     assert "go" in shown(known, "art")
 
 
@@ -95,30 +95,30 @@ def test_a_new_course_leans_on_what_it_is_about() -> None:
     """Nobody used it yet; a change of its entry counts as well, and what is no entry is passed over."""
     known, _ = library()
     for course, title in (("go", "Concurrency in Go"), ("art", "Oil painting")):
-        known.heard(on_catalogue(ev.CoursePublished(id=course, course_id=course, time=1.0, title=title)))
-    known.heard(on_catalogue(ev.CoursePublished(id="n", course_id="new", time=2.0, title="Advanced concurrency")))
-    known.heard(on_catalogue(b"{"))
+        known.on_record(on_catalogue(ev.CoursePublished(id=course, course_id=course, time=1.0, title=title)))
+    known.on_record(on_catalogue(ev.CoursePublished(id="n", course_id="new", time=2.0, title="Advanced concurrency")))
+    known.on_record(on_catalogue(b"{"))
     likeness, nothing = "like what you use", "new in the catalogue"
     assert (reasons(known, "go")["new"], reasons(known, "art")["new"]) == (likeness, nothing)
-    known.heard(on_catalogue(ev.CourseChanged(id="c", course_id="new", time=3.0, title="Painting with oil")))
+    known.on_record(on_catalogue(ev.CourseChanged(id="c", course_id="new", time=3.0, title="Painting with oil")))
     assert (reasons(known, "go")["new"], reasons(known, "art")["new"]) == (nothing, likeness)
-    known.heard(on_catalogue(ev.CourseChanged(id="d", course_id="nowhere", time=3.0, price=5.0)))
-    assert "nowhere" not in known.shelf.index.numbers
+    known.on_record(on_catalogue(ev.CourseChanged(id="d", course_id="nowhere", time=3.0, price=5.0)))
+    assert "nowhere" not in known.catalogue.index.numbers
 
 
-@pytest.mark.parametrize(("lists", "used"), [(ENOUGH - 1, False), (ENOUGH, True)])
+@pytest.mark.parametrize(("lists", "used"), [(MIN_LISTS - 1, False), (MIN_LISTS, True)])
 def test_a_ranker_is_used_once_it_has_learned_enough(lists: int, used: bool) -> None:
     """Until then the sum of the generators orders candidates; another surface's ranker is not ours."""
     known, _ = library()
     ranker = LinearRanker(len(names_for("none")))
     ranker.lists = lists
     sealed = ranker_snapshot.encode_ranker(ranker_snapshot.ranker_snapshot(ranker, "none", 7))
-    known.heard(Record(topics.SNAPSHOTS, 0, 0, 0, b"churn", sealed))
-    known.heard(Record(topics.SNAPSHOTS, 0, 1, 0, b"ranker/everything", sealed))
-    known.heard(Record(topics.SNAPSHOTS, 0, 1, 0, b"rival/none", sealed))
-    assert known.shelf.rankers == {}
-    known.heard(Record(topics.SNAPSHOTS, 0, 2, 0, b"ranker/none", sealed))
-    assert ("none" in known.shelf.rankers) == used
+    known.on_record(Record(topics.SNAPSHOTS, 0, 0, 0, b"churn", sealed))
+    known.on_record(Record(topics.SNAPSHOTS, 0, 1, 0, b"ranker/everything", sealed))
+    known.on_record(Record(topics.SNAPSHOTS, 0, 1, 0, b"rival/none", sealed))
+    assert known.catalogue.rankers == {}
+    known.on_record(Record(topics.SNAPSHOTS, 0, 2, 0, b"ranker/none", sealed))
+    assert ("none" in known.catalogue.rankers) == used
 
 
 def test_a_ranker_that_was_tampered_with_is_refused() -> None:
@@ -126,5 +126,5 @@ def test_a_ranker_that_was_tampered_with_is_refused() -> None:
     known, metrics = library()
     ranker = LinearRanker(len(names_for("none")))
     sealed = ranker_snapshot.encode_ranker(ranker_snapshot.ranker_snapshot(ranker, "none"))
-    known.heard(Record(topics.SNAPSHOTS, 0, 0, 0, b"ranker/none", sealed.replace(b'"offset":-1', b'"offset":-2')))
-    assert (known.shelf.rankers, metrics.value("encore_snapshots_refused_total", "unreadable")) == ({}, 1)
+    known.on_record(Record(topics.SNAPSHOTS, 0, 0, 0, b"ranker/none", sealed.replace(b'"offset":-1', b'"offset":-2')))
+    assert (known.catalogue.rankers, metrics.value("encore_snapshots_refused_total", "unreadable")) == ({}, 1)

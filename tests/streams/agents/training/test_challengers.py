@@ -11,7 +11,7 @@ from models.churn.snapshot import FEATURES
 from models.person import features
 from models.schema.outputs import Example
 from streams.agents.training import challengers
-from streams.agents.training.challengers import Shadow
+from streams.agents.training.challengers import ShadowModel
 
 HORIZON = 10.0
 
@@ -43,9 +43,9 @@ class Prior(base.Classifier):
 def test_a_row_is_scored_with_what_was_known_at_its_time() -> None:
     """With one row a moment, row n is scored by a model of the rows up to n - horizon."""
     model = Prior()
-    shadow = Shadow(model)
+    shadow = ShadowModel(model)
     for number in range(30):
-        shadow.take(example(number, churned=number % 3 == 0), place=0.5)
+        shadow.score(example(number, churned=number % 3 == 0), share=0.5)
     assert model.asked == [max(0, number + 1 - int(HORIZON)) for number in range(30)]
     assert model.learned == [number % 3 == 0 for number in range(20)]
 
@@ -53,9 +53,9 @@ def test_a_row_is_scored_with_what_was_known_at_its_time() -> None:
 def test_the_treated_are_scored_but_not_learned() -> None:
     """How good a score was does not depend on who may be learned from."""
     model = Prior()
-    shadow = Shadow(model)
+    shadow = ShadowModel(model)
     for number in range(40):
-        shadow.take(example(number, churned=number % 2 == 0, treated=number % 2 == 0), place=0.5)
+        shadow.score(example(number, churned=number % 2 == 0, treated=number % 2 == 0), share=0.5)
     assert len(model.asked) == 40
     assert set(model.learned) == {False}
 
@@ -63,24 +63,24 @@ def test_the_treated_are_scored_but_not_learned() -> None:
 def test_too_many_waiting_rows_are_thinned_by_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded; what is left out is left out of scoring and learning alike, whenever it came."""
     model = Prior()
-    shadow = Shadow(model)
-    places = [number * 0.618034 % 1 for number in range(challengers.MOST_WAITING + 1_000)]
+    shadow = ShadowModel(model)
+    places = [number * 0.618034 % 1 for number in range(challengers.MAX_WAITING + 1_000)]
     for number, place in enumerate(places):
-        shadow.take(replace(example(number, churned=number % 2 == 0), time=0.0, until=1.0), place)
+        shadow.score(replace(example(number, churned=number % 2 == 0), time=0.0, until=1.0), place)
     figures = shadow.rolling.figures()
     assert figures is not None
     assert figures.rows == 10_000
-    half = sum(place < 0.5 for place in places[challengers.MOST_WAITING + 1 :])
-    assert len(model.asked) == challengers.MOST_WAITING + 1 + half
-    shadow.take(example(10, churned=True), place=0.1)
+    half = sum(place < 0.5 for place in places[challengers.MAX_WAITING + 1 :])
+    assert len(model.asked) == challengers.MAX_WAITING + 1 + half
+    shadow.score(example(10, churned=True), share=0.1)
     assert len(model.learned) == sum(place < 0.5 for place in places)
 
 
 def test_recency_looks_at_silence_alone() -> None:
     """It learns that the silent leave, whatever else is in the row."""
-    shadow = challengers.recency()
+    shadow = challengers.recency_baseline()
     for number in range(400):
-        shadow.take(example(number, churned=number % 4 > 1, silence=number % 4), place=0.5)
+        shadow.score(example(number, churned=number % 4 > 1, silence=number % 4), share=0.5)
     figures = shadow.rolling.figures()
     assert figures is not None
     assert figures.auc > 0.8
@@ -88,9 +88,9 @@ def test_recency_looks_at_silence_alone() -> None:
 
 def test_a_challenger_is_a_river_classifier() -> None:
     """By its path, as it comes."""
-    shadow = challengers.challenger("river.dummy.NoChangeClassifier")
+    shadow = challengers.load_challenger("river.dummy.NoChangeClassifier")
     for number in range(40):
-        shadow.take(example(number, churned=number >= 20), place=0.5)
+        shadow.score(example(number, churned=number >= 20), share=0.5)
     figures = shadow.rolling.figures()
     assert isinstance(dummy.NoChangeClassifier(), base.Classifier)
     assert figures is not None

@@ -53,7 +53,7 @@ def at(offset: int, row: Example | bytes | None) -> Record:
 def trained(*records: Record, trainer: ChurnTrainer | None = None) -> ChurnTrainer:
     """A trainer that was given these records."""
     trainer = trainer or ChurnTrainer(Settings(), Outlet(), Metrics())
-    asyncio.run(trainer.take(list(records)))
+    asyncio.run(trainer.process_chunk(list(records)))
     return trainer
 
 
@@ -229,11 +229,11 @@ def test_what_was_learned_is_published_once_by_its_owner(settings: Settings) -> 
         trainer.flush()
         assert outlet.all == []
         for offset in range(2):
-            await trainer.take([at(offset, example(offset))])
+            await trainer.process_chunk([at(offset, example(offset))])
             trainer.flush()
             trainer.flush()
         await trainer.own(False)
-        await trainer.take([at(2, example(2))])
+        await trainer.process_chunk([at(2, example(2))])
         trainer.flush()
 
     asyncio.run(act())
@@ -260,7 +260,7 @@ def test_who_takes_over_stands_where_the_examples_end(settings: Settings, known:
         trainer = ChurnTrainer(settings, Outlet(), Metrics())
         await trainer.own(True)
         more = [at(offset, example(offset - 1)) for offset in range(80, 110)]
-        await trainer.take([at(79, example(3)), *more, at(110, example(18))])
+        await trainer.process_chunk([at(79, example(3)), *more, at(110, example(18))])
         return trainer
 
     trainer = asyncio.run(act())
@@ -299,14 +299,14 @@ def test_a_model_put_in_the_place_of_ours_is_gone_on_with(settings: Settings) ->
             Record(topics.SNAPSHOTS, 0, offset, 0, MODEL_KEY, value)
             for offset, value in enumerate((ours, older, theirs))
         ]
-        trainer.heard(heard[0])
-        trainer.heard(heard[1])
-        await trainer.take([at(12, example(12))])
+        trainer.on_record(heard[0])
+        trainer.on_record(heard[1])
+        await trainer.process_chunk([at(12, example(12))])
         trainer.flush()
         assert [opened(put) for put in outlet.all[1:]] == [expected(*range(13), offset=12)]
         await write(settings, topics.SNAPSHOTS, [(MODEL_KEY, theirs)])
-        trainer.heard(heard[2])
-        await trainer.take([at(13, example(13))])
+        trainer.on_record(heard[2])
+        await trainer.process_chunk([at(13, example(13))])
         return trainer
 
     trainer = asyncio.run(act())

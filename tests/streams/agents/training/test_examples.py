@@ -13,7 +13,7 @@ from models.churn.snapshot import FEATURES, AnySnapshot, decode_snapshot, encode
 from models.person import features
 from models.person.ledger import hash_share
 from models.schema.outputs import EarlySignal, Example
-from streams.agents.training.examples import WINDOW, ExampleLearner
+from streams.agents.training.examples import MAX_RECENT_IDS, ExampleLearner
 from streams.kafka import codec
 from streams.metrics import Metrics
 
@@ -61,7 +61,7 @@ def test_what_must_not_be_learned_is_left_out_and_counted(value: bytes | None, r
     metrics = Metrics()
     pupil = ExampleLearner(ChurnLearner(), metrics)
     for row in (written(example(0)), value, written(example(2))):
-        pupil.take(row)
+        pupil.process_record(row)
     assert pupil.learner is not None
     assert pupil.learner.snapshot() == taught(0, 2)
     assert counted(metrics) == {reason: 1}
@@ -72,16 +72,16 @@ def test_what_is_known_already_is_taken_back_for_replay() -> None:
     """Then the learner goes on as the one that learned it would: its next rows are learned beside the same old ones."""
     first, second, metrics = ExampleLearner(ChurnLearner(), Metrics()), ExampleLearner(None, Metrics()), Metrics()
     for number in range(1_200):
-        first.take(written(example(number)))
+        first.process_record(written(example(number)))
     assert first.learner is not None
     second = ExampleLearner(ChurnLearner.restore(first.learner.snapshot()), metrics)
     for number in range(1_200):
-        second.take(written(example(number)), learned=True)
-    second.take(b"{}", learned=True)
+        second.process_record(written(example(number)), learned=True)
+    second.process_record(b"{}", learned=True)
     assert (counted(metrics), metrics.value("encore_learned_total")) == ({}, 0)
     for pupil in (first, second):
         for number in range(1_200, 1_264):
-            pupil.take(written(example(number)))
+            pupil.process_record(written(example(number)))
     assert second.learner is not None
     assert second.learner.snapshot() == first.learner.snapshot()
 
@@ -102,8 +102,8 @@ def test_early_signs_are_learned_once_and_of_the_untreated_whom_a_model_scored()
         expected.notice(told.probability, SignalOutcome(told.back, told.until, told.until - told.time))
         wrong = (replace(told, id="t", treated=True), replace(told, id="p", probability=-1.0))
         for one in (told, told, *wrong, replace(told, id="u", until=told.time)):
-            pupil.take(written(one), measure=lambda row, place: pytest.fail("a sign is no row"))
-        pupil.take(written(replace(told, id=f"l{number}")), learned=True)
+            pupil.process_record(written(one), measure=lambda row, place: pytest.fail("a sign is no row"))
+        pupil.process_record(written(replace(told, id=f"l{number}")), learned=True)
     assert learner.pace == expected.pace
     assert learner.pace != DriftCorrection()
     assert (counted(metrics), metrics.value("encore_learned_total"), learner.labels) == ({}, 0, 0)
@@ -121,7 +121,7 @@ def test_what_became_of_a_sign_is_learned_with_its_row(back: bool) -> None:
     for number in range(40):
         model = ("prior", "net")[number % 3 > 0]
         row = replace(example(number), until=number + 40.0, back=(None, back)[number % 2], model=model)
-        pupil.take(written(row if number != 11 else replace(row, until=row.time)))
+        pupil.process_record(written(row if number != 11 else replace(row, until=row.time)))
         known = number % 2 and number % 3 and number != 11
         sign = SignalOutcome(back, number + 10.0, 10.0) if known else None
         expected.learn(features.array(row.x), row.churned, hash_share(row.id, "replay"), sign)
@@ -135,7 +135,7 @@ def test_every_row_that_fits_is_measured_whoever_learns() -> None:
     pupil = ExampleLearner(None, Metrics())
     rows = [example(0), replace(example(1), treated=True), example(0), replace(example(2), features="other")]
     for row in rows:
-        pupil.take(written(row), measure=lambda row, place: seen.append((row.id, place)))
+        pupil.process_record(written(row), measure=lambda row, place: seen.append((row.id, place)))
     assert seen == [("e0", hash_share("e0", "replay")), ("e1", hash_share("e1", "replay"))]
 
 
@@ -143,9 +143,9 @@ def test_ids_are_remembered_for_so_many_rows() -> None:
     """What comes back later than a crash can bring it is a row like any other: memory is bounded."""
     metrics = Metrics()
     pupil = ExampleLearner(None, metrics)
-    for number in range(WINDOW + 1):
-        pupil.take(written(example(number)))
-    pupil.take(written(example(1)))
+    for number in range(MAX_RECENT_IDS + 1):
+        pupil.process_record(written(example(number)))
+    pupil.process_record(written(example(1)))
     assert counted(metrics) == {"repeat": 1}
-    pupil.take(written(example(0)))
+    pupil.process_record(written(example(0)))
     assert counted(metrics) == {"repeat": 1}

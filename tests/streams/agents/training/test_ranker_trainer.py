@@ -38,11 +38,11 @@ class Trained:
     def __init__(self, *records: Record) -> None:
         self.outlet, self.metrics = Outlet(), Metrics()
         self.ranking = RankerTrainer(Settings(), self.outlet, self.metrics)
-        self.ranking._mine = True
+        self.ranking._owned = True
         self.take(*records)
 
     def take(self, *records: Record) -> None:
-        asyncio.run(self.ranking.take(list(records)))
+        asyncio.run(self.ranking.process_chunk(list(records)))
 
     def published(self) -> RankerSnapshot:
         self.ranking.flush()
