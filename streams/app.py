@@ -1,4 +1,4 @@
-"""Where things meet: a worker put together from settings, run, and ended."""
+"""A worker process: it is built from the settings, runs the agents and the web server, and shuts down in order."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import aiokafka
 from msgspec.structs import replace
 
+from models.retention.context import Context
 from streams.agents.courses.view import CourseView
 from streams.agents.global_state import GlobalState
 from streams.agents.group import AgentGroup
@@ -31,17 +32,19 @@ from streams.kafka.topics import name, partition_of
 from streams.metrics import GaugeName, Metrics
 from streams.runtime import limit_blas_threads, tune_gc
 from streams.settings import Settings
-from streams.web import WorkerQueries, serve
+from streams.web import serve
 
 STOP_TIMEOUT = 20.0
+"""Seconds that each step of a shutdown may take."""
 LAG_TOPICS = (topics.EVENTS, topics.INTERACTIONS, topics.EXAMPLES, topics.LISTS)
-"""Topics whose lag is counted."""
+"""Topics of the log whose lag is a metric."""
 EXIT_TIMEOUT = 2 * STOP_TIMEOUT + 4.0
+"""Seconds after which a process that is shutting down is ended by force."""
 _log = logging.getLogger(__name__)
 
 
 class Worker:
-    """One process: the agents that were asked for, the web server, and what they share."""
+    """One process: the agents of the settings, the web server, and the state that they share."""
 
     def __init__(self, settings: Settings, partitions: dict[str, int]) -> None:
         self.settings = settings
@@ -50,11 +53,11 @@ class Worker:
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._ticker = Ticker(settings.stall)
-        self._newest = GlobalState(settings, self.metrics, self._ticker)
-        self._library = CourseView(settings, self.metrics) if self._recommends else None
-        if self._library is not None:
-            self._newest.world = replace(self._newest.world, shelf=self._library.catalogue)
-        self._broadcast = GlobalTopicReader(settings, self._topics(), self._heard)
+        self._global_state = GlobalState(settings, self.metrics, self._ticker)
+        self._courses = CourseView(settings, self.metrics) if self._recommends else None
+        if self._courses is not None:
+            self._global_state.world = replace(self._global_state.world, shelf=self._courses.catalogue)
+        self._global_reader = GlobalTopicReader(settings, self._global_topics(), self._on_global_record)
         self._partitions = partitions[name(settings, topics.EVENTS)]
         self._inputs = {
             aiokafka.TopicPartition(topic, number)
@@ -64,21 +67,21 @@ class Worker:
         self.agents: AgentGroup | None = None
         self.ingest: IngestAgent | None = None
         if {"users", "courses", "trainer"} & set(settings.agents):
-            self.agents = self._faust()
+            self.agents = self._build_agents()
         self.metrics.watch(self._gauges)
 
     async def run(self) -> int:
-        """Run until a signal or a failure; return the exit code. Everything that was started is ended."""
+        """Run until a signal or a failure, then stop everything that was started. Return the exit code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop.set)
-        web = await serve(self.settings, self.metrics, self._answers())
+        web = await serve(self.settings, self.metrics, self)
         try:
-            self._spawn(self._start())
+            self._run_task(self._start())
             await self._stop.wait()
         finally:
             _arm_exit_timer()
-            await self._end()
+            await self._shut_down()
             await web.cleanup()
             if self.agents is not None:
                 shutil.rmtree(self.agents.app.conf.datadir, ignore_errors=True)
@@ -87,19 +90,19 @@ class Worker:
         return 1 if self.failure is not None else 0
 
     async def _start(self) -> None:
-        self._spawn(self._broadcast.run())
-        await self._broadcast.caught_up.wait()
-        if self._library is not None:
-            await self._library.load()
+        self._run_task(self._global_reader.run())
+        await self._global_reader.caught_up.wait()
+        if self._courses is not None:
+            await self._courses.load()
         if "ingest" in self.settings.agents:
-            self._spawn(self._ingest())
+            self._run_task(self._run_ingest())
         if self.agents is not None:
-            self._spawn(self._until_crash(self.agents))
+            self._run_task(self._until_crash(self.agents))
             await self.agents.app.start()
-        self._spawn(watch_lag(self.settings, self._owned, self.metrics))
+        self._run_task(watch_lag(self.settings, self._read_partitions, self.metrics))
 
-    async def _end(self) -> None:
-        """End in order, each with its deadline: what reads first, then what writes."""
+    async def _shut_down(self) -> None:
+        """Stop in order, each step with a deadline: first the readers, then the writers."""
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks, timeout=STOP_TIMEOUT)
@@ -110,8 +113,8 @@ class Worker:
                     self._fail(stop.exception())
             self.agents.close()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something for as long as the worker runs; its failure ends the worker."""
+    def _run_task(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine as long as the worker runs; its failure stops the worker."""
 
         def ended(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and task.exception() is not None:
@@ -135,23 +138,23 @@ class Worker:
     def _recommends(self) -> bool:
         return self.settings.recommend and "users" in self.settings.agents
 
-    def _topics(self) -> list[str]:
-        """Return the topics that are read whole."""
-        return sorted({*self._newest.topics, *(self._library.topics if self._library is not None else ())})
+    def _global_topics(self) -> list[str]:
+        """Return the topics that every worker reads completely."""
+        return sorted({*self._global_state.topics, *(self._courses.topics if self._courses is not None else ())})
 
-    def _faust(self) -> AgentGroup:
-        world, app = lambda: self._newest.world, new_app(self.settings)
-        agents = AgentGroup(app, self.settings, self.metrics, self._partitions, world, self._library)
+    def _build_agents(self) -> AgentGroup:
+        app = new_app(self.settings)
+        agents = AgentGroup(app, self.settings, self.metrics, self._partitions, self.context, self._courses)
         if agents.users is not None:
             app.task(self._tick)
         return agents
 
-    def _heard(self, record: Any) -> None:
-        """Take a record of a compacted topic."""
-        if record.topic in self._newest.topics:
-            self._newest.heard(record)
-        if self._library is not None and record.topic in self._library.topics:
-            self._library.on_record(record)
+    def _on_global_record(self, record: Any) -> None:
+        """Process a record of a topic that every worker reads completely."""
+        if record.topic in self._global_state.topics:
+            self._global_state.heard(record)
+        if self._courses is not None and record.topic in self._courses.topics:
+            self._courses.on_record(record)
         if self.agents is not None and record.topic == name(self.settings, topics.SNAPSHOTS):
             self.agents.heard(record)
 
@@ -167,9 +170,7 @@ class Worker:
             self.metrics,
         )
 
-    # -- what runs beside it
-
-    async def _ingest(self) -> None:
+    async def _run_ingest(self) -> None:
         sender = Sender(self._fail)
         producer = clients.producer(
             self.settings,
@@ -179,27 +180,19 @@ class Worker:
             request_timeout_ms=120_000,
         )
         await producer.start()
-        pump = asyncio.ensure_future(sender.run(producer))
+        sending = asyncio.ensure_future(sender.run(producer))
         self.ingest = IngestAgent(self.settings, sender, self.metrics, self._partitions)
         try:
             await self.ingest.run()
         finally:
-            pump.cancel()
+            sending.cancel()
             await producer.stop()
 
-    # -- what the outside asks
+    # -- what the web server asks
 
-    def _answers(self) -> WorkerQueries:
-        answers = WorkerQueries()
-        answers.ready = self._not_ready
-        answers.person = self._person
-        answers.holder = lambda key: self.agents.holder(key) if self.agents is not None else None
-        answers.now = self._now
-        answers.world = lambda: self._newest.world
-        return answers
-
-    def _not_ready(self) -> str:
-        if not self._broadcast.caught_up.is_set():
+    def not_ready(self) -> str:
+        """Return why the worker is not ready, or an empty text."""
+        if not self._global_reader.caught_up.is_set():
             return "the model and campaigns are still being read"
         if self.agents is not None and (why := self.agents.not_ready()):
             return why
@@ -207,15 +200,27 @@ class Worker:
             return "ingest has not started"
         return ""
 
-    def _person(self, key: bytes) -> Envelope | None:
+    def user(self, key: bytes) -> Envelope | None:
+        """Return the state of a user, or None if this worker does not own the user's partition."""
         users = self.agents.users if self.agents is not None else None
         return users.look_up(partition_of(key, self._partitions), key) if users is not None else None
 
-    def _now(self, key: bytes) -> float:
+    def holder(self, key: bytes) -> str | None:
+        """Return the URL of the other worker that owns a user's partition, or None if this worker does."""
+        return self.agents.holder(key) if self.agents is not None else None
+
+    def now(self, key: bytes) -> float:
+        """Return the time of the clock of a user's partition, in seconds since 1970 UTC."""
         users = self.agents.users if self.agents is not None else None
         return users.now(partition_of(key, self._partitions)) if users is not None else 0.0
 
-    def _owned(self) -> dict[str, set[aiokafka.TopicPartition]]:
+    def context(self) -> Context:
+        """Return the models, rules and catalogue in use."""
+        return self._global_state.world
+
+    # -- metrics
+
+    def _read_partitions(self) -> dict[str, set[aiokafka.TopicPartition]]:
         owned: dict[str, set[aiokafka.TopicPartition]] = {}
         if self.agents is not None:
             tps = self.agents.app.consumer.assignment()
@@ -226,40 +231,41 @@ class Worker:
         return owned
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
-        return {("encore_ready", ()): float(not self._not_ready())}
+        return {("encore_ready", ()): float(not self.not_ready())}
 
 
 def _arm_exit_timer() -> None:
-    """End the process after all deadlines, whatever still hangs then: a client's thread, a task that will not end."""
+    """End the process by force after all deadlines, even if a thread of a client or a task still hangs."""
 
     def end() -> None:
-        _log.error("the worker did not end within %.0f s; it is ended without more words", EXIT_TIMEOUT)
+        _log.error("the worker did not stop within %.0f s and is ended by force", EXIT_TIMEOUT)
         os._exit(1)
 
-    watch = threading.Timer(EXIT_TIMEOUT, end)
-    watch.daemon = True
-    watch.start()
+    timer = threading.Timer(EXIT_TIMEOUT, end)
+    timer.daemon = True
+    timer.start()
 
 
 def run(settings: Settings, partitions: dict[str, int]) -> int:
-    """Run a worker in this process until it is told to stop.
+    """Run a worker in this process until a signal stops it.
 
     Returns:
         The exit code: 0 after a signal, 1 after a failure.
 
     Raises:
-        OperatorError: it cannot start, and why.
+        OperatorError: it cannot start; the message gives the reason.
     """
-
     limit_blas_threads()
     tune_gc()
 
     async def main() -> int:
         return await Worker(settings, partitions).run()
 
-    # Ingest reads the files again; what is wrong with one is told before anything starts.
+    # Ingest reads the mapping files again. Reading them here reports an error before anything starts.
     mapping_file.of_topics(settings)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if not (settings.pseudonym_key or settings.embedded):
-        _log.warning("pseudonym_key is empty: whoever knows a person's id finds them on topics that cannot forget")
+        _log.warning(
+            "pseudonym_key is empty: anyone who knows a user id finds that user in records that cannot be erased"
+        )
     return asyncio.run(main())

@@ -1,9 +1,8 @@
-"""The web server: metrics, health, and what is known of a person."""
+"""The web server of a worker: metrics, health, and the state and recommendations of a user."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import aiohttp
 import msgspec
@@ -25,30 +24,35 @@ from streams.metrics import Metrics
 from streams.settings import Settings
 
 MAX_RECOMMENDATIONS = 100
-"""Recommendations that may be asked for at once."""
+"""Maximum number of recommendations in one answer."""
 FORWARDED_HEADER = "X-Encore-Asked-By"
-"""Set on a question that was passed on, so that it is passed on once only."""
+"""Header of a forwarded request, so that a request is forwarded only once."""
 
 
-class WorkerQueries:
-    """Whatever the server asks the worker."""
+class WorkerQueries(Protocol):
+    """What the web server asks its worker. A key is a user id in UTF-8."""
 
-    ready: Callable[[], str]
-    """why the worker is not ready, or nothing"""
-    person: Callable[[bytes], Envelope | None]
-    """a person held here"""
-    holder: Callable[[bytes], str | None]
-    """the web address of the worker that holds a person"""
-    now: Callable[[bytes], float]
-    """the clock of a person's partition"""
-    world: Callable[[], Context]
+    def not_ready(self) -> str:
+        """Return why the worker is not ready, or an empty text."""
+
+    def user(self, key: bytes) -> Envelope | None:
+        """Return the state of a user, or None if this worker does not own the user's partition."""
+
+    def holder(self, key: bytes) -> str | None:
+        """Return the URL of the other worker that owns a user's partition, or None if this worker does."""
+
+    def now(self, key: bytes) -> float:
+        """Return the time of the clock of a user's partition, in seconds since 1970 UTC."""
+
+    def context(self) -> Context:
+        """Return the models, rules and catalogue in use."""
 
 
-async def serve(settings: Settings, metrics: Metrics, answers: WorkerQueries) -> web.AppRunner:
-    """Start the server; close it with `cleanup`.
+async def serve(settings: Settings, metrics: Metrics, worker: WorkerQueries) -> web.AppRunner:
+    """Start the server. The caller stops it with `cleanup`.
 
     Raises:
-        OperatorError: the address is taken or not ours.
+        OperatorError: the address is in use or not available on this machine.
     """
     registry = CollectorRegistry()
     registry.register(metrics)
@@ -60,14 +64,14 @@ async def serve(settings: Settings, metrics: Metrics, answers: WorkerQueries) ->
         return web.json_response({"alive": True})
 
     async def readyz(_: web.Request) -> web.Response:
-        why = answers.ready()
+        why = worker.not_ready()
         return web.json_response({"ready": not why, "why": why or None}, status=503 if why else 200)
 
     async def user(request: web.Request) -> web.Response:
-        return await _user(request, answers)
+        return await _user(request, worker)
 
     async def recommendations(request: web.Request) -> web.Response:
-        return await _recommendations(request, answers)
+        return await _recommendations(request, worker)
 
     app = web.Application()
     app.add_routes(
@@ -86,58 +90,60 @@ async def serve(settings: Settings, metrics: Metrics, answers: WorkerQueries) ->
     except OSError as error:
         await runner.cleanup()
         raise OperatorError(
-            f"the web server cannot have {settings.web_host}:{settings.web_port} ({error.strerror}): set web_port"
+            f"the web server cannot listen on {settings.web_host}:{settings.web_port} ({error.strerror}): set web_port"
         ) from None
     return runner
 
 
-async def _user(request: web.Request, answers: WorkerQueries) -> web.Response:
+async def _user(request: web.Request, worker: WorkerQueries) -> web.Response:
     key = request.match_info["id"].encode()
-    envelope = answers.person(key)
+    envelope = worker.user(key)
     if envelope is None:
-        return await _forward(request, answers, key)
-    return _json_response(describe_user(envelope, answers.now(key), answers.world()))
+        return await _forward(request, worker, key)
+    return _json_response(describe_user(envelope, worker.now(key), worker.context()))
 
 
-async def _recommendations(request: web.Request, answers: WorkerQueries) -> web.Response:
+async def _recommendations(request: web.Request, worker: WorkerQueries) -> web.Response:
     key = request.match_info["id"].encode()
     try:
-        n, repeats = _parse_query(request)
+        count, repeats = _parse_query(request)
     except msgspec.ValidationError as error:
         return web.json_response({"error": str(error)}, status=400)
-    world = answers.world()
-    envelope = answers.person(key)
+    context = worker.context()
+    envelope = worker.user(key)
     if envelope is None:
-        return await _forward(request, answers, key)
-    if world.shelf is None:
-        return web.json_response({"error": "this worker recommends nothing: `recommend` is off"}, status=404)
-    person, now = envelope.person, max(answers.now(key), envelope.person.activity.last)
-    found = world.shelf.recommend(person.preferences, now, n, key_for(person, world.rules), repeats)
-    following = next_on_path(world.shelf.index, person.preferences, n)
+        return await _forward(request, worker, key)
+    if context.shelf is None:
+        return web.json_response({"error": "this worker does not recommend courses: `recommend` is off"}, status=404)
+    person, now = envelope.person, max(worker.now(key), envelope.person.activity.last)
+    recommended = context.shelf.recommend(person.preferences, now, count, key_for(person, context.rules), repeats)
+    following = next_on_path(context.shelf.index, person.preferences, count)
     return _json_response(
         {
             "user_id": person.id,
-            "recommendations": msgspec.to_builtins(contracted(found)),
+            "recommendations": msgspec.to_builtins(contracted(recommended)),
             "next_on_path": [{"course_id": course, "share": round(share, 4)} for course, share in following],
         }
     )
 
 
 def _parse_query(request: web.Request) -> tuple[int, Repeats | None]:
-    """Read how many are wanted and what may be shown again.
+    """Return the number of recommendations, and what may be recommended again, from the query string.
 
     Raises:
-        msgspec.ValidationError: it is not to be had, and why.
+        msgspec.ValidationError: a value is invalid.
     """
-    n = msgspec.convert(request.query.get("n", "10"), Annotated[int, Meta(ge=1, le=MAX_RECOMMENDATIONS)], strict=False)
-    return n, msgspec.convert(request.query.get("repeats"), Repeats | None)
+    count = msgspec.convert(
+        request.query.get("n", "10"), Annotated[int, Meta(ge=1, le=MAX_RECOMMENDATIONS)], strict=False
+    )
+    return count, msgspec.convert(request.query.get("repeats"), Repeats | None)
 
 
-async def _forward(request: web.Request, answers: WorkerQueries, key: bytes) -> web.Response:
-    """Pass a question on to the worker that holds the person, once."""
-    holder = None if FORWARDED_HEADER in request.headers else answers.holder(key)
+async def _forward(request: web.Request, worker: WorkerQueries, key: bytes) -> web.Response:
+    """Forward a request to the worker that owns the user's partition; a forwarded request is not forwarded again."""
+    holder = None if FORWARDED_HEADER in request.headers else worker.holder(key)
     if holder is None:
-        return web.json_response({"error": "nothing is known of this person"}, status=404)
+        return web.json_response({"error": "this user is not known"}, status=404)
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
@@ -145,25 +151,25 @@ async def _forward(request: web.Request, answers: WorkerQueries, key: bytes) -> 
         ):
             return web.Response(body=await answer.read(), status=answer.status, content_type="application/json")
     except (aiohttp.ClientError, TimeoutError):
-        return web.json_response({"error": f"the worker that holds this person does not answer ({holder})"}, status=502)
+        return web.json_response({"error": f"the worker that owns this user does not answer ({holder})"}, status=502)
 
 
 def _json_response(body: dict[str, Any]) -> web.Response:
     return web.Response(body=orjson.dumps(body, option=orjson.OPT_INDENT_2), content_type="application/json")
 
 
-def describe_user(envelope: Envelope, now: float, world: Context) -> dict[str, Any]:
-    """Return what is known of a person, for people to read. Times are seconds since 1970 UTC."""
+def describe_user(envelope: Envelope, now: float, context: Context) -> dict[str, Any]:
+    """Return the answer of /users/{id}: what is stored about a user. Times are seconds since 1970 UTC."""
     person, ledger = envelope.person, envelope.person.ledger
     activity = person.activity
-    due = next_due(person, world.rules)
+    due = next_due(person, context.rules)
     return {
         "user_id": person.id,
         "tier": ledger.tier or None,
         "tier_since": ledger.tier_since or None,
         "churn_probability": ledger.probability if ledger.scored_at >= 0 else None,
         "scored_at": ledger.scored_at if ledger.scored_at >= 0 else None,
-        "stage": stage(activity, max(now, activity.last), world.rules) if activity.events else None,
+        "stage": stage(activity, max(now, activity.last), context.rules) if activity.events else None,
         "first_active": activity.first or None,
         "last_active": activity.last or None,
         "events": activity.events,

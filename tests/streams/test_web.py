@@ -30,8 +30,8 @@ Ask = Callable[..., Awaitable[tuple[int, bytes]]]
 """Get a path from the server: its status and body."""
 
 
-class Told(WorkerQueries):
-    """A worker that says what the test put in."""
+class FakeWorker:
+    """A worker with the users and answers that a test gives it."""
 
     def __init__(self, *people: Envelope, why: str = "", elsewhere: str | None = None) -> None:
         self.why = why
@@ -39,10 +39,10 @@ class Told(WorkerQueries):
         self.asked: list[bytes] = []
         self.elsewhere = elsewhere
 
-    def ready(self) -> str:
+    def not_ready(self) -> str:
         return self.why
 
-    def person(self, key: bytes) -> Envelope | None:
+    def user(self, key: bytes) -> Envelope | None:
         return self.held.get(key)
 
     def holder(self, key: bytes) -> str | None:
@@ -52,7 +52,7 @@ class Told(WorkerQueries):
     def now(self, key: bytes) -> float:
         return NOON + 5 * DAY
 
-    def world(self) -> Context:
+    def context(self) -> Context:
         return Context(rules=Rules())
 
 
@@ -102,11 +102,11 @@ def test_metrics_can_be_read_by_prometheus() -> None:
         buckets = [found["encore_decision_seconds_bucket", edge] for edge in ("0.005", "0.25", "0.5", "60.0", "+Inf")]
         assert buckets == [1.0, 1.0, 2.0, 2.0, 3.0]
         assert found["encore_decision_seconds_count",] == 3.0
-        names = {name.removesuffix("_total") for name in metrics_.DOCS}
+        names = {name.removesuffix("_total") for name in (*metrics_.METRICS, *metrics_.RENAMED)}
         assert set(families) == names
         assert all(family.documentation for family in families.values())
 
-    served(Told(), act, metrics)
+    served(FakeWorker(), act, metrics)
 
 
 @pytest.mark.parametrize(("why", "status"), [("", 200), ("partitions are being given out", 503)])
@@ -117,7 +117,7 @@ def test_readiness_says_why_not(why: str, status: int) -> None:
         assert json_of(await ask("/readyz")) == (status, {"ready": not why, "why": why or None})
         assert json_of(await ask("/healthz")) == (200, {"alive": True})
 
-    served(Told(why=why), act)
+    served(FakeWorker(why=why), act)
 
 
 def known_person(name: str) -> Envelope:
@@ -144,7 +144,7 @@ def test_a_person_is_told_as_they_stand() -> None:
         assert (told["labels_pending"], told["undelivered"]) == (len(ledger.pending_labels), 1)
         assert NOON < told["next_due"] < float("inf")
 
-    served(Told(envelope), act)
+    served(FakeWorker(envelope), act)
 
 
 @pytest.mark.parametrize("name", ["a/b", "Jürgen Groß", "50%", "a?b#c", "..", "%2e"])
@@ -157,17 +157,17 @@ def test_a_person_of_any_name_can_be_asked_for(name: str) -> None:
             async with session.get(quoted) as answer:
                 assert (answer.status, (await answer.json())["user_id"]) == (200, name)
 
-    served(Told(known_person(name)), act)
+    served(FakeWorker(known_person(name)), act)
 
 
 def test_nobody_is_404() -> None:
     """Somebody whom no worker holds."""
 
     async def act(ask: Ask, _: str) -> None:
-        assert json_of(await ask("/users/Eve")) == (404, {"error": "nothing is known of this person"})
+        assert json_of(await ask("/users/Eve")) == (404, {"error": "this user is not known"})
         assert (await ask("/users/"))[0] == 404
 
-    served(Told(known_person("Ada")), act)
+    served(FakeWorker(known_person("Ada")), act)
 
 
 def test_a_person_held_by_another_worker_is_asked_for_there() -> None:
@@ -178,14 +178,14 @@ def test_a_person_held_by_another_worker_is_asked_for_there() -> None:
             assert json_of(await ask("/users/Ada"))[1]["user_id"] == "Ada"
             assert (await ask("/users/Eve"))[0] == 404
 
-        await asyncio.to_thread(served, Told(elsewhere=f"{address}/"), pass_on)
+        await asyncio.to_thread(served, FakeWorker(elsewhere=f"{address}/"), pass_on)
 
-    served(Told(known_person("Ada")), act)
+    served(FakeWorker(known_person("Ada")), act)
 
 
 def test_a_question_is_passed_on_once_only() -> None:
     """Two workers who each think that the other holds a person do not ask each other for ever."""
-    answers = Told(elsewhere="http://127.0.0.1:1")
+    answers = FakeWorker(elsewhere="http://127.0.0.1:1")
 
     async def act(ask: Ask, _: str) -> None:
         assert (await ask("/users/Ada", **{FORWARDED_HEADER: "1"}))[0] == 404
@@ -200,7 +200,7 @@ def test_a_holder_that_does_not_answer_is_no_defect_of_ours() -> None:
     async def act(ask: Ask, _: str) -> None:
         assert (await ask("/users/Ada"))[0] in {502, 503, 504}
 
-    served(Told(elsewhere="http://127.0.0.1:1"), act)
+    served(FakeWorker(elsewhere="http://127.0.0.1:1"), act)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1"])
@@ -210,8 +210,8 @@ def test_an_address_that_cannot_be_had_is_the_operators_to_change(host: str) -> 
     async def act(_: Ask, address: str) -> None:
         port = int(address.rpartition(":")[2])
         with pytest.raises(OperatorError) as caught:
-            await serve(Settings(web_host=host, web_port=port), Metrics(), Told())
+            await serve(Settings(web_host=host, web_port=port), Metrics(), FakeWorker())
         assert f"{host}:{port}" in str(caught.value)
         assert str(caught.value).endswith("set web_port")
 
-    served(Told(), act)
+    served(FakeWorker(), act)
