@@ -169,7 +169,7 @@ class PartitionQueue:
         self._waiting = 0
         self._filled = asyncio.Event()
 
-    def put(self, lot: PendingBatch) -> None:
+    def enqueue(self, lot: PendingBatch) -> None:
         """Put records behind the others."""
         self._lots.append(lot)
         self._waiting += lot.left

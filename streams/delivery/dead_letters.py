@@ -96,20 +96,20 @@ def parse_dead_letter(record: Record) -> DeadLetter:
 class DeadLetterQueue:
     """Buries records; the letter is acknowledged before the record's offset is committed."""
 
-    def __init__(self, outlet: RecordSink, prefix: str, metrics: Metrics) -> None:
-        self._outlet = outlet
+    def __init__(self, sink: RecordSink, prefix: str, metrics: Metrics) -> None:
+        self._sink = sink
         self._topic = prefix + topics.DEAD_LETTERS
         self._metrics = metrics
 
-    def bury(self, record: Record, bad: InvalidEvent) -> None:
+    def send(self, record: Record, bad: InvalidEvent) -> None:
         """Bury a record with the reason."""
         self._metrics.add("encore_dead_letters_total", bad.reason)
-        self.put(dead_letter(record, bad))
+        self.write(dead_letter(record, bad))
 
-    def mourn(self, pseudonym: str, key: bytes, partition: int, due: float, detail: str) -> None:
+    def send_timer_failure(self, pseudonym: str, key: bytes, partition: int, due: float, detail: str) -> None:
         """Bury the notice of due work that failed: there is no record, so it bears the person's key and the time."""
         self._metrics.add("encore_dead_letters_total", "due_failed")
-        self.put(
+        self.write(
             DeadLetter(
                 topic=f"{topics.PEOPLE}/{pseudonym}",
                 partition=partition,
@@ -123,6 +123,6 @@ class DeadLetterQueue:
             )
         )
 
-    def put(self, letter: DeadLetter) -> asyncio.Future[Any]:
+    def write(self, letter: DeadLetter) -> asyncio.Future[Any]:
         """Write a letter; the key makes a second writing of it the same letter."""
-        return self._outlet.put(self._topic, letter.id.encode(), letter.value, headers=letter.headers())
+        return self._sink.enqueue(self._topic, letter.id.encode(), letter.value, headers=letter.headers())

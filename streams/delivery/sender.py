@@ -15,7 +15,7 @@ from streams.delivery.lease import PartitionLease
 class RecordSink(Protocol):
     """Where what people have to say goes, and dead letters: a `Sender`, or whoever listens to a replay."""
 
-    def put(
+    def enqueue(
         self,
         topic: str,
         key: bytes | None,
@@ -26,7 +26,7 @@ class RecordSink(Protocol):
     ) -> asyncio.Future[Any]:
         """Hand over a record; the future completes when it is safe."""
 
-    def put_all(
+    def enqueue_all(
         self, topic: str, partition: int, rows: Sequence[OutgoingRecord], after: asyncio.Future[Any] | None = None
     ) -> asyncio.Future[Any]:
         """Hand over records of a partition; the future completes when all are safe."""
@@ -57,7 +57,7 @@ class Sender:
         self._on_failure = on_failure
         self._begin: Callable[[PartitionQueue], Any] = lambda lane: None
 
-    def put(
+    def enqueue(
         self,
         topic: str,
         key: bytes | None,
@@ -69,7 +69,7 @@ class Sender:
         """Hand over a record; the future completes with Kafka's acknowledgement, or fails the sender."""
         return self._put(topic, partition, (OutgoingRecord(key, value, headers, timestamp_ms),), alone=True)
 
-    def put_all(
+    def enqueue_all(
         self, topic: str, partition: int, rows: Sequence[OutgoingRecord], after: asyncio.Future[Any] | None = None
     ) -> asyncio.Future[list[int]]:
         """Hand over records of a partition, at least one; the future completes with the offset of each.
@@ -143,7 +143,7 @@ class Sender:
         lot = PendingBatch(topic, partition, rows, alone, settled, after)
         era.open += count
         self.backlog += count
-        self._lane(None if partition is None else Place(topic, partition)).put(lot)
+        self._lane(None if partition is None else Place(topic, partition)).enqueue(lot)
         return lot.done
 
     def _lane(self, place: Place | None) -> PartitionQueue:
@@ -156,7 +156,7 @@ class Sender:
     def _choose(self, lot: PendingBatch, partition: int) -> None:
         """Put a record into the lane of the partition that its key has chosen."""
         lot.partition = partition
-        self._lane(Place(lot.topic, partition)).put(lot)
+        self._lane(Place(lot.topic, partition)).enqueue(lot)
 
 
 class FlushWindow:

@@ -118,7 +118,7 @@ class WriteAheadOutputs:
             lot.add_done_callback(partial(self._settled, departure, topic, count))
 
     def _put(self, place: Place, rows: list[OutgoingRecord]) -> asyncio.Future[Any]:
-        return self._to().put_all(self._prefix + place.topic, place.partition, rows)
+        return self._to().enqueue_all(self._prefix + place.topic, place.partition, rows)
 
     def _settled(self, departure: InFlight, topic: str, count: int, lot: asyncio.Future[Any]) -> None:
         """Count what has arrived; whoever waited for a departure goes on when all before it are there as well."""

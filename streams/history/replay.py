@@ -67,14 +67,14 @@ class ReplayRecord(Struct, frozen=True, gc=False):
 
 
 class RecordingSink:
-    """An outlet that acknowledges at once."""
+    """A sink that acknowledges at once."""
 
     def __init__(self, heard: Heard) -> None:
         self._heard = heard
         self._done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._done.set_result(None)
 
-    def put(
+    def enqueue(
         self,
         topic: str,
         key: bytes | None,
@@ -87,7 +87,7 @@ class RecordingSink:
         self._heard(topic, key, value, dict(headers or ()))
         return self._done
 
-    def put_all(
+    def enqueue_all(
         self, topic: str, partition: int, rows: Sequence[OutgoingRecord], after: asyncio.Future[Any] | None = None
     ) -> asyncio.Future[Any]:
         """Hand records to the listener."""
@@ -141,15 +141,15 @@ class Replay:
         self._learned = 0
         self._number = 0
         self._turn = NOT_YET
-        outlet = RecordingSink(self._listen)
-        self._cemetery = DeadLetterQueue(outlet, "", self.metrics)
+        sink = RecordingSink(self._listen)
+        self._dead_letters = DeadLetterQueue(sink, "", self.metrics)
         never_late = PartitionClock(follows_log=True)  # nothing is mailed, so nothing is old news
         self.folds: list[LogProcessor] = []
         self._outboxes: list[Outbox] = []
-        self._ahead = WriteAheadOutputs(lambda: outlet, "", partitions, self.metrics)
+        self._ahead = WriteAheadOutputs(lambda: sink, "", partitions, self.metrics)
         for partition in range(partitions):
-            people = outlet.people(rules, settings.cached_users)
-            outbox = Outbox(people, self._ahead, outlet, "", never_late, self.metrics)
+            people = sink.people(rules, settings.cached_users)
+            outbox = Outbox(people, self._ahead, sink, "", never_late, self.metrics)
             self._outboxes.append(outbox)
             self.folds.append(
                 LogProcessor(
@@ -158,7 +158,7 @@ class Replay:
                     settings,
                     people,
                     outbox,
-                    self._cemetery,
+                    self._dead_letters,
                     PartitionClock(),
                     self.metrics,
                     lambda: self.world,
@@ -196,7 +196,7 @@ class Replay:
         for entry in entries:
             self._number += 1
             if isinstance(entry, UnusableEntry):
-                self._cemetery.bury(buried(entry, self._names), entry.error)
+                self._dead_letters.send(buried(entry, self._names), entry.error)
                 continue
             event = entry.event
             if event.time >= self._turn or len(chunk) >= CHUNK:
@@ -208,7 +208,7 @@ class Replay:
                 try:
                     codec.check_log_record(event, record.key, 0, 1, (record.key or b"",))
                 except InvalidEvent as bad:
-                    self._cemetery.bury(record, bad)
+                    self._dead_letters.send(record, bad)
                     continue
                 chunk.append(self.fold.log.accepted(record, event))
             elif isinstance(event, ev.Tick):

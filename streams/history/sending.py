@@ -142,7 +142,7 @@ class HistorySender:
         self._posted = posted
         self._console = console
         self._metrics = Metrics()
-        self._cemetery = DeadLetterQueue(line.sender, settings.prefix, self._metrics)
+        self._dead_letters = DeadLetterQueue(line.sender, settings.prefix, self._metrics)
         self._events = self._catalogue = self._ticks = 0
         self._last = self._turn = self._ticked = float("-inf")
         self._step = settings.wake_every / 4
@@ -288,7 +288,7 @@ class HistorySender:
         self._ticks += 1
 
     def _bury(self, entry: UnusableEntry, error: InvalidEvent) -> None:
-        self._cemetery.bury(buried(entry, self._names), error)
+        self._dead_letters.send(buried(entry, self._names), error)
 
     def _origin(self) -> list[tuple[str, bytes]]:
         """Name an entry for good, so that what is sent a second time is known, whatever the file is called by then."""

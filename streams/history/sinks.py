@@ -125,7 +125,7 @@ class LogSink:
         """Put an event with its person's; what is about a course goes to the catalogue."""
         if isinstance(event, ev.CourseEvent):
             catalogue = name(self._line.settings, topics.CATALOG)
-            self._line.sender.put(catalogue, event.course_id.encode(), ev.encode(event), headers=origin)
+            self._line.sender.enqueue(catalogue, event.course_id.encode(), ev.encode(event), headers=origin)
             return
         key = event.user_id.encode()
         self._lines[self._place(key)].append(RecordToSend(key, ev.encode(event), _stamp(event.time), origin))

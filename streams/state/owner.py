@@ -164,7 +164,7 @@ class PartitionedStore(ABC, Generic[Held]):
     ) -> asyncio.Future[Any]:
         values = self._values[partition]
         rows = [OutgoingRecord(key, value, fenced(values.fence) if value is None else None) for key, value in pairs]
-        written = self._sender.put_all(self._changelog, partition, rows, after)
+        written = self._sender.enqueue_all(self._changelog, partition, rows, after)
         written.add_done_callback(partial(_written, values, pairs, values.fence))
         return written
 

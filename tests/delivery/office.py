@@ -15,17 +15,17 @@ from streams.metrics import Metrics
 from streams.settings import Settings
 from tests.delivery.history import START
 from tests.models.people import world
-from tests.streams.doubles import Outlet, Put, Record, turn
+from tests.streams.doubles import ManualSink, Put, Record, turn
 
 SETTINGS = Settings(clock="source")
 
 
 class Office:
-    """A worker's keeper over an outlet that a test acknowledges, at the offsets that the changelog gives."""
+    """A worker's keeper over a sink that a test acknowledges, at the offsets that the changelog gives."""
 
     def __init__(self, settings: Settings = SETTINGS) -> None:
-        self.outlet, self.metrics = Outlet(), Metrics()
-        self.app = SimpleNamespace(producer=SimpleNamespace(sender=self.outlet), rebalancing=False)
+        self.sink, self.metrics = ManualSink(), Metrics()
+        self.app = SimpleNamespace(producer=SimpleNamespace(sender=self.sink), rebalancing=False)
         state = world(rules=settings.rules())
         self.users = UsersAgent(cast(App, self.app), settings, self.metrics, lambda: state, 1)
 
@@ -50,7 +50,7 @@ class Office:
         return self
 
     def waiting(self) -> list[Put]:
-        return self.outlet.open(topics.PEOPLE)
+        return self.sink.open(topics.PEOPLE)
 
     def acknowledge(self, first: int) -> None:
         """Acknowledge what waits for the changelog, from this offset on."""
@@ -60,12 +60,12 @@ class Office:
 
     def settle(self, first: int) -> int:
         """Write everybody, and acknowledge all there is until nobody has anything to say; return the next offset."""
-        while self.fold.people.dirty or self.outlet.open():
+        while self.fold.people.dirty or self.sink.open():
             self.fold.flush()
             count = len(self.waiting())
             self.acknowledge(first)
             first += count
-            self.outlet.acknowledge()
+            self.sink.acknowledge()
         return first
 
 
@@ -75,4 +75,4 @@ def login(offset: int, user: str, apart: float) -> Record:
 
 
 def changelog(office: Office) -> list[tuple[bytes, bytes | None]]:
-    return [(put.key or b"", put.value) for put in office.outlet.on(topics.PEOPLE)]
+    return [(put.key or b"", put.value) for put in office.sink.on(topics.PEOPLE)]

@@ -28,7 +28,7 @@ def test_recovery_reads_on_behind_what_was_written_here() -> None:
     assert office.users.persisted(0) == 0
     office.apply(0)
     office.settle(1)
-    assert office.users.persisted(0) == len(office.outlet.on(topics.PEOPLE)) - 1
+    assert office.users.persisted(0) == len(office.sink.on(topics.PEOPLE)) - 1
 
 
 def test_faust_is_told_how_far_that_is() -> None:
@@ -63,7 +63,7 @@ def test_a_partition_that_another_owner_had_meanwhile_begins_anew() -> None:
     assert frozen.fold.people.fence == successor.fold.people.fence + 1
     assert [frozen.fold.people.get(key).offset for key in (b"Ada", b"Eve")] == [0, 1]
     assert len(frozen.fold.due) == 2
-    assert {put.key for put in frozen.outlet.on(topics.PROFILES)} == {b"Ada", b"Eve"}
+    assert {put.key for put in frozen.sink.on(topics.PROFILES)} == {b"Ada", b"Eve"}
 
 
 def test_a_partition_that_stays_goes_on() -> None:
@@ -84,7 +84,7 @@ def test_a_partition_that_goes_is_forgotten_and_says_nothing_more() -> None:
     gone = office.fold
     office.users.drop({0})
     office.acknowledge(1)
-    assert not [put for put in office.outlet.all if put.topic != topics.PEOPLE]
+    assert not [put for put in office.sink.all if put.topic != topics.PEOPLE]
     assert (office.users.folds, office.users.persisted(0), len(gone.outbox)) == ({}, None, 0)
     office.users.recovered({0})
     assert office.fold.people.get(b"Ada").person.activity.events == 0
@@ -100,7 +100,7 @@ def test_a_partition_comes_back_with_what_the_changelog_has() -> None:
     second.users.recovered({0})
     fences = [header.fence_of(value or b"") for _, value in changelog(second)]
     assert fences == [first.fold.people.fence + 1]
-    assert [put.topic for put in second.outlet.all if put.topic != topics.PEOPLE] == [topics.PROFILES]
+    assert [put.topic for put in second.sink.all if put.topic != topics.PEOPLE] == [topics.PROFILES]
     assert second.fold.people.get(b"Ada").offset == 0
     second.fold.drain(Times(1))
 
@@ -137,9 +137,9 @@ def test_a_long_history_in_one_chunk_loses_nothing() -> None:
     office = Office(settings).begin()
     office.apply(*range(200), apart=12 * 3_600.0)
     office.settle(1)
-    assert office.outlet.on(topics.DEAD_LETTERS) == []
+    assert office.sink.on(topics.DEAD_LETTERS) == []
     assert office.fold.people.get(b"Ada").person.activity.events == 200
-    assert len({put.value for put in office.outlet.on(topics.EXAMPLES)}) > 300
+    assert len({put.value for put in office.sink.on(topics.EXAMPLES)}) > 300
 
 
 def test_writing_ahead_leaves_turns_to_others_and_nothing_to_the_commit() -> None:

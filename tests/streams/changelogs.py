@@ -6,7 +6,7 @@ from collections import deque
 
 from models.person.rules import Rules
 from streams.agents.users.store import UserStore
-from tests.streams.doubles import Outlet
+from tests.streams.doubles import ManualSink
 
 RULES = Rules(pseudonym_key=b"key")
 
@@ -15,12 +15,12 @@ class Partition(UserStore):
     """People whose changelog is a list."""
 
     def __init__(self, most_hot: int = 100) -> None:
-        self.outlet = Outlet()
-        super().__init__(RULES, most_hot, self.outlet.changelog("changelog"))
+        self.sink = ManualSink()
+        super().__init__(RULES, most_hot, self.sink.changelog("changelog"))
 
     @property
     def written(self) -> list[tuple[bytes, bytes | None]]:
-        return [(put.key or b"", put.value) for put in self.outlet.all]
+        return [(put.key or b"", put.value) for put in self.sink.all]
 
     def again(self) -> Partition:
         """The partition at the worker that takes it over."""

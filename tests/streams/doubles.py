@@ -1,4 +1,4 @@
-"""Kafka as far as the tests of streams/ need it: records, an outlet that notes what is put, and a clock that stands."""
+"""Kafka as far as the tests of streams/ need it: records, a sink that notes what is put, and a clock that stands."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Put(NamedTuple):
     done: asyncio.Future[Any]
 
 
-class Outlet:
+class ManualSink:
     """Notes what is put, in order; a test acknowledges it or lets it fail."""
 
     backlog = 0
@@ -46,7 +46,7 @@ class Outlet:
     def __init__(self) -> None:
         self.all: list[Put] = []
 
-    def put(
+    def enqueue(
         self,
         topic: str,
         key: bytes | None,
@@ -59,12 +59,12 @@ class Outlet:
         self.all.append(put)
         return put.done
 
-    def put_all(
+    def enqueue_all(
         self, topic: str, partition: int, rows: Sequence[OutgoingRecord], after: asyncio.Future[Any] | None = None
     ) -> asyncio.Future[list[int]]:
         """Note rows; whoever waits hears of all of them together, as of a sender. What is before them came first."""
         acks = asyncio.gather(
-            *(self.put(topic, row.key, row.value, partition, row.headers, row.timestamp_ms) for row in rows)
+            *(self.enqueue(topic, row.key, row.value, partition, row.headers, row.timestamp_ms) for row in rows)
         )
         done: asyncio.Future[list[int]] = LOOP.create_future()
 
@@ -80,7 +80,7 @@ class Outlet:
     def changelog(self, topic: str, partition: int | None = None) -> ChangelogWriter:
         """Return what writes values there; they are acknowledged one by one."""
         return lambda pairs, after=None: asyncio.gather(
-            *(self.put(topic, key, value, partition) for key, value in pairs)
+            *(self.enqueue(topic, key, value, partition) for key, value in pairs)
         )
 
     def open(self, topic: str | None = None) -> list[Put]:

@@ -1,4 +1,4 @@
-"""One partition at one worker, with real people, outbox and cemetery, over an outlet that a test acknowledges."""
+"""One partition at one worker, with real people, outbox and dead_letters, over a sink that a test acknowledges."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.state.partition import FENCE
 from tests.models.people import campaign, model, world
-from tests.streams.doubles import Outlet, Put, Record, Still, Times
+from tests.streams.doubles import ManualSink, Put, Record, Still, Times
 
 PEOPLE = "people-changelog"
 NIGHTS = world(campaign=campaign(quiet_from=22.0, quiet_until=7.5, hold_out=0.3, cool_down_days=2.0), model=model())
@@ -52,20 +52,20 @@ class Station:
     ) -> None:
         self.world: Context = changes.pop("world", NIGHTS)
         self.settings = replace(Settings(), **{"clock": "source", "inputs": ("in", "other"), **changes})
-        self.outlet, self.metrics, self.clock = Outlet(), Metrics(), Still(0.0)
+        self.sink, self.metrics, self.clock = ManualSink(), Metrics(), Still(0.0)
         rules, hot = self.settings.rules(), self.settings.cached_users
-        self.people = UserStore(rules, hot, self.outlet.changelog(PEOPLE, partition))
+        self.people = UserStore(rules, hot, self.sink.changelog(PEOPLE, partition))
         for key, value in changelog:
             self.people.restore(key, value)
         self.people.begin()
-        self.ahead = WriteAheadOutputs(lambda: self.outlet, "", of, self.metrics)
+        self.ahead = WriteAheadOutputs(lambda: self.sink, "", of, self.metrics)
         self.fold = LogProcessor(
             partition,
             of,
             self.settings,
             self.people,
-            Outbox(self.people, self.ahead, self.outlet, "", self.clock, self.metrics),
-            DeadLetterQueue(self.outlet, "", self.metrics),
+            Outbox(self.people, self.ahead, self.sink, "", self.clock, self.metrics),
+            DeadLetterQueue(self.sink, "", self.metrics),
             self.clock,
             self.metrics,
             lambda: self.world,
@@ -84,10 +84,10 @@ class Station:
 
     def rest(self) -> None:
         """Commit until everything is written and has left."""
-        self.outlet.settle()
+        self.sink.settle()
         while self.people.dirty:
             self.fold.flush()
-            self.outlet.settle()
+            self.sink.settle()
 
     def count(self, counter: Any, *labels: str) -> int:
         return self.metrics.value(counter, *labels)
@@ -100,11 +100,11 @@ class Station:
 
     @property
     def changelog(self) -> Changelog:
-        return changelog(self.outlet.all)
+        return changelog(self.sink.all)
 
     @property
     def said(self) -> list[Said]:
-        return said(self.outlet.all)
+        return said(self.sink.all)
 
     @property
     def known(self) -> dict[bytes, Envelope]:
@@ -147,7 +147,7 @@ def lived(log: list[Record], crashes: list[int], seed: int, **changes: Any) -> t
     for budget in [*crashes, 1_000_000]:
         station = Station(changelog(durable), **changes)
         committed, ended = _life(station, log, committed, budget, dice)
-        durable += station.outlet.all[:budget]
+        durable += station.sink.all[:budget]
         if ended:
             return station, durable
     raise AssertionError("the last worker reaches the end")
@@ -155,7 +155,7 @@ def lived(log: list[Record], crashes: list[int], seed: int, **changes: Any) -> t
 
 def _life(station: Station, log: list[Record], committed: int, budget: int, dice: Random) -> tuple[int, bool]:
     """Apply the log from the committed offset on; return the offset committed last, and whether all is done."""
-    position, outlet = committed, station.outlet
+    position, sink = committed, station.sink
     if position == len(log):  # the next tick comes, and with it the time
         station.apply(log[-1])
     while position < len(log):
@@ -165,13 +165,13 @@ def _life(station: Station, log: list[Record], committed: int, budget: int, dice
         if dice.random() < 0.4:
             station.fold.drain(Times(dice.randint(1, 3)))
         if dice.random() < 0.4:
-            outlet.acknowledge([put for put in outlet.all[:budget] if not put.done.done()][: dice.randint(1, 9)])
+            sink.acknowledge([put for put in sink.all[:budget] if not put.done.done()][: dice.randint(1, 9)])
         if dice.random() < 0.3 and _committed(station, budget):
             committed = position
-        if len(outlet.all) > budget:
+        if len(sink.all) > budget:
             return committed, False
     station.drain()
-    while station.people.dirty or outlet.open():
+    while station.people.dirty or sink.open():
         if not _committed(station, budget):
             return committed, False
         committed = position
@@ -181,8 +181,8 @@ def _life(station: Station, log: list[Record], committed: int, budget: int, dice
 def _committed(station: Station, budget: int) -> bool:
     """Write everybody and wait for all that was put; a worker that crashes meanwhile has committed nothing."""
     station.fold.flush()
-    while station.outlet.open():
-        if len(station.outlet.all) > budget:
+    while station.sink.open():
+        if len(station.sink.all) > budget:
             return False
-        station.outlet.acknowledge()
-    return len(station.outlet.all) <= budget
+        station.sink.acknowledge()
+    return len(station.sink.all) <= budget

@@ -117,7 +117,7 @@ class CoursesAgent(PartitionedStore[CourseStore]):
             message = codec.decode_interaction(record.value or b"", record.key)
         except InvalidEvent as bad:
             self._metrics.add("encore_course_interactions_total", "unreadable")
-            self._dead_letters.bury(record, bad)
+            self._dead_letters.send(record, bad)
             return
         values, key = self._of(partition), message.course.encode()
         course = values.get(key)
@@ -158,7 +158,7 @@ class CoursesAgent(PartitionedStore[CourseStore]):
             return
         output = _audience_output(key.decode(), audience)
         topic, output_key = codec.address(output)
-        sent = self._sender.put(self._settings.prefix + topic, output_key, codec.encode_output(output))
+        sent = self._sender.enqueue(self._settings.prefix + topic, output_key, codec.encode_output(output))
         sent.add_done_callback(partial(self._on_published, partition, key, audience.announcement))
 
     def _on_published(self, partition: int, key: bytes, announcement: str, sent: asyncio.Future[Any]) -> None:

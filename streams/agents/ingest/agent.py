@@ -53,7 +53,7 @@ class IngestAgent:
         self._settings = settings
         self._sender = sender
         self._metrics = metrics
-        self._cemetery = DeadLetterQueue(sender, settings.prefix, metrics)
+        self._dead_letters = DeadLetterQueue(sender, settings.prefix, metrics)
         self._aligner: WatermarkAligner[Place, Found] = WatermarkAligner(settings.lateness / 2)
         self._done: dict[Place, int] = {}
         self._unread = BacklogMonitor()
@@ -90,7 +90,7 @@ class IngestAgent:
                 await self.commit(consumer)
                 if moment is not None:
                     self._said_at = monotonic()
-                    self._sender.put(name(self._settings, topics.META), INGEST_PROGRESS_KEY, repr(moment).encode())
+                    self._sender.enqueue(name(self._settings, topics.META), INGEST_PROGRESS_KEY, repr(moment).encode())
         finally:
             watch.cancel()
             try:
@@ -221,18 +221,18 @@ class IngestAgent:
 
     def _put(self, lots: dict[int, list[OutgoingRecord]]) -> None:
         for partition, rows in lots.items():
-            self._sender.put_all(self._log, partition, rows)
+            self._sender.enqueue_all(self._log, partition, rows)
         lots.clear()
 
     def _append_other(self, record: Record, event: ev.AnyEvent | InvalidEvent | None) -> None:
         if event is None:
             self._metrics.add("encore_skipped_total", record.topic)
         elif isinstance(event, InvalidEvent):
-            self._cemetery.bury(record, event)
+            self._dead_letters.send(record, event)
         elif isinstance(event, ev.CourseEvent):
             headers = codec.origin_header(record.topic, record.partition, record.offset)
             key, value = event.course_id.encode(), self._value(record, event)
-            self._sender.put(name(self._settings, topics.CATALOG), key, value, headers=headers)
+            self._sender.enqueue(name(self._settings, topics.CATALOG), key, value, headers=headers)
             if isinstance(event, ev.CoursePublished) and event.audience:
                 self._announce(event, headers, record.timestamp)
 
@@ -243,7 +243,7 @@ class IngestAgent:
         """Have every partition of the log look for an audience among its own people."""
         value = ev.encode(ev.Announced(time=event.time, course=event))
         for place in range(self._partitions):
-            self._sender.put(name(self._settings, topics.EVENTS), None, value, place, headers, timestamp)
+            self._sender.enqueue(name(self._settings, topics.EVENTS), None, value, place, headers, timestamp)
 
 
 class _Listener(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]

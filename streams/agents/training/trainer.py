@@ -135,7 +135,7 @@ class Trainer(ABC):
         """Publish what was learned since the last snapshot; called before offsets are chosen."""
         if self._owned and self.offset > self._published and self._has_learned():
             self._published = self.offset
-            self._sink.put(self._snapshots, self._key, self._encode(), 0)
+            self._sink.enqueue(self._snapshots, self._key, self._encode(), 0)
 
     async def _read_snapshot(self) -> bytes | None:
         """Return the newest snapshot."""

@@ -167,7 +167,7 @@ class UsersAgent(PartitionedStore[UserStore]):
         said = await offered(fold.people, announced, fold.partition, self._partitions, shelf, limit)
         topic, key = codec.address(said)
         place = partition_of(key, self._partitions)
-        self._sender.put(self._settings.prefix + topic, key, codec.encode_output(said), place)
+        self._sender.enqueue(self._settings.prefix + topic, key, codec.encode_output(said), place)
 
     # -- one partition
 

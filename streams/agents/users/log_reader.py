@@ -44,7 +44,7 @@ class LogReader:
         partitions: how many there are.
         settings: of the worker.
         known: keys of people who are known to belong here.
-        cemetery: for what cannot be read.
+        dead_letters: for what cannot be read.
         clock: the partition's; accepted events and ticks move it.
         metrics: are told of ticks.
     """
@@ -55,7 +55,7 @@ class LogReader:
         partitions: int,
         settings: Settings,
         known: Container[bytes],
-        cemetery: DeadLetterQueue,
+        dead_letters: DeadLetterQueue,
         clock: PartitionClock,
         metrics: Metrics,
     ) -> None:
@@ -67,7 +67,7 @@ class LogReader:
         self._lateness = settings.rules().lateness
         self._inputs = frozenset(settings.prefix + topic for topic in settings.inputs)
         self._known = known
-        self._cemetery = cemetery
+        self._dead_letters = dead_letters
         self._metrics = metrics
         self._latest: deque[float] = deque(maxlen=BUSY)
 
@@ -99,7 +99,7 @@ class LogReader:
             )
             event = codec.check_log_record(event, record.key, self._partition, self._partitions, self._known)
         except InvalidEvent as bad:
-            self._cemetery.bury(record, bad)
+            self._dead_letters.send(record, bad)
             return None
         if isinstance(event, ev.Event):
             return self.accepted(record, event)

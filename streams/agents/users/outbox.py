@@ -31,14 +31,14 @@ class Outbox:
         self,
         people: UserStore,
         ahead: WriteAheadOutputs,
-        outlet: RecordSink,
+        sink: RecordSink,
         prefix: str,
         clock: PartitionClock,
         metrics: Metrics,
     ) -> None:
         self.ahead = ahead
         self._people = people
-        self._outlet = outlet
+        self._sink = sink
         self._prefix = prefix
         self._clock = clock
         self._metrics = metrics
@@ -75,7 +75,7 @@ class Outbox:
 
     def _send(self, parcel: OutboxMessage) -> tuple[str, asyncio.Future[Any]]:
         if not self._clock.is_past(parcel.expires_at):
-            return parcel.topic, self._outlet.put(self._prefix + parcel.topic, parcel.key, parcel.value)
+            return parcel.topic, self._sink.enqueue(self._prefix + parcel.topic, parcel.key, parcel.value)
         self._metrics.add("encore_undelivered_total")
         notice = Undelivered(
             id=parcel.id,
@@ -85,7 +85,7 @@ class Outbox:
             topic=parcel.topic,
         )
         topic, key = codec.address(notice)
-        return topic, self._outlet.put(self._prefix + topic, key, codec.encode_output(notice))
+        return topic, self._sink.enqueue(self._prefix + topic, key, codec.encode_output(notice))
 
     def _save(self, keys: Sequence[bytes], since: float) -> None:
         get = self._people.get

@@ -82,7 +82,7 @@ class LogProcessor:
         settings: Settings,
         people: UserStore,
         outbox: Outbox,
-        cemetery: DeadLetterQueue,
+        dead_letters: DeadLetterQueue,
         clock: PartitionClock,
         metrics: Metrics,
         world: Callable[[], Context],
@@ -92,11 +92,11 @@ class LogProcessor:
         self.people = people
         self.outbox = outbox
         self.clock = clock
-        self.log = LogReader(partition, partitions, settings, people.hot, cemetery, clock, metrics)
+        self.log = LogReader(partition, partitions, settings, people.hot, dead_letters, clock, metrics)
         self.due = TimerQueue(people.due_of)
         self._settings = settings
         self._rules = settings.rules()
-        self._cemetery = cemetery
+        self._dead_letters = dead_letters
         self._metrics = metrics
         self._world = world
         self._listing = listing
@@ -242,7 +242,9 @@ class LogProcessor:
             self._again(key, envelope, record, origin)
             return True
         if self._full(envelope):
-            self._cemetery.bury(record, InvalidEvent("state_too_large", None, "too many of the person's outputs wait"))
+            self._dead_letters.send(
+                record, InvalidEvent("state_too_large", None, "too many of the person's outputs wait")
+            )
             self.people.put(key, _marked(envelope, record, origin))
             return True
         if self.people.due_of(key) <= taken.until:
@@ -350,10 +352,10 @@ class LogProcessor:
         if self._failures >= self._settings.max_failures:
             raise TooManyFailures(f"{self._failures} defects in a row, the last: {error!r}") from error
         if cause.record is not None:
-            self._cemetery.bury(cause.record, InvalidEvent("failed", None, repr(error)))
+            self._dead_letters.send(cause.record, InvalidEvent("failed", None, repr(error)))
             return envelope
         name = pseudonym(key.decode(), self._rules.pseudonym_key)
-        self._cemetery.mourn(name, key, self.partition, cause.at, repr(error))
+        self._dead_letters.send_timer_failure(name, key, self.partition, cause.at, repr(error))
         return replace(envelope, person=retention.skipped(envelope.person, cause.at, self._rules))
 
 

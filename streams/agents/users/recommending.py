@@ -59,13 +59,13 @@ class RecommendationJob:
         settings: Settings,
         library: CourseView,
         world: Callable[[], Context],
-        outlet: Callable[[], RecordSink],
+        sink: Callable[[], RecordSink],
         metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._library = library
         self._world = world
-        self._outlet = outlet
+        self._sink = sink
         self._metrics = metrics
         self._topic = name(settings, topics.LISTS)
         self._waiting: OrderedDict[bytes, LogProcessor] = OrderedDict()
@@ -127,7 +127,7 @@ class RecommendationJob:
         example = lesson(use.person, use.event_id, use.course, use.time, world)
         if example is not None:
             self._metrics.add("encore_lists_total", "example")
-            self._outlet().put(self._topic, None, codec.encode_list_example(example), 0)
+            self._sink().enqueue(self._topic, None, codec.encode_list_example(example), 0)
 
     def _enter(self, fold: LogProcessor, key: bytes) -> None:
         self._waiting[key] = fold

@@ -65,4 +65,4 @@ def put_ticks(sender: Sender, settings: Settings, partitions: Iterable[int], now
     """Write one tick to each of some partitions."""
     tick = ev.encode(ev.Tick(time=now))
     for partition in partitions:
-        sender.put(name(settings, topics.EVENTS), None, tick, partition)
+        sender.enqueue(name(settings, topics.EVENTS), None, tick, partition)

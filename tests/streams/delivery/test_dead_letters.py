@@ -7,7 +7,7 @@ from models.schema.errors import REASONS, InvalidEvent
 from streams.delivery.dead_letters import KEPT, DeadLetter, DeadLetterQueue, dead_letter, parse_dead_letter
 from streams.kafka import topics
 from streams.metrics import Metrics
-from tests.streams.doubles import Outlet, Put, Record
+from tests.streams.doubles import ManualSink, Put, Record
 
 TOPICS = st.from_regex(r"\A[A-Za-z0-9._-]{1,40}\Z")
 RECORDS = st.builds(
@@ -33,10 +33,10 @@ def read_back(put: Put) -> DeadLetter:
 @given(RECORDS, BAD)
 def test_a_letter_comes_back_as_it_was_written(record: Record, bad: InvalidEvent) -> None:
     """Any bytes, keys, reasons and details survive the way through the topic."""
-    outlet = Outlet()
+    sink = ManualSink()
     letter = dead_letter(record, bad)
-    DeadLetterQueue(outlet, "p-", Metrics()).put(letter)
-    (put,) = outlet.all
+    DeadLetterQueue(sink, "p-", Metrics()).write(letter)
+    (put,) = sink.all
     assert put.topic == "p-dead-letters"
     assert put.key == letter.id.encode()
     assert read_back(put) == letter
@@ -55,12 +55,12 @@ def test_a_letter_holds_the_record_and_the_reason(record: Record, bad: InvalidEv
 
 def test_burying_again_is_the_same_letter() -> None:
     """After a crash the record is buried once more, under the same key; another record has another."""
-    outlet, metrics = Outlet(), Metrics()
-    cemetery = DeadLetterQueue(outlet, "", metrics)
+    sink, metrics = ManualSink(), Metrics()
+    dead_letters = DeadLetterQueue(sink, "", metrics)
     for offset in (1, 1, 2):
-        cemetery.bury(Record("events", 3, offset, 0, b"k", b"v"), InvalidEvent("malformed", None, "no"))
-    assert [put.key for put in outlet.on(topics.DEAD_LETTERS)] == [b"events/3/1", b"events/3/1", b"events/3/2"]
-    assert outlet.all[0][:6] == outlet.all[1][:6]
+        dead_letters.send(Record("events", 3, offset, 0, b"k", b"v"), InvalidEvent("malformed", None, "no"))
+    assert [put.key for put in sink.on(topics.DEAD_LETTERS)] == [b"events/3/1", b"events/3/1", b"events/3/2"]
+    assert sink.all[0][:6] == sink.all[1][:6]
     assert metrics.value("encore_dead_letters_total", "malformed") == 3
 
 
@@ -77,9 +77,9 @@ def test_what_is_too_large_is_cut_and_says_so() -> None:
 
 def test_due_work_that_failed_has_a_letter_of_its_own() -> None:
     """It names the person by pseudonym in its id, and carries key, moment and error."""
-    outlet, metrics = Outlet(), Metrics()
-    DeadLetterQueue(outlet, "", metrics).mourn("a1b2", b"u1", 3, 1_000.5, "ZeroDivisionError()" * 99)
-    letter = read_back(outlet.all[0])
+    sink, metrics = ManualSink(), Metrics()
+    DeadLetterQueue(sink, "", metrics).send_timer_failure("a1b2", b"u1", 3, 1_000.5, "ZeroDivisionError()" * 99)
+    letter = read_back(sink.all[0])
     assert letter.id == "people-changelog/a1b2/3/1000"
     assert (letter.reason, letter.key, letter.log_time) == ("due_failed", b"u1", 1_000.5)
     assert (len(letter.detail), letter.value) == (1_000, b"")

@@ -108,8 +108,8 @@ def test_records_leave_in_the_order_in_which_they_were_put() -> None:
     """With all that belongs to them, and the future of each completes with its own acknowledgement."""
 
     async def act(stage: Stage) -> None:
-        first = stage.sender.put("t", None, b"1", None, [("h", b"v")], 7)
-        rest = [stage.sender.put(f"t{n}", None, b"%d" % n) for n in range(2, 30)]
+        first = stage.sender.enqueue("t", None, b"1", None, [("h", b"v")], 7)
+        rest = [stage.sender.enqueue(f"t{n}", None, b"%d" % n) for n in range(2, 30)]
         await turns()
         await turns()
         while len(stage.producer.sent) < 29:
@@ -129,11 +129,11 @@ def test_a_flush_waits_for_everything_put_before_it_and_nothing_after() -> None:
     """It is a barrier: also for records that the producer has not even been given."""
 
     async def act(stage: Stage) -> None:
-        stage.sender.put("t", None, b"1")
-        stage.sender.put("t", None, b"2")
+        stage.sender.enqueue("t", None, b"1")
+        stage.sender.enqueue("t", None, b"2")
         flush = asyncio.ensure_future(stage.sender.flush())
         await turns()
-        stage.sender.put("t", None, b"3")
+        stage.sender.enqueue("t", None, b"3")
         await turns()
         assert (len(stage.producer.acks), stage.sender.backlog) == (3, 3)
         stage.producer.acks[1].set_result(None)
@@ -161,7 +161,7 @@ def test_a_record_that_the_broker_rejects_fails_every_flush_from_then_on() -> No
     """The first failure stays, whatever arrives later; whoever made the sender is told once."""
 
     async def act(stage: Stage) -> None:
-        lost = [stage.sender.put("t", None, value) for value in (b"1", b"2", b"3")]
+        lost = [stage.sender.enqueue("t", None, value) for value in (b"1", b"2", b"3")]
         flush = asyncio.ensure_future(stage.sender.flush())
         await turns()
         stage.producer.acks[1].set_exception(ConnectionError("gone"))
@@ -172,7 +172,7 @@ def test_a_record_that_the_broker_rejects_fails_every_flush_from_then_on() -> No
         assert [str(failure) for failure in stage.failures] == ["gone"]
         assert stage.sender.failure is stage.failures[0] is lost[1].exception()
         assert str(lost[2].exception()) == "gone too"
-        stage.sender.put("t", None, b"4")
+        stage.sender.enqueue("t", None, b"4")
         await turns()
         stage.producer.acks[3].set_result(None)
         with pytest.raises(ConnectionError, match=r"^gone$"):
@@ -185,10 +185,10 @@ def test_a_flush_under_way_does_not_outlive_a_failure_of_what_came_after_it() ->
     """Nothing may be committed once anything was lost, though it was put later."""
 
     async def act(stage: Stage) -> None:
-        stage.sender.put("t", None, b"1")
+        stage.sender.enqueue("t", None, b"1")
         flush = asyncio.ensure_future(stage.sender.flush())
         await turns()
-        stage.sender.put("t", None, b"too large")
+        stage.sender.enqueue("t", None, b"too large")
         await turns()
         assert isinstance(stage.sender.failure, ValueError)
         stage.producer.acks[0].set_result(None)
@@ -202,8 +202,8 @@ def test_a_record_that_the_producer_refuses_is_a_failure_and_the_others_go_on() 
     """Too large, or for no topic: its future says so, and the sender does not stop in the middle."""
 
     async def act(stage: Stage) -> None:
-        refused = stage.sender.put("t", None, b"too large")
-        stage.sender.put("t", None, b"fine")
+        refused = stage.sender.enqueue("t", None, b"too large")
+        stage.sender.enqueue("t", None, b"fine")
         await turns()
         assert isinstance(refused.exception(), ValueError)
         assert [value for _, value, _ in stage.producer.sent] == [b"fine"]
@@ -216,7 +216,7 @@ def test_giving_up_is_a_failure_like_any() -> None:
     """Whoever found a defect elsewhere makes sure that nothing is committed; only the first reason counts."""
 
     async def act(stage: Stage) -> None:
-        stage.sender.put("t", None, b"1")
+        stage.sender.enqueue("t", None, b"1")
         stage.sender.fail(RuntimeError("first"))
         stage.sender.fail(RuntimeError("second"))
         with pytest.raises(RuntimeError, match="first"):
@@ -230,7 +230,7 @@ def test_an_acknowledgement_that_nobody_waits_for_any_more_is_no_error() -> None
     """Whoever put a record may have gone meanwhile."""
 
     async def act(stage: Stage) -> None:
-        put = stage.sender.put("t", None, b"1")
+        put = stage.sender.enqueue("t", None, b"1")
         await turns()
         put.cancel()
         stage.producer.acks[0].set_result(None)
@@ -245,7 +245,7 @@ def test_an_acknowledgement_that_the_producer_calls_off_is_a_failure() -> None:
     """A producer that ends in between has not written the record: nothing behind it may be committed."""
 
     async def act(stage: Stage) -> None:
-        stage.sender.put("t", None, b"1")
+        stage.sender.enqueue("t", None, b"1")
         await turns()
         stage.producer.acks[0].cancel()
         await turns()
@@ -261,7 +261,7 @@ def test_many_records_of_a_partition_leave_as_batches_in_order() -> None:
 
     async def act(stage: Stage) -> None:
         values = [b"%d" % n for n in range(14)] + [b"x" * 60_000] + [b"%d" % n for n in range(15, 30)]
-        puts = [stage.sender.put("t", b"k", value, 3, [("h", b"v")]) for value in values]
+        puts = [stage.sender.enqueue("t", b"k", value, 3, [("h", b"v")]) for value in values]
         while len(stage.producer.sent) < len(values):
             await turns()
         for ack, start in zip(stage.producer.acks, stage.producer.starts, strict=True):
@@ -282,9 +282,9 @@ def test_records_that_were_put_together_are_acknowledged_together() -> None:
 
     async def act(stage: Stage) -> None:
         rows = [OutgoingRecord(b"k", b"%d" % n) for n in range(25)]
-        before = stage.sender.put("t", b"k", b"before", 3)
-        lot = stage.sender.put_all("t", 3, rows)
-        after = stage.sender.put("t", b"k", b"after", 3)
+        before = stage.sender.enqueue("t", b"k", b"before", 3)
+        lot = stage.sender.enqueue_all("t", 3, rows)
+        after = stage.sender.enqueue("t", b"k", b"after", 3)
         flush = asyncio.ensure_future(stage.sender.flush())
         while len(stage.producer.sent) < 27:
             await turns()
@@ -309,7 +309,7 @@ def test_a_key_chooses_the_partition_where_none_is_given() -> None:
     async def act(stage: Stage) -> None:
         keys = [b"%d" % (n % 7) for n in range(70)]
         for number, key in enumerate(keys):
-            stage.sender.put("t", key, b"%d" % number)
+            stage.sender.enqueue("t", key, b"%d" % number)
         while len(stage.producer.sent) < len(keys):
             await turns()
         for _, value, record in stage.producer.sent:
@@ -330,7 +330,7 @@ def test_a_topic_that_cannot_be_found_is_a_failure() -> None:
             raise ConnectionError("no such topic")
 
         stage.producer.partitions_for = nowhere  # type: ignore[method-assign]
-        put = stage.sender.put("t", b"k", b"v")
+        put = stage.sender.enqueue("t", b"k", b"v")
         await turns()
         assert isinstance(put.exception(), ConnectionError)
         assert (len(stage.failures), stage.sender.backlog) == (1, 0)
@@ -342,12 +342,12 @@ def test_a_batch_that_is_rejected_fails_all_that_is_in_it() -> None:
     """By the producer at once, or by the broker later."""
 
     async def act(stage: Stage) -> None:
-        puts = [stage.sender.put("t", None, b"%d" % n, 0) for n in range(6)]
+        puts = [stage.sender.enqueue("t", None, b"%d" % n, 0) for n in range(6)]
         await turns()
         stage.producer.acks[0].set_exception(ConnectionError("gone"))
         await turns()
         assert [str(put.exception()) for put in puts] == ["gone"] * 6
-        refused = [stage.sender.put("t", None, value, 0) for value in (b"1", b"2", b"too large", b"4")]
+        refused = [stage.sender.enqueue("t", None, value, 0) for value in (b"1", b"2", b"too large", b"4")]
         await turns()
         assert all(isinstance(put.exception(), ValueError) for put in refused)
         assert (len(stage.failures), stage.sender.backlog) == (1, 0)
@@ -368,7 +368,7 @@ def test_a_partition_does_not_wait_for_another() -> None:
 
         stage.producer.send = send  # type: ignore[method-assign]
         for partition in (0, 1):
-            stage.sender.put("t", None, b"%d" % partition, partition)
+            stage.sender.enqueue("t", None, b"%d" % partition, partition)
         await turns()
         assert [value for _, value, _ in stage.producer.sent] == [b"1"]
         slow.set()
@@ -407,7 +407,7 @@ def test_nothing_leaves_while_it_is_unsure_whose_the_partitions_are() -> None:
 
     async def act(stage: Stage, group: Group) -> None:
         group.at = 11.0
-        stage.sender.put("t", b"k", b"v")
+        stage.sender.enqueue("t", b"k", b"v")
         await asyncio.sleep(0.05)
         assert stage.producer.sent == []
         group.lease.heard(11.0)
@@ -422,13 +422,13 @@ def test_what_was_put_is_void_once_the_partitions_are_lost() -> None:
 
     async def act(stage: Stage, group: Group) -> None:
         group.member = False
-        void = stage.sender.put("t", b"k", b"void")
+        void = stage.sender.enqueue("t", b"k", b"void")
         await stage.sender.flush()
         assert void.cancelled()
         assert (stage.producer.sent, stage.failures, stage.sender.backlog) == ([], [], 0)
         assert (stage.sender.voided(), stage.sender.voided()) == (True, False)
         group.lease.join(lambda: True)
-        stage.sender.put("t", b"k", b"v")
+        stage.sender.enqueue("t", b"k", b"v")
         await asyncio.sleep(0.05)
         assert [value for _, value, _ in stage.producer.sent] == [b"v"]
 
@@ -439,11 +439,11 @@ def test_what_waits_for_something_leaves_behind_it_and_a_flush_waits_as_well() -
     """Other partitions go on; what is put behind it for its own keeps its place."""
 
     async def act(stage: Stage) -> None:
-        first = stage.sender.put_all("words", 0, [OutgoingRecord(b"k", b"word")])
-        stage.sender.put_all("t", 3, [OutgoingRecord(b"k", b"before")] * 4)
-        lot = stage.sender.put_all("t", 3, [OutgoingRecord(b"k", b"%d" % n) for n in range(5)], first)
-        behind = stage.sender.put("t", b"k", b"behind", 3)
-        stage.sender.put("t", b"k", b"elsewhere", 4)
+        first = stage.sender.enqueue_all("words", 0, [OutgoingRecord(b"k", b"word")])
+        stage.sender.enqueue_all("t", 3, [OutgoingRecord(b"k", b"before")] * 4)
+        lot = stage.sender.enqueue_all("t", 3, [OutgoingRecord(b"k", b"%d" % n) for n in range(5)], first)
+        behind = stage.sender.enqueue("t", b"k", b"behind", 3)
+        stage.sender.enqueue("t", b"k", b"elsewhere", 4)
         flush = asyncio.ensure_future(stage.sender.flush())
         await turns()
         assert {value for _, value, _ in stage.producer.sent} == {b"word", b"elsewhere", b"before"}
@@ -466,8 +466,8 @@ def test_what_waits_for_something_that_never_happens_is_a_failure(cancelled: boo
 
     async def act(stage: Stage) -> None:
         first = asyncio.get_running_loop().create_future()
-        hindered = stage.sender.put_all("t", 3, [OutgoingRecord(b"k", b"hindered")] * 5, first)
-        stage.sender.put("t", b"k", b"behind", 3)
+        hindered = stage.sender.enqueue_all("t", 3, [OutgoingRecord(b"k", b"hindered")] * 5, first)
+        stage.sender.enqueue("t", b"k", b"behind", 3)
         if cancelled:
             first.cancel()
         else:

@@ -8,17 +8,17 @@ from streams.kafka import topics
 from streams.kafka.topics import partition_of, partitions_of
 from streams.metrics import Metrics
 from streams.settings import Settings
-from tests.streams.doubles import Outlet, Put, turn
+from tests.streams.doubles import ManualSink, Put, turn
 
 MANY = 8
 
 
 class Desk:
-    """What goes ahead of one partition's state, over an outlet that a test acknowledges."""
+    """What goes ahead of one partition's state, over a sink that a test acknowledges."""
 
     def __init__(self) -> None:
-        self.outlet, self.metrics = Outlet(), Metrics()
-        self.ahead = WriteAheadOutputs(lambda: self.outlet, "p-", MANY, self.metrics)
+        self.sink, self.metrics = ManualSink(), Metrics()
+        self.ahead = WriteAheadOutputs(lambda: self.sink, "p-", MANY, self.metrics)
 
     def say(self, who: bytes, name: str, course: str = "") -> None:
         """Say something of a course, or else an early sign."""
@@ -29,7 +29,7 @@ class Desk:
             self.ahead.say(who, sign)
 
     def on(self, topic: str) -> list[Put]:
-        return self.outlet.on(f"p-{topic}")
+        return self.sink.on(f"p-{topic}")
 
     def count(self, topic: str) -> int:
         return self.metrics.value("encore_outputs_total", topic)
@@ -42,16 +42,16 @@ def test_outputs_leave_together_each_for_its_partition() -> None:
     for course in courses:
         desk.say(b"Ada", f"of {course}", course)
     desk.say(b"Ada", "sign")
-    assert not desk.outlet.all
+    assert not desk.sink.all
     desk.ahead.leave()
     assert [(put.topic, put.partition) for put in desk.on(topics.EXAMPLES)] == [("p-examples", 0)]
     heard = {(put.key, put.partition) for put in desk.on(topics.INTERACTIONS)}
     assert heard == {(course.encode(), partition_of(course.encode(), MANY)) for course in courses}
     assert desk.count(topics.INTERACTIONS) == 0
-    desk.outlet.acknowledge()
+    desk.sink.acknowledge()
     assert (desk.count(topics.INTERACTIONS), desk.count(topics.EXAMPLES)) == (20, 1)
     desk.ahead.leave()
-    assert len(desk.outlet.all) == 21
+    assert len(desk.sink.all) == 21
 
 
 def test_the_state_of_whoever_said_something_waits_for_it_and_for_all_before_it() -> None:
@@ -65,9 +65,9 @@ def test_the_state_of_whoever_said_something_waits_for_it_and_for_all_before_it(
     assert ada is not None
     assert bea is not None
     assert desk.ahead.behind((b"Cyd",)) is None
-    desk.outlet.acknowledge(desk.on(topics.INTERACTIONS))
+    desk.sink.acknowledge(desk.on(topics.INTERACTIONS))
     assert (ada.done(), bea.done()) == (False, False)
-    desk.outlet.acknowledge()
+    desk.sink.acknowledge()
     assert (ada.done(), bea.done(), bea.exception()) == (True, True, None)
     assert desk.ahead.behind((b"Ada", b"Bea")) is None
 
@@ -78,20 +78,20 @@ def test_whoever_is_written_in_the_same_breath_waits_for_what_has_not_left_yet()
     desk.say(b"Ada", "first")
     desk.say(b"Cyd", "other")
     assert desk.ahead.behind((b"Bea",)) is None
-    assert not desk.outlet.all
+    assert not desk.sink.all
     assert desk.ahead.behind((b"Bea", b"Ada")) is not None
-    assert [b"first" in (put.value or b"") for put in desk.outlet.all] == [True]
+    assert [b"first" in (put.value or b"") for put in desk.sink.all] == [True]
     desk.ahead.leave()
-    assert len(desk.outlet.all) == 2
+    assert len(desk.sink.all) == 2
 
 
 def test_many_outputs_do_not_wait_to_be_told() -> None:
     desk = Desk()
     for number in range(AT_MOST - 1):
         desk.say(b"Ada", str(number))
-    assert not desk.outlet.all
+    assert not desk.sink.all
     desk.say(b"Ada", "last")
-    assert len(desk.outlet.all) == AT_MOST
+    assert len(desk.sink.all) == AT_MOST
 
 
 def test_the_state_of_many_waits_for_the_newest_of_theirs() -> None:
@@ -101,9 +101,9 @@ def test_the_state_of_many_waits_for_the_newest_of_theirs() -> None:
         desk.ahead.leave()
     both = desk.ahead.behind((b"Ada", b"Bea"))
     assert both is not None
-    desk.outlet.acknowledge(desk.outlet.open()[:1])
+    desk.sink.acknowledge(desk.sink.open()[:1])
     assert not both.done()
-    desk.outlet.acknowledge()
+    desk.sink.acknowledge()
     assert both.done()
 
 
@@ -112,14 +112,14 @@ def test_what_never_arrives_is_waited_for_in_vain() -> None:
     desk = Desk()
     desk.say(b"Ada", "lost")
     desk.ahead.leave()
-    desk.outlet.fail(desk.outlet.open())
+    desk.sink.fail(desk.sink.open())
     turn()
     state = desk.ahead.behind((b"Ada",))
     assert state is not None
     assert isinstance(state.exception(), WriteAheadFailed)
     desk.say(b"Ada", "later")
     desk.ahead.leave()
-    desk.outlet.acknowledge()
+    desk.sink.acknowledge()
     state = desk.ahead.behind((b"Ada",))
     assert state is not None
     assert isinstance(state.exception(), WriteAheadFailed)

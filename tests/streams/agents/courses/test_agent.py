@@ -21,15 +21,15 @@ from streams.settings import Settings
 from streams.state.header import InvalidValue
 from streams.state.partition import FENCE
 from tests.models.tastes import heard
-from tests.streams.doubles import LOOP, Outlet, Put, Record, turn
+from tests.streams.doubles import LOOP, ManualSink, Put, Record, turn
 
 
 class Agent:
-    """One partition of courses over an outlet that a test acknowledges."""
+    """One partition of courses over a sink that a test acknowledges."""
 
     def __init__(self, changelog: list[tuple[bytes, bytes]] = ()) -> None:  # type: ignore[assignment]
-        self.outlet, self.metrics = Outlet(), Metrics()
-        self.courses = CoursesAgent(lambda: cast(Any, self.outlet), Settings(), self.metrics)
+        self.sink, self.metrics = ManualSink(), Metrics()
+        self.courses = CoursesAgent(lambda: cast(Any, self.sink), Settings(), self.metrics)
         if changelog:
             found = [Record(topics.ROWS, 0, n, 0, key, value) for n, (key, value) in enumerate(changelog)]
             self.courses.restore(0, cast(Any, found))
@@ -42,7 +42,7 @@ class Agent:
 
     def acknowledge(self, *puts: Put) -> None:
         """Acknowledge records, or all that wait, with offsets as Kafka gives them."""
-        for put in puts or self.outlet.open():
+        for put in puts or self.sink.open():
             put.done.set_result(RecordMetadata(self._offset))
             self._offset += 1
         turn()
@@ -57,12 +57,12 @@ class Agent:
 
     @property
     def audiences(self) -> list[dict[str, Any]]:
-        return [orjson.loads(put.value or b"") for put in self.outlet.on(topics.AUDIENCES)]
+        return [orjson.loads(put.value or b"") for put in self.sink.on(topics.AUDIENCES)]
 
     @property
     def changelog(self) -> list[tuple[bytes, bytes]]:
         """What Kafka has of the table."""
-        return [(put.key or b"", put.value or b"") for put in self.outlet.on(topics.ROWS) if put.done.done()]
+        return [(put.key or b"", put.value or b"") for put in self.sink.on(topics.ROWS) if put.done.done()]
 
 
 def at(offset: int, said: Interaction | AudienceShare | bytes, key: bytes | None = None) -> Record:
@@ -108,7 +108,7 @@ def test_what_the_changelog_has_is_not_counted_again() -> None:
     second.take(at(0, SAID[0]), at(1, SAID[1]), at(2, SAID[2]))
     assert second.row("go") == expected(*SAID[:3])
     second.courses.flush()
-    keys = [put.key for put in second.outlet.on(topics.ROWS)]
+    keys = [put.key for put in second.sink.on(topics.ROWS)]
     assert keys == [FENCE, b"go"]
 
 
@@ -124,7 +124,7 @@ def test_what_cannot_be_read_is_buried(value: bytes, key: bytes, reason: bytes) 
     """With its reason; what follows is counted."""
     agent = Agent()
     agent.take(at(0, value, key), at(1, SAID[0]))
-    (letter,) = agent.outlet.on(topics.DEAD_LETTERS)
+    (letter,) = agent.sink.on(topics.DEAD_LETTERS)
     assert (dict(letter.headers or ())["reason"], letter.value) == (reason, value)
     assert (agent.row("go").uses, agent.fate("unreadable")) == (1, 1)
 
@@ -156,7 +156,7 @@ def test_an_audience_that_was_complete_at_a_crash_is_told_by_the_next_owner() ->
     first = Agent()
     first.take(*(at(n, one) for n, one in enumerate(OFFERS)))
     first.courses.flush()
-    first.acknowledge(*first.outlet.open(topics.ROWS))
+    first.acknowledge(*first.sink.open(topics.ROWS))
     second = Agent(first.changelog)
     assert second.audiences == first.audiences
     assert len(second.audiences) == 1

@@ -23,7 +23,7 @@ from streams.kafka.embedded import EmbeddedBroker
 from streams.kafka.topics import MODEL_KEY
 from streams.metrics import Metrics
 from streams.settings import Settings, SettingsError
-from tests.streams.doubles import Outlet, Put, Record
+from tests.streams.doubles import ManualSink, Put, Record
 
 DICE = np.random.default_rng(1)
 ROWS = [tuple(DICE.normal(size=len(features.NAMES)).astype(np.float16).astype(float).tolist()) for _ in range(120)]
@@ -52,7 +52,7 @@ def at(offset: int, row: Example | bytes | None) -> Record:
 
 def trained(*records: Record, trainer: ChurnTrainer | None = None) -> ChurnTrainer:
     """A trainer that was given these records."""
-    trainer = trainer or ChurnTrainer(Settings(), Outlet(), Metrics())
+    trainer = trainer or ChurnTrainer(Settings(), ManualSink(), Metrics())
     asyncio.run(trainer.process_chunk(list(records)))
     return trainer
 
@@ -83,7 +83,7 @@ def test_a_row_that_was_written_twice_is_learned_once() -> None:
     """A worker that crashed writes its examples again, further on, under the same id."""
     metrics = Metrics()
     rows = [*range(10), 3, 9, 10, 10]
-    trainer = ChurnTrainer(Settings(), Outlet(), metrics)
+    trainer = ChurnTrainer(Settings(), ManualSink(), metrics)
     trained(*(at(offset, example(n)) for offset, n in enumerate(rows)), trainer=trainer)
     assert trainer.learner.snapshot() == expected(*range(11))
     assert metrics.value("encore_examples_left_out_total", "repeat") == 3
@@ -108,7 +108,7 @@ def test_a_row_that_was_written_twice_is_learned_once() -> None:
 def test_what_must_not_be_learned_is_left_out_and_counted(row: Example | bytes | None, reason: str) -> None:
     """People who were treated, rows of other columns, and whatever is no row; the log goes on behind it."""
     metrics = Metrics()
-    trainer = ChurnTrainer(Settings(), Outlet(), metrics)
+    trainer = ChurnTrainer(Settings(), ManualSink(), metrics)
     trained(at(0, example(0)), at(1, row), at(2, example(2)), trainer=trainer)
     assert trainer.learner.snapshot() == expected(0, 2)
     assert trainer.offset == 2
@@ -119,7 +119,7 @@ def test_what_must_not_be_learned_is_left_out_and_counted(row: Example | bytes |
 def test_scores_are_measured_on_everybody() -> None:
     """The treated too: how good a score was does not depend on who may be learned from."""
     metrics = Metrics()
-    trainer = ChurnTrainer(Settings(), Outlet(), metrics)
+    trainer = ChurnTrainer(Settings(), ManualSink(), metrics)
     rows = [example(n, treated=n % 2 == 0, probability=float(ROWS[n][0] > 0)) for n in range(20)]
     trained(*(at(n, row) for n, row in enumerate(rows)), trainer=trainer)
     auc = measured(metrics, "encore_model_auc")
@@ -143,7 +143,7 @@ def measured(metrics: Metrics, name: str) -> dict[str, float]:
 def test_others_learn_in_its_shadow(given: dict[str, Any], scores: set[str]) -> None:
     """The reference, unless it is the model itself, and a challenger if one is named."""
     metrics = Metrics()
-    trainer = ChurnTrainer(Settings(**given), Outlet(), metrics)
+    trainer = ChurnTrainer(Settings(**given), ManualSink(), metrics)
     trained(*(at(n, example(n)) for n in range(30)), trainer=trainer)
     assert set(measured(metrics, "encore_model_auc")) == scores
     assert trainer.learner.snapshot() == expected(*range(30), kind=given.get("model", "net"))
@@ -152,7 +152,7 @@ def test_others_learn_in_its_shadow(given: dict[str, Any], scores: set[str]) -> 
 def test_a_challenger_that_fails_stops_nothing() -> None:
     """It is counted once and left out; the model goes on learning."""
     metrics = Metrics()
-    trainer = ChurnTrainer(Settings(challenger="river.naive_bayes.MultinomialNB"), Outlet(), metrics)
+    trainer = ChurnTrainer(Settings(challenger="river.naive_bayes.MultinomialNB"), ManualSink(), metrics)
     trained(*(at(n, example(n, time=0.0, until=n / 100)) for n in range(20)), trainer=trainer)
     trained(*(at(n, example(n, time=1.0 + n)) for n in range(20, 30)), trainer=trainer)
     assert metrics.value("encore_failures_total", "challenger") == 1
@@ -165,7 +165,7 @@ def test_a_challenger_that_fails_stops_nothing() -> None:
 def test_what_cannot_be_a_challenger_is_refused_by_name(path: str) -> None:
     """No such class, no classifier, or one that cannot be made without arguments."""
     for starting in (
-        lambda wrong: ChurnTrainer(wrong, Outlet(), Metrics()),
+        lambda wrong: ChurnTrainer(wrong, ManualSink(), Metrics()),
         lambda wrong: Worker(wrong, dict.fromkeys((topics.EVENTS, *wrong.inputs), 1)),
     ):
         with pytest.raises(SettingsError, match=f"challenger: .*{path}"):
@@ -175,7 +175,7 @@ def test_what_cannot_be_a_challenger_is_refused_by_name(path: str) -> None:
 def test_a_changed_world_is_an_event_on_a_metric() -> None:
     """The log-loss of what was scored jumps: it is counted, and nothing is forgotten for it."""
     metrics = Metrics()
-    trainer = ChurnTrainer(Settings(), Outlet(), metrics)
+    trainer = ChurnTrainer(Settings(), ManualSink(), metrics)
 
     def lived(first: int, wrong: float) -> None:
         rows = [
@@ -193,12 +193,12 @@ def test_a_changed_world_is_an_event_on_a_metric() -> None:
 
 def test_nothing_is_published_by_who_does_not_own_the_examples() -> None:
     """A worker that was given no examples' partition does not take the others back to where it stands."""
-    outlet = Outlet()
-    trainer = trained(at(0, example(0)), trainer=ChurnTrainer(Settings(), outlet, Metrics()))
+    sink = ManualSink()
+    trainer = trained(at(0, example(0)), trainer=ChurnTrainer(Settings(), sink, Metrics()))
     trainer.flush()
     asyncio.run(trainer.own(False))
     trainer.flush()
-    assert outlet.all == []
+    assert sink.all == []
 
 
 @pytest.fixture
@@ -221,13 +221,13 @@ def opened(put: Put) -> dict[str, Any]:
 
 def test_what_was_learned_is_published_once_by_its_owner(settings: Settings) -> None:
     """With the offset up to which it knows; again only when there is more, and no longer when it is another's."""
-    outlet = Outlet()
+    sink = ManualSink()
 
     async def act() -> None:
-        trainer = ChurnTrainer(settings, outlet, Metrics())
+        trainer = ChurnTrainer(settings, sink, Metrics())
         await trainer.own(True)
         trainer.flush()
-        assert outlet.all == []
+        assert sink.all == []
         for offset in range(2):
             await trainer.process_chunk([at(offset, example(offset))])
             trainer.flush()
@@ -237,8 +237,8 @@ def test_what_was_learned_is_published_once_by_its_owner(settings: Settings) -> 
         trainer.flush()
 
     asyncio.run(act())
-    assert [put[:2] + put[3:4] for put in outlet.all] == [(settings.prefix + topics.SNAPSHOTS, MODEL_KEY, 0)] * 2
-    assert [opened(put) for put in outlet.all] == [
+    assert [put[:2] + put[3:4] for put in sink.all] == [(settings.prefix + topics.SNAPSHOTS, MODEL_KEY, 0)] * 2
+    assert [opened(put) for put in sink.all] == [
         expected(0, offset=0),
         expected(0, 1, offset=1),
     ]
@@ -257,7 +257,7 @@ def test_who_takes_over_stands_where_the_examples_end(settings: Settings, known:
         snapshot = expected(*range(known), offset=known - 1) if known < 80 else expected(offset=1)
         sealed = encode_snapshot(snapshot)
         await write(settings, topics.SNAPSHOTS, [(MODEL_KEY, sealed if known < 80 else sealed[:-9])] * bool(known))
-        trainer = ChurnTrainer(settings, Outlet(), Metrics())
+        trainer = ChurnTrainer(settings, ManualSink(), Metrics())
         await trainer.own(True)
         more = [at(offset, example(offset - 1)) for offset in range(80, 110)]
         await trainer.process_chunk([at(79, example(3)), *more, at(110, example(18))])
@@ -274,7 +274,7 @@ def test_another_kind_of_model_begins_with_the_first_example(settings: Settings)
     async def act() -> ChurnTrainer:
         await write(settings, topics.EXAMPLES, [(b"hashed", codec.encode_output(example(n))) for n in range(20)])
         await write(settings, topics.SNAPSHOTS, [(MODEL_KEY, encode_snapshot(expected(*range(20), offset=19)))])
-        trainer = ChurnTrainer(replace(settings, model="logistic"), Outlet(), Metrics())
+        trainer = ChurnTrainer(replace(settings, model="logistic"), ManualSink(), Metrics())
         await trainer.own(True)
         return trainer
 
@@ -285,14 +285,14 @@ def test_another_kind_of_model_begins_with_the_first_example(settings: Settings)
 
 def test_a_model_put_in_the_place_of_ours_is_gone_on_with(settings: Settings) -> None:
     """What an operator publishes is not published over but learned on; what a frozen trainer publishes is passed by."""
-    outlet = Outlet()
+    sink = ManualSink()
 
     async def act() -> ChurnTrainer:
         await write(settings, topics.EXAMPLES, [(b"hashed", codec.encode_output(example(n))) for n in range(12)])
-        trainer = ChurnTrainer(settings, outlet, Metrics())
+        trainer = ChurnTrainer(settings, sink, Metrics())
         await trainer.own(True)
         trainer.flush()
-        ours, older = outlet.all[0].value, encode_snapshot(expected(1, offset=3))
+        ours, older = sink.all[0].value, encode_snapshot(expected(1, offset=3))
         theirs = encode_snapshot(expected(*range(30, 40), offset=11))
         await write(settings, topics.SNAPSHOTS, [(MODEL_KEY, ours), (MODEL_KEY, older)])
         heard = [
@@ -303,7 +303,7 @@ def test_a_model_put_in_the_place_of_ours_is_gone_on_with(settings: Settings) ->
         trainer.on_record(heard[1])
         await trainer.process_chunk([at(12, example(12))])
         trainer.flush()
-        assert [opened(put) for put in outlet.all[1:]] == [expected(*range(13), offset=12)]
+        assert [opened(put) for put in sink.all[1:]] == [expected(*range(13), offset=12)]
         await write(settings, topics.SNAPSHOTS, [(MODEL_KEY, theirs)])
         trainer.on_record(heard[2])
         await trainer.process_chunk([at(13, example(13))])
@@ -311,4 +311,4 @@ def test_a_model_put_in_the_place_of_ours_is_gone_on_with(settings: Settings) ->
 
     trainer = asyncio.run(act())
     trainer.flush()
-    assert opened(outlet.all[-1]) == expected(*range(30, 40), 13, offset=13)
+    assert opened(sink.all[-1]) == expected(*range(30, 40), 13, offset=13)

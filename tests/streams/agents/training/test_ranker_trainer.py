@@ -15,7 +15,7 @@ from streams.agents.training.ranker_trainer import RankerTrainer
 from streams.kafka import codec, topics
 from streams.metrics import Metrics
 from streams.settings import Settings
-from tests.streams.doubles import Outlet, Record
+from tests.streams.doubles import ManualSink, Record
 
 COLUMNS = len(names_for("none"))
 
@@ -36,8 +36,8 @@ class Trained:
     """A trainer that was given these records, as the only owner."""
 
     def __init__(self, *records: Record) -> None:
-        self.outlet, self.metrics = Outlet(), Metrics()
-        self.ranking = RankerTrainer(Settings(), self.outlet, self.metrics)
+        self.sink, self.metrics = ManualSink(), Metrics()
+        self.ranking = RankerTrainer(Settings(), self.sink, self.metrics)
         self.ranking._owned = True
         self.take(*records)
 
@@ -46,7 +46,7 @@ class Trained:
 
     def published(self) -> RankerSnapshot:
         self.ranking.flush()
-        put = self.outlet.on(topics.SNAPSHOTS)[-1]
+        put = self.sink.on(topics.SNAPSHOTS)[-1]
         assert put.key == b"ranker/none"
         return ranker_snapshot.decode_ranker(put.value or b"")
 
@@ -77,7 +77,7 @@ def test_nothing_new_is_published_twice() -> None:
     trained = Trained(*LISTS[:20])
     trained.published()
     trained.ranking.flush()
-    assert len(trained.outlet.on(topics.SNAPSHOTS)) == 1
+    assert len(trained.sink.on(topics.SNAPSHOTS)) == 1
 
 
 ONE = lesson(1)

@@ -13,7 +13,7 @@ from streams.delivery.write_ahead import WriteAheadOutputs
 from streams.kafka import topics
 from streams.metrics import Metrics
 from tests.streams.changelogs import RULES
-from tests.streams.doubles import Outlet, Still
+from tests.streams.doubles import ManualSink, Still
 
 NOW = 1_000_000.0
 NEVER = float("inf")
@@ -24,13 +24,13 @@ def parcel(name: str, topic: str = topics.ALERTS, expires_at: float = NEVER) -> 
 
 
 class Desk:
-    """An outbox with its people, over one outlet for changelog and outputs."""
+    """An outbox with its people, over one sink for changelog and outputs."""
 
     def __init__(self) -> None:
-        self.outlet, self.metrics, self.clock = Outlet(), Metrics(), Still(NOW)
-        self.people = UserStore(RULES, 100, self.outlet.changelog("changelog"))
-        ahead = WriteAheadOutputs(lambda: self.outlet, "p-", 1, self.metrics)
-        self.outbox = Outbox(self.people, ahead, self.outlet, "p-", self.clock, self.metrics)
+        self.sink, self.metrics, self.clock = ManualSink(), Metrics(), Still(NOW)
+        self.people = UserStore(RULES, 100, self.sink.changelog("changelog"))
+        ahead = WriteAheadOutputs(lambda: self.sink, "p-", 1, self.metrics)
+        self.outbox = Outbox(self.people, ahead, self.sink, "p-", self.clock, self.metrics)
 
     def hold(self, *parcels: OutboxMessage, key: bytes = b"u", since: float = 0.0) -> None:
         """A person decides something, and is written through."""
@@ -41,25 +41,25 @@ class Desk:
         return [parcel.value for parcel in self.people.get(key).outbox]
 
     def sent(self) -> list[tuple[str, bytes | None]]:
-        return [(put.topic, put.value) for put in self.outlet.all if put.topic != "changelog"]
+        return [(put.topic, put.value) for put in self.sink.all if put.topic != "changelog"]
 
 
 def test_an_output_leaves_after_its_state_and_is_forgotten_when_it_arrived() -> None:
     """Write, acknowledgement, send, acknowledgement, gone: one after the other."""
     desk = Desk()
     desk.hold(parcel("a"), parcel("b"))
-    assert [put.topic for put in desk.outlet.all] == ["changelog"]
-    assert [each.value for each in unseal(desk.outlet.all[0].value or b"").outbox] == [b"a", b"b"]
-    desk.outlet.acknowledge()
+    assert [put.topic for put in desk.sink.all] == ["changelog"]
+    assert [each.value for each in unseal(desk.sink.all[0].value or b"").outbox] == [b"a", b"b"]
+    desk.sink.acknowledge()
     assert desk.sent() == [("p-retention-alerts", b"a"), ("p-retention-alerts", b"b")]
     assert (desk.held(), len(desk.outbox), desk.people.dirty) == ([b"a", b"b"], 2, set())
-    desk.outlet.acknowledge(desk.outlet.open()[:1])
+    desk.sink.acknowledge(desk.sink.open()[:1])
     assert (desk.held(), len(desk.outbox), desk.people.dirty) == ([b"b"], 1, {b"u"})
-    desk.outlet.acknowledge()
+    desk.sink.acknowledge()
     assert (desk.held(), len(desk.outbox)) == ([], 0)
     desk.outbox.save(b"u")
-    assert unseal(desk.outlet.on("changelog")[-1].value or b"").outbox == ()
-    desk.outlet.settle()
+    assert unseal(desk.sink.on("changelog")[-1].value or b"").outbox == ()
+    desk.sink.settle()
     assert len(desk.sent()) == 2
 
 
@@ -67,7 +67,7 @@ def test_nothing_is_sent_when_the_state_could_not_be_written() -> None:
     """A decision that is in no changelog was never taken."""
     desk = Desk()
     desk.hold(parcel("a"))
-    desk.outlet.fail(desk.outlet.open())
+    desk.sink.fail(desk.sink.open())
     assert (desk.sent(), desk.held(), len(desk.outbox)) == ([], [b"a"], 0)
 
 
@@ -75,11 +75,11 @@ def test_an_output_that_did_not_arrive_stays() -> None:
     """It is in the value for whoever comes next, and may be sent again."""
     desk = Desk()
     desk.hold(parcel("a"))
-    desk.outlet.acknowledge()
-    desk.outlet.fail(desk.outlet.open())
+    desk.sink.acknowledge()
+    desk.sink.fail(desk.sink.open())
     assert (desk.held(), len(desk.outbox)) == ([b"a"], 0)
     desk.outbox.deliver(b"u", desk.people.get(b"u").outbox)
-    desk.outlet.settle()
+    desk.sink.settle()
     assert (len(desk.sent()), desk.held()) == (2, [])
 
 
@@ -88,10 +88,10 @@ def test_what_is_under_way_is_not_sent_again() -> None:
     desk = Desk()
     desk.hold(parcel("a"))
     desk.outbox.save(b"u")
-    desk.outlet.acknowledge()
+    desk.sink.acknowledge()
     desk.outbox.deliver(b"u", desk.people.get(b"u").outbox)
     desk.outbox.save(b"u")
-    desk.outlet.settle()
+    desk.sink.settle()
     assert desk.sent() == [("p-retention-alerts", b"a")]
 
 
@@ -99,13 +99,13 @@ def test_what_arrived_before_a_slow_write_is_not_sent_by_it() -> None:
     """A second write of the same outbox is acknowledged when the output has long gone."""
     desk = Desk()
     desk.hold(parcel("a"))
-    first = desk.outlet.open()
+    first = desk.sink.open()
     desk.outbox.save(b"u")
-    slow = [put for put in desk.outlet.open() if put not in first]
-    desk.outlet.acknowledge(first)
-    desk.outlet.acknowledge([put for put in desk.outlet.open() if put not in slow])
+    slow = [put for put in desk.sink.open() if put not in first]
+    desk.sink.acknowledge(first)
+    desk.sink.acknowledge([put for put in desk.sink.open() if put not in slow])
     assert desk.held() == []
-    desk.outlet.acknowledge(slow)
+    desk.sink.acknowledge(slow)
     assert len(desk.sent()) == 1
 
 
@@ -113,14 +113,14 @@ def test_old_news_is_not_sent_but_said_to_be_old() -> None:
     """The notice has the output's own id and pseudonym, goes to the decisions, and takes the output's place."""
     desk = Desk()
     desk.hold(parcel("old", expires_at=NOW - 1), parcel("new", expires_at=NOW))
-    desk.outlet.acknowledge()
+    desk.sink.acknowledge()
     (old, notice), (new, value) = desk.sent()
     assert (old, new, value) == ("p-decisions", "p-retention-alerts", b"new")
     assert msgspec.json.decode(notice or b"", type=Undelivered) == Undelivered(
         id="old", user="hashed", time=NOW - 1, expires_at=NOW - 1, topic=topics.ALERTS
     )
-    assert desk.outlet.on("p-decisions")[0].key == b"hashed"
-    desk.outlet.settle()
+    assert desk.sink.on("p-decisions")[0].key == b"hashed"
+    desk.sink.settle()
     assert (desk.held(), desk.metrics.value("encore_undelivered_total")) == ([], 1)
 
 
@@ -128,9 +128,9 @@ def test_outputs_are_counted_where_they_arrived() -> None:
     """By topic, once Kafka has them; a notice counts as a decision's record, not as the alert it was not."""
     desk = Desk()
     desk.hold(parcel("old", expires_at=NOW - 1), parcel("new"), parcel("p", topics.PROFILES))
-    desk.outlet.acknowledge()
+    desk.sink.acknowledge()
     assert desk.metrics.value("encore_outputs_total") == 0
-    desk.outlet.settle()
+    desk.sink.settle()
     counted = {name: desk.metrics.value("encore_outputs_total", name) for name in (topics.ALERTS, topics.PROFILES)}
     assert counted == {topics.ALERTS: 1, topics.PROFILES: 1}
     assert desk.metrics.value("encore_outputs_total", topics.DECISIONS) == 1
@@ -141,7 +141,7 @@ def test_whether_it_is_old_news_is_judged_when_it_leaves() -> None:
     desk = Desk()
     desk.hold(parcel("a", expires_at=NOW + 5))
     desk.clock.at = NOW + 6
-    desk.outlet.acknowledge()
+    desk.sink.acknowledge()
     assert [topic for topic, _ in desk.sent()] == ["p-decisions"]
 
 
@@ -150,13 +150,13 @@ def test_a_closed_outbox_sends_and_forgets_nothing() -> None:
     desk = Desk()
     desk.hold(parcel("a"))
     desk.outbox.close()
-    desk.outlet.settle()
+    desk.sink.settle()
     assert (desk.sent(), desk.held()) == ([], [b"a"])
     desk = Desk()
     desk.hold(parcel("a"))
-    desk.outlet.acknowledge()
+    desk.sink.acknowledge()
     desk.outbox.close()
-    desk.outlet.settle()
+    desk.sink.settle()
     assert (desk.held(), desk.people.dirty) == ([b"a"], set())
 
 
@@ -172,5 +172,5 @@ def test_the_time_from_cause_to_arrival_is_measured_where_it_is_known() -> None:
     desk = Desk()
     desk.hold(parcel("a"), since=NOW - 3)
     desk.hold(parcel("b"), key=b"v")
-    desk.outlet.settle()
+    desk.sink.settle()
     assert measured(desk.metrics) == ["encore_decision_seconds_count 1.0", "encore_decision_seconds_sum 3.0"]

@@ -26,7 +26,7 @@ def login(number: int, user: str = "Ada", at: float = NOON) -> ev.Login:
 
 def reasons(station: Station) -> list[str]:
     """Why records were buried, in order."""
-    letters = [Record(put.topic, 0, 0, 0, put.key, put.value, tuple(put.headers or ())) for put in station.outlet.all]
+    letters = [Record(put.topic, 0, 0, 0, put.key, put.value, tuple(put.headers or ())) for put in station.sink.all]
     return [parse_dead_letter(letter).reason for letter in letters if letter.topic == topics.DEAD_LETTERS]
 
 
@@ -109,7 +109,7 @@ def test_catching_up_at_night_sends_nobody_the_coupons_of_the_afternoon() -> Non
         station.clock.at = NOON + (hour - 12) * HOUR
         station.apply(record(login(0, at=NOON + 3 * HOUR), 0))
         station.rest()
-        assert (len(station.outlet.on(topics.TRIGGERS)), len(station.outlet.on(topics.ALERTS))) == (sent, sent)
+        assert (len(station.sink.on(topics.TRIGGERS)), len(station.sink.on(topics.ALERTS))) == (sent, sent)
         assert station.count("encore_undelivered_total") == 2 * (1 - sent)
 
 
@@ -130,7 +130,7 @@ def test_outputs_that_nobody_knows_to_have_arrived_leave_before_new_events() -> 
     """Recovery delivers the outboxes; a record that is given again delivers what is still there, once."""
     first = Station(world=RISKY)
     first.apply(record(login(0), 0))
-    first.outlet.acknowledge(first.outlet.open(PEOPLE))
+    first.sink.acknowledge(first.sink.open(PEOPLE))
     waiting = {each.id for each in first.said}
     assert len(waiting) == 4
     second = Station(first.changelog, world=RISKY)
@@ -145,14 +145,14 @@ def test_what_is_urgent_is_written_through_and_the_rest_waits_for_the_commit() -
     """Alerts, triggers and decisions do not wait; state leads."""
     station = Station(world=RISKY)
     station.apply(record(login(0, "Ada"), 0), record(ev.Search(id="s", user_id="Bob", time=NOON - 9 * DAY), 1))
-    assert [put.key for put in station.outlet.on(PEOPLE)][1:] == [b"Ada", b"Bob"]
+    assert [put.key for put in station.sink.on(PEOPLE)][1:] == [b"Ada", b"Bob"]
     station = Station(world=CALM)
     station.apply(record(login(0), 0))
-    assert (station.said, station.people.dirty, len(station.outlet.on(PEOPLE))) == ([], {b"Ada"}, 1)
+    assert (station.said, station.people.dirty, len(station.sink.on(PEOPLE))) == ([], {b"Ada"}, 1)
     station.fold.flush()
-    assert [put.key for put in station.outlet.on(PEOPLE)][1:] == [b"Ada"]
+    assert [put.key for put in station.sink.on(PEOPLE)][1:] == [b"Ada"]
     assert station.said == []
-    station.outlet.settle()
+    station.sink.settle()
     assert [each.topic for each in station.said] == [topics.PROFILES]
 
 
@@ -160,7 +160,7 @@ def test_what_follows_from_the_log_alone_is_with_kafka_before_the_state_that_hol
     """What the person's course hears, though the same event says something urgent; it stands in nobody's outbox."""
     station = Station(world=RISKY)
     station.fold.apply([record(ev.CourseView(id="view", user_id="Ada", time=NOON, course_id="c"), 0)])
-    said = [put.topic for put in station.outlet.all[1:]]
+    said = [put.topic for put in station.sink.all[1:]]
     assert said == [topics.INTERACTIONS, PEOPLE]
     waiting = {parcel.topic for parcel in station.people.get(b"Ada").outbox}
     assert topics.ALERTS in waiting
@@ -262,13 +262,13 @@ def test_people_are_written_ahead_a_few_at_a_time() -> None:
     """Each once, as long as the slice lasts; whoever was written meanwhile is not written again."""
     station, users = Station(world=CALM), [f"user {number:03}" for number in range(TOGETHER + 2)]
     station.apply(*(record(login(0, user), offset) for offset, user in enumerate(users)))
-    station.outlet.settle()
-    before, keys = len(station.outlet.on(PEOPLE)), [user.encode() for user in users]
+    station.sink.settle()
+    before, keys = len(station.sink.on(PEOPLE)), [user.encode() for user in users]
     left = deque(sorted(station.people.dirty))
     station.fold.write(left, Times(2))
-    assert [put.key for put in station.outlet.on(PEOPLE)][before:] == keys[:TOGETHER]
+    assert [put.key for put in station.sink.on(PEOPLE)][before:] == keys[:TOGETHER]
     assert list(left) == keys[TOGETHER:]
     station.fold.outbox.save(keys[TOGETHER])
     station.fold.write(left, Times(9))
-    assert [put.key for put in station.outlet.on(PEOPLE)][before:] == keys
+    assert [put.key for put in station.sink.on(PEOPLE)][before:] == keys
     assert not station.people.dirty

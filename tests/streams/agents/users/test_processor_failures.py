@@ -58,7 +58,7 @@ def headers(put: Put) -> dict[str, bytes]:
 
 
 def letters(station: Station) -> list[Put]:
-    return station.outlet.on(topics.DEAD_LETTERS)
+    return station.sink.on(topics.DEAD_LETTERS)
 
 
 def test_a_failing_step_is_buried_with_its_record_and_the_log_goes_on() -> None:

@@ -132,7 +132,7 @@ def test_any_bytes_are_buried_as_they_came(pairs: list[tuple[bytes | None, bytes
     """Each is a dead letter of its own with its key and bytes, in order; nobody becomes known by it."""
     station = Station()
     station.apply(*(Record("events", 0, offset, 0, key, value) for offset, (key, value) in enumerate(pairs)))
-    letters = station.outlet.on("dead-letters")
+    letters = station.sink.on("dead-letters")
     assert [(put.key, put.value) for put in letters] == [
         (b"events/0/%d" % offset, value or b"") for offset, (_, value) in enumerate(pairs)
     ]
