@@ -10,17 +10,24 @@ QUICK ?=
 ROUNDS ?=
 JSON ?=
 MODEL ?= logistic
+UNIT_WORKERS ?= 2
+INTEGRATION_WORKERS ?= 3
 
-.PHONY: demo test lint lock bench clean help
+.PHONY: demo test unit integration lint lock bench clean help
 
 help:  ## show this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: .venv/runtime  ## play three months of a simulated platform in two minutes (SOURCE=sample, FOREVER=1, DRIFT=hazard)
 	@$(BIN)/encore demo --source $(SOURCE) --seed $(SEED) $(if $(FOREVER),--forever) $(if $(DRIFT),--drift $(DRIFT))
 
-test: .venv/development  ## run all tests, on an embedded broker and on a real Kafka
-	@$(BIN)/python -m pytest $(ARGS)
+test: unit integration  ## run all tests: the unit tests, then the integration tests
+
+unit: .venv/development  ## run the tests that need no broker; stop at the first that fails
+	@$(BIN)/python -m pytest -m "not integration" -n $(UNIT_WORKERS) --maxfail=1 $(ARGS)
+
+integration: .venv/development  ## run the tests that start a broker or workers (a real Kafka and the embedded broker)
+	@$(BIN)/python -m pytest -m integration -n $(INTEGRATION_WORKERS) --dist loadgroup $(ARGS)
 
 lint: .venv/development  ## check the code with ruff and mypy
 	@$(BIN)/ruff check .

@@ -1,36 +1,59 @@
-"""Brokers for tests, and a last word on those that did not run for want of one."""
+"""Brokers for tests, marks for what needs one, and a summary of the tests that did not run for want of one."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 
+import hypothesis
 import pytest
 
 from streams.kafka.embedded import EmbeddedBroker
-from tests import brokers
+from tests.harness import kafka as brokers
+from tests.harness.shared import RunFolder, shared_broker
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 """What tests start computes in one thread: several that wait for each other take many times as long."""
 NO_BROKER = "no broker: "
 KAFKA_FIXTURES = {"kafka", "own_kafka"}
+BROKER_FIXTURES = KAFKA_FIXTURES | {"embedded_broker", "any_broker"}
+INTEGRATION_FOLDERS = {Path(__file__).parent / "operation"}
+
+hypothesis.settings.register_profile(
+    "tests", parent=hypothesis.settings(), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tests")
+"""No time limit for an example: a busy machine is no failure."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder that all processes of the run share; the controller keeps it, and the broker in it."""
+    if not hasattr(config, "workerinput"):
+        config.add_cleanup(RunFolder().close)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever uses a real broker is marked so."""
+    """Mark what uses a real broker `kafka`, and what uses any broker `integration`."""
     for item in items:
-        if KAFKA_FIXTURES & set(getattr(item, "fixturenames", ())):
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if KAFKA_FIXTURES & fixtures:
             item.add_marker("kafka")
+        if (
+            BROKER_FIXTURES & fixtures
+            or item.get_closest_marker("kafka")
+            or INTEGRATION_FOLDERS & set(item.path.parents)
+        ):
+            item.add_marker("integration")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A test marked `kafka` does not run where there is no broker for it.
 
-    A broker that somebody else runs will do, except for tests marked `kafka(own=True)`, which
-    kill theirs or set it up in their own way.
+    A broker that runs elsewhere (ENCORE_TEST_BROKER) will do, except for tests marked `kafka(own=True)`: they kill
+    theirs, or configure it.
     """
     marks = list(item.iter_markers("kafka"))
     own = any(mark.kwargs.get("own") for mark in marks) or "own_kafka" in getattr(item, "fixturenames", ())
@@ -46,11 +69,9 @@ def missing(reason: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def kafka() -> Iterator[brokers.Kafka]:
-    """A real broker, one for all tests: the one in ENCORE_TEST_BROKER, or one started here."""
-    address = brokers.external()
-    with brokers.ExternalKafka(address) if address else brokers.RealKafka() as broker:
-        yield broker
+def kafka() -> brokers.Kafka:
+    """A real broker, one for all tests of the run: the one in ENCORE_TEST_BROKER, or one started for them."""
+    return brokers.ExternalKafka(brokers.external() or shared_broker())
 
 
 @pytest.fixture
@@ -63,8 +84,6 @@ def own_kafka() -> Iterator[brokers.RealKafka]:
 @pytest.fixture
 def embedded_broker() -> Iterator[Callable[[Mapping[str, int]], EmbeddedBroker]]:
     """Start embedded brokers: each call gives a new one with these topics, until the test ends."""
-    if importlib.util.find_spec("confluent_kafka") is None:
-        missing("confluent-kafka is not installed")
     with ExitStack() as running:
         yield lambda topics: running.enter_context(EmbeddedBroker(topics))
 

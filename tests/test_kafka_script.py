@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from tests.brokers import SCRIPT, RealKafka, free_port
+from tests.harness.kafka import SCRIPT, RealKafka, free_port
 
 DEADLINE = 60.0
 SASL = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_ada="secret";'
@@ -72,7 +72,7 @@ def test_a_killed_broker_answers_nobody(own_kafka):
 def test_a_killed_test_run_leaves_no_broker():
     """A broker and its data are gone soon after the process that started it got SIGKILL."""
     code = (
-        "import time; from tests.brokers import RealKafka\n"
+        "import time; from tests.harness.kafka import RealKafka\n"
         "broker = RealKafka(); print(broker.port, broker.folder, flush=True); time.sleep(600)"
     )
     options = {"stdout": subprocess.PIPE, "text": True, "cwd": SCRIPT.parents[2]}

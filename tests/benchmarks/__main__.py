@@ -19,7 +19,8 @@ from tests.benchmarks import audience, capacity, courses, memory_of, micro, rig,
 from tests.benchmarks.figures import Report
 from tests.benchmarks.rig import Cores
 from tests.benchmarks.workload import Crowd, models
-from tests.brokers import available
+from tests.harness.kafka import available
+from tests.harness.process import CHECKOUT
 
 PARTS = "abcdefgh"
 
@@ -97,7 +98,7 @@ def _measure(part: str, report: Report, cores: Cores, crowd: Crowd, size: Size, 
 
 def _about(report: Report, cores: Cores, asked: argparse.Namespace) -> None:
     """Say on what this was measured."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=rig.CHECKOUT, capture_output=True, text=True)
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=CHECKOUT, capture_output=True, text=True)
     load = os.getloadavg()[0]
     pinned = "one core for what is measured, another for the rest" if cores.pinned else "NOT pinned: one core for all"
     version = commit.stdout.strip() or "no commit"

@@ -23,6 +23,7 @@ from tests.benchmarks import rig
 from tests.benchmarks.figures import Report
 from tests.benchmarks.rig import Cores
 from tests.benchmarks.workload import Crowd
+from tests.harness.process import CHECKOUT
 
 PART = "h"
 PARTITIONS = 16
@@ -36,10 +37,10 @@ FIELDS = 19
 def run(report: Report, cores: Cores, seed: int, people: int, rounds: int) -> None:
     """Announce a course to so many people, so many times."""
     command = [rig.python(), "-m", "tests.benchmarks.audience", str(seed), str(people)]
-    environment = {**os.environ, "PYTHONPATH": str(rig.CHECKOUT)}
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     for _ in range(rounds):
         with rig.on(cores.engine):
-            done = subprocess.run(command, cwd=rig.CHECKOUT, env=environment, capture_output=True, check=True)
+            done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, check=True)
         found = json.loads(done.stdout)
         report.add(PART, "an audience: looking a cold person over", "us", found["a person"], more=False)
         report.add(PART, f"an audience: all of {people:,} people", "s", found["all"], more=False, goal=10.0)

@@ -25,6 +25,7 @@ from tests.benchmarks import rig
 from tests.benchmarks.figures import Report
 from tests.benchmarks.memory import resident
 from tests.benchmarks.rig import Cores
+from tests.harness.process import CHECKOUT
 
 PART = "h"
 GOALS = {"row update, p99": 200.0, "a whole row into an index, p90": 300.0,
@@ -44,8 +45,8 @@ def run(report: Report, cores: Cores, seed: int, sizes: list[int], uses: int, ro
             arguments = map(str, (seed, courses, max(uses, USES_A_COURSE * courses), 1_000))
             with rig.on(cores.engine):
                 command = [rig.python(), "-m", "tests.benchmarks.courses", *arguments]
-                environment = {**os.environ, "PYTHONPATH": str(rig.CHECKOUT)}
-                done = subprocess.run(command, cwd=rig.CHECKOUT, env=environment, capture_output=True, check=True)
+                environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+                done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, check=True)
             for what, value in json.loads(done.stdout).items():
                 unit = "kB" if "memory" in what else "us"
                 report.add(PART, f"{what}; {courses:,} courses", unit, value, more=False, goal=GOALS.get(what))

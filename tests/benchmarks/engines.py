@@ -13,7 +13,7 @@ from tests.benchmarks.peers import Peer
 from tests.benchmarks.rig import Cores
 from tests.benchmarks.stage import Stage
 from tests.benchmarks.workload import Crowd
-from tests.brokers import RealKafka
+from tests.harness.kafka import RealKafka
 
 QUIET = 6.0
 """Seconds without anything new after which an engine has said all."""
@@ -34,7 +34,7 @@ def said(engine: str, crowd: Crowd, python: str, people: int, events: int, cores
             while time.monotonic() < min(deadline, since + QUIET):
                 stage.tick(last + (tick := tick + 0.001))
                 time.sleep(1.0)
-                running.check()
+                running.check_running()
                 fresh = _ids(stage)
                 if fresh - found:
                     found, since = found | fresh, time.monotonic()

@@ -16,9 +16,9 @@ from streams.kafka import admin, topics
 from streams.kafka.topics import partition_of
 from tests.benchmarks import workload
 from tests.benchmarks.rig import Cores
-from tests.benchmarks.stage import Measured, Stage
+from tests.benchmarks.stage import MeasuredWorker, Stage
 from tests.benchmarks.workload import Crowd, Happening
-from tests.brokers import Kafka
+from tests.harness.kafka import Kafka
 
 STEP = 0.01
 WARM_UP = 12.0
@@ -83,9 +83,9 @@ def measured(
         _stamped_by_broker(stage)
         stage.settle(people)
         with stage.worker() as worker:
-            worker.ready()
-            while worker.figures.sum("encore_ticks_total") < stage.partitions:
-                worker.check()
+            worker.seconds_to_ready()
+            while worker.metric("encore_ticks_total") < stage.partitions:
+                worker.check_running()
                 time.sleep(0.1)
             sent, busy, pace = _sent(stage, worker, ready, rate, seconds)
             time.sleep(3.0)
@@ -97,7 +97,7 @@ def measured(
 
 
 def _sent(
-    stage: Stage, worker: Measured, log: list[Ready], rate: float, seconds: float
+    stage: Stage, worker: MeasuredWorker, log: list[Ready], rate: float, seconds: float
 ) -> tuple[set[tuple[str, float]], float, float]:
     """Send the log at a rate; return which events were sent after the warm-up, the worker's load, the real rate."""
     producer = Producer({"bootstrap.servers": stage.broker.bootstrap, "linger.ms": 2, "acks": "1"})

@@ -9,15 +9,16 @@ import subprocess
 from tests.benchmarks import rig
 from tests.benchmarks.figures import Report
 from tests.benchmarks.rig import Cores
+from tests.harness.process import CHECKOUT
 
 
 def run(report: Report, cores: Cores, seed: int, cold: int, rounds: int) -> None:
     """Measure so many people, so many times."""
     command = [rig.python(), "-m", "tests.benchmarks.memory", str(seed), str(cold), str(cold // 10)]
-    environment = {**os.environ, "PYTHONPATH": str(rig.CHECKOUT)}
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     for _ in range(rounds):
         with rig.on(cores.engine):
-            run = subprocess.run(command, cwd=rig.CHECKOUT, env=environment, capture_output=True, text=True, check=True)
+            run = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=True)
         found = json.loads(run.stdout)
         report.add("e", "a person's value", "bytes", found["value"], more=False)
         report.add(

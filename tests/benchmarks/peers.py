@@ -13,13 +13,14 @@ from streams.kafka import topics
 from streams.kafka.topics import partition_of
 from streams.operation import campaigns
 from tests.benchmarks import rig, workload
-from tests.benchmarks.rig import Engine, Outgoing, Sample
+from tests.benchmarks.rig import MAX_MEMORY, Measured, Outgoing, Sample
 from tests.benchmarks.stage import Filled, Stage
+from tests.harness.process import CHECKOUT
 
 PEERS = ("quix", "bytewax")
 
 
-class Peer(Engine):
+class Peer(Measured):
     """Another engine at the same job, on the stage's log."""
 
     def __init__(self, stage: Stage, engine: str, python: str) -> None:
@@ -41,9 +42,8 @@ class Peer(Engine):
             "partitions": stage.partitions,
         }
         task.write_bytes(msgspec.json.encode(told))
-        environment = {**os.environ, "PYTHONPATH": str(rig.CHECKOUT)}
         command = [python, "-m", f"tests.benchmarks.{engine}_job", str(task)]
-        super().__init__(command, environment, stage.cores, folder / "log")
+        super().__init__(command, os.environ, folder / "log", stage.cores.engine, MAX_MEMORY)
 
     def applied(self) -> float:
         """Return how many events it says it has applied."""
@@ -80,5 +80,5 @@ def fill(stage: Stage, people: int, events: int) -> Filled:
 
 def peers_python(given: str | None = None) -> str | None:
     """Return the interpreter of the environment that the peers live in, if it is there."""
-    named = given or os.environ.get("BENCH_PEERS") or str(rig.CHECKOUT / ".venv-peers" / "bin" / "python")
+    named = given or os.environ.get("BENCH_PEERS") or str(CHECKOUT / ".venv-peers" / "bin" / "python")
     return named if Path(named).exists() else None

@@ -1,21 +1,19 @@
-"""The rig: a broker on one core, what is measured on the other, and what Linux says of a process."""
+"""Measuring: a broker on one core, the measured process on the other, and its figures from Linux."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import resource
-import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from confluent_kafka import Producer
 
-CHECKOUT = Path(__file__).parents[2]
+from tests.harness.process import Process
+
 PATIENCE = 900.0
 """A bound for waiting: it only turns a hang into a failure."""
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -40,12 +38,8 @@ class Cores(NamedTuple):
         return self.engine != self.others
 
 
-MOST_MEMORY = 8 << 30
-"""Bytes beyond which a process that is measured gets no more: one that runs away must not take the machine along."""
-
-
-def _bounded() -> None:
-    resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
+MAX_MEMORY = 8 << 30
+"""Bytes of memory that a measured process may have: one that runs away must not take the machine with it."""
 
 
 class Sample(NamedTuple):
@@ -57,54 +51,24 @@ class Sample(NamedTuple):
     rss: int
 
 
-class Engine:
-    """A process that is measured, on its own core."""
-
-    def __init__(self, command: list[str], environment: Mapping[str, str], cores: Cores, log: Path) -> None:
-        self.log = log
-        pinned = ["taskset", "-c", ",".join(map(str, sorted(cores.engine))), *command]
-        with log.open("wb") as out:
-            self.process = subprocess.Popen(
-                pinned, env=dict(environment), cwd=CHECKOUT, stdout=out, stderr=out, preexec_fn=_bounded
-            )
-        self.began = time.monotonic()
+class Measured(Process):
+    """A process that is measured. It is started on a core of its own and with MAX_MEMORY."""
 
     def sample(self, events: float) -> Sample:
-        """Return where it stands."""
-        stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(") ")[2].split()
+        """Return its figures now."""
+        stat = Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2].split()
         return Sample(events, time.monotonic(), (int(stat[11]) + int(stat[12])) / _TICKS, int(stat[21]) * PAGE)
-
-    def check(self) -> None:
-        """Raise if it has ended by itself."""
-        if self.process.poll() is not None:
-            raise RuntimeError(f"it ended ({self.process.returncode}):\n{self.log.read_text()[-3_000:]}")
 
     def watch(self, events: Callable[[], float], until: float, every: float = 0.25) -> list[Sample]:
         """Sample until so many events were applied."""
         samples, deadline = [self.sample(events())], time.monotonic() + PATIENCE
         while samples[-1].events < until:
-            self.check()
+            self.check_running()
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{samples[-1].events:.0f} of {until:.0f} events in {PATIENCE:.0f} s")
             time.sleep(every)
             samples.append(self.sample(events()))
         return samples
-
-    def end(self) -> None:
-        """End it: by asking, and then by force."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(45)
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-
-    def __enter__(self) -> Engine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.end()
 
 
 class Pace(NamedTuple):
@@ -124,29 +88,6 @@ def pace(samples: list[Sample], least: float, most: float) -> Pace:
     first, last = inside[0], inside[-1]
     events, seconds, cpu = last.events - first.events, last.at - first.at, last.cpu - first.cpu
     return Pace(events / seconds, cpu / events * 1e6, cpu / seconds, max(one.rss for one in samples))
-
-
-class Figures:
-    """A worker's own figures, from its web server."""
-
-    def __init__(self, port: int) -> None:
-        self._url = f"http://127.0.0.1:{port}/metrics"
-
-    def all(self) -> dict[str, float]:
-        """Return every figure by name with labels; none while its server does not answer."""
-        with contextlib.suppress(OSError), urllib.request.urlopen(self._url, timeout=30) as answer:
-            lines = answer.read().decode().splitlines()
-            return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line[0] != "#"}
-        return {}
-
-    def sum(self, name: str, wanted: str = "") -> float:
-        """Return a figure summed over its labels, or over those whose text contains something."""
-        return total(self.all(), name, wanted)
-
-
-def total(figures: Mapping[str, float], name: str, wanted: str = "") -> float:
-    """Return a figure summed over its labels."""
-    return sum(value for key, value in figures.items() if (key == name or key.startswith(name + "{")) and wanted in key)
 
 
 @contextlib.contextmanager

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,9 +22,10 @@ from streams.operation import campaigns
 from streams.settings import Settings
 from streams.state.partition import FENCE
 from tests.benchmarks import rig, workload
-from tests.benchmarks.rig import Cores, Engine, Figures, Outgoing
+from tests.benchmarks.rig import Cores, Measured, Outgoing
 from tests.benchmarks.workload import Crowd, Happening
-from tests.brokers import Kafka, free_port
+from tests.harness.kafka import Kafka
+from tests.harness.worker import WorkerProcess, as_environment
 
 INPUT = "learning-events"
 
@@ -46,7 +46,7 @@ class Stage:
         given = {"broker": broker.url, "prefix": f"{name}-", "group": name, "partitions": partitions, "agents": "users"}
         given |= {"inputs": INPUT}
         given |= {"clock": "source", "expiry": "log", "alert_lasts": "3650d", **changed}
-        self.environment = {f"ENCORE_{key.upper()}": str(value) for key, value in given.items()}
+        self.environment = as_environment(given)
         self.settings: Settings = settings_.load(self.environment)
         self.broker, self.cores, self.crowd, self.partitions = broker, cores, crowd, partitions
         self.folder = Path(tempfile.mkdtemp(prefix="encore-bench-"))
@@ -98,13 +98,10 @@ class Stage:
 
     # -- who reads them
 
-    def worker(self, **changed: object) -> Measured:
+    def worker(self, **changed: object) -> MeasuredWorker:
         """Start a worker on its core."""
-        port = free_port()
-        given = {f"ENCORE_{key.upper()}": str(value) for key, value in {**changed, "web_port": port}.items()}
-        environment = {**os.environ, **self.environment, **given, "PYTHONPATH": str(rig.CHECKOUT)}
-        log = self.folder / f"worker-{port}.log"
-        return Measured([rig.python(), "-m", "streams", "worker"], environment, self.cores, log, port)
+        environment = {**self.environment, **as_environment(changed)}
+        return MeasuredWorker(environment, self.folder, self.cores.engine, rig.MAX_MEMORY)
 
     def close(self) -> None:
         """Remove what was written beside the topics; those go with the broker: deleting them would cost who is next."""
@@ -117,26 +114,17 @@ class Stage:
         self.close()
 
 
-class Measured(Engine):
+class MeasuredWorker(WorkerProcess, Measured):
     """A worker that is measured."""
 
-    def __init__(self, command: list[str], environment: Mapping[str, str], cores: Cores, log: Path, port: int) -> None:
-        super().__init__(command, environment, cores, log)
-        self.figures = Figures(port)
-
-    def ready(self) -> float:
+    def seconds_to_ready(self) -> float:
         """Wait until it is ready; return the seconds since it was started."""
-        deadline = time.monotonic() + rig.PATIENCE
-        while self.figures.sum("encore_ready") < 1:
-            self.check()
-            if time.monotonic() > deadline:
-                raise RuntimeError("the worker did not become ready")
-            time.sleep(0.1)
-        return time.monotonic() - self.began
+        self.until(lambda: self.metric("encore_ready") == 1, "the worker is ready", patience=rig.PATIENCE)
+        return time.monotonic() - self.started_at
 
     def applied(self) -> float:
         """Return how many events it has applied."""
-        return self.figures.sum("encore_events_total")
+        return self.metric("encore_events_total")
 
 
 def with_ticks(events: Iterator[Happening], partitions: int) -> Iterator[Outgoing]:

@@ -19,12 +19,13 @@ from models.schema.outputs import Output
 from streams.agents.users import envelope as env
 from streams.agents.users.envelope import Envelope
 from streams.kafka import codec
-from tests.benchmarks import courses, engines, job, rig, workload
+from tests.benchmarks import courses, engines, job, workload
 from tests.benchmarks.figures import Report
 from tests.benchmarks.job import Due, Job
 from tests.benchmarks.peers import PEERS, peers_python
 from tests.benchmarks.rig import Cores
 from tests.benchmarks.workload import Crowd, Happening
+from tests.harness.process import CHECKOUT
 from tests.streams.doubles import Record
 from tests.streams.stations import Station
 
@@ -125,7 +126,7 @@ def test_a_person_has_the_size_of_a_real_one(crowd: Crowd) -> None:
 
 def test_memory_of_a_cold_person_holds_at_least_their_value() -> None:
     command = [sys.executable, "-m", "tests.benchmarks.memory", "1", "20000", "2000"]
-    found = json.loads(subprocess.run(command, cwd=rig.CHECKOUT, capture_output=True, check=True).stdout)
+    found = json.loads(subprocess.run(command, cwd=CHECKOUT, capture_output=True, check=True).stdout)
     assert found["cold"] > found["value"] > 900
 
 
@@ -173,10 +174,8 @@ def test_the_peers_send_what_is_said_where_a_worker_sends_it(crowd: Crowd, log: 
 def test_recommendations_have_all_figures_that_have_a_goal() -> None:
     """Each step's percentiles and the memory a course, of a catalogue of any size; memory is a process's own."""
     command = [sys.executable, "-m", "tests.benchmarks.courses", "1", "120", "600", "4"]
-    environment = {**os.environ, "PYTHONPATH": str(rig.CHECKOUT)}
-    said = json.loads(
-        subprocess.run(command, cwd=rig.CHECKOUT, env=environment, capture_output=True, check=True).stdout
-    )
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    said = json.loads(subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, check=True).stdout)
     assert said.keys() >= courses.GOALS.keys()
     assert all(value > 0 for value in said.values())
     assert any("memory" in what for what in said)
@@ -185,9 +184,7 @@ def test_recommendations_have_all_figures_that_have_a_goal() -> None:
 def test_an_audience_is_measured_with_people_whom_the_course_would_please() -> None:
     """In a process of its own, too: all people of all partitions, and how long others had to wait."""
     command = [sys.executable, "-m", "tests.benchmarks.audience", "1", "400"]
-    environment = {**os.environ, "PYTHONPATH": str(rig.CHECKOUT)}
-    said = json.loads(
-        subprocess.run(command, cwd=rig.CHECKOUT, env=environment, capture_output=True, check=True).stdout
-    )
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    said = json.loads(subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, check=True).stdout)
     assert said.keys() == {"a person", "all", "wait"}
     assert all(value > 0 for value in said.values())

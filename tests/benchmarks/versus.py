@@ -9,7 +9,7 @@ from tests.benchmarks.rig import Cores, Pace
 from tests.benchmarks.stage import Stage
 from tests.benchmarks.working import NEARLY, WARM, applied
 from tests.benchmarks.workload import Crowd
-from tests.brokers import RealKafka
+from tests.harness.kafka import RealKafka
 
 GOALS = {"quix": 1.5, "bytewax": 1.2}
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from tests.benchmarks import latency, rig
 from tests.benchmarks.figures import Report
-from tests.benchmarks.rig import Cores, Engine, Outgoing, Pace, Sample
+from tests.benchmarks.rig import Cores, Measured, Outgoing, Pace, Sample
 from tests.benchmarks.stage import INPUT, Stage
 from tests.benchmarks.workload import CAMPAIGN, Crowd, Happening
-from tests.brokers import RealKafka
+from tests.harness.kafka import RealKafka
 
 WARM, NEARLY = 0.1, 0.95
 """A run is measured between these shares of its events: neither its start nor its end is in it."""
@@ -64,7 +64,7 @@ def under_load(report: Report, cores: Cores, asked: Namespace, people: int, most
 def applied(stage: Stage, events: int) -> Pace:
     """Return the pace at which a worker applies a log."""
     with stage.worker() as worker:
-        worker.ready()
+        worker.seconds_to_ready()
         samples = worker.watch(worker.applied, events * NEARLY)
         return rig.pace(samples, events * WARM, events * 2.0)
 
@@ -75,8 +75,8 @@ def recover(report: Report, cores: Cores, crowd: Crowd, people: int, rounds: int
         size = stage.settle(people) / people
         for _ in range(rounds):
             with stage.worker() as worker:
-                ready = worker.ready()
-                figures = worker.figures.all()
+                ready = worker.seconds_to_ready()
+                figures = worker.metrics()
                 took, back = figures["encore_recovery_seconds"], figures["encore_recovered_people"]
                 sample = worker.sample(0)
                 report.add("d", "recovery", "people/s", back / took, goal=50_000.0)
@@ -114,9 +114,9 @@ def ingest(report: Report, cores: Cores, crowd: Crowd, people: int, events: int,
                 log = itertools.islice(crowd.log(people), events)
                 rig.fill(broker.bootstrap, stage.settings.prefix + INPUT, _unkeyed(log, stage.partitions))
                 with stage.worker() as worker:
-                    worker.ready()
+                    worker.seconds_to_ready()
                     samples = worker.watch(
-                        functools.partial(worker.figures.sum, "encore_records_total", 'agent="ingest"'), events * NEARLY
+                        functools.partial(worker.metric, "encore_records_total", agent="ingest"), events * NEARLY
                     )
                     _told(report, "g", "ingest", rig.pace(samples, events * WARM, events * 2.0), 100_000.0)
 
@@ -144,11 +144,9 @@ def replay(report: Report, cores: Cores, crowd: Crowd, people: int, events: int,
 def _replayed(cores: Cores, file: Path, model: Path, folder: Path) -> Sample:
     """Return what a replay took: its seconds, its CPU time, its memory."""
     command = [rig.python(), "-m", "streams", "replay", str(file), "--model", str(model), "--campaign", str(CAMPAIGN)]
-    environment = {**os.environ, "PYTHONPATH": str(rig.CHECKOUT)}
-    with Engine([*command, "--json"], environment, cores, folder / "log") as engine:
-        status, usage = os.wait4(engine.process.pid, 0)[1:]
-        engine.process.returncode = os.waitstatus_to_exitcode(status)
-        took = time.monotonic() - engine.began
+    with Measured([*command, "--json"], os.environ, folder / "log", cores.engine, rig.MAX_MEMORY) as process:
+        status, usage = process.wait_for_usage()
+        took = time.monotonic() - process.started_at
     if status:
         raise RuntimeError(f"the replay failed:\n{(folder / 'log').read_text()[-2_000:]}")
     return Sample(0, took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1_024)

@@ -26,7 +26,14 @@ from models.schema.outputs import Example, Output, Tombstone
 from streams.kafka import codec, topics
 from tests.delivery.history import START, Sent, history
 
-OUT = (topics.ALERTS, topics.TRIGGERS, topics.DECISIONS, topics.EXAMPLES, topics.PROFILES, topics.INTERACTIONS)
+OUTPUT_TOPICS = (
+    topics.ALERTS,
+    topics.TRIGGERS,
+    topics.DECISIONS,
+    topics.EXAMPLES,
+    topics.PROFILES,
+    topics.INTERACTIONS,
+)
 
 Outputs = dict[str, dict[str, set[bytes]]]
 """By topic and id, every content that went out under it."""
@@ -45,7 +52,7 @@ class Reference(NamedTuple):
         by_user: dict[str, list[ev.Event]] = defaultdict(list)
         for one in sent:
             by_user[one.event.user_id].append(one.event)
-        people, outputs = {}, {topic: defaultdict(set) for topic in OUT}
+        people, outputs = {}, {topic: defaultdict(set) for topic in OUTPUT_TOPICS}
         for user, events in by_user.items():
             people[user], said = lived(user, events, world, until)
             for output in said:

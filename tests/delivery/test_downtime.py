@@ -8,9 +8,10 @@ import time
 from models.schema import events as ev
 from streams.agents.ingest.backlog import STOOD_STILL
 from streams.kafka import topics
-from tests.brokers import Kafka
 from tests.delivery.history import END, HOUR, LEARNING, Sent, history, slices
-from tests.delivery.stage import PARTITIONS, Stage, Way
+from tests.delivery.scenario import PARTITIONS, Scenario, Way
+from tests.harness.kafka import Kafka
+from tests.harness.process import wait_until
 
 
 def test_three_days_of_backlog_make_nobody_silent(kafka: Kafka, prefix: str, way: Way) -> None:
@@ -20,56 +21,56 @@ def test_three_days_of_backlog_make_nobody_silent(kafka: Kafka, prefix: str, way
     was.
     """
     sent = history(400)
-    with Stage(kafka, prefix, **way) as stage:
-        marks = _collected(stage, sent)
-        first = stage.worker()
-        stage.until(lambda: stage.scribe.records[topics.ALERTS], "the first alerts")
+    with Scenario(kafka, prefix, **way) as scenario:
+        marks = _collected(scenario, sent)
+        first = scenario.worker()
+        wait_until(lambda: scenario.recorder.records[topics.ALERTS], "the first alerts")
         first.kill()
-        stage.worker()
-        stage.until_ingested(marks)
-        stage.finish(sent, END)
+        scenario.worker()
+        scenario.until_ingested(marks)
+        scenario.finish(sent, END)
 
 
 def test_a_backlog_read_by_two_workers_makes_nobody_silent(kafka: Kafka, prefix: str, way: Way) -> None:
     """Two workers are there for the inputs: none runs ahead of another, whoever reads what."""
     sent = history(1_000)
-    with Stage(kafka, prefix, **way) as stage:
-        workers = [stage.worker(), stage.worker()]
+    with Scenario(kafka, prefix, **way) as scenario:
+        workers = [scenario.worker(), scenario.worker()]
         for worker in workers:
-            stage.held(worker, PARTITIONS // 2)
+            scenario.until_held(worker, PARTITIONS // 2)
         for worker in workers:  # shorter than their session lasts: they keep what they have
             worker.send(signal.SIGSTOP)
-        marks = stage.send(sent)
+        marks = scenario.send_inputs(sent)
         time.sleep(2 * STOOD_STILL)
         for worker in workers:
             worker.send(signal.SIGCONT)
-        stage.until_ingested(marks)
-        stage.finish(sent, END)
+        scenario.until_ingested(marks)
+        scenario.finish(sent, END)
 
 
 def test_what_came_while_a_worker_stood_still_makes_nobody_silent(kafka: Kafka, prefix: str, way: Way) -> None:
     """The answer that waits for it holds the first records of one topic, and says of the other that it has none."""
     sent = history(400)
-    with Stage(kafka, prefix, **way) as stage:
-        worker = stage.worker()
-        stage.held(worker, PARTITIONS)
+    with Scenario(kafka, prefix, **way) as scenario:
+        worker = scenario.worker()
+        scenario.until_held(worker, PARTITIONS)
         for piece in slices(sent, 12 * HOUR):
             worker.send(signal.SIGSTOP)
-            marks = stage.send([one for one in piece if one.topic == LEARNING])
-            marks |= stage.send([one for one in piece if one.topic != LEARNING])
+            marks = scenario.send_inputs([one for one in piece if one.topic == LEARNING])
+            marks |= scenario.send_inputs([one for one in piece if one.topic != LEARNING])
             time.sleep(2 * STOOD_STILL)
             worker.send(signal.SIGCONT)
-            stage.until_ingested(marks)
-        stage.finish(sent, END)
+            scenario.until_ingested(marks)
+        scenario.finish(sent, END)
 
 
-def _collected(stage: Stage, sent: list[Sent]) -> dict[tuple[str, int], int]:
+def _collected(scenario: Scenario, sent: list[Sent]) -> dict[tuple[str, int], int]:
     """Send a history in transactions, each followed by one that is taken back; return where it ends."""
     marks: dict[tuple[str, int], int] = {}
     for piece in slices(sent, 12 * HOUR):
-        marks |= stage.send(piece, transaction=f"{stage.settings.group}-collector")
+        marks |= scenario.send_inputs(piece, transaction=f"{scenario.settings.group}-collector")
         junk = [Sent(_void(one.event), topic) for one in piece[::5] for topic in (one.topic, LEARNING)]
-        stage.send(junk, transaction=f"{stage.settings.group}-collector", abort=True)
+        scenario.send_inputs(junk, transaction=f"{scenario.settings.group}-collector", abort=True)
     return marks
 
 

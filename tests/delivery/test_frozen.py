@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 
-from tests.brokers import Kafka
 from tests.delivery.history import END, HOUR, by_person, history
-from tests.delivery.stage import PARTITIONS, Stage, Way
+from tests.delivery.scenario import PARTITIONS, Scenario, Way
+from tests.harness.kafka import Kafka
 
 
 def test_a_frozen_worker_comes_back_and_spoils_nothing(kafka: Kafka, prefix: str, way: Way) -> None:
@@ -15,17 +15,21 @@ def test_a_frozen_worker_comes_back_and_spoils_nothing(kafka: Kafka, prefix: str
     It is given some of its partitions back, and to Faust they never went.
     """
     sent = by_person(history(200))
-    with Stage(kafka, prefix, **way, lateness="6h", commit_every="2s") as stage:
-        frozen = stage.worker()
+    with Scenario(kafka, prefix, **way, lateness="6h", commit_every="2s") as scenario:
+        frozen = scenario.worker()
 
         def freeze() -> None:
             frozen.send(signal.SIGSTOP)
-            stage.held(stage.worker(), PARTITIONS)
+            scenario.until_held(scenario.worker(), PARTITIONS)
 
-        stage.held(frozen, PARTITIONS)
-        stage.play(
+        scenario.until_held(frozen, PARTITIONS)
+        scenario.play(
             sent,
             HOUR,
-            {6: freeze, 40: lambda: frozen.send(signal.SIGCONT), 45: lambda: stage.held(frozen, PARTITIONS // 2)},
+            {
+                6: freeze,
+                40: lambda: frozen.send(signal.SIGCONT),
+                45: lambda: scenario.until_held(frozen, PARTITIONS // 2),
+            },
         )
-        stage.finish(sent, END)
+        scenario.finish(sent, END)

@@ -10,8 +10,8 @@ from models.churn.snapshot import LogisticSnapshot, encode_snapshot
 from models.person import features
 from models.schema import events as ev
 from streams.kafka.admin import publish
-from tests.brokers import Kafka
-from tests.operation.encore import Encore
+from tests.harness.deployment import Deployment
+from tests.harness.kafka import Kafka
 
 HOUR = 3_600.0
 PEOPLE = 30
@@ -30,7 +30,7 @@ def alarmed() -> bytes:
 
 def test_whoever_stands_in_the_inputs_is_not_silent(kafka: Kafka, prefix: str) -> None:
     """Workers that keep people are up before ingest is: they wait with the time, and call only the silent silent."""
-    encore = Encore.on(
+    encore = Deployment.on(
         kafka, prefix, clock="wall", expiry="wall", tick_every=1, wake_every="1h", labels_needed=1, dwell=0,
         horizon="1d", lookback="2d",
     )  # fmt: skip
@@ -54,7 +54,7 @@ def test_whoever_stands_in_the_inputs_is_not_silent(kafka: Kafka, prefix: str) -
             users.until(lambda: users.metric("encore_events_total") == len(before) + len(since))
             clocks = [("encore_clock_seconds", str(partition)) for partition in range(4)]
             users.until(lambda: all(users.metric(name, partition=number) > now for name, number in clocks))
-            records = encore.until("retention-alerts", lambda records: records)
+            records = encore.read_until("retention-alerts", lambda records: records)
             assert users.metric("encore_events_total", fate="late") == 0
     alerts = [json.loads(record.value) for record in [*records, *encore.read("retention-alerts")]]
     assert {alert["user_id"] for alert in alerts if alert["tier"] == "high"} == {"gone"}
@@ -62,7 +62,7 @@ def test_whoever_stands_in_the_inputs_is_not_silent(kafka: Kafka, prefix: str) -
 
 def test_who_writes_to_the_log_alone_has_time_without_ingest(kafka: Kafka, prefix: str) -> None:
     """Where the inputs are empty, nothing can stand in them: ticks tell the wall's time."""
-    encore = Encore.on(kafka, prefix, clock="wall", expiry="wall", tick_every=1)
+    encore = Deployment.on(kafka, prefix, clock="wall", expiry="wall", tick_every=1)
     now = time.time()
     with encore.worker(agents="users") as users:
         users.ready()
@@ -71,12 +71,12 @@ def test_who_writes_to_the_log_alone_has_time_without_ingest(kafka: Kafka, prefi
 
 def test_an_operator_lets_time_go_on_without_ingest(kafka: Kafka, prefix: str) -> None:
     """Whoever knows that what stands in the inputs is of no matter says so, once, to all workers."""
-    encore = Encore.on(kafka, prefix, clock="wall", expiry="wall", tick_every=1)
+    encore = Deployment.on(kafka, prefix, clock="wall", expiry="wall", tick_every=1)
     encore.send("learning-events", ev.Login(id="1", user_id="u", time=time.time()))
     now = time.time()
     with encore.worker(agents="users") as users:
         users.ready()
         time.sleep(3)
         assert users.metric("encore_ticks_total") == 0
-        encore.done("clock", "release")
+        encore.check("clock", "release", process=True)
         users.until(lambda: users.metric("encore_clock_seconds", partition="0") >= now)

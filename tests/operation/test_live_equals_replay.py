@@ -14,9 +14,9 @@ import pytest
 from models.person.activity import DAY
 from models.schema import events as ev
 from streams.kafka import topics
-from tests.operation import lived
-from tests.operation.encore import Encore
-from tests.operation.lived import Past, Said
+from tests.harness.deployment import Deployment
+from tests.operation import replayed
+from tests.operation.replayed import Outputs, ReplayedHistory
 
 PARTITIONS = 4
 KNOWN = ("type", "user", "time", "until", "x", "churned", "back")
@@ -24,25 +24,25 @@ KNOWN = ("type", "user", "time", "until", "x", "churned", "back")
 
 
 @pytest.fixture(scope="module")
-def pasts(tmp_path_factory):
-    """Each history, played once."""
-    events = {"oulad": lambda: lived.sample(6_000), "simulator": lambda: lived.simulated(150, 42.0)}
+def pasts():
+    """Each history, played once in a run of the tests."""
+    events = {"oulad": lambda: replayed.sample(6_000), "simulator": lambda: replayed.simulate(150, 42.0)}
 
     @functools.cache
-    def past(which: str) -> Past:
-        past = Past(events[which](), tmp_path_factory.mktemp(which))
+    def past(which: str) -> ReplayedHistory:
+        past = ReplayedHistory.play_once(which, events[which])
         found = {topic: len(by_id) for topic, by_id in past.frozen.items()}
-        assert all(found[topic] > 30 for topic in lived.OUT), found
+        assert all(found[topic] > 30 for topic in replayed.OUTPUT_TOPICS), found
         return past
 
     return past
 
 
-def frozen(broker, prefix: str, past: Past, **settings: object) -> Encore:
+def frozen(broker, prefix: str, past: ReplayedHistory, **settings: object) -> Deployment:
     """An Encore with the campaign and the model of a past, which nobody trains."""
-    encore = Encore.on(broker, prefix, **{**lived.RULES, "agents": "users", **settings})
-    encore.done("campaign", "apply", str(past.campaign))
-    encore.done("model", "publish", str(past.model))
+    encore = Deployment.on(broker, prefix, **{**replayed.RULES, "agents": "users", **settings})
+    encore.check("campaign", "apply", str(past.campaign))
+    encore.check("model", "publish", str(past.model))
     return encore
 
 
@@ -54,18 +54,18 @@ def test_what_is_sent_straight_into_the_log_is_decided_as_in_a_replay(kafka, pre
     past = pasts(which)
     encore = frozen(kafka, prefix, past, chunk=chunk)
     with contextlib.ExitStack() as running:
-        lived.shared([running.enter_context(encore.worker()) for _ in range(workers)], PARTITIONS)
-        sent = orjson.loads(encore.done("send", str(past.file), "--until", past.until, "--json"))
+        replayed.wait_for_shares([running.enter_context(encore.worker()) for _ in range(workers)], PARTITIONS)
+        sent = orjson.loads(encore.check("send", str(past.file), "--until", past.until, "--json"))
         assert (sent["events"], sent["dead_letters"]) == (len(past.events), {})
-        lived.agree(lived.on_topics(encore), past.frozen)
+        replayed.assert_same_outputs(replayed.read_topics(encore), past.frozen)
     again(encore, past, str(past.file.parent / f"again-{workers}"))
 
 
-def again(encore: Encore, past: Past, folder: str) -> None:
+def again(encore: Deployment, past: ReplayedHistory, folder: str) -> None:
     """The log itself, played again: the same once more, of its ticks too."""
     given = ("--model", str(past.model), "--frozen", "--campaign", str(past.campaign), "--out", folder)
-    encore.done("replay", "kafka:events", *given)
-    lived.agree(lived.in_files(past.file.parent / folder), past.frozen)
+    encore.check("replay", "kafka:events", *given)
+    replayed.assert_same_outputs(replayed.read_files(past.file.parent / folder), past.frozen)
 
 
 @pytest.mark.parametrize(("which", "workers", "chunk"), [("simulator", 1, 1), ("oulad", 2, 200), ("simulator", 2, 200)])
@@ -79,12 +79,12 @@ def test_what_comes_through_ingest_is_decided_as_in_a_replay(kafka, prefix, past
     assert 50 < len(money) < len(past.events)
     with contextlib.ExitStack() as running:
         those = [running.enter_context(encore.worker()) for _ in range(workers)]
-        lived.shared(those, PARTITIONS)
+        replayed.wait_for_shares(those, PARTITIONS)
         those[0].until(
             lambda: sum(one.metric("encore_records_total", agent="users") for one in those) >= len(past.events)
         )
         encore.tick(past.end + 10 * DAY - past.end % 1)
-        lived.agree(lived.settled(encore, past.frozen), past.frozen)
+        replayed.assert_same_outputs(replayed.wait_for_outputs(encore, past.frozen), past.frozen)
 
 
 def test_what_is_sent_to_an_input_topic_is_decided_as_in_a_replay(any_broker, prefix, pasts):
@@ -93,23 +93,23 @@ def test_what_is_sent_to_an_input_topic_is_decided_as_in_a_replay(any_broker, pr
     encore = frozen(any_broker, prefix, past, agents="ingest,users")
     with encore.worker() as worker:
         worker.ready()
-        encore.done("send", str(past.file), "--until", past.until, "--to", "learning-events")
-        lived.agree(lived.on_topics(encore), past.frozen)
+        encore.check("send", str(past.file), "--until", past.until, "--to", "learning-events")
+        replayed.assert_same_outputs(replayed.read_topics(encore), past.frozen)
 
 
 def test_with_learning_on_the_examples_are_the_same(any_broker, prefix, pasts):
     """Ids, features and labels, and who was back early; what was thought of them depends on the trainer's progress."""
     past = pasts("oulad")
-    encore = Encore.on(any_broker, prefix, **{**lived.RULES, "agents": "users,trainer"})
+    encore = Deployment.on(any_broker, prefix, **{**replayed.RULES, "agents": "users,trainer"})
     with encore.worker() as worker:
         worker.ready()
-        encore.done("send", str(past.file), "--until", past.until)
-        said = lived.on_topics(encore)
+        encore.check("send", str(past.file), "--until", past.until)
+        said = replayed.read_topics(encore)
         learned = worker.metric("encore_learned_total")
     assert labelled(said) == labelled(past.learning)
     assert learned == sum(row[0] == "example" for row in labelled(said).values())
 
 
-def labelled(said: Said) -> dict[str, tuple[object, ...]]:
+def labelled(said: Outputs) -> dict[str, tuple[object, ...]]:
     rows = [orjson.loads(value) for values in said[topics.EXAMPLES].values() for value in values]
     return {row["id"]: tuple(row.get(field) for field in KNOWN) for row in rows}

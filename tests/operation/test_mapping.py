@@ -6,7 +6,8 @@ import orjson
 import pytest
 
 from models.schema import events as ev
-from tests.operation.encore import ROOT, Encore
+from tests.harness.deployment import Deployment
+from tests.harness.process import CHECKOUT
 
 START = 1_750_000_000.0
 
@@ -26,8 +27,8 @@ def call(number: int, event: str, **changed: object) -> bytes:
 @pytest.fixture
 def encore(any_broker, prefix, tmp_path):
     file = tmp_path / "segment.toml"
-    file.write_bytes((ROOT / "deploy" / "mappings" / "segment.toml").read_bytes())
-    return Encore.on(any_broker, prefix, mapping=f"learning-events={file}")
+    file.write_bytes((CHECKOUT / "deploy" / "mappings" / "segment.toml").read_bytes())
+    return Deployment.on(any_broker, prefix, mapping=f"learning-events={file}")
 
 
 def test_foreign_objects_are_mapped_live(encore, tmp_path):
@@ -40,7 +41,7 @@ def test_foreign_objects_are_mapped_live(encore, tmp_path):
         encore.send("user-updates", own)
         encore.send("learning-events", call(1, "Signed In"), call(2, "Cart Viewed"), b"nonsense", odd, huge)
         encore.send("learning-events", call(3, "Order Completed", properties={"total": "12.50"}))
-        letters = {record.value for record in encore.until("dead-letters", lambda records: len(records) == 3)}
+        letters = {record.value for record in encore.read_until("dead-letters", lambda records: len(records) == 3)}
         assert letters == {b"nonsense", odd, huge[:500_000]}
         worker.until(lambda: worker.user("u1").get("spend") == 12.5)
         assert worker.user("u1")["events"] == 3
@@ -50,18 +51,18 @@ def test_foreign_objects_are_mapped_live(encore, tmp_path):
         assert appended["l1"] == ev.encode(own)
         assert orjson.loads(appended["m1"]) == {"type": "login", "id": "m1", "user_id": "u1", "time": START}
 
-        letter = next(line.split()[0] for line in encore.done("dead-letters", "list").splitlines() if "amount" in line)
+        letter = next(line.split()[0] for line in encore.check("dead-letters", "list").splitlines() if "amount" in line)
         assert "still missing_field (amount)" in encore.run("dead-letters", "replay", letter).stderr
         file = tmp_path / "segment.toml"
         file.write_text(file.read_text().replace('"properties.revenue"]', '"properties.revenue", "properties.paid"]'))
-        assert encore.done("dead-letters", "replay", letter) == "1 replayed, 0 had been replayed before\n"
+        assert encore.check("dead-letters", "replay", letter) == "1 replayed, 0 had been replayed before\n"
         worker.until(lambda: worker.user("u1").get("spend") == 17.5)
 
 
 def test_a_wrong_mapping_is_told_before_anything_is_read(encore, tmp_path):
     """The worker does not start; the file and the key are in one line."""
     (tmp_path / "segment.toml").write_text('[type]\nvalue = "logn"\n')
-    run = encore.run("worker")
+    run = encore.run_process("worker")
 
     assert run.returncode == 2
     assert run.stderr.strip() == f"encore: {tmp_path / 'segment.toml'}: type: 'logn' is not known; did you mean login?"

@@ -17,8 +17,8 @@ from models.recommend.similarity import CooccurrenceRow, CountingWindow, interac
 from models.retention.recommending import key_for
 from models.schema import events as ev
 from streams.agents.courses import store
-from tests.operation.encore import Encore
-from tests.operation.lived import shared
+from tests.harness.deployment import Deployment
+from tests.operation.replayed import wait_for_shares
 
 START = 1_750_000_000.0
 FIELDS = ("databases", "painting", "cooking")
@@ -56,11 +56,11 @@ def uses(people: int, most: int = 6, first: int = 0, start: float = START) -> li
 
 def test_people_are_told_what_they_would_like_next(kafka, prefix):
     """Lists come on a topic and over the web, each course with its reason; what is withdrawn is gone at once."""
-    encore = Encore.on(kafka, prefix, **OURS)
+    encore = Deployment.on(kafka, prefix, **OURS)
     with encore.worker() as worker:
         worker.ready()
         encore.send("learning-events", *catalogue(), *uses(60))
-        told = encore.until("recommendations", lambda records: len({record.key for record in records}) == 60)
+        told = encore.read_until("recommendations", lambda records: len({record.key for record in records}) == 60)
         lists = {record.key.decode(): json.loads(record.value) for record in told}
         assert all(one["reason"] for said in lists.values() for one in said["courses"])
         worker.until(lambda: _folded(worker) == len(uses(60)) and worker.metric("encore_lists_waiting") == 0)
@@ -82,17 +82,17 @@ def test_people_are_told_what_they_would_like_next(kafka, prefix):
 
 def test_a_course_that_is_announced_gets_the_audience_it_would_please(kafka, prefix):
     """Those whose courses it resembles, from all partitions, within the size asked for; nobody who wants no news."""
-    encore = Encore.on(kafka, prefix, **OURS)
+    encore = Deployment.on(kafka, prefix, **OURS)
     unwilling = ev.ConsentWithdrawn(id="no", user_id="u0", time=START + 4 * DAY)
     new = ev.CoursePublished(
         id="new", course_id="query-plans", time=START + 5 * DAY, title="Query plans", tags=("databases",), audience=12
     )
     with encore.worker() as one, encore.worker() as other:
-        shared([one, other], 4)
+        wait_for_shares([one, other], 4)
         encore.send("learning-events", *catalogue(), *uses(60), unwilling)
         one.until(lambda: _folded(one) + _folded(other) == len(uses(60)) + 1)
         encore.send("learning-events", new)
-        (record,) = encore.until("course-audiences", bool)
+        (record,) = encore.read_until("course-audiences", bool)
         audience = json.loads(record.value)
     assert (audience["course_id"], audience["announcement"], audience["size"]) == ("query-plans", "new", 12)
     people = [one["user_id"] for one in audience["people"]]
@@ -106,16 +106,18 @@ def test_a_course_that_is_announced_gets_the_audience_it_would_please(kafka, pre
 @pytest.mark.parametrize("engine", ["fast", "plain"])
 def test_rows_are_those_of_one_worker_whoever_dies(kafka, prefix, engine):
     """Two workers, one of them killed in the middle and another one come: every interaction counts once."""
-    encore = Encore.on(kafka, prefix, **{**OURS, "agents": "users,courses", "engine": engine, "commit_every": "0.5s"})
+    encore = Deployment.on(
+        kafka, prefix, **{**OURS, "agents": "users,courses", "engine": engine, "commit_every": "0.5s"}
+    )
     told = uses(90, 8)
     with encore.worker() as stays, encore.worker() as dies:
-        shared([stays, dies], 4)
+        wait_for_shares([stays, dies], 4)
         encore.send("events", *told[: len(told) // 2])
-        encore.until("course-rows", lambda records: len(records) > 20)
+        encore.read_until("course-rows", lambda records: len(records) > 20)
         encore.send("events", *told[len(told) // 2 :])
         dies.stop(signal.SIGKILL)
         with encore.worker() as comes:
-            shared([stays, comes], 4)
+            wait_for_shares([stays, comes], 4)
             found: dict[str, CooccurrenceRow] = {}
             expected = reference(told)
 
@@ -147,7 +149,7 @@ def reference(told: list[ev.Event]) -> dict[str, CooccurrenceRow]:
     return found
 
 
-def standing(encore: Encore) -> dict[str, CooccurrenceRow]:
+def standing(encore: Deployment) -> dict[str, CooccurrenceRow]:
     """The rows as the compacted topic has them."""
     newest = {record.key: record.value for record in encore.read("course-rows") if not record.key.startswith(b"\0")}
     return {key.decode(): store.decode_course(value).row for key, value in newest.items()}

@@ -8,8 +8,8 @@ import subprocess
 import pytest
 
 from models.schema import events as ev
-from tests.brokers import RealKafka, free_port
-from tests.operation.encore import Encore
+from tests.harness.deployment import Deployment
+from tests.harness.kafka import RealKafka, free_port
 
 LOGIN = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_ada="secret";'
 
@@ -38,14 +38,14 @@ def test_a_worker_lives_on_a_broker_with_tls_and_passwords(certificate, prefix):
     )
     login = {"security_protocol": "SASL_SSL", "sasl_username": "ada", "sasl_password": "secret", "ssl_cafile": cert}
     with RealKafka(extra):
-        encore = Encore(secured, prefix, **login)
-        encore.done("topics", "create")
+        encore = Deployment(secured, prefix, **login)
+        encore.check("topics", "create")
         with encore.worker() as worker:
             worker.ready()
             encore.send("learning-events", ev.Login(id="l1", user_id="u1", time=1_750_000_000.0), b"no event")
             worker.until(lambda: worker.user("u1").get("events") == 1)
             worker.until(lambda: '"events"' in worker.get("/metrics")[1] or worker.metric("encore_lag_records") == 0)
-            encore.until("dead-letters", lambda records: len(records) == 1)
+            encore.read_until("dead-letters", lambda records: len(records) == 1)
             assert json.loads(worker.get("/readyz")[1])["ready"]
-        run = Encore(secured, prefix, **{**login, "sasl_password": "wrong"}).run("topics", "check")
+        run = Deployment(secured, prefix, **{**login, "sasl_password": "wrong"}).run("topics", "check")
         assert (run.returncode, run.stderr.count("\n")) == (2, 1), run.stderr

@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from models.person.activity import DAY
 from models.schema import events as ev
-from tests.brokers import RealKafka, free_port
-from tests.operation.encore import Encore
+from tests.harness.deployment import Deployment
+from tests.harness.kafka import RealKafka, free_port
 
 START = 1_750_000_000.0
 WEEKS = {
@@ -33,12 +33,12 @@ arm = { name = "ten", amount = 10.0 }
 
 @pytest.fixture
 def encore(kafka, prefix):
-    return Encore.on(kafka, prefix, **WEEKS)
+    return Deployment.on(kafka, prefix, **WEEKS)
 
 
 @pytest.fixture
 def anywhere(any_broker, prefix):
-    return Encore.on(any_broker, prefix, **WEEKS)
+    return Deployment.on(any_broker, prefix, **WEEKS)
 
 
 def lives(people, days, start=START):
@@ -62,7 +62,7 @@ def test_events_become_alerts_and_coupons(anywhere, tmp_path):
     """Learning goes in through the input topics; labels mature, the model is published, and the silent are told of."""
     encore = anywhere
     (tmp_path / "campaign.toml").write_text(CAMPAIGN)
-    assert "is running" in encore.done("campaign", "apply", str(tmp_path / "campaign.toml"))
+    assert "is running" in encore.check("campaign", "apply", str(tmp_path / "campaign.toml"))
     with encore.worker() as worker:
         worker.ready()
         encore.send("learning-events", *lives(60, 12))
@@ -73,7 +73,7 @@ def test_events_become_alerts_and_coupons(anywhere, tmp_path):
         encore.send("learning-events", *[replace(event, id="b" + event.id) for event in later])
         worker.until(lambda: worker.metric("encore_records_total", agent="users") >= len(lives(60, 12)) + len(later))
         encore.tick(START + 40 * DAY)
-        triggers = encore.until("coupon-triggers", lambda records: len(records) > 5)
+        triggers = encore.read_until("coupon-triggers", lambda records: len(records) > 5)
         alerts = [json.loads(record.value) for record in encore.read("retention-alerts")]
         assert worker.user("u1")["events"] == 21
         assert min(worker.metric("encore_model_auc", score=score) for score in ("model", "recency")) > 0
@@ -147,10 +147,10 @@ def test_what_keeps_a_worker_from_starting_is_one_line(encore):
     """A port that is taken and a broker that does not answer: a line, exit code 2, no traceback."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        run = encore.run("worker", "--web-port", port)
+        run = encore.run_process("worker", "--web-port", port)
     assert (run.returncode, run.stderr.count("\n")) == (2, 1), run.stderr
     assert f"cannot have 127.0.0.1:{port}" in run.stderr
-    run = encore.run("worker", "--broker", "kafka://127.0.0.1:1")
+    run = encore.run_process("worker", "--broker", "kafka://127.0.0.1:1")
     assert (run.returncode, run.stderr.count("\n")) == (2, 1), run.stderr
     assert "no Kafka answers at kafka://127.0.0.1:1" in run.stderr
 
@@ -159,18 +159,18 @@ def test_shadow_decides_and_sends_nothing(anywhere, tmp_path):
     """In shadow mode every decision is recorded, and neither alerts nor triggers leave."""
     encore = anywhere
     (tmp_path / "campaign.toml").write_text(CAMPAIGN)
-    encore.done("campaign", "apply", str(tmp_path / "campaign.toml"))
+    encore.check("campaign", "apply", str(tmp_path / "campaign.toml"))
     with encore.worker(mode="shadow", labels_needed=0, alerts_wait="no", prior_churn=0.9) as worker:
         worker.ready()
         encore.send("learning-events", *lives(20, 3))
-        decisions = encore.until("decisions", lambda records: len(records) >= 20)
+        decisions = encore.read_until("decisions", lambda records: len(records) >= 20)
     assert {json.loads(record.value)["reason"] for record in decisions} == {"shadow"}
     assert (encore.read("retention-alerts"), encore.read("coupon-triggers")) == ([], [])
 
 
 def test_the_silent_are_reached_by_time(any_broker, prefix):
     """On the wall's clock the worker writes ticks: whoever falls silent is told of, and labelled, without any event."""
-    encore = Encore.on(
+    encore = Deployment.on(
         any_broker, prefix, clock="wall", expiry="wall", tick_every=0.5, lateness=0.5, skew=0.5, wake_every=2,
         horizon=4, lookback=30, stalled_after=2, labels_needed=0, alerts_wait="no", prior_churn=0.9, dwell=0,
         rescore_after=3600,
@@ -179,8 +179,8 @@ def test_the_silent_are_reached_by_time(any_broker, prefix):
         worker.ready()
         now = time.time()
         encore.send("learning-events", *[replace(event, time=now) for event in lives(4, 1)])
-        alerts = encore.until("retention-alerts", lambda records: len(records) >= 8)
-        examples = encore.until("examples", lambda records: len(records) >= 4)
+        alerts = encore.read_until("retention-alerts", lambda records: len(records) >= 8)
+        examples = encore.read_until("examples", lambda records: len(records) >= 4)
     told = [json.loads(record.value) for record in alerts]
     assert {alert["user_id"] for alert in told if alert["about"] == "stalled"} == {"u0", "u1", "u2", "u3"}
     assert all(alert["time"] > now for alert in told if alert["about"] == "stalled")
@@ -192,8 +192,8 @@ def test_the_silent_are_reached_by_time(any_broker, prefix):
 @pytest.mark.parametrize("agents", ["ingest", "users", "users,trainer,ingest"])
 def test_a_group_that_takes_nobody_ends_the_worker(strict, prefix, agents):
     """A session longer than the broker allows: no worker waits for ever, and each says why, also in the end."""
-    encore = Encore.on(strict, prefix, session_timeout=60, agents=agents)
-    run = encore.run("worker", "--web-port", str(free_port()))
+    encore = Deployment.on(strict, prefix, session_timeout=60, agents=agents)
+    run = encore.run_process("worker", "--web-port", free_port())
     assert run.returncode == 1, run
     assert "the worker stopped: InvalidSessionTimeoutError" in run.stderr
     assert "Traceback" not in run.stderr

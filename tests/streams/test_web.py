@@ -23,7 +23,7 @@ from streams.errors import OperatorError
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.web import FORWARDED_HEADER, WorkerQueries, serve
-from tests.brokers import free_port
+from tests.harness.kafka import free_port
 from tests.models.people import NOON, campaign, live, made, model, world
 
 Ask = Callable[..., Awaitable[tuple[int, bytes]]]

@@ -13,14 +13,14 @@ from streams.history.sources import HistoryEntry, UnusableEntry, open_source
 from streams.history.sources.order import ordered
 from streams.kafka import clients
 from streams.settings import Settings
-from tests.operation.encore import Encore
+from tests.harness.deployment import Deployment
 
 LOGINS = [ev.Login(id=f"e{at}", user_id=f"u{at % 7}", time=1e9 + 60 * at) for at in range(3_000)]
 
 
 @pytest.fixture
 def encore(any_broker, prefix):
-    return Encore.on(any_broker, prefix)
+    return Deployment.on(any_broker, prefix)
 
 
 def test_a_topic_is_read_to_where_it_ended(encore):
@@ -77,7 +77,7 @@ def test_an_empty_topic_holds_nothing(encore):
 
 def test_a_missing_topic_is_told(kafka, prefix):
     """In a line that names it with its prefix; it is not made."""
-    encore = Encore.on(kafka, prefix)
+    encore = Deployment.on(kafka, prefix)
 
     for _ in range(2):
         with pytest.raises(OperatorError, match=rf"kafka:evens: there is no topic {prefix}-evens at"):
@@ -86,7 +86,7 @@ def test_a_missing_topic_is_told(kafka, prefix):
 
 def test_aborted_transactions_never_were(kafka, prefix):
     """What a producer took back is not history, nor does it keep the end from being reached."""
-    encore = Encore.on(kafka, prefix)
+    encore = Deployment.on(kafka, prefix)
 
     async def send() -> None:
         producer = clients.producer(encore.settings, transactional_id=prefix)

@@ -14,7 +14,7 @@ from streams.engine.table import WriteBehindTable
 from streams.kafka import topics
 from streams.settings import Settings
 from streams.state import header
-from tests.delivery.office import Office, changelog, login
+from tests.delivery.agent import AgentDriver, changelog, login
 from tests.streams.doubles import LOOP, Times
 
 CHANGELOG = TP(topics.PEOPLE, 0)
@@ -22,7 +22,7 @@ CHANGELOG = TP(topics.PEOPLE, 0)
 
 def test_recovery_reads_on_behind_what_was_written_here() -> None:
     """With an empty changelog, too: what stands here is not read back over what has changed since."""
-    office = Office()
+    office = AgentDriver()
     assert office.users.persisted(0) is None
     office.begin()
     assert office.users.persisted(0) == 0
@@ -33,7 +33,7 @@ def test_recovery_reads_on_behind_what_was_written_here() -> None:
 
 def test_faust_is_told_how_far_that_is() -> None:
     """It is what Faust asks the table before it reads a changelog."""
-    office, table = Office(), WriteBehindTable.__new__(WriteBehindTable)
+    office, table = AgentDriver(), WriteBehindTable.__new__(WriteBehindTable)
     table.keeper = office.users
     assert table.persisted_offset(CHANGELOG) is None
     office.begin()
@@ -42,7 +42,7 @@ def test_faust_is_told_how_far_that_is() -> None:
 
 def test_a_foreign_record_in_the_changelog_is_read_before_ours_behind_it() -> None:
     """A gap in our own acknowledgements is what another owner wrote: recovery must not begin behind it."""
-    office = Office().begin()
+    office = AgentDriver().begin()
     office.apply(0)
     office.fold.flush()
     office.acknowledge(40)
@@ -51,7 +51,7 @@ def test_a_foreign_record_in_the_changelog_is_read_before_ours_behind_it() -> No
 
 def test_a_partition_that_another_owner_had_meanwhile_begins_anew() -> None:
     """Faust says it stayed; but people came whom nobody here has in the queue, and their outputs may not have left."""
-    frozen, successor = Office().begin(), Office()
+    frozen, successor = AgentDriver().begin(), AgentDriver()
     frozen.apply(0, user="Ada")
     successor.read(changelog(frozen)[:1])
     successor.users.recovered({0})
@@ -68,7 +68,7 @@ def test_a_partition_that_another_owner_had_meanwhile_begins_anew() -> None:
 
 def test_a_partition_that_stays_goes_on() -> None:
     """Whose changelog nobody else wrote to: what was applied and not yet written stays as it is."""
-    office = Office().begin()
+    office = AgentDriver().begin()
     office.apply(0)
     fold = office.fold
     office.users.recovered({0})
@@ -78,7 +78,7 @@ def test_a_partition_that_stays_goes_on() -> None:
 
 def test_a_partition_that_goes_is_forgotten_and_says_nothing_more() -> None:
     """The next owner delivers what was not acknowledged; what Kafka says of our records changes nothing any more."""
-    office = Office().begin()
+    office = AgentDriver().begin()
     office.apply(0)
     office.fold.flush()
     gone = office.fold
@@ -92,7 +92,7 @@ def test_a_partition_that_goes_is_forgotten_and_says_nothing_more() -> None:
 
 def test_a_partition_comes_back_with_what_the_changelog_has() -> None:
     """State, fence, and the outputs of which nobody knows whether they arrived, before any new event."""
-    first, second = Office().begin(), Office()
+    first, second = AgentDriver().begin(), AgentDriver()
     first.apply(0)
     first.fold.flush()
     second.read(changelog(first))
@@ -107,7 +107,7 @@ def test_a_partition_comes_back_with_what_the_changelog_has() -> None:
 
 def test_a_log_read_again_from_its_beginning_changes_nobody() -> None:
     """Though no ingest stamped its records, and far more went by than the ids that a person remembers."""
-    first, second = Office().begin(), Office()
+    first, second = AgentDriver().begin(), AgentDriver()
     first.apply(*range(60), apart=3_600.0)
     first.settle(1)
     second.read(changelog(first))
@@ -119,7 +119,7 @@ def test_a_log_read_again_from_its_beginning_changes_nobody() -> None:
 
 def test_what_recovery_reads_back_is_not_written_again() -> None:
     """A commit may come while recovery has read only the older of a person's values: that must not become the last."""
-    office = Office().begin()
+    office = AgentDriver().begin()
     office.apply(0)
     end = office.settle(1)
     old = changelog(office)[-1]
@@ -134,7 +134,7 @@ def test_what_recovery_reads_back_is_not_written_again() -> None:
 def test_a_long_history_in_one_chunk_loses_nothing() -> None:
     """However many outputs of a person come before Kafka acknowledges the first: a backlog is read that fast."""
     settings = Settings(clock="source", horizon=86_400.0, lookback=2 * 86_400.0, wake_every=6 * 3_600.0)
-    office = Office(settings).begin()
+    office = AgentDriver(settings).begin()
     office.apply(*range(200), apart=12 * 3_600.0)
     office.settle(1)
     assert office.sink.on(topics.DEAD_LETTERS) == []
@@ -144,7 +144,7 @@ def test_a_long_history_in_one_chunk_loses_nothing() -> None:
 
 def test_writing_ahead_leaves_turns_to_others_and_nothing_to_the_commit() -> None:
     """Thousands of people are more than a turn's work; what others change in between is theirs to write."""
-    office, turns = Office().begin(), [0]
+    office, turns = AgentDriver().begin(), [0]
     office.fold.apply([login(number, f"user {number}", 1.0) for number in range(4_000)])
 
     async def scenario() -> None:
@@ -170,7 +170,7 @@ def test_between_commits_everybody_is_written(monkeypatch: pytest.MonkeyPatch) -
 
     While chunks are full nobody is: then people change again before the next commit. Nor while partitions change hands.
     """
-    office = Office().begin()
+    office = AgentDriver().begin()
     monkeypatch.setattr(agent, "CALM", 1e9)
     full = [login(number, f"user {number}", 1.0) for number in range(agent.FULL)]
     assert LOOP.run_until_complete(office.users.process_chunk(0, full))
@@ -185,7 +185,7 @@ def test_between_commits_everybody_is_written(monkeypatch: pytest.MonkeyPatch) -
     assert {put.key for put in office.waiting()} == {record.key for record in full}
 
 
-def _idle(office: Office, over: Callable[[], bool], most: float) -> None:
+def _idle(office: AgentDriver, over: Callable[[], bool], most: float) -> None:
     """Let a worker have nothing to apply until something is over, for some seconds at most."""
 
     async def scenario() -> None:

@@ -1,4 +1,4 @@
-"""What did come out beside what ought to, in words."""
+"""Compares what workers published with the reference, in words."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import msgspec
 
 from models.person.person import Person
 from streams.agents.users import envelope as env
+from tests.delivery.recorder import TopicRecorder
 from tests.delivery.reference import Reference
-from tests.delivery.scribe import Scribe
 
 
-def agree(scribe: Scribe, reference: Reference) -> None:
+def assert_as_undisturbed(recorder: TopicRecorder, reference: Reference) -> None:
     """Assert that people and outputs are those of an undisturbed run."""
-    wrong = differences(scribe, reference)
+    wrong = find_differences(recorder, reference)
     assert not wrong, f"{len(wrong)} differences, the first:\n" + "\n".join(line[:600] for line in wrong[:12])
 
 
-def differences(scribe: Scribe, reference: Reference) -> list[str]:
+def find_differences(recorder: TopicRecorder, reference: Reference) -> list[str]:
     """Return in words where people and outputs differ from an undisturbed run."""
-    found = scribe.people(reference.rules)
+    found = recorder.users(reference.rules)
     wrong = _unlike(reference.people, found)
     wrong += [f"{key.decode()}: {len(one.outbox)} outputs never left" for key, one in found.items() if one.outbox]
-    for topic, said in scribe.outputs().items():
+    for topic, said in recorder.outputs().items():
         expected = reference.outputs[topic]
         wrong += [f"{topic}: {name} is missing" for name in expected.keys() - said.keys()]
         wrong += [f"{topic}: {name} should not be: {said[name]!r}" for name in said.keys() - expected.keys()]

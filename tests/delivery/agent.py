@@ -20,7 +20,7 @@ from tests.streams.doubles import ManualSink, Put, Record, turn
 SETTINGS = Settings(clock="source")
 
 
-class Office:
+class AgentDriver:
     """A worker's keeper over a sink that a test acknowledges, at the offsets that the changelog gives."""
 
     def __init__(self, settings: Settings = SETTINGS) -> None:
@@ -29,7 +29,7 @@ class Office:
         state = world(rules=settings.rules())
         self.users = UsersAgent(cast(App, self.app), settings, self.metrics, lambda: state, 1)
 
-    def begin(self) -> Office:
+    def begin(self) -> AgentDriver:
         """Be given the partition with an empty changelog; the fence is acknowledged at offset 0."""
         self.users.recovered({0})
         self.acknowledge(0)
@@ -43,7 +43,7 @@ class Office:
         """Apply a chunk of a person's logins, so many seconds apart, that no ingest wrote."""
         self.fold.apply([login(offset, user, apart) for offset in offsets])
 
-    def read(self, changelog: Iterable[tuple[bytes, bytes | None]], first: int = 0) -> Office:
+    def read(self, changelog: Iterable[tuple[bytes, bytes | None]], first: int = 0) -> AgentDriver:
         """Recover records of the changelog, from an offset on."""
         records = [Record(topics.PEOPLE, 0, offset, 0, *pair) for offset, pair in enumerate(changelog, first)]
         self.users.restore(0, records)
@@ -74,5 +74,5 @@ def login(offset: int, user: str, apart: float) -> Record:
     return Record(topics.EVENTS, 0, offset, int(event.time * 1_000), user.encode(), ev.encode(event))
 
 
-def changelog(office: Office) -> list[tuple[bytes, bytes | None]]:
+def changelog(office: AgentDriver) -> list[tuple[bytes, bytes | None]]:
     return [(put.key or b"", put.value) for put in office.sink.on(topics.PEOPLE)]

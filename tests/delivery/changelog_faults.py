@@ -11,45 +11,45 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from streams.kafka import topics
-from tests.delivery.stage import PARTITIONS, Stage
+from tests.delivery.scenario import PARTITIONS, Scenario
 
 
-def configure(stage: Stage, **config: str) -> None:
+def configure(scenario: Scenario, **config: str) -> None:
     """Change settings of the topic; dots are written as underscores."""
     entries = [
         ConfigEntry(name.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
         for name, value in config.items()
     ]
-    resource = ConfigResource(ResourceType.TOPIC, _topic(stage), incremental_configs=entries)
-    admin = _admin(stage)
+    resource = ConfigResource(ResourceType.TOPIC, _topic(scenario), incremental_configs=entries)
+    admin = _admin(scenario)
     _done(admin.incremental_alter_configs([resource]))
 
 
-def cut_off(stage: Stage) -> None:
+def truncate(scenario: Scenario) -> None:
     """Delete every record there is; offsets go on from where they are."""
-    configure(stage, cleanup_policy="compact,delete")
-    ends = [TopicPartition(_topic(stage), partition, -1) for partition in range(PARTITIONS)]
-    admin = _admin(stage)
+    configure(scenario, cleanup_policy="compact,delete")
+    ends = [TopicPartition(_topic(scenario), partition, -1) for partition in range(PARTITIONS)]
+    admin = _admin(scenario)
     _done(admin.delete_records(ends))
-    configure(stage, cleanup_policy="compact")
+    configure(scenario, cleanup_policy="compact")
 
 
-def write(stage: Stage, partition: int, key: bytes, value: bytes | None) -> None:
+def write(scenario: Scenario, partition: int, key: bytes, value: bytes | None) -> None:
     """Write a record as a stranger does."""
 
     async def put() -> None:
-        async with aiokafka.AIOKafkaProducer(bootstrap_servers=stage.broker.bootstrap) as producer:
-            await producer.send_and_wait(_topic(stage), value, key=key, partition=partition)
+        async with aiokafka.AIOKafkaProducer(bootstrap_servers=scenario.broker.bootstrap) as producer:
+            await producer.send_and_wait(_topic(scenario), value, key=key, partition=partition)
 
     asyncio.run(put())
 
 
-def missing(stage: Stage) -> int:
+def count_missing(scenario: Scenario) -> int:
     """Return how many offsets of the topic hold no record any more."""
 
     async def count() -> int:
-        places = [aiokafka.TopicPartition(_topic(stage), partition) for partition in range(PARTITIONS)]
-        async with aiokafka.AIOKafkaConsumer(bootstrap_servers=stage.broker.bootstrap) as consumer:
+        places = [aiokafka.TopicPartition(_topic(scenario), partition) for partition in range(PARTITIONS)]
+        async with aiokafka.AIOKafkaConsumer(bootstrap_servers=scenario.broker.bootstrap) as consumer:
             consumer.assign(places)
             await consumer.seek_to_beginning()
             ends, found = await consumer.end_offsets(places), 0
@@ -60,12 +60,12 @@ def missing(stage: Stage) -> int:
     return asyncio.run(count())
 
 
-def _topic(stage: Stage) -> str:
-    return stage.settings.prefix + topics.PEOPLE
+def _topic(scenario: Scenario) -> str:
+    return scenario.settings.prefix + topics.PEOPLE
 
 
-def _admin(stage: Stage) -> AdminClient:
-    return AdminClient({"bootstrap.servers": stage.broker.bootstrap})
+def _admin(scenario: Scenario) -> AdminClient:
+    return AdminClient({"bootstrap.servers": scenario.broker.bootstrap})
 
 
 def _done(futures: dict[Any, Future[Any]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import functools
 import os
 import random
@@ -21,9 +22,10 @@ from typing import Self
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
-SCRIPT = Path(__file__).parents[1] / "deploy" / "kafka" / "kafka.sh"
-START_SECONDS = 90.0
+SCRIPT = Path(__file__).parents[2] / "deploy" / "kafka" / "kafka.sh"
+START_SECONDS = 300.0
 FETCH_SECONDS = 300.0
+FIRST_PORT, LAST_PORT, PORT_RANGES = 10_000, 30_000, 10
 
 
 def external() -> str | None:
@@ -35,19 +37,25 @@ def external() -> str | None:
 def available() -> str | None:
     """None if a RealKafka can run here (its jars are fetched if need be), else the reason why not."""
     try:
-        run = subprocess.run([SCRIPT, "fetch"], capture_output=True, text=True, timeout=FETCH_SECONDS)
+        with SCRIPT.open() as script:
+            fcntl.flock(script, fcntl.LOCK_EX)  # test processes that run side by side fetch in turn
+            run = subprocess.run([SCRIPT, "fetch"], capture_output=True, text=True, timeout=FETCH_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     return None if run.returncode == 0 else (run.stderr.strip().splitlines() or ["kafka.sh fetch failed"])[-1]
 
 
 def free_port() -> int:
-    """A port that nobody listens on, below the range from which systems number their clients' sockets.
+    """Return a port that no process listens on.
 
-    A client that tries to reach a broker that is down can't take its port from there.
+    It lies below the range from which systems number their clients' sockets: a client that tries to reach a broker
+    that is down cannot take the broker's port. Each pytest-xdist worker has a range of its own, so that two of them
+    never choose the same port before either listens there.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % PORT_RANGES
+    size = (LAST_PORT - FIRST_PORT) // PORT_RANGES
     while True:
-        port = random.randint(10_000, 29_999)
+        port = FIRST_PORT + worker * size + random.randrange(size)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
