@@ -1,8 +1,9 @@
-"""Topics made and checked, and the memory of which ones the state was built on."""
+"""Create and check topics, and record which topics the state depends on and which group owns it."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from hashlib import blake2b
 from typing import Any
 
@@ -18,19 +19,23 @@ from streams.kafka.topics import Topic, name
 from streams.settings import Settings
 
 TIMEOUT = 15.0
+"""Seconds that the broker has for an answer."""
 DEPENDENCIES_KEY = b"topics"
+"""Key on `encore-meta`: id and partition count of every topic that the state depends on."""
 OWNER_KEY = b"owner"
+"""Key on `encore-meta`: the consumer group that owns the state, and a fingerprint of its pseudonym key."""
 STATE_TOPICS = (
     topics.PEOPLE, topics.EXAMPLES, topics.SNAPSHOTS, topics.INTERACTIONS, topics.ROWS, topics.LISTS,
 )  # fmt: skip
-"""What state is, or holds offsets of."""
+"""Topics that hold state, or whose offsets are part of the state."""
 CO_PARTITIONED = (topics.PEOPLE, topics.INTERACTIONS, topics.ROWS)
-"""Topics with as many partitions as the log."""
+"""Topics with the same partition count as the log."""
 CHECKED_CONFIG = ("cleanup.policy", "min.compaction.lag.ms", "message.timestamp.type")
+"""Config entries that must have the required value."""
 
 
 class TopicDescription(Struct, frozen=True):
-    """A topic as the broker has it."""
+    """A topic as the broker describes it; `config` has only the entries that are checked."""
 
     id: str
     partitions: int
@@ -41,7 +46,7 @@ def connect(settings: Settings) -> AdminClient:
     """Return an admin client that has reached the broker.
 
     Raises:
-        OperatorError: nobody answers there.
+        OperatorError: the broker does not answer.
     """
     try:
         admin = clients.librdkafka_admin(settings, {"socket.connection.setup.timeout.ms": 5_000})
@@ -52,7 +57,7 @@ def connect(settings: Settings) -> AdminClient:
 
 
 def describe_topics(admin: AdminClient, settings: Settings) -> dict[str, TopicDescription]:
-    """Return those of our topics that the broker has."""
+    """Describe those of Encore's topics that exist, by full name."""
     wanted = [topic.name for topic in topics.topics(settings)]
     present = [topic for topic in wanted if topic in admin.list_topics(timeout=TIMEOUT).topics]
     if not present:
@@ -71,96 +76,96 @@ def describe_topics(admin: AdminClient, settings: Settings) -> dict[str, TopicDe
 
 
 def create_topics(settings: Settings) -> list[str]:
-    """Make the topics that are missing, and note which ones the state is built on from now on.
+    """Create the missing topics, and record on which topics the state depends.
 
     Returns:
-        A line for every topic made.
+        One line for each created topic.
 
     Raises:
-        OperatorError: no broker, a topic that is there but wrong, or one that was made again under standing state.
+        OperatorError: the broker does not answer, an existing topic is wrong, or a topic was deleted and created again
+            while state depends on it.
     """
     admin = connect(settings)
     before = describe_topics(admin, settings)
     missing = [topic for topic in topics.topics(settings) if topic.name not in before]
-    for topic, future in (
-        admin.create_topics([_new_topic(topic, settings) for topic in missing]).items() if missing else []
-    ):
+    requests = admin.create_topics([_new_topic(topic, settings) for topic in missing]) if missing else {}
+    for topic, future in requests.items():
         try:
             future.result()
         except KafkaException as error:
-            raise OperatorError(f"topic {topic} could not be made: {error.args[0].str()}") from None
-    now = _await_topics(admin, settings)
-    problems = _config_problems(now, settings)
+            raise OperatorError(f"topic {topic} could not be created: {error.args[0].str()}") from None
+    existing = _await_topics(admin, settings)
+    problems = _config_problems(existing, settings)
     if problems:
         raise OperatorError("; ".join(problems))
-    asyncio.run(_record_dependencies(settings, now))
-    return [f"made {topic.name} ({topic.partitions} partitions): {topic.about}" for topic in missing]
+    asyncio.run(_record_dependencies(settings, existing))
+    return [f"created {topic.name} ({topic.partitions} partitions): {topic.about}" for topic in missing]
 
 
 def check_topics(settings: Settings) -> dict[str, int]:
-    """Check that all topics are there, as they have to be, and those the state was built on.
+    """Check that all topics exist, have the required config, and are those that the state depends on.
 
     Returns:
-        The number of partitions of each topic.
+        Partition counts by topic.
 
     Raises:
         OperatorError: what is wrong, in one line.
     """
     if settings.embedded:
         return topics.partitions_of(settings)
-    now, _ = _require_topics(settings)
-    return {topic: there.partitions for topic, there in now.items()}
+    existing, _ = _require_topics(settings)
+    return {topic: found.partitions for topic, found in existing.items()}
 
 
 def claim_state(settings: Settings) -> dict[str, int]:
-    """Check as `check` does, and that a worker may work on this state; the first one's word for whose it is, is noted.
+    """Check the topics as `check_topics` does, and that this worker may use the state; the first worker records it.
 
-    Whoever recovers a partition raises a fence above all that others write to its changelog, so the workers of one
-    state have to be of one group, which gives each partition to one of them.
+    All workers of one state must be in one consumer group. A worker that recovers a partition fences all other writers
+    of its changelog, so Kafka has to assign each partition to one worker only.
 
     Returns:
-        The number of partitions of each topic.
+        Partition counts by topic.
 
     Raises:
         OperatorError: what is wrong, in one line.
     """
     if settings.embedded:
         return topics.partitions_of(settings)
-    now, meta = _require_topics(settings)
-    mine = {"state": now[name(settings, topics.PEOPLE)].id, **_owner_record(settings)}
-    noted = orjson.loads(meta[OWNER_KEY]) if OWNER_KEY in meta else {}
-    if noted.get("state") != mine["state"]:
-        noted = {}
-    if noted.get("group", settings.group) != settings.group:
-        raise OperatorError(f"these topics belong to group {noted['group']}; another Encore needs another prefix")
-    if noted.get("pseudonym_key", mine["pseudonym_key"]) != mine["pseudonym_key"]:
+    existing, meta = _require_topics(settings)
+    claim = {"state": existing[name(settings, topics.PEOPLE)].id, **_owner_record(settings)}
+    recorded = orjson.loads(meta[OWNER_KEY]) if OWNER_KEY in meta else {}
+    if recorded.get("state") != claim["state"]:
+        recorded = {}
+    if recorded.get("group", settings.group) != settings.group:
+        raise OperatorError(f"these topics belong to group {recorded['group']}; another Encore needs another prefix")
+    if recorded.get("pseudonym_key", claim["pseudonym_key"]) != claim["pseudonym_key"]:
         raise OperatorError(
-            "pseudonym_key is not the one that the state was built with: who was erased would not be known again; "
-            "set the old one, or take another prefix"
+            "pseudonym_key is not the one that the state was built with, so erased users would not be recognised; "
+            "set the old key, or use another prefix"
         )
-    if noted != mine:
-        asyncio.run(publish(settings, topics.META, OWNER_KEY, orjson.dumps(mine)))
-    return {topic: there.partitions for topic, there in now.items()}
+    if recorded != claim:
+        asyncio.run(publish(settings, topics.META, OWNER_KEY, orjson.dumps(claim)))
+    return {topic: found.partitions for topic, found in existing.items()}
 
 
 def _owner_record(settings: Settings) -> dict[str, str]:
-    """Return what all workers of a state have to have in common; of the key, only what tells it from another."""
+    """Return what all workers of a state have in common; of the pseudonym key, only a fingerprint."""
     key = settings.pseudonym_key.encode()
     return {"group": settings.group, "pseudonym_key": blake2b(b"fingerprint", key=key, digest_size=8).hexdigest()}
 
 
 def _require_topics(settings: Settings) -> tuple[dict[str, TopicDescription], dict[bytes, bytes]]:
-    """Return the topics, after checking them, and what is noted of them."""
-    now = describe_topics(connect(settings), settings)
-    problems = [f"{topic.name} is missing" for topic in topics.topics(settings) if topic.name not in now]
+    """Check all topics; return their descriptions and the contents of `encore-meta`."""
+    existing = describe_topics(connect(settings), settings)
+    problems = [f"{topic.name} is missing" for topic in topics.topics(settings) if topic.name not in existing]
     if problems:
         raise OperatorError("; ".join(problems) + ": run `encore topics create`")
     meta = asyncio.run(read_compacted(settings, name(settings, topics.META)))
-    problems = _config_problems(now, settings)
-    problems += _dependency_problems(_recorded_dependencies(meta), now, settings)
+    problems = _config_problems(existing, settings)
+    problems += _dependency_problems(_recorded_dependencies(meta), existing, settings)
     if problems:
         raise OperatorError("; ".join(problems))
-    return now, meta
+    return existing, meta
 
 
 def _new_topic(topic: Topic, settings: Settings) -> NewTopic:
@@ -170,74 +175,76 @@ def _new_topic(topic: Topic, settings: Settings) -> NewTopic:
 
 
 def _await_topics(admin: AdminClient, settings: Settings) -> dict[str, TopicDescription]:
-    """Wait until the broker shows what it has just made."""
-    import time
-
+    """Wait until the broker describes all topics, including new ones."""
     for _ in range(50):
-        now = describe_topics(admin, settings)
-        if len(now) == len({topic.name for topic in topics.topics(settings)}):
-            return now
+        existing = describe_topics(admin, settings)
+        if len(existing) == len({topic.name for topic in topics.topics(settings)}):
+            return existing
         time.sleep(0.1)
-    raise OperatorError("the broker made the topics but does not show them")
+    raise OperatorError("the broker has created the topics but does not list them")
 
 
-def _config_problems(now: dict[str, TopicDescription], settings: Settings) -> list[str]:
+def _config_problems(existing: dict[str, TopicDescription], settings: Settings) -> list[str]:
     problems = []
     for topic in topics.topics(settings):
-        there = now.get(topic.name)
-        if there is None:
+        found = existing.get(topic.name)
+        if found is None:
             continue
-        single = topic.partitions == 1
-        if single and there.partitions != 1:
-            problems.append(f"{topic.name} has {there.partitions} partitions, it must have 1")
-        problems += [
-            f"{topic.name} has {key}={there.config.get(key)}, it must be {topic.config[key]}"
-            for key in CHECKED_CONFIG
-            if key in topic.config
-            and there.config.get(key) != topic.config[key]
-            and not _is_live_stamped(key, there, settings)
-        ]
-    log = now.get(name(settings, topics.EVENTS))
+        if topic.partitions == 1 and found.partitions != 1:
+            problems.append(f"{topic.name} has {found.partitions} partitions, it must have 1")
+        for key in CHECKED_CONFIG:
+            if key not in topic.config or found.config.get(key) == topic.config[key]:
+                continue
+            if not _is_live_stamped(key, found, settings):
+                problems.append(f"{topic.name} has {key}={found.config.get(key)}, it must be {topic.config[key]}")
+    log = existing.get(name(settings, topics.EVENTS))
     for short in CO_PARTITIONED:
-        other = now.get(name(settings, short))
+        other = existing.get(name(settings, short))
         if log and other and log.partitions != other.partitions:
             problems.append(
                 f"{name(settings, topics.EVENTS)} has {log.partitions} partitions and "
-                f"{name(settings, short)} {other.partitions}: they must have as many"
+                f"{name(settings, short)} {other.partitions}: they must have the same number"
             )
     return problems
 
 
-def _is_live_stamped(key: str, there: TopicDescription, settings: Settings) -> bool:
-    """Whether the topic is stamped by the broker and history is all in the past for it: so a live system begins."""
-    stamped = key == "message.timestamp.type" and there.config.get(key) == "LogAppendTime"
+def _is_live_stamped(key: str, found: TopicDescription, settings: Settings) -> bool:
+    """Return whether the log has broker timestamps although `clock = source`; a live system may start with a history.
+
+    For such a log, the whole history is in the past.
+    """
+    stamped = key == "message.timestamp.type" and found.config.get(key) == "LogAppendTime"
     return stamped and settings.clock == "source"
 
 
-def _dependencies(settings: Settings, now: dict[str, TopicDescription]) -> dict[str, dict[str, Any]]:
-    """Return what state depends on: whatever it holds offsets of."""
+def _dependencies(settings: Settings, existing: dict[str, TopicDescription]) -> dict[str, dict[str, Any]]:
+    """Return id and partition count of every topic that holds state, or whose offsets are part of the state."""
     full = [name(settings, topic) for topic in (topics.EVENTS, *STATE_TOPICS, *settings.inputs)]
-    return {topic: {"id": now[topic].id, "partitions": now[topic].partitions} for topic in full if topic in now}
+    return {
+        topic: {"id": existing[topic].id, "partitions": existing[topic].partitions}
+        for topic in full
+        if topic in existing
+    }
 
 
 def _dependency_problems(
-    noted: dict[str, Any] | None, now: dict[str, TopicDescription], settings: Settings
+    recorded: dict[str, Any] | None, existing: dict[str, TopicDescription], settings: Settings
 ) -> list[str]:
-    if noted is None:
-        return ["nothing is noted of the topics: run `encore topics create`"]
+    if recorded is None:
+        return ["no topic ids are recorded: run `encore topics create`"]
     problems = []
-    for topic, there in _dependencies(settings, now).items():
-        was = noted.get(topic, there)
-        if was["id"] != there["id"]:
+    for topic, found in _dependencies(settings, existing).items():
+        before = recorded.get(topic, found)
+        if before["id"] != found["id"]:
             problems.append(
-                f"{topic} was deleted and made again: its offsets begin anew, and the state built on the old ones "
-                f"would skip what is new. Delete {', '.join(name(settings, topic) for topic in STATE_TOPICS)} too "
-                "and run `encore topics create`, or take another prefix"
+                f"{topic} was deleted and created again: its offsets start again at 0, and the state built on the old "
+                f"offsets would skip new records. Delete {', '.join(name(settings, topic) for topic in STATE_TOPICS)} "
+                "too and run `encore topics create`, or use another prefix"
             )
-        elif was["partitions"] != there["partitions"]:
+        elif before["partitions"] != found["partitions"]:
             problems.append(
-                f"{topic} had {was['partitions']} partitions when the state was built and has {there['partitions']} "
-                "now: people would stand in other partitions than their state"
+                f"{topic} had {before['partitions']} partitions when the state was built and has {found['partitions']} "
+                "now: events of a user would be in another partition than the user's state"
             )
     return problems
 
@@ -247,20 +254,24 @@ def _recorded_dependencies(meta: dict[bytes, bytes]) -> dict[str, Any] | None:
     return orjson.loads(value) if value else None
 
 
-async def _record_dependencies(settings: Settings, now: dict[str, TopicDescription]) -> None:
-    """Note what the state is built on, unless standing state was built on something else."""
-    noted = _recorded_dependencies(await read_compacted(settings, name(settings, topics.META)))
+async def _record_dependencies(settings: Settings, existing: dict[str, TopicDescription]) -> None:
+    """Record the topics that the state depends on, unless existing state depends on other topics.
+
+    Raises:
+        OperatorError: it does.
+    """
+    recorded = _recorded_dependencies(await read_compacted(settings, name(settings, topics.META)))
     people = name(settings, topics.PEOPLE)
-    begins = noted is None or people not in noted or noted[people]["id"] != now[people].id
-    problems = [] if begins else _dependency_problems(noted, now, settings)
+    no_state = recorded is None or people not in recorded or recorded[people]["id"] != existing[people].id
+    problems = [] if no_state else _dependency_problems(recorded, existing, settings)
     if problems:
         raise OperatorError("; ".join(problems))
-    built_on = {**({} if begins else noted or {}), **_dependencies(settings, now)}
-    await publish(settings, topics.META, DEPENDENCIES_KEY, orjson.dumps(built_on))
+    dependencies = {**({} if no_state else recorded or {}), **_dependencies(settings, existing)}
+    await publish(settings, topics.META, DEPENDENCIES_KEY, orjson.dumps(dependencies))
 
 
 async def publish(settings: Settings, topic: str, key: bytes, value: bytes | None) -> None:
-    """Write one record to a topic of ours and wait until it is safe."""
+    """Write one record to a topic (without prefix) and wait for its acknowledgement; a value of None is a tombstone."""
     producer = clients.producer(settings)
     await producer.start()
     try:

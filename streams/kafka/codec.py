@@ -1,4 +1,4 @@
-"""Bytes and types: the one place that turns records into events and outputs into records."""
+"""The only place that decodes Kafka records to events and encodes outputs as Kafka records."""
 
 from __future__ import annotations
 
@@ -39,53 +39,53 @@ _interaction_decoder: msgspec.json.Decoder[Interaction | AudienceShare] = msgspe
 
 
 class Record(Protocol):
-    """What we read of a Kafka record: aiokafka's `ConsumerRecord` is one."""
+    """The attributes of a Kafka record that Encore uses; aiokafka's `ConsumerRecord` has them."""
 
     @property
     def topic(self) -> str:
-        """Where it stands."""
+        """Full name of the topic."""
 
     @property
     def partition(self) -> int:
-        """Where in the topic."""
+        """Partition of the topic."""
 
     @property
     def offset(self) -> int:
-        """Where in the partition."""
+        """Offset in the partition."""
 
     @property
     def timestamp(self) -> int:
-        """When it was written, or taken by the log, in milliseconds since 1970 UTC."""
+        """Time of writing, or of arrival in the log, in milliseconds since 1970 UTC."""
 
     @property
     def key(self) -> bytes | None:
-        """What it is keyed by."""
+        """Key, or None."""
 
     @property
     def value(self) -> bytes | None:
-        """What it holds."""
+        """Value, or None for a tombstone."""
 
     @property
     def headers(self) -> Sequence[tuple[str, bytes]]:
-        """What stands beside it."""
+        """Header names and values."""
 
 
 HISTORY_PREFIX = "history:"
-"""Begins the origin of what `encore send` wrote; no topic can be called so."""
+"""Prefix of the origin of records that `encore send` wrote; no topic name can contain it."""
 _MAX_PLACE_BYTES = 300
-"""Bytes: a topic's name has at most 249 characters, all of them ASCII; then comes a slash and the partition."""
+"""Bytes of topic/partition: a topic name has at most 249 characters, all of them ASCII."""
 ORIGIN_HEADER = "encore-origin"
-"""Header of a record that ingest wrote: topic, partition and offset it came from."""
+"""Header of a record that ingest wrote: the topic, partition and offset of its source."""
 
 
 def decode_event(value: bytes | None, log_time: float, max_record_bytes: int, skew: float) -> ev.AnyEvent:
-    """Read one event: within its size, well-formed, possible, and not from the future.
+    """Decode and check one event: its size, its form, its values, and that it is not from the future.
 
     Args:
-        value: the record's value, as it came (decompressed).
-        log_time: when the log took it, in seconds since 1970 UTC.
-        max_record_bytes: the largest value taken.
-        skew: seconds that an event may lie beyond the log's time.
+        value: the value of the record, decompressed.
+        log_time: time at which the record arrived in the log, in seconds since 1970 UTC.
+        max_record_bytes: maximum size of the value.
+        skew: seconds by which the event time may be ahead of `log_time`.
 
     Raises:
         InvalidEvent: with the reason and field.
@@ -93,47 +93,51 @@ def decode_event(value: bytes | None, log_time: float, max_record_bytes: int, sk
     if value is None:
         raise InvalidEvent("malformed", None, "the record has no value")
     if len(value) > max_record_bytes:
-        raise InvalidEvent("oversize", None, f"{len(value)} bytes, at most {max_record_bytes} are taken")
+        raise InvalidEvent("oversize", None, f"{len(value)} bytes, the maximum is {max_record_bytes}")
     event = ev.decode(value)
     if event.time > log_time + skew:
-        raise InvalidEvent("far_future", "time", f"{event.time - log_time:.0f} s after the log's own time")
+        raise InvalidEvent("far_future", "time", f"{event.time - log_time:.0f} s ahead of the log's time")
     return event
 
 
 def check_log_record(
-    event: ev.AnyEvent, key: bytes | None, partition: int, partitions: int, known: Container[bytes] = ()
+    event: ev.AnyEvent, key: bytes | None, partition: int, partitions: int, verified: Container[bytes] = ()
 ) -> ev.Event | ev.Tick | ev.Announced:
-    """Check that a record of `events` stands where its person's records stand.
+    """Check that a record of `events` has the key and the partition of its user.
 
     Args:
-        event: what the record says.
-        key: the record's.
-        partition: where it stands.
-        partitions: how many there are.
-        known: keys of which this has been found true before.
+        event: the decoded value of the record.
+        key: the key of the record.
+        partition: the partition of the record.
+        partitions: partition count of `events`.
+        verified: keys that are known to belong to this partition.
 
     Raises:
-        InvalidEvent: it is about a course, or its key or partition is not the person's.
+        InvalidEvent: the event is about a course, or key or partition are not those of the user.
     """
     if not isinstance(event, ev.Event):
         if isinstance(event, ev.CourseEvent):
-            raise InvalidEvent("not_a_person", "type", "catalogue events come in through an input topic")
+            raise InvalidEvent("not_a_person", "type", "catalogue events have to be sent to an input topic")
         return event
     if event.user_id.startswith("\0"):
-        raise InvalidEvent("impossible_value", "user_id", "an id cannot begin with a NUL: such keys are ours")
+        raise InvalidEvent(
+            "impossible_value", "user_id", "an id must not begin with a NUL character: Encore uses such keys itself"
+        )
     if key != event.user_id.encode():
-        raise InvalidEvent("wrong_key", "user_id", "the record's key is not the person's id")
-    if key not in known and partition_of(key, partitions) != partition:
+        raise InvalidEvent("wrong_key", "user_id", "the key of the record is not the user id")
+    if key not in verified and partition_of(key, partitions) != partition:
         raise InvalidEvent("wrong_partition", None, f"in {partition}, belongs in {partition_of(key, partitions)}")
     return event
 
 
 def origin_of(record: Record, inputs: frozenset[str]) -> tuple[str, int] | None:
-    """Return where a record came from (`topic/partition`) and at which offset, if ingest or `encore send` wrote it.
+    """Return the source of a record (`topic/partition` and offset), or None if the record has no valid origin header.
+
+    Ingest and `encore send` write this header. Others may write to `events` as well, with any headers.
 
     Args:
-        record: of `events`, where others may write as well, with any headers.
-        inputs: full names of the topics that ingest reads; what names another place is none of its words.
+        record: a record of `events`.
+        inputs: full names of the topics that ingest reads; an origin with another topic is not valid.
     """
     for header, value in record.headers:
         if header == ORIGIN_HEADER:
@@ -147,11 +151,11 @@ def origin_of(record: Record, inputs: frozenset[str]) -> tuple[str, int] | None:
 
 @lru_cache(4_096)
 def _parse_place(place: bytes, inputs: frozenset[str]) -> str | None:
-    """Return a place in words, if it is one that ingest or `encore send` writes; there are few, so they are kept."""
+    """Return a valid topic/partition as text, or None. There are few, so the results are cached."""
     topic, _, partition = place.rpartition(b"/")
     name = topic.decode(errors="replace")
-    ours = (name in inputs or name.startswith(HISTORY_PREFIX)) and _is_number(partition)
-    return f"{name}/{partition.decode()}" if ours else None
+    valid = (name in inputs or name.startswith(HISTORY_PREFIX)) and _is_number(partition)
+    return f"{name}/{partition.decode()}" if valid else None
 
 
 def _is_number(digits: bytes) -> bool:
@@ -159,7 +163,7 @@ def _is_number(digits: bytes) -> bool:
 
 
 def origin_header(topic: str, partition: int, offset: int) -> list[tuple[str, bytes]]:
-    """Return the header that names where a record came from."""
+    """Return the header that contains the source of a record."""
     return [(ORIGIN_HEADER, f"{topic}/{partition}/{offset}".encode())]
 
 
@@ -177,12 +181,13 @@ _ADDRESSES: dict[type[Output], tuple[str, str]] = {
     OfferOutcome: (topics.DECISIONS, "user"),
     Undelivered: (topics.DECISIONS, "user"),
 }
-"""To which topic an output goes, and which of its fields is the key; what is forgotten goes where it stood."""
+"""Topic and key field of every output but tombstones."""
 _TOMBSTONE_TOPICS = {"profile": topics.PROFILES, "recommendations": topics.RECOMMENDATIONS}
+"""Topic of a tombstone, by the kind of output that it removes."""
 
 
 def address(output: Output) -> tuple[str, bytes]:
-    """Return the topic (without prefix) and key of an output."""
+    """Return the topic (without prefix) and the key of an output."""
     if type(output) is Tombstone:
         return _TOMBSTONE_TOPICS[output.of], output.user_id.encode()
     try:
@@ -193,12 +198,12 @@ def address(output: Output) -> tuple[str, bytes]:
 
 
 def encode_output(output: Output) -> bytes | None:
-    """Return the bytes of an output; none for one that takes back what was said."""
+    """Encode an output; a tombstone has no value."""
     return None if type(output) is Tombstone else _encoder.encode(output)
 
 
 def decode_example(value: bytes) -> Example | EarlySignal:
-    """Read what the model learns from: a labelled row, or a sign long before the label.
+    """Decode a record of `examples`: a labelled row, or an early signal.
 
     Raises:
         msgspec.ValidationError, msgspec.DecodeError: it is neither.
@@ -207,29 +212,29 @@ def decode_example(value: bytes) -> Example | EarlySignal:
 
 
 def decode_interaction(value: bytes, key: bytes | None) -> Interaction | AudienceShare:
-    """Read what a course hears: of a person, or of people it was announced to.
+    """Decode a record of `interactions`: an interaction of a user, or a share of the audience of an announced course.
 
     Raises:
-        InvalidEvent: it is none of these, or stands under another key than its course's.
+        InvalidEvent: it is neither, or its key is not the course id.
     """
     try:
-        said = _interaction_decoder.decode(value)
+        decoded = _interaction_decoder.decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidEvent("malformed", None, str(error)) from None
-    if key != said.course.encode():
-        raise InvalidEvent("wrong_key", "course", "the record's key is not the course's id")
-    return said
+    if key != decoded.course.encode():
+        raise InvalidEvent("wrong_key", "course", "the key of the record is not the course id")
+    return decoded
 
 
 def encode_list_example(example: ListExample) -> bytes:
-    """Write a short list that a ranker learns from: MessagePack, since its rows are bytes."""
+    """Encode training data of the ranker: a short list, in MessagePack because its rows are bytes."""
     return msgspec.msgpack.encode(example)
 
 
 def decode_list_example(value: bytes) -> ListExample:
-    """Read a short list.
+    """Decode training data of the ranker: a short list.
 
     Raises:
-        msgspec.ValidationError, msgspec.DecodeError: it is none.
+        msgspec.ValidationError, msgspec.DecodeError: it is not a short list.
     """
     return _list_example_decoder.decode(value)

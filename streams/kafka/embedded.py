@@ -1,21 +1,21 @@
 """A broker that needs no installation: librdkafka's mock cluster, for the demo and for quick tests.
 
-It comes inside the `confluent-kafka` wheel (extra `demo`), speaks Kafka's protocol on the loopback
-interface only, and runs in a process of its own that ends when its parent does, however that ends.
+It is part of the `confluent-kafka` wheel, and listens on the loopback interface only. It runs in a process of its
+own, which ends when its parent process ends for any reason.
 
-It is no place for data that matters. Where it differs from a real Kafka (tried with librdkafka 2.16):
+Do not use it for data that matters. It differs from a real Kafka (tested with librdkafka 2.16):
 
-- Everything is in memory. A partition keeps its newest 5 MiB (batches as sent, so compressed ones count
-  compressed) and at most 100,000 batches; older ones are dropped. Both are constants of librdkafka: no
-  setting and no call changes them. Nothing is compacted and nothing expires.
-- A fetch returns one batch of each partition, so small batches read slowly: let producers linger.
-- Clients cannot create topics; one that is not listed here appears with 4 partitions on its first use.
-- A group's first members are awaited for `JOIN_DELAY_MS`; when one joins or leaves later, the others get
-  their partitions back after the session timeout less 1 s. Members that prefer different assignors end
-  the broker. Should the group's leader sync before the others, as it does when they share an event loop,
-  the others get an InvalidRequestError, once, and have to join again.
-- Transactions are accepted, yet their records can be read before the commit and after an abort.
-  Offsets cannot be looked up by time; groups and settings cannot be listed.
+- All data is in memory. A partition keeps its newest 5 MiB (compressed size) and at most 100,000 batches; older
+  ones are dropped. Both limits are constants of librdkafka and cannot be changed. There is no compaction and no
+  expiry.
+- A fetch returns one batch of each partition. Small batches are slow to read, so producers should linger.
+- Clients cannot create topics. A topic that is not listed here is created with 4 partitions when it is first used.
+- A new group waits `JOIN_DELAY_MS` for its first members. When a member joins or leaves later, the others get their
+  partitions back after the session timeout minus 1 s. Members that prefer different assignors crash the broker.
+- If the leader of a group syncs before the others, they get one InvalidRequestError and have to join again. This
+  happens when they share an event loop.
+- Transactions are accepted, but their records are visible before the commit and after an abort.
+- Offsets cannot be looked up by time; groups and settings cannot be listed.
 """
 
 from __future__ import annotations
@@ -38,16 +38,19 @@ _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
 
 class EmbeddedBroker:
-    """A running mock cluster of one broker that has `topics` (name to partition count).
+    """A mock cluster of one broker with some topics, as a context manager.
 
-    Starts when it is entered (or by `start`) and stops when it is left (or by `close`). Whatever keeps it
-    from starting is one RuntimeError of one line; a topic that Kafka would not take is a ValueError.
+    Args:
+        topics: partition counts by topic name.
+
+    Raises:
+        ValueError: a name or partition count is not valid in Kafka.
     """
 
     def __init__(self, topics: Mapping[str, int]) -> None:
         for name, partitions in topics.items():
             if not _TOPIC.fullmatch(name) or name in {".", ".."}:
-                raise ValueError(f"not a topic's name: {name!r}")
+                raise ValueError(f"not a valid topic name: {name!r}")
             if partitions < 1:
                 raise ValueError(f"topic {name} needs at least 1 partition, not {partitions}")
         self.topics = dict(topics)
@@ -56,16 +59,20 @@ class EmbeddedBroker:
 
     @property
     def bootstrap(self) -> str:
-        """The broker's address as "127.0.0.1:PORT"; empty while it does not run."""
+        """Address as "127.0.0.1:PORT"; empty while the broker is not running."""
         return self._bootstrap
 
     @property
     def url(self) -> str:
-        """The broker's address as "kafka://127.0.0.1:PORT"."""
+        """Address as "kafka://127.0.0.1:PORT"."""
         return f"kafka://{self._bootstrap}"
 
     def start(self) -> None:
-        """Start the process and return once clients can connect; one that runs already is stopped first."""
+        """Start the process and return when clients can connect. A running one is stopped first.
+
+        Raises:
+            RuntimeError: it did not start; one line with the reason.
+        """
         self.close()
         with tempfile.TemporaryFile() as errors:
             process = _spawn(self.topics, errors)
@@ -76,7 +83,7 @@ class EmbeddedBroker:
         self._process, self._bootstrap = process, address
 
     def close(self) -> None:
-        """Stop the process and wait until it is gone; its data is gone, too. May be called again."""
+        """Stop the process and wait for its end. All data is lost. May be called several times."""
         process, self._process, self._bootstrap = self._process, None, ""
         if process is not None:
             _stop(process)
@@ -90,9 +97,9 @@ class EmbeddedBroker:
 
 
 def _spawn(topics: Mapping[str, int], errors: IO[bytes]) -> subprocess.Popen[str]:
-    """Start this very file as a program: -P keeps the folder it is in off the import path.
+    """Start this file as a program; -P keeps its folder off the import path.
 
-    In a process group of its own, so that Ctrl-C at a terminal lets the parent finish its work first.
+    The program has its own process group, so that Ctrl-C in a terminal lets the parent finish its work first.
     """
     return subprocess.Popen(  # noqa: S603 - this interpreter, this file
         [sys.executable, "-P", str(Path(__file__).resolve()), *(f"{name}={n}" for name, n in topics.items())],
@@ -105,7 +112,7 @@ def _spawn(topics: Mapping[str, int], errors: IO[bytes]) -> subprocess.Popen[str
 
 
 def _first_line(process: subprocess.Popen[str]) -> str:
-    """What the process says first, or nothing if it ends or is silent for too long."""
+    """Return the first line that the process prints, or an empty text if it ends or takes too long."""
     assert process.stdout is not None
     watchdog = threading.Timer(START_SECONDS, process.kill)
     watchdog.start()
@@ -122,7 +129,7 @@ def _reason(errors: IO[bytes], process: subprocess.Popen[str]) -> str:
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
-    """End the process: by the end of its input, as its parent's death would, or else by force."""
+    """End the process by closing its input, as the end of its parent would, or else by force."""
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             pipe.close()
@@ -134,11 +141,11 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 
 def _library() -> ctypes.CDLL:
-    """librdkafka as `confluent-kafka` brought it: its symbols are found through the module linked to it."""
+    """Load the librdkafka of `confluent-kafka`; its symbols are found through the extension module that links to it."""
     try:
         from confluent_kafka import cimpl
     except ImportError as error:
-        raise RuntimeError(f"it needs the package confluent-kafka (extra: demo): {error}") from error
+        raise RuntimeError(f"it needs the package confluent-kafka: {error}") from error
     library = ctypes.CDLL(cimpl.__file__)
     pointer, text, number, size = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_size_t
     signatures = {
@@ -157,7 +164,7 @@ def _library() -> ctypes.CDLL:
 
 
 def _cluster(library: ctypes.CDLL) -> int:
-    """A mock cluster of one broker. It lives as long as the process: nothing here frees it."""
+    """Create a mock cluster of one broker. It exists as long as the process: nothing frees it."""
     reason = ctypes.create_string_buffer(512)
     settings = library.rd_kafka_conf_new()
     library.rd_kafka_conf_set(settings, b"log_level", b"0", reason, len(reason))
@@ -172,7 +179,7 @@ def _cluster(library: ctypes.CDLL) -> int:
 
 
 def _serve(topics: Mapping[str, int]) -> str:
-    """Start the cluster in this process, create its topics and return its address."""
+    """Start the cluster in this process, create its topics, and return its address."""
     cluster = _cluster(library := _library())
     for name, partitions in topics.items():
         if code := library.rd_kafka_mock_topic_create(cluster, name.encode(), partitions, 1):
@@ -181,7 +188,7 @@ def _serve(topics: Mapping[str, int]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Serve topics given as NAME=PARTITIONS, print the address, and end when the input does."""
+    """Serve topics given as NAME=PARTITIONS, print the address, and return when the input ends."""
     pairs = (argument.split("=", 1) for argument in arguments)
     try:
         address = _serve({name: int(count) for name, count in pairs})
@@ -195,5 +202,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    # Not sys.exit: librdkafka's threads still run, and nothing is left to tidy up.
+    # Not sys.exit: librdkafka's threads are still running, and there is nothing to clean up.
     os._exit(main(sys.argv[1:]))

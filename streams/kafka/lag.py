@@ -1,4 +1,4 @@
-"""Lag as the broker sees it: where partitions end, less what the groups have committed there."""
+"""Consumer lag as the broker sees it: end offsets of partitions minus the committed offsets of the groups."""
 
 from __future__ import annotations
 
@@ -15,45 +15,46 @@ from streams.settings import Settings
 POLL_SECONDS = 5.0
 
 OwnedPartitions = Callable[[], dict[str, set[aiokafka.TopicPartition]]]
+"""Returns the partitions that this worker reads now, by consumer group."""
 
 
 async def watch_lag(settings: Settings, owned: OwnedPartitions, metrics: Metrics) -> None:
-    """Ask the broker every few seconds how far the partitions that this worker owns are behind, for ever.
+    """Measure the lag of the partitions of this worker every few seconds, until cancelled.
 
     Args:
-        settings: which broker.
+        settings: the broker's address and the security settings.
         owned: the partitions by consumer group.
-        metrics: where the figures are shown.
+        metrics: exports the lag. While the broker does not answer, there is none.
     """
     lags: dict[tuple[GaugeName, tuple[str, ...]], float] = {}
     metrics.watch(lambda: lags)
     while True:
         try:
             lags = {}
-            for group, places in owned().items():
-                for place, lag in (await lag_of(settings, group, places)).items():
-                    lags["encore_lag_records", (group, place.topic, str(place.partition))] = lag
+            for group, partitions in owned().items():
+                for partition, lag in (await lag_of(settings, group, partitions)).items():
+                    lags["encore_lag_records", (group, partition.topic, str(partition.partition))] = lag
         except (KafkaError, OSError):
             lags = {}
         await asyncio.sleep(POLL_SECONDS)
 
 
 async def lag_of(
-    settings: Settings, group: str, places: set[aiokafka.TopicPartition]
+    settings: Settings, group: str, partitions: set[aiokafka.TopicPartition]
 ) -> dict[aiokafka.TopicPartition, int]:
     """Return how many records of each partition a group has not committed."""
-    if not places:
+    if not partitions:
         return {}
     consumer = clients.consumer(settings, group_id=group, enable_auto_commit=False)
     await consumer.start()
     try:
-        consumer.assign(list(places))
-        ends = await consumer.end_offsets(list(places))
-        begins = await consumer.beginning_offsets(list(places))
+        consumer.assign(list(partitions))
+        ends = await consumer.end_offsets(list(partitions))
+        begins = await consumer.beginning_offsets(list(partitions))
         lags = {}
-        for place in places:
-            committed = await consumer.committed(place)
-            lags[place] = max(0, ends[place] - (begins[place] if committed is None else committed))
+        for partition in partitions:
+            committed = await consumer.committed(partition)
+            lags[partition] = max(0, ends[partition] - (begins[partition] if committed is None else committed))
         return lags
     finally:
         await consumer.stop()

@@ -1,4 +1,4 @@
-"""What every worker reads of the compacted topics: the newest model, the campaigns, what operators said."""
+"""Read topics completely: continuously, as every worker does with compacted topics, or once up to their end."""
 
 from __future__ import annotations
 
@@ -14,23 +14,33 @@ from streams.kafka import clients
 from streams.settings import Settings
 
 OnRecord = Callable[[Any], None]
+"""Called with every record, in the order of each partition."""
 READ_TIMEOUT = 60.0
+"""Seconds in which a topic must have been read to its end."""
 
 
 class GlobalTopicReader:
-    """Reads topics from the beginning and goes on; `caught_up` once it has reached where they ended at the start.
+    """Reads topics from their beginning and continues with new records.
 
-    It belongs to no consumer group: every worker hears everything.
+    It belongs to no consumer group, so every worker reads all records.
+
+    Args:
+        settings: the broker's address and the security settings.
+        topics: full names of the topics.
+        on_record: called with every record.
+
+    Attributes:
+        caught_up: set when the reader has reached the end offsets that the topics had when it started.
     """
 
-    def __init__(self, settings: Settings, topics: list[str], heard: OnRecord) -> None:
+    def __init__(self, settings: Settings, topics: list[str], on_record: OnRecord) -> None:
         self.caught_up = asyncio.Event()
         self._settings = settings
         self._topics = topics
-        self._heard = heard
+        self._on_record = on_record
 
     async def run(self) -> None:
-        """Read until cancelled; a broker that is away for a while is waited for."""
+        """Read until cancelled; while the broker is unavailable, retry every second."""
         while True:
             consumer = clients.consumer(
                 self._settings,
@@ -52,17 +62,21 @@ class GlobalTopicReader:
         while True:
             for records in (await consumer.getmany(timeout_ms=500)).values():
                 for record in records:
-                    self._heard(record)
+                    self._on_record(record)
             if not self.caught_up.is_set() and await has_reached(consumer, ends):
                 self.caught_up.set()
 
 
 async def read_all(settings: Settings, topic: str) -> list[Any]:
-    """Read a topic from its beginning to where it ends now."""
+    """Read a topic from its beginning to its current end.
+
+    Raises:
+        TimeoutError: the end was not reached within `READ_TIMEOUT`.
+    """
     records: list[Any] = []
-    broadcast = GlobalTopicReader(settings, [topic], records.append)
-    reading = asyncio.ensure_future(broadcast.run())
-    caught_up = asyncio.ensure_future(broadcast.caught_up.wait())
+    reader = GlobalTopicReader(settings, [topic], records.append)
+    reading = asyncio.ensure_future(reader.run())
+    caught_up = asyncio.ensure_future(reader.caught_up.wait())
     await asyncio.wait([reading, caught_up], timeout=READ_TIMEOUT, return_when="FIRST_COMPLETED")
     if not reading.done():
         reading.cancel()
@@ -75,7 +89,7 @@ async def read_all(settings: Settings, topic: str) -> list[Any]:
 
 
 async def read_compacted(settings: Settings, topic: str) -> dict[bytes, bytes]:
-    """Read a compacted topic as it stands: the newest value of every key."""
+    """Read the current state of a compacted topic: the newest value of every key."""
     values: dict[bytes, bytes] = {}
     for record in await read_all(settings, topic):
         if record.value is None:
@@ -86,8 +100,8 @@ async def read_compacted(settings: Settings, topic: str) -> dict[bytes, bytes]:
 
 
 async def has_reached(consumer: aiokafka.AIOKafkaConsumer, ends: dict[aiokafka.TopicPartition, int]) -> bool:
-    """Return whether a consumer stands at or behind these ends."""
-    for place, end in ends.items():
-        if await consumer.position(place) < end:
+    """Return whether a consumer has read up to these end offsets."""
+    for partition, end in ends.items():
+        if await consumer.position(partition) < end:
             return False
     return True

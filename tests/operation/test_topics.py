@@ -80,8 +80,8 @@ def test_a_topic_made_again_under_standing_state_is_refused(encore):
     encore.check("topics", "create")
     delete(encore, "learning-events", "interactions")
     run = encore.run("topics", "create")
-    assert "learning-events was deleted and made again" in refused(run)
-    assert "interactions was deleted and made again" in refused(encore.run("worker"))
+    assert "learning-events was deleted and created again" in refused(run)
+    assert "interactions was deleted and created again" in refused(encore.run("worker"))
 
 
 def test_state_deleted_with_its_topics_is_a_new_beginning(encore):
@@ -98,7 +98,7 @@ def test_more_partitions_than_the_state_has_are_refused(encore):
     grow(encore, "events", 6)
     assert "events has 6 partitions and" in refused(encore.run("topics", "check"))
     grow(encore, "people-changelog", 6)
-    assert "course-rows 4: they must have as many" in refused(encore.run("topics", "check"))
+    assert "course-rows 4: they must have the same number" in refused(encore.run("topics", "check"))
     grow(encore, "interactions", 6)
     grow(encore, "course-rows", 6)
     assert "had 4 partitions when the state was built and has 6 now" in refused(encore.run("worker"))
