@@ -1,4 +1,4 @@
-"""Lanes: records of one partition leave one behind the other, as many together as a batch takes."""
+"""Batching: records of one partition leave in order, as many in one produce batch as fit."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ import aiokafka
 from streams.delivery.lease import LeaseState, PartitionLease
 from streams.kafka.topics import partition_of
 
-UNSURE_FOR = 0.02
-FEW = 4
-"""Fewer records than this are sent one by one: the producer puts them into a batch that others share."""
+LEASE_POLL_INTERVAL = 0.02
+"""Seconds between two looks at a lease that is unsure."""
+MIN_BATCH = 4
+"""Fewer records than this are sent one by one. The producer adds them to a batch that it shares with others."""
 LARGE = 50_000
+"""Bytes of a value from which a record is sent alone."""
 
 Headers = list[tuple[str, bytes]]
 
 
 class OutgoingRecord(NamedTuple):
-    """A record on its way out, but for where to."""
+    """A record to send, without its destination."""
 
     key: bytes | None
     value: bytes | None
@@ -31,31 +33,31 @@ class OutgoingRecord(NamedTuple):
 
     @property
     def large(self) -> bool:
-        """Whether it goes alone, so that the producer looks at its size."""
+        """Whether the record is sent alone, so that the producer checks its size."""
         return self.value is not None and len(self.value) > LARGE
 
 
 class RecordMetadata(NamedTuple):
-    """Where a record that left in a batch stands."""
+    """The offset of a record that was sent in a batch."""
 
     offset: int
 
 
 class PendingBatch:
-    """Records that were put together, and the future of those who wait for all of them.
+    """Records that were enqueued together, and the future that completes when all are acknowledged.
 
-    It completes with what Kafka said of the one record where there is but one (`alone`), else with every offset.
+    The future completes with Kafka's metadata of the record if there is only one (`alone`), else with all offsets.
 
     Args:
-        topic: where they go.
-        partition: of the topic; none where the key is to choose it.
+        topic: full name of the topic.
+        partition: partition of the topic; None if the key chooses it.
         rows: the records, at least one.
-        alone: whether it was put as one record.
-        settled: is told how many are acknowledged, refused or let go, and of the error.
-        after: what has to have happened before they leave, if anything; if it fails, they are refused.
+        alone: whether it was enqueued as a single record.
+        settled: is called with the number of records acknowledged, failed or discarded, and with the error.
+        after: the records wait for this future; if it fails, they fail.
     """
 
-    __slots__ = ("_offsets", "_open", "_settled", "after", "alone", "done", "gone", "partition", "rows", "topic")
+    __slots__ = ("_offsets", "_open", "_settled", "after", "alone", "done", "partition", "rows", "sent", "topic")
 
     def __init__(
         self,
@@ -71,7 +73,7 @@ class PendingBatch:
         self.rows = rows
         self.after = after
         self.alone = alone
-        self.gone = 0
+        self.sent = 0
         self.done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._open = len(rows)
         self._offsets: list[int] = []
@@ -79,195 +81,195 @@ class PendingBatch:
 
     @property
     def waits(self) -> bool:
-        """Whether what has to come first has not happened yet."""
+        """Whether the future before these records is still open."""
         return self.after is not None and not self.after.done()
 
     @property
-    def hindrance(self) -> BaseException | None:
-        """Why what had to come first will never happen, if that is so; to be asked once it waits no longer."""
+    def prior_error(self) -> BaseException | None:
+        """The error of the future before these records, if it failed. Valid once `waits` is false."""
         if self.after is None:
             return None
         if self.after.cancelled():
-            return ConnectionAbortedError("what had to come first was called off")
+            return ConnectionAbortedError("the write that had to come first was cancelled")
         return self.after.exception()
 
     async def wait(self) -> None:
-        """Wait until what has to come first has happened, or never will."""
+        """Wait until the future before these records is done."""
         if self.after is not None:
             await asyncio.wait((self.after,))
 
     @property
-    def left(self) -> int:
-        """How many have not left."""
-        return len(self.rows) - self.gone
+    def remaining(self) -> int:
+        """Number of records that have not left."""
+        return len(self.rows) - self.sent
 
     @property
     def next(self) -> OutgoingRecord:
-        """The first that has not left."""
-        return self.rows[self.gone]
+        """The first record that has not left."""
+        return self.rows[self.sent]
 
     def fill(self, batch: Any) -> int:
-        """Put into a batch as many as go; return how many."""
-        before, append = self.gone, batch.append
+        """Append as many records to a produce batch as fit; return their number."""
+        before, append = self.sent, batch.append
         for row in islice(self.rows, before, None):
             if row.large:
                 break
             key, value, headers, timestamp_ms = row
             if append(timestamp=timestamp_ms, key=key, value=value, headers=headers) is None:
                 break
-            self.gone += 1
-        return self.gone - before
+            self.sent += 1
+        return self.sent - before
 
-    def acknowledge(self, some: int, ack: Any) -> None:
-        """Note that the next of those that left are in Kafka, the first of them where the acknowledgement says."""
-        self._open -= some
+    def acknowledge(self, count: int, ack: Any) -> None:
+        """Count the next `count` sent records as acknowledged, from the offset of the acknowledgement on."""
+        self._open -= count
         if not self.alone:
-            self._offsets.extend(range(ack.offset, ack.offset + some))
+            self._offsets.extend(range(ack.offset, ack.offset + count))
         if not self._open and not self.done.done():
             self.done.set_result(ack if self.alone else self._offsets)
-        self._settled(some, None)
+        self._settled(count, None)
 
-    def refuse(self, some: int, error: BaseException) -> None:
-        """Note that some will never be in Kafka."""
+    def fail(self, count: int, error: BaseException) -> None:
+        """Count `count` records as failed."""
         if not self.done.done():
             self.done.set_exception(error)
-            self.done.exception()  # whoever does not ask has been told: the sender has failed
-        self._settled(some, error)
+            self.done.exception()  # retrieved here, because the failed sender has reported it already
+        self._settled(count, error)
 
-    def refuse_all(self, error: BaseException) -> None:
-        """Note that those that have not left never will."""
-        left, self.gone = self.left, len(self.rows)
-        self.refuse(left, error)
+    def fail_all(self, error: BaseException) -> None:
+        """Fail all records that have not left."""
+        remaining, self.sent = self.remaining, len(self.rows)
+        self.fail(remaining, error)
 
     def discard(self) -> None:
-        """Let go of those that have not left."""
+        """Discard the records that have not left."""
         self.done.cancel()
-        left, self.gone = self.left, len(self.rows)
-        self._settled(left, None)
+        remaining, self.sent = self.remaining, len(self.rows)
+        self._settled(remaining, None)
 
 
 Share = tuple[PendingBatch, int]
-"""How many records of a lot are in a batch."""
+"""A pending batch, and how many of its records are in a produce batch."""
 
 
 class PartitionQueue:
-    """Records that leave one after another: those of one partition, or those whose partition their keys have to choose.
+    """Sends records in order: the records of one partition, or those whose key must choose a partition first.
 
     Args:
-        lease: says whether what is put may leave.
-        choose: takes a lot of one record, and the partition that its key has chosen.
+        lease: says whether records may leave.
+        choose: takes a pending batch of one record, and the partition that its key has chosen.
 
     Attributes:
-        voided: whether something was let go of because our partitions were lost.
+        voided: whether records were discarded because the partitions were lost.
     """
 
     def __init__(self, lease: PartitionLease | None, choose: Callable[[PendingBatch, int], None]) -> None:
         self._lease = lease
         self._choose = choose
         self.voided = False
-        self._lots: deque[PendingBatch] = deque()
+        self._pending: deque[PendingBatch] = deque()
         self._waiting = 0
         self._filled = asyncio.Event()
 
-    def enqueue(self, lot: PendingBatch) -> None:
-        """Put records behind the others."""
-        self._lots.append(lot)
-        self._waiting += lot.left
+    def enqueue(self, batch: PendingBatch) -> None:
+        """Append records to the queue."""
+        self._pending.append(batch)
+        self._waiting += batch.remaining
         self._filled.set()
 
     async def run(self, producer: aiokafka.AIOKafkaProducer) -> None:
-        """Send what is put, until cancelled."""
+        """Send enqueued records until cancelled."""
         while True:
-            if not self._lots:
+            if not self._pending:
                 self._filled.clear()
                 await self._filled.wait()
-            hold = LeaseState.OURS if self._lease is None else self._lease.state
-            if hold is LeaseState.UNSURE:
-                await asyncio.sleep(UNSURE_FOR)
-            elif hold is LeaseState.LOST:
+            state = LeaseState.OWNED if self._lease is None else self._lease.state
+            if state is LeaseState.UNSURE:
+                await asyncio.sleep(LEASE_POLL_INTERVAL)
+            elif state is LeaseState.LOST:
                 self.voided = True
                 self.discard()
-            elif self._lots[0].waits:
-                await self._lots[0].wait()
-            elif (error := self._lots[0].hindrance) is not None:
-                self._waiting -= self._lots[0].left
-                self._lots.popleft().refuse_all(error)
-            elif self._lots[0].partition is None:
-                await self._hand_on(producer)
-            elif self._waiting < FEW or self._lots[0].next.large:
-                await self._post(producer)
+            elif self._pending[0].waits:
+                await self._pending[0].wait()
+            elif (error := self._pending[0].prior_error) is not None:
+                self._waiting -= self._pending[0].remaining
+                self._pending.popleft().fail_all(error)
+            elif self._pending[0].partition is None:
+                await self._route(producer)
+            elif self._waiting < MIN_BATCH or self._pending[0].next.large:
+                await self._send(producer)
             else:
-                await self._post_batch(producer)
+                await self._send_batch(producer)
 
     def discard(self) -> None:
-        """Let go of everything that has not left."""
+        """Discard every record that has not left."""
         self._waiting = 0
-        while self._lots:
-            self._lots.popleft().discard()
+        while self._pending:
+            self._pending.popleft().discard()
 
-    async def _hand_on(self, producer: aiokafka.AIOKafkaProducer) -> None:
-        """Let the key of the first record choose its partition; one without a key leaves as the producer likes."""
-        lot = self._lots[0]
-        key = lot.next.key
+    async def _route(self, producer: aiokafka.AIOKafkaProducer) -> None:
+        """Let the key of the first record choose its partition; a record without a key goes to any partition."""
+        batch = self._pending[0]
+        key = batch.next.key
         if key is None:
-            await self._post(producer)
+            await self._send(producer)
             return
-        self._lots.popleft()
+        self._pending.popleft()
         self._waiting -= 1
         try:
-            partitions = await producer.partitions_for(lot.topic)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the record's fate, and fails the sender
-            lot.refuse(1, error)
+            partitions = await producer.partitions_for(batch.topic)
+        except Exception as error:  # noqa: BLE001 - any error is the outcome of the record and fails the sender
+            batch.fail(1, error)
             return
-        self._choose(lot, partition_of(key, len(partitions)))
+        self._choose(batch, partition_of(key, len(partitions)))
 
-    async def _post(self, producer: aiokafka.AIOKafkaProducer) -> None:
+    async def _send(self, producer: aiokafka.AIOKafkaProducer) -> None:
         """Send the first record alone."""
-        lot = self._lots[0]
-        key, value, headers, timestamp_ms = lot.next
-        lot.gone += 1
+        batch = self._pending[0]
+        key, value, headers, timestamp_ms = batch.next
+        batch.sent += 1
         self._waiting -= 1
-        if not lot.left:
-            self._lots.popleft()
+        if not batch.remaining:
+            self._pending.popleft()
         try:
             sent = await producer.send(
-                lot.topic, value, key=key, partition=lot.partition, headers=headers, timestamp_ms=timestamp_ms
+                batch.topic, value, key=key, partition=batch.partition, headers=headers, timestamp_ms=timestamp_ms
             )
         except Exception as error:  # noqa: BLE001 - as above
-            lot.refuse(1, error)
+            batch.fail(1, error)
             return
-        sent.add_done_callback(lambda ack: _settle([(lot, 1)], ack))
+        sent.add_done_callback(lambda ack: _settle([(batch, 1)], ack))
 
-    async def _post_batch(self, producer: aiokafka.AIOKafkaProducer) -> None:
-        """Send as many records as a batch takes: a tenth of the work of sending them one by one."""
+    async def _send_batch(self, producer: aiokafka.AIOKafkaProducer) -> None:
+        """Send as many records as fit into one batch: a tenth of the CPU of sending them one by one."""
         batch, shares = producer.create_batch(), list[Share]()
-        first = self._lots[0]
-        while self._lots and not self._lots[0].waits and self._lots[0].hindrance is None:
-            lot = self._lots[0]
-            if some := lot.fill(batch):
-                shares.append((lot, some))
-            self._waiting -= some
-            if lot.left:
+        first = self._pending[0]
+        while self._pending and not self._pending[0].waits and self._pending[0].prior_error is None:
+            pending = self._pending[0]
+            if count := pending.fill(batch):
+                shares.append((pending, count))
+            self._waiting -= count
+            if pending.remaining:
                 break
-            self._lots.popleft()
+            self._pending.popleft()
         batch.close()
         try:
             sent = await producer.send_batch(batch, first.topic, partition=first.partition)
         except Exception as error:  # noqa: BLE001 - as above
-            for lot, some in shares:
-                lot.refuse(some, error)
+            for pending, count in shares:
+                pending.fail(count, error)
             return
         sent.add_done_callback(lambda ack: _settle(shares, ack))
 
 
 def _settle(shares: list[Share], ack: asyncio.Future[Any]) -> None:
-    """Tell the lots of a batch what became of it."""
-    error = ConnectionAbortedError("the producer gave a record up") if ack.cancelled() else ack.exception()
+    """Report the outcome of a produce batch to the pending batches in it."""
+    error = ConnectionAbortedError("the producer dropped a record") if ack.cancelled() else ack.exception()
     if error is not None:
-        for lot, some in shares:
-            lot.refuse(some, error)
+        for pending, count in shares:
+            pending.fail(count, error)
         return
-    said, before = ack.result(), 0
-    for lot, some in shares:
-        lot.acknowledge(some, RecordMetadata(said.offset + before) if before else said)
-        before += some
+    metadata, before = ack.result(), 0
+    for pending, count in shares:
+        pending.acknowledge(count, RecordMetadata(metadata.offset + before) if before else metadata)
+        before += count

@@ -1,4 +1,4 @@
-"""Dead letters: what could not be applied, kept byte for byte with where it came from and why, and a way back."""
+"""Dead letters: records that could not be applied, with their original bytes, their source and the reason."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from streams.kafka import topics
 from streams.kafka.codec import Record
 from streams.metrics import Metrics
 
-KEPT = 500_000
-"""The most bytes of a record that are kept; a larger one is cut, and where it came from leads to the whole."""
+MAX_VALUE_BYTES = 500_000
+"""A larger value is cut to this size. Topic, partition and offset lead to the whole record."""
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True):
-    """A buried record. On the topic, its bytes are the value and all else are headers."""
+    """A record that could not be applied. On the topic, its bytes are the value and all other fields are headers."""
 
     topic: str
     partition: int
@@ -34,12 +34,12 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
 
     @property
     def id(self) -> str:
-        """Where the record came from; the letter's key, so that burying it again changes nothing."""
+        """Source topic, partition and offset. It is the key on the topic, so a repeat replaces the same dead letter."""
         return f"{self.topic}/{self.partition}/{self.offset}"
 
     def headers(self) -> list[tuple[str, bytes]]:
         """Return everything but the value as Kafka headers."""
-        said = {
+        fields = {
             "topic": self.topic,
             "partition": str(self.partition),
             "offset": str(self.offset),
@@ -50,12 +50,12 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
             "cut_from": str(self.cut_from),
             "replayed": self.replayed,
         }
-        headers = [(name, text.encode()) for name, text in said.items()]
+        headers = [(name, text.encode()) for name, text in fields.items()]
         return [*headers, ("key", self.key)] if self.key is not None else headers
 
 
 def dead_letter(record: Record, bad: InvalidEvent) -> DeadLetter:
-    """Return the letter in which a record that could not be applied is buried."""
+    """Return the dead letter for a record that could not be applied."""
     value = record.value or b""
     return DeadLetter(
         topic=record.topic,
@@ -65,36 +65,36 @@ def dead_letter(record: Record, bad: InvalidEvent) -> DeadLetter:
         field=bad.field or "",
         detail=bad.detail[:1_000],
         key=record.key[:1_000] if record.key is not None else None,
-        value=value[:KEPT],
+        value=value[:MAX_VALUE_BYTES],
         log_time=record.timestamp / 1000.0,
-        cut_from=len(value) if len(value) > KEPT else 0,
+        cut_from=len(value) if len(value) > MAX_VALUE_BYTES else 0,
     )
 
 
 def parse_dead_letter(record: Record) -> DeadLetter:
-    """Read a letter back from the topic.
+    """Parse a record of the dead-letter topic.
 
     Raises:
-        KeyError, ValueError: the record is no letter of ours.
+        KeyError, ValueError: the record is not a dead letter of Encore.
     """
-    said = dict(record.headers)
+    headers = dict(record.headers)
     return DeadLetter(
-        topic=said["topic"].decode(),
-        partition=int(said["partition"]),
-        offset=int(said["offset"]),
-        reason=said["reason"].decode(),
-        field=said["field"].decode(),
-        detail=said["detail"].decode(),
-        key=said.get("key"),
+        topic=headers["topic"].decode(),
+        partition=int(headers["partition"]),
+        offset=int(headers["offset"]),
+        reason=headers["reason"].decode(),
+        field=headers["field"].decode(),
+        detail=headers["detail"].decode(),
+        key=headers.get("key"),
         value=record.value or b"",
-        log_time=float(said["log_time"]),
-        cut_from=int(said["cut_from"]),
-        replayed=said["replayed"].decode(),
+        log_time=float(headers["log_time"]),
+        cut_from=int(headers["cut_from"]),
+        replayed=headers["replayed"].decode(),
     )
 
 
 class DeadLetterQueue:
-    """Buries records; the letter is acknowledged before the record's offset is committed."""
+    """Sends dead letters. Kafka acknowledges a dead letter before the offset of its record is committed."""
 
     def __init__(self, sink: RecordSink, prefix: str, metrics: Metrics) -> None:
         self._sink = sink
@@ -102,12 +102,12 @@ class DeadLetterQueue:
         self._metrics = metrics
 
     def send(self, record: Record, bad: InvalidEvent) -> None:
-        """Bury a record with the reason."""
+        """Send a record with the reason why it could not be applied."""
         self._metrics.add("encore_dead_letters_total", bad.reason)
         self.write(dead_letter(record, bad))
 
     def send_timer_failure(self, pseudonym: str, key: bytes, partition: int, due: float, detail: str) -> None:
-        """Bury the notice of due work that failed: there is no record, so it bears the person's key and the time."""
+        """Send a dead letter for a failed timer. There is no record, so it carries the user's key and the due time."""
         self._metrics.add("encore_dead_letters_total", "due_failed")
         self.write(
             DeadLetter(
@@ -124,5 +124,5 @@ class DeadLetterQueue:
         )
 
     def write(self, letter: DeadLetter) -> asyncio.Future[Any]:
-        """Write a letter; the key makes a second writing of it the same letter."""
+        """Write a dead letter. Writing it again has no effect, because the key is the same."""
         return self._sink.enqueue(self._topic, letter.id.encode(), letter.value, headers=letter.headers())

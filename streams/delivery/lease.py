@@ -1,4 +1,4 @@
-"""Whether our partitions are surely ours: a worker that stood still may have lost them without knowing."""
+"""The lease on partitions: a worker that was frozen may have lost its partitions without noticing."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from streams.clock import boot_time
 
 
 class Fenced(Exception):
-    """Another owner of a partition has begun a reign above ours: what we write is void."""
+    """Another owner of the partition has a higher fence: what this worker writes is void."""
 
 
 class LeaseState(Enum):
-    """What is known of our place in the group."""
+    """What this worker knows of its membership in the consumer group."""
 
-    OURS = "nobody else can have our partitions"
-    UNSURE = "Kafka has not heard of us for longer than a session lasts"
-    LOST = "Kafka no longer knows us"
+    OWNED = "no other worker can own the partitions"
+    UNSURE = "the last heartbeat is older than the session timeout"
+    LOST = "the worker is no longer a member of the group"
 
 
 class PartitionLease:
-    """What we hold of the group, by the last time at which Kafka is known to have heard of us.
+    """Says whether the partitions are still owned, by the time of the last heartbeat that Kafka answered.
 
-    Kafka gives a worker's partitions away when it has heard nothing of it for a session. Whoever was frozen wakes up
-    with its old mind: nothing may be written before a heartbeat has told whether it is still a member.
+    Kafka reassigns the partitions of a worker after a session timeout without a heartbeat. A worker that was frozen
+    resumes with outdated state. It may write nothing before a heartbeat has shown that it is still a member.
     """
 
     def __init__(self, session: float, now: Callable[[], float] = boot_time) -> None:
-        """Begin outside the group, where nothing is held and nothing forbidden.
+        """Start outside the group, where no partition is owned and writing is allowed.
 
         Args:
             session: the session timeout in seconds.
@@ -36,23 +36,23 @@ class PartitionLease:
         """
         self.now = now
         self._session = session
-        self._heard: float | None = None
+        self._renewed_at: float | None = None
         self._member: Callable[[], bool] = lambda: True
 
     def join(self, member: Callable[[], bool]) -> None:
-        """Hold what the group gave us for as long as we are a member."""
+        """Start the lease after joining the group; `member` says whether the membership holds."""
         self._member = member
-        self._heard = self.now()
+        self._renewed_at = self.now()
 
-    def heard(self, since: float) -> None:
-        """Note that Kafka answered something that was sent at a time of the clock."""
-        self._heard = since
+    def renew(self, since: float) -> None:
+        """Renew the lease: Kafka answered a request that was sent at time `since` of the clock."""
+        self._renewed_at = since
 
     @property
     def state(self) -> LeaseState:
-        """What is known now."""
-        if self._heard is None:
-            return LeaseState.OURS
+        """The state now."""
+        if self._renewed_at is None:
+            return LeaseState.OWNED
         if not self._member():
             return LeaseState.LOST
-        return LeaseState.OURS if self.now() - self._heard <= self._session else LeaseState.UNSURE
+        return LeaseState.OWNED if self.now() - self._renewed_at <= self._session else LeaseState.UNSURE

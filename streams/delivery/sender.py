@@ -1,4 +1,4 @@
-"""Sending: records leave in the order in which they were put, and what is not acknowledged is not forgotten."""
+"""Sending: records leave in the order in which they were enqueued, and a flush waits for every acknowledgement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streams.delivery.lease import PartitionLease
 
 
 class RecordSink(Protocol):
-    """Where what people have to say goes, and dead letters: a `Sender`, or whoever listens to a replay."""
+    """Takes outputs and dead letters: a `Sender` in a worker, a recorder in a replay."""
 
     def enqueue(
         self,
@@ -24,38 +24,38 @@ class RecordSink(Protocol):
         *,
         headers: Headers | None = None,
     ) -> asyncio.Future[Any]:
-        """Hand over a record; the future completes when it is safe."""
+        """Enqueue a record. The future completes when the record is safe."""
 
     def enqueue_all(
         self, topic: str, partition: int, rows: Sequence[OutgoingRecord], after: asyncio.Future[Any] | None = None
     ) -> asyncio.Future[Any]:
-        """Hand over records of a partition; the future completes when all are safe."""
+        """Enqueue records of one partition. The future completes when all are safe."""
 
 
-class Place(NamedTuple):
-    """Where records leave one after another: a topic's partition, or none where the key is to choose it."""
+class Destination(NamedTuple):
+    """A partition of a topic."""
 
     topic: str
     partition: int
 
 
 class Sender:
-    """Puts an aiokafka producer behind a plain call, and makes `flush` a barrier.
+    """Puts an aiokafka producer behind a synchronous call, and makes `flush` a barrier.
 
-    What is put for a partition leaves in the order of the puts, many records as one batch; so does what is put with a
-    key alone, once the key has chosen its partition. After a failure nothing more is flushed: `failure` says what it
-    was, and whoever made the sender is told once. With a lease, nothing leaves while it is unsure whether our
-    partitions are ours, and once they are lost, what was put is void: its futures are cancelled.
+    Records of a partition leave in the order of their enqueueing, many in one batch. The same holds for records with a
+    key and no partition, once the key has chosen one. After a failure every flush fails: `failure` holds the error, and
+    `on_failure` is called once. With a lease, no record leaves while the ownership of the partitions is unsure. When
+    the partitions are lost, all queued records are discarded and their futures are cancelled.
     """
 
     def __init__(self, on_failure: Callable[[BaseException], None], lease: PartitionLease | None = None) -> None:
         self.failure: BaseException | None = None
         self.backlog = 0
         self._lease = lease
-        self._lanes: dict[Place | None, PartitionQueue] = {}
-        self._eras = [FlushWindow()]
+        self._queues: dict[Destination | None, PartitionQueue] = {}
+        self._windows = [FlushWindow()]
         self._on_failure = on_failure
-        self._begin: Callable[[PartitionQueue], Any] = lambda lane: None
+        self._start: Callable[[PartitionQueue], Any] = lambda queue: None
 
     def enqueue(
         self,
@@ -66,65 +66,65 @@ class Sender:
         headers: Headers | None = None,
         timestamp_ms: int | None = None,
     ) -> asyncio.Future[Any]:
-        """Hand over a record; the future completes with Kafka's acknowledgement, or fails the sender."""
-        return self._put(topic, partition, (OutgoingRecord(key, value, headers, timestamp_ms),), alone=True)
+        """Enqueue a record. The future completes with Kafka's acknowledgement; an error fails the whole sender."""
+        return self._enqueue(topic, partition, (OutgoingRecord(key, value, headers, timestamp_ms),), alone=True)
 
     def enqueue_all(
         self, topic: str, partition: int, rows: Sequence[OutgoingRecord], after: asyncio.Future[Any] | None = None
     ) -> asyncio.Future[list[int]]:
-        """Hand over records of a partition, at least one; the future completes with the offset of each.
+        """Enqueue one or more records of a partition. The future completes with the offset of each.
 
         Args:
-            topic: where they go.
-            partition: of the topic.
-            rows: the records.
-            after: what has to have happened before they leave, and what is put for the partition behind them; where it
-                fails, these records are refused with its error.
+            topic: full name of the topic.
+            partition: partition of the topic.
+            rows: the records, at least one.
+            after: the records, and all records enqueued later for the partition, wait for this future. If it fails,
+                these records fail with its error.
         """
-        return self._put(topic, partition, rows, alone=False, after=after)
+        return self._enqueue(topic, partition, rows, alone=False, after=after)
 
     async def flush(self) -> None:
-        """Wait until everything put before this call is acknowledged.
+        """Wait until every record enqueued before this call is acknowledged.
 
         Raises:
-            BaseException: the first failure; then nothing may be committed.
+            BaseException: the first failure. Then no offset may be committed.
         """
-        if self._eras[-1].open:
-            self._eras.append(FlushWindow())
-        self._eras = [era for era in self._eras[:-1] if era.open] + self._eras[-1:]
+        if self._windows[-1].open:
+            self._windows.append(FlushWindow())
+        self._windows = [window for window in self._windows[:-1] if window.open] + self._windows[-1:]
         if self.failure is None:
-            for era in self._eras[:-1]:
-                await era.over()
+            for window in self._windows[:-1]:
+                await window.settled()
         if self.failure is not None:
             raise self.failure
 
     def fail(self, error: BaseException) -> None:
-        """Give up because of an error: no flush succeeds from here on."""
+        """Fail the sender: no flush succeeds from now on."""
         if self.failure is None:
             self.failure = error
             self._on_failure(error)
 
     async def run(self, producer: aiokafka.AIOKafkaProducer) -> None:
-        """Send what is put, until cancelled."""
+        """Send enqueued records until cancelled."""
         async with asyncio.TaskGroup() as group:
-            self._begin = lambda lane: group.create_task(lane.run(producer))
-            for lane in self._lanes.values():
-                self._begin(lane)
+            self._start = lambda queue: group.create_task(queue.run(producer))
+            for queue in self._queues.values():
+                self._start(queue)
             await asyncio.Event().wait()
 
-    def voided(self) -> bool:
-        """Return whether something was let go of because our partitions were lost, since this was asked last."""
-        voided = [lane for lane in self._lanes.values() if lane.voided]
-        for lane in voided:
-            lane.voided = False
+    def take_voided(self) -> bool:
+        """Return whether records were discarded since the last call because the partitions were lost."""
+        voided = [queue for queue in self._queues.values() if queue.voided]
+        for queue in voided:
+            queue.voided = False
         return bool(voided)
 
     def discard(self) -> None:
-        """Let go of everything that was put and has not left."""
-        for lane in self._lanes.values():
-            lane.discard()
+        """Discard every record that has not left."""
+        for queue in self._queues.values():
+            queue.discard()
 
-    def _put(
+    def _enqueue(
         self,
         topic: str,
         partition: int | None,
@@ -132,48 +132,48 @@ class Sender:
         alone: bool,
         after: asyncio.Future[Any] | None = None,
     ) -> asyncio.Future[Any]:
-        era, count = self._eras[-1], len(rows)
+        window = self._windows[-1]
 
-        def settled(some: int, error: BaseException | None) -> None:
-            self.backlog -= some
-            era.settle(some)
+        def on_settled(count: int, error: BaseException | None) -> None:
+            self.backlog -= count
+            window.settle(count)
             if error is not None:
                 self.fail(error)
 
-        lot = PendingBatch(topic, partition, rows, alone, settled, after)
-        era.open += count
-        self.backlog += count
-        self._lane(None if partition is None else Place(topic, partition)).enqueue(lot)
-        return lot.done
+        pending = PendingBatch(topic, partition, rows, alone, on_settled, after)
+        window.open += len(rows)
+        self.backlog += len(rows)
+        self._queue(None if partition is None else Destination(topic, partition)).enqueue(pending)
+        return pending.done
 
-    def _lane(self, place: Place | None) -> PartitionQueue:
-        lane = self._lanes.get(place)
-        if lane is None:
-            lane = self._lanes[place] = PartitionQueue(self._lease, self._choose)
-            self._begin(lane)
-        return lane
+    def _queue(self, destination: Destination | None) -> PartitionQueue:
+        queue = self._queues.get(destination)
+        if queue is None:
+            queue = self._queues[destination] = PartitionQueue(self._lease, self._choose)
+            self._start(queue)
+        return queue
 
-    def _choose(self, lot: PendingBatch, partition: int) -> None:
-        """Put a record into the lane of the partition that its key has chosen."""
-        lot.partition = partition
-        self._lane(Place(lot.topic, partition)).enqueue(lot)
+    def _choose(self, pending: PendingBatch, partition: int) -> None:
+        """Move a record to the queue of the partition that its key has chosen."""
+        pending.partition = partition
+        self._queue(Destination(pending.topic, partition)).enqueue(pending)
 
 
 class FlushWindow:
-    """What was put between two flushes: how many records of it are not acknowledged."""
+    """Counts the unacknowledged records that were enqueued between two flushes."""
 
     def __init__(self) -> None:
         self.open = 0
-        self._none = asyncio.Event()
+        self._all_settled = asyncio.Event()
 
-    def settle(self, some: int) -> None:
-        """Note that some are."""
-        self.open -= some
+    def settle(self, count: int) -> None:
+        """Count acknowledged, failed or discarded records."""
+        self.open -= count
         if not self.open:
-            self._none.set()
+            self._all_settled.set()
 
-    async def over(self) -> None:
-        """Wait until none is; nothing is added any more."""
+    async def settled(self) -> None:
+        """Wait until no record of the window is open. The window must be closed: no record is added any more."""
         while self.open:
-            self._none.clear()
-            await self._none.wait()
+            self._all_settled.clear()
+            await self._all_settled.wait()

@@ -1,4 +1,4 @@
-"""What goes ahead of the state: outputs that follow from the log alone leave at once, and the state behind them."""
+"""Write-ahead outputs: outputs that follow from the log alone are sent before the state that contains them."""
 
 from __future__ import annotations
 
@@ -10,133 +10,137 @@ from typing import Any
 
 from models.schema.outputs import Output
 from streams.delivery.batching import OutgoingRecord
-from streams.delivery.sender import Place, RecordSink
+from streams.delivery.sender import Destination, RecordSink
 from streams.kafka import codec, topics
 from streams.kafka.topics import partition_of
 from streams.metrics import Metrics
 
-SINGLE = (topics.EXAMPLES,)
-"""Topics of one partition; the others have as many as the log."""
-MANY = 1_000
-"""Outputs that wait for company at most."""
+SINGLE_PARTITION = (topics.EXAMPLES,)
+"""Topics with one partition. The others have as many as the log."""
+MAX_WAITING = 1_000
+"""Outputs that are collected at most before they are sent."""
 
-Word = tuple[Place, OutgoingRecord]
+Addressed = tuple[Destination, OutgoingRecord]
 
 
 class WriteAheadFailed(Exception):
-    """Something that had to be in Kafka before a state will never be."""
+    """An output that had to be in Kafka before a state was lost."""
 
 
 class InFlight:
-    """Outputs that left together.
+    """Outputs that were sent together.
 
     Attributes:
-        open: how many lots of them are not in Kafka.
-        speakers: whose they are.
-        done: completes when Kafka has them, and all that departed before.
+        open: number of their batches that Kafka has not acknowledged.
+        keys: the users that they belong to.
+        done: completes when Kafka has acknowledged them and all that were sent before.
     """
 
-    __slots__ = ("done", "open", "speakers")
+    __slots__ = ("done", "keys", "open")
 
-    def __init__(self, lots: int, speakers: list[bytes], loop: asyncio.AbstractEventLoop) -> None:
-        self.open = lots
-        self.speakers = speakers
+    def __init__(self, batches: int, keys: list[bytes], loop: asyncio.AbstractEventLoop) -> None:
+        self.open = batches
+        self.keys = keys
         self.done: asyncio.Future[None] = loop.create_future()
 
     def fail(self, error: WriteAheadFailed) -> None:
-        """Have whoever waits hear of an error."""
+        """Pass an error to all that wait."""
         self.done.set_exception(error)
-        self.done.exception()  # whoever does not ask has been told: the sender has failed, or all of it is void
+        self.done.exception()  # retrieved here: the sender has failed, or everything is void
 
 
 class WriteAheadOutputs:
-    """Sends the `certain` outputs of a worker's people, many together.
+    """Sends the `certain` outputs of a worker's users, many at once.
 
-    Whoever was in the state with such an output before it left would owe it for ever after a crash; so the state waits
-    until Kafka has the output. A crash in between has the log applied again, which says the same under the same id:
-    nothing is lost, and nothing has to be kept of it. (A labelled row may name another model as the one that scored it,
-    should one have been published in between.)
+    If the state were written first, a crash before the output left would lose the output for ever. So the state waits
+    until Kafka has the output. After a crash in between, the log is applied again and gives the same output with the
+    same id. Nothing is lost, and nothing must be stored. (A labelled row may name another model than the first time, if
+    one was published in between.)
 
     Args:
-        to: what takes records, once it is there.
-        prefix: of topics.
-        partitions: of the log.
-        metrics: are told what has arrived.
+        sink: returns what takes records; called when the first output is sent.
+        prefix: prefix of topic names.
+        partitions: number of partitions of the log.
+        metrics: counts acknowledged outputs.
     """
 
-    def __init__(self, to: Callable[[], RecordSink], prefix: str, partitions: int, metrics: Metrics) -> None:
-        self._to = to
+    def __init__(self, sink: Callable[[], RecordSink], prefix: str, partitions: int, metrics: Metrics) -> None:
+        self._sink = sink
         self._prefix = prefix
         self._partitions = partitions
         self._metrics = metrics
-        self._said: dict[bytes, list[Word]] = {}
+        self._collected: dict[bytes, list[Addressed]] = {}
         self._waiting = 0
-        self._departed: deque[InFlight] = deque()
-        self._lost: WriteAheadFailed | None = None
-        self._under_way: dict[bytes, asyncio.Future[None]] = {}
+        self._in_flight_queue: deque[InFlight] = deque()
+        self._failure: WriteAheadFailed | None = None
+        self._in_flight: dict[bytes, asyncio.Future[None]] = {}
 
-    def say(self, speaker: bytes, output: Output) -> None:
-        """Take an output of a person; it leaves with others, and when there are many of them."""
-        topic, key = codec.address(output)
-        place = Place(topic, 0 if topic in SINGLE else partition_of(key, self._partitions))
-        self._said.setdefault(speaker, []).append((place, OutgoingRecord(key, codec.encode_output(output))))
+    def add(self, key: bytes, output: Output) -> None:
+        """Collect an output of a user. It is sent with others, at the latest when there are many."""
+        topic, record_key = codec.address(output)
+        destination = Destination(topic, 0 if topic in SINGLE_PARTITION else partition_of(record_key, self._partitions))
+        self._collected.setdefault(key, []).append(
+            (destination, OutgoingRecord(record_key, codec.encode_output(output)))
+        )
         self._waiting += 1
-        if self._waiting >= MANY:
-            self.leave()
+        if self._waiting >= MAX_WAITING:
+            self.send()
 
-    def leave(self) -> None:
-        """Send what was said."""
-        if self._said:
-            said, self._said, self._waiting = self._said, {}, 0
-            self._send(said)
+    def send(self) -> None:
+        """Send all collected outputs."""
+        if self._collected:
+            collected, self._collected, self._waiting = self._collected, {}, 0
+            self._send(collected)
 
-    def behind(self, keys: Iterable[bytes]) -> asyncio.Future[None] | None:
-        """Return what the state of some people has to wait for, if anything: all that they have said is in Kafka."""
-        said = {key: words for key in keys if (words := self._said.pop(key, None)) is not None}
-        if said:
-            self._waiting -= sum(map(len, said.values()))
-            self._send(said)
-        if not self._under_way:
+    def before_state(self, keys: Iterable[bytes]) -> asyncio.Future[None] | None:
+        """Send the outputs of some users; return the future that their state must wait for, if any."""
+        collected = {key: outputs for key in keys if (outputs := self._collected.pop(key, None)) is not None}
+        if collected:
+            self._waiting -= sum(map(len, collected.values()))
+            self._send(collected)
+        if not self._in_flight:
             return None
-        waits = {id(found): found for key in keys if (found := self._under_way.get(key)) is not None}
+        waits = {id(found): found for key in keys if (found := self._in_flight.get(key)) is not None}
         if len(waits) < 2:
             return next(iter(waits.values()), None)
-        return self._departed[-1].done  # it waits for all before it
+        return self._in_flight_queue[-1].done  # it completes after all before it
 
-    def _send(self, said: dict[bytes, list[Word]]) -> None:
-        lots = dict[Place, list[OutgoingRecord]]()
-        for words in said.values():
-            for place, row in words:
-                lots.setdefault(place, []).append(row)
-        sent = [(place.topic, len(rows), self._put(place, rows)) for place, rows in lots.items()]
-        departure = InFlight(len(sent), list(said), sent[0][2].get_loop())
-        self._departed.append(departure)
-        if self._lost is not None:
-            departure.fail(self._lost)
-        self._under_way.update(dict.fromkeys(said, departure.done))
-        for topic, count, lot in sent:
-            lot.add_done_callback(partial(self._settled, departure, topic, count))
+    def _send(self, collected: dict[bytes, list[Addressed]]) -> None:
+        batches = dict[Destination, list[OutgoingRecord]]()
+        for outputs in collected.values():
+            for destination, row in outputs:
+                batches.setdefault(destination, []).append(row)
+        sent = [
+            (destination.topic, len(rows), self._enqueue(destination, rows)) for destination, rows in batches.items()
+        ]
+        in_flight = InFlight(len(sent), list(collected), sent[0][2].get_loop())
+        self._in_flight_queue.append(in_flight)
+        if self._failure is not None:
+            in_flight.fail(self._failure)
+        self._in_flight.update(dict.fromkeys(collected, in_flight.done))
+        for topic, count, acknowledged in sent:
+            acknowledged.add_done_callback(partial(self._on_settled, in_flight, topic, count))
 
-    def _put(self, place: Place, rows: list[OutgoingRecord]) -> asyncio.Future[Any]:
-        return self._to().enqueue_all(self._prefix + place.topic, place.partition, rows)
+    def _enqueue(self, destination: Destination, rows: list[OutgoingRecord]) -> asyncio.Future[Any]:
+        return self._sink().enqueue_all(self._prefix + destination.topic, destination.partition, rows)
 
-    def _settled(self, departure: InFlight, topic: str, count: int, lot: asyncio.Future[Any]) -> None:
-        """Count what has arrived; whoever waited for a departure goes on when all before it are there as well."""
-        if lot.cancelled() or lot.exception() is not None:
-            self._fail(departure)
+    def _on_settled(self, in_flight: InFlight, topic: str, count: int, acknowledged: asyncio.Future[Any]) -> None:
+        """Count acknowledged outputs. What waits for them continues when all earlier ones are acknowledged too."""
+        if acknowledged.cancelled() or acknowledged.exception() is not None:
+            self._fail(in_flight)
             return
         self._metrics.add("encore_outputs_total", topic, by=count)
-        departure.open -= 1
-        while self._lost is None and self._departed and not self._departed[0].open:
-            there = self._departed.popleft()
-            there.done.set_result(None)
-            for speaker in there.speakers:
-                if self._under_way.get(speaker) is there.done:
-                    del self._under_way[speaker]
+        in_flight.open -= 1
+        while self._failure is None and self._in_flight_queue and not self._in_flight_queue[0].open:
+            first = self._in_flight_queue.popleft()
+            first.done.set_result(None)
+            for key in first.keys:
+                if self._in_flight.get(key) is first.done:
+                    del self._in_flight[key]
 
-    def _fail(self, departure: InFlight) -> None:
-        """Give up what departed, then or later: its states must not be written, now or ever."""
-        if self._lost is None:
-            self._lost = WriteAheadFailed(f"outputs of {len(departure.speakers)} people were lost ahead of their state")
-            for other in self._departed:
-                other.fail(self._lost)
+    def _fail(self, in_flight: InFlight) -> None:
+        """Fail everything in flight, now or later: the states behind it must never be written."""
+        if self._failure is None:
+            self._failure = WriteAheadFailed(f"write-ahead outputs of {len(in_flight.keys)} users were lost")
+            for other in self._in_flight_queue:
+                other.fail(self._failure)

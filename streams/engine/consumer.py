@@ -81,7 +81,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             since = lease.now()
             alive = bool(await beat())
             if alive:
-                lease.heard(since)
+                lease.renew(since)
             return alive
 
         async def committed(assignment: Any, offsets: Any) -> None:
@@ -213,7 +213,7 @@ class ChunkConsumer(driver.Consumer):
 
         Where something was let go of because Kafka did not know us for a while, all is void that we did meanwhile.
         """
-        if cast(Producer, self.app.producer).sender.voided():
+        if cast(Producer, self.app.producer).sender.take_voided():
             self._lose()
         self._safe.clear()
         for tp in list(self._acked):

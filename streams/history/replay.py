@@ -270,7 +270,7 @@ class Replay:
             fold.drain(TimeBudget(float("inf")))
             if speak := sorted(key for key in fold.people.dirty if fold.people.hot[key].outbox):
                 outbox.save_all(speak)
-        self._ahead.leave()
+        self._ahead.send()
         await asyncio.sleep(0)
         learner = self._pupil.learner
         if learner is not None and learner.labels and learner.lessons > self._learned:

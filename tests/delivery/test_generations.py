@@ -40,7 +40,7 @@ class Keeper:
 class Group:
     """A consumer as far as it deals with its group, and what it does there."""
 
-    def __init__(self, keeper: Keeper, hold: LeaseState = LeaseState.OURS) -> None:
+    def __init__(self, keeper: Keeper, hold: LeaseState = LeaseState.OWNED) -> None:
         self.did: list[str] = []
         table = WriteBehindTable.__new__(WriteBehindTable)
         table.keeper = keeper
@@ -132,7 +132,7 @@ def test_a_commit_is_for_the_generation_it_was_chosen_in(monkeypatch: pytest.Mon
         assert lease.state is LeaseState.UNSURE  # at 120
         coordinator.generation = 3
         assert await coordinator._do_heartbeat()  # asked at 130
-        assert lease.state is LeaseState.OURS  # at 140
+        assert lease.state is LeaseState.OWNED  # at 140
 
     asyncio.run(scenario())
 
@@ -144,7 +144,7 @@ def test_who_was_expelled_commits_nothing_and_tells_its_keeper(monkeypatch: pyte
         """Faust's part."""
 
     monkeypatch.setattr(ChunkConsumer.__mro__[1], "on_partitions_revoked", revoked)
-    for hold, did, told in ((LeaseState.LOST, [], ["lost"]), (LeaseState.OURS, ["commit"], [])):
+    for hold, did, told in ((LeaseState.LOST, [], ["lost"]), (LeaseState.OWNED, ["commit"], [])):
         keeper = Keeper()
         group = Group(keeper, hold)
         asyncio.run(group.consumer.on_partitions_revoked({EVENTS}))

@@ -74,13 +74,13 @@ class Station:
 
     def apply(self, *records: Record) -> None:
         self.fold.apply(records)
-        self.ahead.leave()
+        self.ahead.send()
 
     def drain(self) -> None:
         """Do all due work there is."""
         while self.fold.drain(Times(1_000)):
             pass
-        self.ahead.leave()
+        self.ahead.send()
 
     def rest(self) -> None:
         """Commit until everything is written and has left."""

@@ -122,7 +122,7 @@ class UsersAgent(PartitionedStore[UserStore]):
             await asyncio.sleep(IDLE)
             left = deque(self.folds.values())
             if monotonic() - told >= COMPANY:
-                self._ahead.leave()
+                self._ahead.send()
                 told = monotonic()
             try:
                 while left and not self._app.rebalancing:
@@ -137,7 +137,7 @@ class UsersAgent(PartitionedStore[UserStore]):
 
     async def write_ahead(self) -> None:
         """Write the people that have changed by now, in turns with what is to be applied: a commit finds few left."""
-        self._ahead.leave()  # all together: each few people would else send what they said by themselves
+        self._ahead.send()  # all together: each few people would else send what they said by themselves
         for fold in list(self.folds.values()):
             await self._write_out(fold)
 

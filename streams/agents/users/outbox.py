@@ -90,7 +90,7 @@ class Outbox:
     def _save(self, keys: Sequence[bytes], since: float) -> None:
         get = self._people.get
         wait = [(key, parcels) for key in keys if (parcels := get(key).outbox)]
-        saved = self._people.write(*keys, after=self.ahead.behind(keys))
+        saved = self._people.write(*keys, after=self.ahead.before_state(keys))
         if wait:
             saved.add_done_callback(partial(self._saved, wait, since))
 

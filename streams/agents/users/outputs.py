@@ -34,7 +34,7 @@ class OutputPacker:
         for output in moved.outputs:
             self._count(output)
             if output.certain:
-                self._ahead.say(key, output)
+                self._ahead.add(key, output)
             elif self._live or not isinstance(output, Alert | CouponTrigger):
                 parcels.append(self._parcel(output, person_id))
         return tuple(parcels)

@@ -172,7 +172,7 @@ class LogProcessor:
     def flush(self) -> None:
         """Write every person that changed; called before offsets are chosen."""
         if self.people.dirty:
-            self.outbox.ahead.leave()
+            self.outbox.ahead.send()
             self.outbox.save_all(sorted(self.people.dirty))  # what is said is said in the same order every time
         self.people.shrink()
 

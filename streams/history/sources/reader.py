@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from models.schema import events as ev
 from models.schema.errors import InvalidEvent
 from streams.agents.ingest.mapping import Mapping
-from streams.delivery.dead_letters import KEPT
+from streams.delivery.dead_letters import MAX_VALUE_BYTES
 from streams.history.sources.source import HistoryEntry, UnusableEntry
 from streams.kafka import codec
 from streams.settings import Settings
@@ -55,4 +55,4 @@ class Reader:
                     return None
             return HistoryEntry(position, codec.decode_event(value, log_time, self._max_record_bytes, self._skew))
         except InvalidEvent as error:
-            return UnusableEntry(position, (raw or b"")[:KEPT], error)
+            return UnusableEntry(position, (raw or b"")[:MAX_VALUE_BYTES], error)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.schema.errors import REASONS, InvalidEvent
-from streams.delivery.dead_letters import KEPT, DeadLetter, DeadLetterQueue, dead_letter, parse_dead_letter
+from streams.delivery.dead_letters import MAX_VALUE_BYTES, DeadLetter, DeadLetterQueue, dead_letter, parse_dead_letter
 from streams.kafka import topics
 from streams.metrics import Metrics
 from tests.streams.doubles import ManualSink, Put, Record
@@ -68,10 +68,10 @@ def test_what_is_too_large_is_cut_and_says_so() -> None:
     """The beginning is kept, with how long it was; exactly what may be kept is whole."""
     whole, cut = (
         dead_letter(Record("t", 0, 0, 0, b"k" * 2_000, bytes(size)), InvalidEvent("oversize", None, "d"))
-        for size in (KEPT, KEPT + 1)
+        for size in (MAX_VALUE_BYTES, MAX_VALUE_BYTES + 1)
     )
-    assert (len(whole.value), whole.cut_from) == (KEPT, 0)
-    assert (len(cut.value), cut.cut_from) == (KEPT, KEPT + 1)
+    assert (len(whole.value), whole.cut_from) == (MAX_VALUE_BYTES, 0)
+    assert (len(cut.value), cut.cut_from) == (MAX_VALUE_BYTES, MAX_VALUE_BYTES + 1)
     assert len(cut.key or b"") == 1_000
 
 

@@ -15,7 +15,7 @@ def test_outside_the_group_nothing_is_held_back() -> None:
     """Whoever has not joined yet owns nothing that could be lost."""
     hand = Hand()
     hand.at += 1_000
-    assert hand.lease.state is LeaseState.OURS
+    assert hand.lease.state is LeaseState.OWNED
 
 
 def test_a_session_without_an_answer_makes_unsure() -> None:
@@ -23,13 +23,13 @@ def test_a_session_without_an_answer_makes_unsure() -> None:
     hand = Hand()
     hand.lease.join(lambda: hand.member)
     hand.at = 105.0
-    hand.lease.heard(103.0)
+    hand.lease.renew(103.0)
     hand.at = 113.0
-    assert hand.lease.state is LeaseState.OURS
+    assert hand.lease.state is LeaseState.OWNED
     hand.at = 113.1
     assert hand.lease.state is LeaseState.UNSURE
-    hand.lease.heard(113.0)
-    assert hand.lease.state is LeaseState.OURS
+    hand.lease.renew(113.0)
+    assert hand.lease.state is LeaseState.OWNED
 
 
 def test_who_is_no_member_has_lost_everything_until_it_joins_again() -> None:
@@ -39,4 +39,4 @@ def test_who_is_no_member_has_lost_everything_until_it_joins_again() -> None:
     hand.member = False
     assert hand.lease.state is LeaseState.LOST
     hand.lease.join(lambda: True)
-    assert hand.lease.state is LeaseState.OURS
+    assert hand.lease.state is LeaseState.OWNED

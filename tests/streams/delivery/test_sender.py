@@ -410,7 +410,7 @@ def test_nothing_leaves_while_it_is_unsure_whose_the_partitions_are() -> None:
         stage.sender.enqueue("t", b"k", b"v")
         await asyncio.sleep(0.05)
         assert stage.producer.sent == []
-        group.lease.heard(11.0)
+        group.lease.renew(11.0)
         await asyncio.sleep(0.05)
         assert [value for _, value, _ in stage.producer.sent] == [b"v"]
 
@@ -426,7 +426,7 @@ def test_what_was_put_is_void_once_the_partitions_are_lost() -> None:
         await stage.sender.flush()
         assert void.cancelled()
         assert (stage.producer.sent, stage.failures, stage.sender.backlog) == ([], [], 0)
-        assert (stage.sender.voided(), stage.sender.voided()) == (True, False)
+        assert (stage.sender.take_voided(), stage.sender.take_voided()) == (True, False)
         group.lease.join(lambda: True)
         stage.sender.enqueue("t", b"k", b"v")
         await asyncio.sleep(0.05)
