@@ -227,7 +227,7 @@ class Worker:
             read = {name(self.settings, topic) for topic in LAG_TOPICS}
             owned[self.settings.group] = {aiokafka.TopicPartition(*tp) for tp in tps if tp.topic in read}
         if self.ingest is not None:
-            owned[f"{self.settings.group}-ingest"] = self.ingest.places
+            owned[f"{self.settings.group}-ingest"] = self.ingest.assignment
         return owned
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
@@ -262,7 +262,7 @@ def run(settings: Settings, partitions: dict[str, int]) -> int:
         return await Worker(settings, partitions).run()
 
     # Ingest reads the mapping files again. Reading them here reports an error before anything starts.
-    mapping_file.of_topics(settings)
+    mapping_file.load_mappings(settings)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if not (settings.pseudonym_key or settings.embedded):
         _log.warning(

@@ -116,7 +116,7 @@ def _check(settings: Settings, posted: SendOptions) -> None:
         )
     if posted.to is not None and posted.to not in settings.inputs:
         raise OperatorError(f"--to {posted.to}: ingest reads {', '.join(settings.inputs)}")
-    if posted.to is not None and name(settings, posted.to) in mapping_file.of_topics(settings):
+    if posted.to is not None and name(settings, posted.to) in mapping_file.load_mappings(settings):
         raise OperatorError(f"--to {posted.to}: ingest takes it for foreign events, since a mapping file is set for it")
 
 

@@ -50,7 +50,7 @@ def repair(letter: DeadLetter, fields: dict[str, Any], settings: Settings) -> ev
             f"{letter.id}: too large to be kept ({letter.cut_from} bytes); send it again from its source"
         )
     value: bytes | None = letter.value
-    mapped = mapping_file.of_topics(settings).get(letter.topic)
+    mapped = mapping_file.load_mappings(settings).get(letter.topic)
     try:
         if mapped is not None:
             value = mapped.translate(letter.value)

@@ -46,21 +46,3 @@ async def between(settings: Settings, topic: str, partition: int, offsets: range
     finally:
         await consumer.stop()
     return found
-
-
-async def newest(settings: Settings, topic: str, most: int, since: int | None = None) -> list[Any]:
-    """Read the newest records of a topic of one partition, at least those from an offset on that are still there.
-
-    Raises:
-        KafkaError, asyncio.TimeoutError: they could not be read.
-    """
-    place = aiokafka.TopicPartition(topic, 0)
-    consumer = clients.consumer(settings)
-    await consumer.start()
-    try:
-        first = (await consumer.beginning_offsets([place]))[place]
-        end = (await consumer.end_offsets([place]))[place]
-    finally:
-        await consumer.stop()
-    start = max(first, end - most if since is None else min(since, end - most))
-    return await between(settings, topic, 0, range(start, end)) if start < end else []

@@ -6,7 +6,7 @@ import signal
 import time
 
 from models.schema import events as ev
-from streams.agents.ingest.backlog import STOOD_STILL
+from streams.agents.ingest.backlog import PAUSE_THRESHOLD
 from streams.kafka import topics
 from tests.delivery.history import END, HOUR, LEARNING, Sent, history, slices
 from tests.delivery.scenario import PARTITIONS, Scenario, Way
@@ -41,7 +41,7 @@ def test_a_backlog_read_by_two_workers_makes_nobody_silent(kafka: Kafka, prefix:
         for worker in workers:  # shorter than their session lasts: they keep what they have
             worker.send(signal.SIGSTOP)
         marks = scenario.send_inputs(sent)
-        time.sleep(2 * STOOD_STILL)
+        time.sleep(2 * PAUSE_THRESHOLD)
         for worker in workers:
             worker.send(signal.SIGCONT)
         scenario.until_ingested(marks)
@@ -58,7 +58,7 @@ def test_what_came_while_a_worker_stood_still_makes_nobody_silent(kafka: Kafka, 
             worker.send(signal.SIGSTOP)
             marks = scenario.send_inputs([one for one in piece if one.topic == LEARNING])
             marks |= scenario.send_inputs([one for one in piece if one.topic != LEARNING])
-            time.sleep(2 * STOOD_STILL)
+            time.sleep(2 * PAUSE_THRESHOLD)
             worker.send(signal.SIGCONT)
             scenario.until_ingested(marks)
         scenario.finish(sent, END)

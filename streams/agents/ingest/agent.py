@@ -1,7 +1,8 @@
-"""Ingest: any topics in, one log out. Maps, checks, keys by person, appends, and says where each record came from.
+"""The ingest agent: appends the input topics to the log `events`.
 
-It reads with a consumer of its own and not through a Faust stream, because alignment has to choose which partition
-to read next, before anything of it is delivered.
+It maps and validates records, keys them by user, and adds a header with each record's origin. It reads with its own
+consumer, not through a Faust stream: alignment has to choose which partition to read next, before any of its records
+is delivered.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from models.schema.errors import InvalidEvent
 from streams.agents.ingest import mapping_file
 from streams.agents.ingest.alignment import WatermarkAligner
 from streams.agents.ingest.assignor import SingleConsumerAssignor
-from streams.agents.ingest.backlog import BacklogMonitor, Place
+from streams.agents.ingest.backlog import BacklogMonitor, Partition
 from streams.clock import NOT_YET, TimeBudget, monotonic, wall
 from streams.delivery.batching import Headers, OutgoingRecord
 from streams.delivery.dead_letters import DeadLetterQueue
@@ -32,21 +33,26 @@ from streams.kafka.topics import INGEST_PROGRESS_KEY, name, partition_of
 from streams.metrics import Metrics
 from streams.settings import Settings
 
-MOST_RECORDS = 2_000
+MAX_RECORDS = 2_000
+"""Records taken from the consumer at once."""
 IDLE = 0.02
-MOST_UNACKNOWLEDGED = 20_000
+"""Seconds of sleep after a round without records."""
+MAX_UNACKNOWLEDGED = 20_000
+"""Records sent but not acknowledged, above which ingest reads no more."""
 FETCH_WAIT_MS = 100
-"""For which a fetch waits at the broker, and what is asked behind it: how far a partition goes."""
+"""Milliseconds for which a fetch, or a query queued behind it, waits at the broker."""
 
-Found = tuple[Record, ev.AnyEvent | InvalidEvent | None]
-"""A record and what it is; none if a mapping file leaves it out."""
+Decoded = ev.AnyEvent | InvalidEvent | None
+"""A record's event, or why it is none; None if a mapping file skips it."""
+ReadRecord = tuple[Record, Decoded]
 
 
 class IngestAgent:
-    """Appends what the input topics hold to the log, each record at least once, in each source partition's order.
+    """Appends the records of the input topics to the log, each at least once, in each source partition's order.
 
-    The origin stands on every record it writes, so what it repeats after a crash is known as a repeat. Every few
-    seconds it says of which moment everything is in the log that stood in the inputs then: ticks go no further.
+    Every record in the log carries its origin, so a record repeated after a crash is recognised as a repeat. Every few
+    seconds the agent publishes its progress: a moment such that the log has all records that the inputs had then.
+    Ticks go no further than this.
     """
 
     def __init__(self, settings: Settings, sender: Sender, metrics: Metrics, partitions: int) -> None:
@@ -54,20 +60,68 @@ class IngestAgent:
         self._sender = sender
         self._metrics = metrics
         self._dead_letters = DeadLetterQueue(sender, settings.prefix, metrics)
-        self._aligner: WatermarkAligner[Place, Found] = WatermarkAligner(settings.lateness / 2)
-        self._done: dict[Place, int] = {}
-        self._unread = BacklogMonitor()
+        self._aligner: WatermarkAligner[Partition, ReadRecord] = WatermarkAligner(settings.lateness / 2)
+        self._appended: dict[Partition, int] = {}
+        self._backlog = BacklogMonitor()
         self._log = name(settings, topics.EVENTS)
-        self._partitions = partitions
-        self._mappings = mapping_file.of_topics(settings)
+        self._log_partitions = partitions
+        self._mappings = mapping_file.load_mappings(settings)
         self._inputs = {name(settings, topic) for topic in settings.inputs}
-        self._aim: tuple[float, dict[Place, int]] | None = None
-        self._said_at = NOT_YET
-        self.places: set[Place] = set()
+        self._progress_target: tuple[float, dict[Partition, int]] | None = None
+        self._progress_sent_at = NOT_YET
+        self.assignment: set[Partition] = set()
 
     async def run(self) -> None:
         """Read, append and commit until cancelled; what was appended is committed before it ends."""
-        consumer = clients.consumer(
+        consumer = self._consumer()
+        await consumer.start()
+        watch = asyncio.ensure_future(self._backlog.watch_for_pauses())
+        try:
+            consumer.subscribe(self._inputs, listener=_RebalanceListener(self, consumer))
+            while True:
+                commit_interval = TimeBudget(self._settings.commit_every)
+                while not commit_interval.over():
+                    await self._read_and_append(consumer)
+                moment = await self._progress(consumer)
+                await self.commit(consumer)
+                if moment is not None:
+                    self._progress_sent_at = monotonic()
+                    self._sender.enqueue(name(self._settings, topics.META), INGEST_PROGRESS_KEY, repr(moment).encode())
+        finally:
+            watch.cancel()
+            try:
+                await self.commit(consumer)
+            finally:
+                await consumer.stop()
+
+    async def commit(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
+        """Commit the offsets of the records that the log has acknowledged."""
+        appended = dict(self._appended)
+        await self._sender.flush()
+        offsets = {partition: offset for partition, offset in appended.items() if partition in consumer.assignment()}
+        if not offsets:
+            return
+        try:
+            await consumer.commit(offsets)
+        except KafkaError:
+            return  # the partitions were revoked, or the broker is away: records repeat, and their origin shows it
+        for partition, offset in offsets.items():
+            if self._appended.get(partition) == offset:
+                del self._appended[partition]
+
+    def on_assigned(self, partitions: set[Partition]) -> None:
+        """Continue with the assigned partitions, and forget all others."""
+        self.on_revoked(self._aligner.known_partitions() - partitions)
+        self.assignment, self._progress_target = partitions, None
+
+    def on_revoked(self, partitions: set[Partition]) -> None:
+        """Forget what is held of revoked partitions."""
+        self._aligner.drop(partitions)
+        for partition in partitions:
+            self._appended.pop(partition, None)
+
+    def _consumer(self) -> aiokafka.AIOKafkaConsumer:
+        return clients.consumer(
             self._settings,
             group_id=f"{self._settings.group}-ingest",
             enable_auto_commit=False,
@@ -78,122 +132,81 @@ class IngestAgent:
             session_timeout_ms=int(self._settings.session_timeout * 1000),
             heartbeat_interval_ms=int(min(3.0, self._settings.session_timeout / 3) * 1000),
         )
-        await consumer.start()
-        watch = asyncio.ensure_future(self._unread.watch())
-        try:
-            consumer.subscribe(self._inputs, listener=_Listener(self, consumer))
-            while True:
-                due = TimeBudget(self._settings.commit_every)
-                while not due.over():
-                    await self._round(consumer)
-                moment = await self._passed(consumer)
-                await self.commit(consumer)
-                if moment is not None:
-                    self._said_at = monotonic()
-                    self._sender.enqueue(name(self._settings, topics.META), INGEST_PROGRESS_KEY, repr(moment).encode())
-        finally:
-            watch.cancel()
-            try:
-                await self.commit(consumer)
-            finally:
-                await consumer.stop()
 
-    async def commit(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
-        """Commit what the log has acknowledged."""
-        done = dict(self._done)
-        await self._sender.flush()
-        mine = {place: offset for place, offset in done.items() if place in consumer.assignment()}
-        if not mine:
-            return
-        try:
-            await consumer.commit(mine)
-        except KafkaError:
-            return  # the partitions went, or the broker is away: it is repeated, and the origin tells
-        for place, offset in mine.items():
-            if self._done.get(place) == offset:
-                del self._done[place]
-
-    def assigned(self, places: set[Place]) -> None:
-        """Go on with the partitions that we were given, and forget all others."""
-        self.revoked(self._aligner.places() - places)
-        self.places, self._aim = places, None
-
-    def revoked(self, places: set[Place]) -> None:
-        """Forget what is held of partitions that go."""
-        self._aligner.forget(places)
-        for place in places:
-            self._done.pop(place, None)
-
-    async def _passed(self, consumer: aiokafka.AIOKafkaConsumer) -> float | None:
-        """Return a moment such that all that stood in the inputs then has been put; nothing while there is no such."""
-        every = max(1.0, min(10.0, self._settings.tick_every))
-        whole = {place.topic for place in self.places} == self._inputs
-        if self._settings.clock != "wall" or not whole or monotonic() < self._said_at + every:
+    async def _progress(self, consumer: aiokafka.AIOKafkaConsumer) -> float | None:
+        """Return a moment such that all records which the inputs had then are sent; None if it is not reached yet."""
+        interval = max(1.0, min(10.0, self._settings.tick_every))
+        complete = {partition.topic for partition in self.assignment} == self._inputs
+        if self._settings.clock != "wall" or not complete or monotonic() < self._progress_sent_at + interval:
             return None
-        places = self.places
+        assignment = self.assignment
         try:
-            if self._aim is None:
+            if self._progress_target is None:
                 now = wall()
-                self._aim = now, await consumer.end_offsets(list(places))
-            moment, ends = self._aim
-            there = all(map(self._aligner.wants, places)) and await has_reached(consumer, ends)
+                self._progress_target = now, await consumer.end_offsets(list(assignment))
+            moment, ends = self._progress_target
+            reached = all(map(self._aligner.is_empty, assignment)) and await has_reached(consumer, ends)
         except KafkaError:
-            return None  # the partitions went, or the broker is away
-        if not there or self.places is not places:
+            return None  # the partitions were revoked, or the broker is away
+        if not reached or self.assignment is not assignment:
             return None
-        self._aim = None
+        self._progress_target = None
         return moment
 
-    async def _round(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
-        """Read the partitions of which nothing is held, and append what may go."""
+    # -- one round
+
+    async def _read_and_append(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
+        """Read the partitions of which nothing is held, and append the records that may pass."""
         busy = await self._fetch(consumer)
-        offered = {place for place in consumer.assignment() if not self._aligner.wants(place)}
-        unread = await self._unread.of(consumer, offered)
-        if going := self._aligner.take(unread, set(consumer.assignment())):
-            self._append(going)
+        queued = {partition for partition in consumer.assignment() if not self._aligner.is_empty(partition)}
+        backlogged = await self._backlog.find_backlogged(consumer, queued)
+        if passing := self._aligner.dequeue(backlogged, set(consumer.assignment())):
+            self._append(passing)
             busy = True
-        await asyncio.sleep(0 if busy else IDLE)  # as behind a transaction that is open: what is held waits for it
-        while self._sender.backlog > MOST_UNACKNOWLEDGED:
+        await asyncio.sleep(0 if busy else IDLE)  # idle also behind an open transaction: what is held waits for it
+        while self._sender.backlog > MAX_UNACKNOWLEDGED:
             await asyncio.sleep(0.01)
 
     async def _fetch(self, consumer: aiokafka.AIOKafkaConsumer) -> bool:
+        """Enqueue the next records of the partitions of which nothing is held; return whether there were any."""
         assigned = consumer.assignment()
-        wanted = [place for place in assigned if self._aligner.wants(place)]
+        wanted = [partition for partition in assigned if self._aligner.is_empty(partition)]
         if not assigned:
-            await self._stand_by(consumer)
+            await self._wait_for_assignment(consumer)
             return False
         if not wanted:
             await asyncio.sleep(0)
             return False
         wait = 0 if len(self._aligner) else 200
-        fetched = await consumer.getmany(*wanted, timeout_ms=wait, max_records=MOST_RECORDS)
-        for place, records in fetched.items():
-            if place in consumer.assignment():  # else a rebalance came between
+        fetched = await consumer.getmany(*wanted, timeout_ms=wait, max_records=MAX_RECORDS)
+        for partition, records in fetched.items():
+            if partition in consumer.assignment():  # else it was revoked meanwhile
                 self._metrics.add("encore_records_total", "ingest", by=len(records))
                 for record in records:
-                    self._offer(place, record)
+                    event = self._decode(record)
+                    moment = 0.0 if event is None or isinstance(event, InvalidEvent) else event.time
+                    self._aligner.enqueue(partition, moment, (record, event))
         return bool(fetched)
 
-    async def _stand_by(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
-        """Wait to be given partitions; a group that will never take us is a failure."""
+    async def _wait_for_assignment(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
+        """Wait for partitions.
+
+        Raises:
+            KafkaError: the group will never accept this worker.
+        """
         await asyncio.sleep(0.05)
         try:
             consumer._coordinator.check_errors()
         except FATAL_GROUP_ERRORS:
             raise
         except KafkaError:
-            return  # it joins again
+            return  # the consumer joins again
 
-    def _offer(self, place: Place, record: Record) -> None:
-        event = self._read(record)
-        moment = 0.0 if event is None or isinstance(event, InvalidEvent) else event.time
-        self._aligner.offer(place, moment, (record, event))
-
-    def _read(self, record: Record) -> ev.AnyEvent | InvalidEvent | None:
-        settings, value, mapped = self._settings, record.value, self._mappings.get(record.topic)
+    def _decode(self, record: Record) -> Decoded:
+        settings, value, mapping = self._settings, record.value, self._mappings.get(record.topic)
         try:
-            if mapped is not None and value is not None and len(value) <= settings.max_record_bytes:
-                value = mapped.translate(value)
+            if mapping is not None and value is not None and len(value) <= settings.max_record_bytes:
+                value = mapping.translate(value)
                 if value is None:
                     return None
             event = codec.decode_event(value, record.timestamp / 1000.0, settings.max_record_bytes, settings.skew)
@@ -203,28 +216,31 @@ class IngestAgent:
             return InvalidEvent("unknown_type", "type", "such records belong to `events` alone")
         return event
 
-    def _append(self, going: Sequence[tuple[Place, Found]]) -> None:
-        """Put records into the log, those of a partition together."""
-        lots: defaultdict[int, list[OutgoingRecord]] = defaultdict(list)
-        for place, (record, event) in going:
-            self._done[place] = record.offset + 1
+    # -- the log
+
+    def _append(self, passing: Sequence[tuple[Partition, ReadRecord]]) -> None:
+        """Send records to the log; those of a log partition are sent as one batch."""
+        batches: defaultdict[int, list[OutgoingRecord]] = defaultdict(list)
+        for partition, (record, event) in passing:
+            self._appended[partition] = record.offset + 1
             if isinstance(event, ev.Event):
                 key = event.user_id.encode()
-                origin = codec.origin_header(place.topic, place.partition, record.offset)
+                origin = codec.origin_header(partition.topic, partition.partition, record.offset)
                 row = OutgoingRecord(key, self._value(record, event), origin, record.timestamp)
-                lots[partition_of(key, self._partitions)].append(row)
+                batches[partition_of(key, self._log_partitions)].append(row)
                 continue
-            if isinstance(event, ev.CourseEvent):  # it may be announced in the log, behind what was before it
-                self._put(lots)
+            if isinstance(event, ev.CourseEvent):  # its announcement must stand in the log behind earlier records
+                self._send(batches)
             self._append_other(record, event)
-        self._put(lots)
+        self._send(batches)
 
-    def _put(self, lots: dict[int, list[OutgoingRecord]]) -> None:
-        for partition, rows in lots.items():
+    def _send(self, batches: dict[int, list[OutgoingRecord]]) -> None:
+        for partition, rows in batches.items():
             self._sender.enqueue_all(self._log, partition, rows)
-        lots.clear()
+        batches.clear()
 
-    def _append_other(self, record: Record, event: ev.AnyEvent | InvalidEvent | None) -> None:
+    def _append_other(self, record: Record, event: Decoded) -> None:
+        """Send a record that is no user's event to where it belongs, or count that it is skipped."""
         if event is None:
             self._metrics.add("encore_skipped_total", record.topic)
         elif isinstance(event, InvalidEvent):
@@ -240,20 +256,20 @@ class IngestAgent:
         return ev.encode(event) if record.topic in self._mappings else record.value
 
     def _announce(self, event: ev.CoursePublished, headers: Headers, timestamp: int) -> None:
-        """Have every partition of the log look for an audience among its own people."""
+        """Announce a course in every partition of the log, which then looks for an audience among its users."""
         value = ev.encode(ev.Announced(time=event.time, course=event))
-        for place in range(self._partitions):
-            self._sender.enqueue(name(self._settings, topics.EVENTS), None, value, place, headers, timestamp)
+        for partition in range(self._log_partitions):
+            self._sender.enqueue(self._log, None, value, partition, headers, timestamp)
 
 
-class _Listener(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
+class _RebalanceListener(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
     def __init__(self, ingest: IngestAgent, consumer: aiokafka.AIOKafkaConsumer) -> None:
         self._ingest = ingest
         self._consumer = consumer
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
         await self._ingest.commit(self._consumer)
-        self._ingest.revoked(set(revoked))
+        self._ingest.on_revoked(set(revoked))
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
-        self._ingest.assigned(set(assigned))
+        self._ingest.on_assigned(set(assigned))

@@ -1,7 +1,7 @@
-"""One reader at a time: a group in which one worker has every partition, and the others stand by to take over.
+"""A partition assignor that gives one consumer every partition. The others stand by to take over.
 
-Alignment holds partitions back against each other, which only somebody who reads them all can do: two workers that
-each align their own share drift apart as far as two unaligned topics do.
+Watermark alignment holds partitions back against each other. This needs one consumer that reads them all: two workers
+that each align their own share drift apart as far as two unaligned topics do.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class SingleConsumerAssignor(RoundRobinPartitionAssignor):  # type: ignore[misc]
 
     @classmethod
     def assign(cls, cluster: Any, members: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what each member gets: one of them everything, the others nothing."""
+        """Return each member's assignment: all partitions for the first one, none for the others."""
         first = min(members)
-        given: dict[str, Any] = super().assign(cluster, {first: members[first]})
+        everything: dict[str, Any] = super().assign(cluster, {first: members[first]})
         nothing = super().assign(cluster, {member: cls.metadata([]) for member in members})
-        return {**nothing, **given}
+        return {**nothing, **everything}

@@ -1,4 +1,4 @@
-"""What stands in the inputs and nobody has read, as far as a consumer can know it."""
+"""Which input partitions have unread records, to the best of a consumer's knowledge."""
 
 from __future__ import annotations
 
@@ -11,101 +11,109 @@ from aiokafka.errors import IllegalStateError, KafkaError
 
 from streams.clock import NOT_YET, boot_time, wall
 
-Place: TypeAlias = aiokafka.TopicPartition
-PATIENCE = 1.0
-"""Seconds in which a broker says how far its partitions go."""
-ASKED_AGAIN = 10.0
-"""Seconds for which nobody is asked who did not answer: the others do not wait for a partition without a leader."""
-STOOD_STILL = 0.5
-"""Seconds without a look at the clock after which what came in between is old."""
-LOOKS = 0.1
-"""Seconds between two looks at the clock."""
+Partition: TypeAlias = aiokafka.TopicPartition
+QUERY_TIMEOUT = 1.0
+"""Seconds in which the brokers have to say where their partitions end."""
+RETRY_AFTER = 10.0
+"""Seconds without a query after one that failed: other partitions do not wait for one without a leader."""
+PAUSE_THRESHOLD = 0.5
+"""Seconds between two clock checks from which the process counts as paused, so that fetched answers are old."""
+CLOCK_CHECK_INTERVAL = 0.1
+"""Seconds between two clock checks."""
 
 
 class BacklogMonitor:
-    """Tells which partitions have records that were not read.
+    """Finds the partitions that have unread records.
 
-    A consumer's high-water mark is as old as the last answer that told of the partition, and a partition whose mark is
-    old looks read to its end: others pass its backlog by days. So a partition is asked about before anything goes:
+    A consumer's high watermark is as old as the last fetch response that contained the partition. A partition whose
+    high watermark is old looks fully read, and the others overtake its backlog by days. So before any record passes,
+    the monitor asks the brokers about a partition in two cases:
 
-    - if its last answer is older than that with the records on offer: answers leave out partitions whose records wait
-      to be taken, and say nothing of what came to them since;
-    - if this process has stood still (stopped, or asleep with its machine): the answer that waited for it tells of the
-      moment when the first record came, not of the backlog behind it.
+    - Its last response is older than the response with the queued records. Responses leave out partitions whose
+      records wait to be taken from the consumer, and say nothing of records that arrived since.
+    - The process was paused (stopped, or asleep with its machine). The response that waited for it has the high
+      watermark of the moment when the first record arrived, and does not know the backlog behind it.
     """
 
     def __init__(self) -> None:
-        self._ends: dict[Place, tuple[int, float]] = {}
-        self._standstills = 0
-        self._heard_after: dict[Place, int] = {}
-        self._silent_until = NOT_YET
-        self._looked = boot_time()
+        self._ends: dict[Partition, tuple[int, float]] = {}
+        self._pauses = 0
+        self._pauses_at_query: dict[Partition, int] = {}
+        self._no_query_until = NOT_YET
+        self._clock_checked = boot_time()
 
-    async def watch(self) -> None:
-        """Notice, until cancelled, whenever this process has stood still."""
+    async def watch_for_pauses(self) -> None:
+        """Count the pauses of this process, until cancelled."""
         while True:
-            self._look()
-            await asyncio.sleep(LOOKS)
+            self._check_clock()
+            await asyncio.sleep(CLOCK_CHECK_INTERVAL)
 
-    async def of(self, consumer: aiokafka.AIOKafkaConsumer, offered: Collection[Place]) -> set[Place]:
-        """Return the partitions of a consumer that have unread records, maybe behind those on offer."""
-        self._look()
-        found = {place for place in consumer.assignment() if await self._behind(consumer, place)}
-        return found | await self._ask(consumer, self._not_told_of(consumer, found, offered))
+    async def find_backlogged(
+        self, consumer: aiokafka.AIOKafkaConsumer, queued: Collection[Partition]
+    ) -> set[Partition]:
+        """Return the consumer's partitions that have records behind those already fetched.
 
-    def _look(self) -> None:
-        looked, self._looked = self._looked, boot_time()
-        self._standstills += self._looked - looked > STOOD_STILL
+        Args:
+            consumer: that reads the partitions.
+            queued: the partitions of which fetched records are waiting.
+        """
+        self._check_clock()
+        found = {partition for partition in consumer.assignment() if await self._has_unread(consumer, partition)}
+        return found | await self._query(consumer, self._outdated(consumer, queued) - found)
 
-    def _not_told_of(
-        self, consumer: aiokafka.AIOKafkaConsumer, found: set[Place], offered: Collection[Place]
-    ) -> set[Place]:
-        """Return the partitions that seem read to their end, by an answer that is too old for what is on offer."""
-        places = consumer.assignment()
-        answers = [consumer.last_poll_timestamp(place) or 0 for place in offered if place in places]
-        if not answers:
+    def _check_clock(self) -> None:
+        before, self._clock_checked = self._clock_checked, boot_time()
+        self._pauses += self._clock_checked - before > PAUSE_THRESHOLD
+
+    def _outdated(self, consumer: aiokafka.AIOKafkaConsumer, queued: Collection[Partition]) -> set[Partition]:
+        """Return the partitions whose known end is too old for what is queued."""
+        assigned = consumer.assignment()
+        responses = [consumer.last_poll_timestamp(partition) or 0 for partition in queued if partition in assigned]
+        if not responses:
             return set()
-        newest = max(answers)
-        passed = {place for place in places.difference(offered) if self._heard_at(consumer, place) < newest}
-        doubted = {place for place in places if self._heard_after.get(place, 0) < self._standstills}
-        return (passed | doubted) - found
+        newest = max(responses)
+        overtaken = {
+            partition for partition in assigned.difference(queued) if self._updated_at(consumer, partition) < newest
+        }
+        doubted = {partition for partition in assigned if self._pauses_at_query.get(partition, 0) < self._pauses}
+        return overtaken | doubted
 
-    def _heard_at(self, consumer: aiokafka.AIOKafkaConsumer, place: Place) -> float:
-        """Return when the consumer heard of a partition, in milliseconds since 1970."""
-        _, asked_at = self._ends.get(place, (0, NOT_YET))
-        return max(consumer.last_poll_timestamp(place) or 0, asked_at)
+    def _updated_at(self, consumer: aiokafka.AIOKafkaConsumer, partition: Partition) -> float:
+        """Return when the end of a partition was last known, in milliseconds since 1970."""
+        _, queried_at = self._ends.get(partition, (0, NOT_YET))
+        return max(consumer.last_poll_timestamp(partition) or 0, queried_at)
 
-    async def _ask(self, consumer: aiokafka.AIOKafkaConsumer, places: set[Place]) -> set[Place]:
-        """Return which partitions have unread records after all, by what their brokers say now."""
-        if not places or boot_time() < self._silent_until:
+    async def _query(self, consumer: aiokafka.AIOKafkaConsumer, partitions: set[Partition]) -> set[Partition]:
+        """Ask the brokers where partitions end now; return those that have unread records."""
+        if not partitions or boot_time() < self._no_query_until:
             return set()
         for _ in range(2):
-            before = self._standstills
+            pauses = self._pauses
             try:
-                ends = await asyncio.wait_for(consumer.end_offsets(list(places)), PATIENCE)
+                ends = await asyncio.wait_for(consumer.end_offsets(list(partitions)), QUERY_TIMEOUT)
             except (KafkaError, TimeoutError):
                 ends = {}
-            self._look()
-            if self._standstills == before:  # else what it says may have waited for us
+            self._check_clock()
+            if self._pauses == pauses:  # else the answer may have waited for this process
                 break
         if not ends:
-            self._silent_until = boot_time() + ASKED_AGAIN
-        asked_at = wall() * 1000.0
-        self._ends |= {place: (end, asked_at) for place, end in ends.items()}
-        self._heard_after |= dict.fromkeys(ends, before)
-        return {place for place in places if await self._behind(consumer, place)}
+            self._no_query_until = boot_time() + RETRY_AFTER
+        queried_at = wall() * 1000.0
+        self._ends |= {partition: (end, queried_at) for partition, end in ends.items()}
+        self._pauses_at_query |= dict.fromkeys(ends, pauses)
+        return {partition for partition in partitions if await self._has_unread(consumer, partition)}
 
-    async def _behind(self, consumer: aiokafka.AIOKafkaConsumer, place: Place) -> bool:
+    async def _has_unread(self, consumer: aiokafka.AIOKafkaConsumer, partition: Partition) -> bool:
         try:
-            position = await consumer.position(place)
+            position = await consumer.position(partition)
         except IllegalStateError:
-            return False  # it has just gone to another worker
-        return place in consumer.assignment() and bool(position < self._end(consumer, place))
+            return False  # it has just been assigned to another worker
+        return partition in consumer.assignment() and bool(position < self._known_end(consumer, partition))
 
-    def _end(self, consumer: aiokafka.AIOKafkaConsumer, place: Place) -> int:
-        """Return how far a partition goes, by the last that was heard of it."""
-        end, asked_at = self._ends.get(place, (0, NOT_YET))
-        if asked_at < (consumer.last_poll_timestamp(place) or 0):
-            self._ends.pop(place, None)
+    def _known_end(self, consumer: aiokafka.AIOKafkaConsumer, partition: Partition) -> int:
+        """Return a partition's end: the newer one of the brokers' last answer and the consumer's high watermark."""
+        end, queried_at = self._ends.get(partition, (0, NOT_YET))
+        if queried_at < (consumer.last_poll_timestamp(partition) or 0):
+            self._ends.pop(partition, None)
             end = 0
-        return max(end, consumer.highwater(place) or 0)
+        return max(end, consumer.highwater(partition) or 0)

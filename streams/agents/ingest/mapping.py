@@ -1,6 +1,6 @@
-"""Mappings at work: a platform's own JSON object becomes an event of ours, field by field.
+"""Mappings at work: convert a platform's own JSON objects into events, field by field.
 
-What a mapping file may say stands in `streams.agents.ingest.mapping_file`, which reads and checks it.
+`streams.agents.ingest.mapping_file` describes, reads and checks mapping files.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ from msgspec import Struct
 from models.schema import events as ev
 from models.schema.errors import InvalidEvent
 
-EPOCHS = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6}
+EPOCH_FORMATS = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6}
 """Formats of times that are numbers, with their unit in seconds."""
 
-Path_: TypeAlias = tuple[str | int, ...]
+JsonPath: TypeAlias = tuple[str | int, ...]
 Values: TypeAlias = tuple[Any, ...]
+Target: TypeAlias = Literal["text", "number", "time", "any"]
+"""What an event's field expects."""
 
 _STEP = re.compile(r"(?:^|\.)(?:'([^']+)'|([^.\[\]']+))|\[(-?[0-9]{1,6})\]")
 
 
-class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"paths": "from"}):
-    """Where a field is and what is done to it, as the file says."""
+class FieldSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"paths": "from"}):
+    """Where a field is found and how it is converted, as written in the file."""
 
     paths: str | tuple[str, ...] = ()
     value: str | bool | int | float | None = None
@@ -38,15 +40,15 @@ class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename
     zone: str | None = None
 
 
-class Field(Struct, frozen=True, kw_only=True):
-    """Where a field is and what is done to it, ready for use."""
+class FieldMapping(Struct, frozen=True, kw_only=True):
+    """Where a field is found and how it is converted, checked and ready for use."""
 
-    spec: Spec
-    paths: tuple[Path_, ...]
-    wants: Literal["text", "number", "time", "any"]
+    spec: FieldSpec
+    paths: tuple[JsonPath, ...]
+    target: Target
     zone: tzinfo | None = None
 
-    def read(self, found: dict[str, Any]) -> Any:
+    def read(self, source: dict[str, Any]) -> Any:
         """Return the field's value in an object, None if it is absent.
 
         Raises:
@@ -54,102 +56,103 @@ class Field(Struct, frozen=True, kw_only=True):
         """
         value = self.spec.value
         if value is None:
-            value = next((there for path in self.paths if (there := at(found, path)) not in (None, "")), None)
+            value = next((found for path in self.paths if (found := value_at(source, path)) not in (None, "")), None)
         if self.spec.table is not None and value is not None:
             value = self.spec.table.get(_text(value))
         if value is None:
             value = self.spec.default
-        return value if value is None else self._shaped(value)
+        return value if value is None else self._convert(value)
 
-    def _shaped(self, value: Any) -> Any:
-        if self.wants == "time":
+    def _convert(self, value: Any) -> Any:
+        if self.target == "time":
             return _seconds(value, self.spec.format or "iso", self.zone)
-        if self.wants == "number":
+        if self.target == "number":
             number = _number(value)
             if number is None:
                 return value
             return number if self.spec.scale is None else float(f"{number * self.spec.scale:.12g}")
-        if self.wants == "text" and isinstance(value, str | int | float) and not isinstance(value, bool):
+        if self.target == "text" and isinstance(value, str | int | float) and not isinstance(value, bool):
             return self.spec.prefix + _text(value)
         return value
 
 
-class Mapping(Struct, frozen=True, kw_only=True):
-    """A mapping file, checked; `fields` are those of each type of event."""
+class EventMapping(Struct, frozen=True, kw_only=True):
+    """A checked mapping file; `fields` holds the fields of each type of event."""
 
     file: str
-    only: tuple[tuple[Path_, Values], ...]
-    type: Field
-    fields: dict[str, dict[str, Field]]
-    skips: bool
+    conditions: tuple[tuple[JsonPath, Values], ...]
+    type: FieldMapping
+    fields: dict[str, dict[str, FieldMapping]]
+    skip_unknown: bool
 
     def translate(self, raw: bytes) -> bytes | None:
-        """Return a foreign object as an event of ours, encoded but not yet validated; None if it is skipped.
+        """Return a foreign object as an encoded event that is not validated yet; None if it is skipped.
 
         Raises:
-            InvalidEvent: it is no JSON object, of no kind that the file names, or its time cannot be read.
+            InvalidEvent: it is no JSON object, the file does not name its type, or its time cannot be read.
         """
-        found = _object(raw)
-        if not all(_among(at(found, path), values) for path, values in self.only):
+        source = _decode_object(raw)
+        if not all(_is_among(value_at(source, path), values) for path, values in self.conditions):
             return None
-        kind = self.type.read(found)
+        kind = self.type.read(source)
         if not isinstance(kind, str) or kind not in self.fields:
-            if self.skips:
+            if self.skip_unknown:
                 return None
-            raise InvalidEvent("unknown_type", "type", f"{self.file} names no event for {self._said(found)}")
-        read = {field: rule.read(found) for field, rule in self.fields[kind].items()}
-        return orjson.dumps({"type": kind, **{field: value for field, value in read.items() if value is not None}})
+            raise InvalidEvent("unknown_type", "type", f"{self.file} names no event for {self._show_type(source)}")
+        read = {name: field.read(source) for name, field in self.fields[kind].items()}
+        return orjson.dumps({"type": kind, **{name: value for name, value in read.items() if value is not None}})
 
-    def event(self, raw: bytes) -> ev.AnyEvent | None:
-        """Return a foreign object as an event, None if it is skipped.
+    def decode(self, raw: bytes) -> ev.AnyEvent | None:
+        """Return a foreign object as a validated event, None if it is skipped.
 
         Raises:
-            InvalidEvent: it is none, and why.
+            InvalidEvent: it is no valid event, and why.
         """
         translated = self.translate(raw)
         return None if translated is None else ev.decode(translated)
 
-    def _said(self, found: dict[str, Any]) -> str:
-        return repr(next((there for path in self.type.paths if (there := at(found, path)) is not None), None))[:80]
+    def _show_type(self, source: dict[str, Any]) -> str:
+        values = (value_at(source, path) for path in self.type.paths)
+        return repr(next((value for value in values if value is not None), None))[:80]
 
 
-def at(found: Any, path: Path_) -> Any:
-    """Return what stands at a path in an object, None where there is nothing.
+def value_at(source: Any, path: JsonPath) -> Any:
+    """Return the value at a path in an object, None if there is none.
 
     Examples:
-        >>> at({"products": [{"sku": "c-1"}]}, ("products", 0, "sku"))
+        >>> value_at({"products": [{"sku": "c-1"}]}, ("products", 0, "sku"))
         'c-1'
     """
     for step in path:
         if isinstance(step, str):
-            found = found.get(step) if isinstance(found, dict) else None
+            source = source.get(step) if isinstance(source, dict) else None
         else:
-            found = found[step] if isinstance(found, list) and -len(found) <= step < len(found) else None
-    return found
+            source = source[step] if isinstance(source, list) and -len(source) <= step < len(source) else None
+    return source
 
 
-def steps(path: str) -> Path_:
-    """Return the steps of a path as it is written.
+def parse_path(path: str) -> JsonPath:
+    """Return the steps of a written path.
 
     Raises:
         ValueError: it is no path.
 
     Examples:
-        >>> steps("data.'order.lines'[0].sku")
+        >>> parse_path("data.'order.lines'[0].sku")
         ('data', 'order.lines', 0, 'sku')
     """
-    taken: list[str | int] = []
+    steps: list[str | int] = []
     end = 0
     while found := _STEP.match(path, end):
         quoted, plain, index = found.groups()
-        taken.append(int(index) if index is not None else quoted or plain)
+        steps.append(int(index) if index is not None else quoted or plain)
         end = found.end()
-    if path.startswith(".") or end < len(path) or not taken or isinstance(taken[0], int):
-        raise ValueError(f"{path!r} is no path: expected such as data.order.lines[0].sku")
-    return tuple(taken)
+    if path.startswith(".") or end < len(path) or not steps or isinstance(steps[0], int):
+        raise ValueError(f"{path!r} is no path: expected one like data.order.lines[0].sku")
+    return tuple(steps)
 
 
-def _object(raw: bytes) -> dict[str, Any]:
+def _decode_object(raw: bytes) -> dict[str, Any]:
     try:
         found = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -159,8 +162,9 @@ def _object(raw: bytes) -> dict[str, Any]:
     return found
 
 
-def _among(there: Any, values: Values) -> bool:
-    return any(there == value and isinstance(there, bool) == isinstance(value, bool) for value in values)
+def _is_among(found: Any, values: Values) -> bool:
+    """Return whether a value is one of some values; true is not 1."""
+    return any(found == value and isinstance(found, bool) == isinstance(value, bool) for value in values)
 
 
 def _text(value: Any) -> str:
@@ -173,6 +177,7 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> float | int | None:
+    """Return a finite number, also one written as text; None if it is none."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
@@ -187,12 +192,13 @@ def _number(value: Any) -> float | int | None:
 
 
 def _seconds(value: Any, form: str, zone: tzinfo | None) -> float:
+    """Return a time in seconds since 1970."""
     try:
-        if form in EPOCHS:
+        if form in EPOCH_FORMATS:
             number = _number(value)
             if number is None:
                 raise InvalidEvent("wrong_type", "time", f"Expected {form} since 1970, got {str(value)[:50]!r}")
-            return round(number * EPOCHS[form], 6)
+            return round(number * EPOCH_FORMATS[form], 6)
         if not isinstance(value, str):
             raise InvalidEvent("wrong_type", "time", f"Expected a text, got {str(value)[:50]!r}")
         moment = datetime.fromisoformat(value.strip()) if form == "iso" else datetime.strptime(value.strip(), form)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from streams.agents.ingest.mapping_file import load
+from streams.agents.ingest.mapping_file import load_mapping
 from streams.errors import OperatorError
 from streams.history.sources.kafka import KafkaTopic
 from streams.history.sources.lines import Lines
@@ -40,7 +40,7 @@ def open_source(spec: str, settings: Settings | None = None, mapping: Path | Non
         if mapping is not None:
             raise OperatorError(f"{mapping}: a mapping file is for JSON Lines and topics; {kind} has its own")
         return _open_data_set(kind, rest)
-    mapped = None if mapping is None else load(mapping)
+    mapped = None if mapping is None else load_mapping(mapping)
     if colon and kind == KAFKA:
         return KafkaTopic(rest, chosen, mapped)
     if colon and re.fullmatch(r"[a-z]{2,}", kind) and not Path(spec).exists():

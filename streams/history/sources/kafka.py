@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from streams.agents.ingest.mapping import Mapping
+from streams.agents.ingest.mapping import EventMapping
 from streams.errors import OperatorError
 from streams.history.sources.reader import Reader
 from streams.history.sources.source import HistoryEntry, UnusableEntry
@@ -53,7 +53,7 @@ class KafkaTopic:
     again = True
     logged = True
 
-    def __init__(self, topic: str, settings: Settings, mapping: Mapping | None = None) -> None:
+    def __init__(self, topic: str, settings: Settings, mapping: EventMapping | None = None) -> None:
         self.name = f"kafka:{topic}"
         self.topic = topic
         self.mapped = mapping is not None

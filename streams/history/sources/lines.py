@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, cast
 
-from streams.agents.ingest.mapping import Mapping
+from streams.agents.ingest.mapping import EventMapping
 from streams.errors import OperatorError
 from streams.history.sources.reader import Reader
 from streams.history.sources.source import HistoryEntry, UnusableEntry
@@ -32,7 +32,7 @@ class Lines:
 
     logged = False
 
-    def __init__(self, path: str, settings: Settings, mapping: Mapping | None = None) -> None:
+    def __init__(self, path: str, settings: Settings, mapping: EventMapping | None = None) -> None:
         self.name = path
         self.again = path != STANDARD_INPUT and not _is_pipe(path)
         self._settings = settings

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from models.schema import events as ev
 from models.schema.errors import InvalidEvent
-from streams.agents.ingest.mapping import Mapping
+from streams.agents.ingest.mapping import EventMapping
 from streams.delivery.dead_letters import MAX_VALUE_BYTES
 from streams.history.sources.source import HistoryEntry, UnusableEntry
 from streams.kafka import codec
@@ -26,7 +26,7 @@ class Reader:
         mapping: what makes events of foreign objects.
     """
 
-    def __init__(self, settings: Settings, mapping: Mapping | None) -> None:
+    def __init__(self, settings: Settings, mapping: EventMapping | None) -> None:
         self.skipped = 0
         self._max_record_bytes = settings.max_record_bytes
         self._skew = settings.skew

@@ -1,4 +1,4 @@
-"""Mapping files: foreign objects become events; what is wrong with a file is named by its key."""
+"""Mapping files: foreign objects become events. An error in a file is reported with its key."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from models.schema import events as ev
 from models.schema.errors import InvalidEvent
-from streams.agents.ingest.mapping import Mapping, at, steps
-from streams.agents.ingest.mapping_file import load, of_topics
+from streams.agents.ingest.mapping import EventMapping, parse_path, value_at
+from streams.agents.ingest.mapping_file import load_mapping, load_mappings
 from streams.delivery.dead_letters import DeadLetter
 from streams.errors import OperatorError
 from streams.history.sources import open_source
@@ -28,14 +28,14 @@ LOGIN = '[type]\nvalue = "login"\n' + BASE
 PURCHASE = '[type]\nvalue = "purchase"\n' + BASE
 
 
-def mapping(folder: Path, text: str) -> Mapping:
+def mapping(folder: Path, text: str) -> EventMapping:
     file = folder / "own.toml"
     file.write_text(text)
-    return load(file)
+    return load_mapping(file)
 
 
 def mapped(folder: Path, text: str, **found: object) -> ev.AnyEvent | None:
-    return mapping(folder, text).event(orjson.dumps({"n": 1, "u": 2, "t": 3, **found}))
+    return mapping(folder, text).decode(orjson.dumps({"n": 1, "u": 2, "t": 3, **found}))
 
 
 def refused(folder: Path, text: str, **found: object) -> tuple[str, str | None]:
@@ -48,8 +48,8 @@ def refused(folder: Path, text: str, **found: object) -> tuple[str, str | None]:
 
 
 def test_segments_calls_become_events():
-    """The example that is shipped, on calls as Segment's documentation has them."""
-    segment = load(EXAMPLES / "segment.toml")
+    """The shipped example, applied to calls from Segment's documentation."""
+    segment = load_mapping(EXAMPLES / "segment.toml")
     call = {
         "type": "track", "event": "Order Completed", "messageId": "m1", "userId": None, "anonymousId": 77,
         "timestamp": "2026-01-05T08:00:00.000Z",
@@ -62,44 +62,44 @@ def test_segments_calls_become_events():
         "properties": {"course_id": "c", "percent": 40, "seconds": 90},
     }
 
-    assert segment.event(orjson.dumps(call)) == ev.Purchase(
+    assert segment.decode(orjson.dumps(call)) == ev.Purchase(
         id="m1", user_id="77", time=1_767_600_000.0, amount=27.5, currency="USD", course_id="5"
     )
-    progress = segment.event(orjson.dumps(lesson))
+    progress = segment.decode(orjson.dumps(lesson))
     assert isinstance(progress, ev.LessonProgress)
     assert (progress.progress, progress.minutes) == (0.4, pytest.approx(1.5))
-    assert segment.event(orjson.dumps({**call, "type": "page"})) is None
-    assert segment.event(orjson.dumps({**call, "event": "Cart Viewed"})) is None
+    assert segment.decode(orjson.dumps({**call, "type": "page"})) is None
+    assert segment.decode(orjson.dumps({**call, "event": "Cart Viewed"})) is None
 
 
 def test_cloudevents_become_events():
-    """The other example: what it does not name is a dead letter."""
-    cloud = load(EXAMPLES / "cloudevents.toml")
+    """The other example: a type that it does not name is refused."""
+    cloud = load_mapping(EXAMPLES / "cloudevents.toml")
     order = {
         "specversion": "1.0", "type": "com.example.order.paid", "source": "/shop", "id": "A-1", "subject": "u1",
         "time": "2026-01-05T08:00:00", "data": {"cents": 1999, "lines": [{"course": "c-9"}]},
     }  # fmt: skip
 
-    assert cloud.event(orjson.dumps(order)) == ev.Purchase(
+    assert cloud.decode(orjson.dumps(order)) == ev.Purchase(
         id="A-1", user_id="u1", time=1_767_600_000.0, amount=19.99, currency="EUR", course_id="c-9"
     )
     with pytest.raises(
         InvalidEvent, match=r"unknown_type \(type\): .*cloudevents.toml names no event for 'com.example.x'"
     ):
-        cloud.event(orjson.dumps({**order, "type": "com.example.x"}))
+        cloud.decode(orjson.dumps({**order, "type": "com.example.x"}))
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.toml")), ids=lambda file: file.stem)
 def test_an_example_names_fields_that_events_have(file):
-    """It can be read, and every type it names has all that it needs."""
-    assert load(file).fields
+    """It can be read, and every type that it names has all required fields."""
+    assert load_mapping(file).fields
 
 
 # -- fields -------------------------------------------------------------------------------------------------------
 
 
 def test_texts_and_numbers_are_turned_into_each_other(tmp_path):
-    """As the event wants them; a whole number is written without a point."""
+    """As the event expects them; a whole number is written without a point."""
     text = PURCHASE + 'amount = "a"\ncourse_id = { from = "c", prefix = "c-" }\n'
 
     assert mapped(tmp_path, text, a=" 12.50 ", c=7.0, u=17850.0) == ev.Purchase(
@@ -114,8 +114,8 @@ def test_texts_and_numbers_are_turned_into_each_other(tmp_path):
     assert refused(tmp_path, text, a=1, u=["x"]) == ("wrong_type", "user_id")
 
 
-def test_the_first_path_that_leads_to_anything_counts(tmp_path):
-    """An empty text and a null are nothing; a default is taken where nothing is found."""
+def test_the_first_path_that_leads_to_a_value_counts(tmp_path):
+    """An empty text and null are no value; the default is used if none is found."""
     text = LOGIN + 'course_id = { from = ["a.b[0]", "a.b[-1].c", "d"], default = "none" }\n'
 
     def course(**found):
@@ -129,7 +129,7 @@ def test_the_first_path_that_leads_to_anything_counts(tmp_path):
 
 
 def test_a_table_of_values(tmp_path):
-    """A value that is not in it is absent; numbers and flags are looked up as text."""
+    """A value that is not in the table is absent; numbers and booleans are looked up as text."""
     text = PURCHASE + 'amount = { from = "plan", table = { m = 9.5, "2" = 99, true = 1 } }\n'
 
     assert [mapped(tmp_path, text, plan=plan).amount for plan in ("m", 2, 2.0, True)] == [9.5, 99.0, 99.0, 1.0]
@@ -138,7 +138,7 @@ def test_a_table_of_values(tmp_path):
     assert mapped(tmp_path, with_default, plan="w").amount == 0.0
 
 
-def test_numbers_are_scaled_without_dust(tmp_path):
+def test_numbers_are_scaled_without_rounding_errors(tmp_path):
     """1999 cents are 19.99."""
     text = PURCHASE + 'amount = { from = "cents", scale = 0.01 }\n'
 
@@ -150,7 +150,7 @@ MOMENT = 1_767_596_400.0
 
 
 @pytest.mark.parametrize(
-    ("said", "value"),
+    ("field", "value"),
     [
         ('{ from = "t" }', "2026-01-05T08:00:00+01:00"),
         ('{ from = "t" }', "2026-01-05T07:00:00.000Z"),
@@ -164,15 +164,15 @@ MOMENT = 1_767_596_400.0
         ('{ from = "t", format = "%d.%m.%Y %H:%M %z", zone = "Asia/Tokyo" }', "5.1.2026 08:00 +0100"),
     ],
 )
-def test_times_in_every_format(tmp_path, said, value):
-    """All of them the same moment."""
-    text = LOGIN.replace('{ from = "t", format = "seconds" }', said)
+def test_times_in_every_format(tmp_path, field, value):
+    """All of them are the same moment."""
+    text = LOGIN.replace('{ from = "t", format = "seconds" }', field)
 
     assert mapped(tmp_path, text, t=value).time == MOMENT
 
 
 @pytest.mark.parametrize(
-    ("said", "value", "reason"),
+    ("field", "value", "reason"),
     [
         ('{ from = "t" }', "2026-01-05T08:00:00", "impossible_value"),
         ('{ from = "t" }', "noon", "impossible_value"),
@@ -184,9 +184,9 @@ def test_times_in_every_format(tmp_path, said, value):
         ('{ from = "t" }', None, "missing_field"),
     ],
 )
-def test_a_time_that_cannot_be_read_is_told(tmp_path, said, value, reason):
-    """With the reason; a clock without a zone is refused where the file names none."""
-    text = LOGIN.replace('{ from = "t", format = "seconds" }', said)
+def test_a_time_that_cannot_be_read_is_refused(tmp_path, field, value, reason):
+    """With the reason; a time without a zone is refused if the file names no zone."""
+    text = LOGIN.replace('{ from = "t", format = "seconds" }', field)
 
     assert refused(tmp_path, text, t=value) == (reason, "time")
 
@@ -194,8 +194,8 @@ def test_a_time_that_cannot_be_read_is_told(tmp_path, said, value, reason):
 @given(
     st.datetimes(datetime(1971, 1, 2), datetime(2500, 1, 1)), st.sampled_from(["Europe/Berlin", "Asia/Shanghai", "UTC"])
 )
-def test_a_zones_clock_is_read_as_the_zone_says(tmp_path_factory, moment, zone):
-    """Also when it is summer there."""
+def test_a_time_without_a_zone_is_read_in_the_files_zone(tmp_path_factory, moment, zone):
+    """Also during daylight saving time."""
     moment = moment.replace(microsecond=0)
     text = LOGIN.replace('{ from = "t", format = "seconds" }', f'{{ from = "t", zone = "{zone}" }}')
     event = mapped(tmp_path_factory.mktemp("zone"), text, t=moment.isoformat())
@@ -206,8 +206,8 @@ def test_a_zones_clock_is_read_as_the_zone_says(tmp_path_factory, moment, zone):
 # -- which objects ------------------------------------------------------------------------------------------------
 
 
-def test_objects_that_are_not_meant_are_skipped(tmp_path):
-    """`only` says of which all has to hold; a flag is not the number one."""
+def test_objects_that_do_not_meet_the_conditions_are_skipped(tmp_path):
+    """All conditions of `only` must hold; true is not the number 1."""
     text = LOGIN + '[only]\n"meta.kind" = ["in", "back"]\nv = 1\n'
 
     assert mapped(tmp_path, text, meta={"kind": "back"}, v=1) is not None
@@ -216,8 +216,8 @@ def test_objects_that_are_not_meant_are_skipped(tmp_path):
     assert mapped(tmp_path, text, v=1) is None
 
 
-def test_a_kind_that_the_file_does_not_name(tmp_path):
-    """It is buried, unless the file says to skip it."""
+def test_a_type_that_the_file_does_not_name(tmp_path):
+    """It is refused, unless the file says to skip it."""
     text = '[type]\nfrom = "e"\ntable = { in = "login" }\n' + BASE
 
     assert refused(tmp_path, text, e="out") == ("unknown_type", "type")
@@ -226,8 +226,8 @@ def test_a_kind_that_the_file_does_not_name(tmp_path):
     assert isinstance(mapped(tmp_path, text, e="in"), ev.Login)
 
 
-def test_types_may_be_ours_already(tmp_path):
-    """Without a table an object's own word is the type; a tick is nobody's to send."""
+def test_objects_may_name_the_event_type_themselves(tmp_path):
+    """Without a table, the object's own value is the type; a tick is refused."""
     text = '[type]\nfrom = "e"\n' + BASE + '[purchase]\namount = "a"\n'
 
     assert mapped(tmp_path, text, e="purchase", a=5).amount == 5.0
@@ -236,7 +236,7 @@ def test_types_may_be_ours_already(tmp_path):
 
 
 def test_courses_can_be_mapped_too(tmp_path):
-    """Their tags as a list, their lessons as a whole number."""
+    """Their tags are a list, their lessons a whole number."""
     text = LOGIN.replace("login", "course_published").replace("user_id", "course_id")
     text += 'title = "n"\ntags = "tags"\nlessons = "l"\n'
 
@@ -251,31 +251,31 @@ NAMES = st.text(st.characters(exclude_characters="'", exclude_categories=["Cs"])
 
 
 @given(st.tuples(NAMES), st.lists(st.one_of(NAMES, st.integers(0, 3))))
-def test_a_path_leads_where_it_says(first, more):
-    """Names in quotes hold anything; an object built along a path has its value there, another has none."""
+def test_a_path_leads_to_its_value(first, more):
+    """Quoted names may contain anything; an object built along a path has its value there, another one has none."""
     path = (*first, *more)
     written = "".join(f"[{step}]" if isinstance(step, int) else f".'{step}'" for step in path).removeprefix(".")
     value: object = "here"
     for step in reversed(path):
         value = {step: value} if isinstance(step, str) else [None] * step + [value]
 
-    assert steps(written) == path
-    assert at(value, steps(written)) == "here"
-    assert at({"other": 1}, (*path, "no such")) is None
+    assert parse_path(written) == path
+    assert value_at(value, parse_path(written)) == "here"
+    assert value_at({"other": 1}, (*path, "no such")) is None
 
 
 @pytest.mark.parametrize("path", ["", ".a", "a..b", "a.", "[0]", "a[x]", "a'b'", "a[0]b", "'a", "a b.[1"])
-def test_what_is_no_path_is_told(path):
+def test_an_invalid_path_is_refused(path):
     """Nothing is guessed."""
     with pytest.raises(ValueError, match="is no path"):
-        steps(path)
+        parse_path(path)
 
 
-# -- files that are wrong -----------------------------------------------------------------------------------------
+# -- files with errors -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("type = ", "Invalid value"),
         (BASE, "type: nothing says which event an object becomes"),
@@ -301,18 +301,18 @@ def test_what_is_no_path_is_told(path):
         ("login = 5\n" + LOGIN, "login: expected a table"),
     ],
 )  # fmt: skip
-def test_a_wrong_file_is_told_by_its_key(tmp_path, text, said):
-    """In one line, with the file's name."""
+def test_an_error_in_a_file_is_reported_with_its_key(tmp_path, text, message):
+    """The message is one line and contains the file's name."""
     with pytest.raises(OperatorError) as wrong:
         mapping(tmp_path, text)
-    assert str(wrong.value).startswith(f"{tmp_path / 'own.toml'}: {said}")
+    assert str(wrong.value).startswith(f"{tmp_path / 'own.toml'}: {message}")
     assert "\n" not in str(wrong.value)
 
 
-def test_a_missing_file_is_told(tmp_path):
-    """As any file is."""
+def test_a_missing_file_is_reported(tmp_path):
+    """With the operating system's reason."""
     with pytest.raises(OperatorError, match=r"none\.toml: No such file or directory"):
-        load(tmp_path / "none.toml")
+        load_mapping(tmp_path / "none.toml")
 
 
 JSON = st.recursive(
@@ -331,10 +331,10 @@ EVERYTHING = (
 @settings_(deadline=None)
 @given(OBJECTS, st.sampled_from(["", ', format = "seconds"', ', zone = "UTC"', ', format = "%Y-%m-%d", zone = "UTC"']))
 def test_an_object_has_one_fate(tmp_path_factory, found, form):
-    """Whatever it is: an event that could have come by wire, nothing, or a reason from the list."""
+    """It is a valid event, or it is refused with a known reason."""
     text = EVERYTHING + f'time = {{ from = "t"{form} }}\n'
     try:
-        event = mapping(tmp_path_factory.mktemp("any"), text).event(orjson.dumps(found))
+        event = mapping(tmp_path_factory.mktemp("any"), text).decode(orjson.dumps(found))
     except InvalidEvent as bad:
         assert bad.reason in {"unknown_type", "missing_field", "wrong_type", "impossible_value"}
         return
@@ -344,16 +344,16 @@ def test_an_object_has_one_fate(tmp_path_factory, found, form):
 @settings_(deadline=None)
 @given(st.binary(max_size=30))
 def test_bytes_that_are_no_object_are_malformed(tmp_path_factory, raw):
-    """And nothing else is raised."""
+    """No other exception is raised."""
     with pytest.raises(InvalidEvent, match=r"malformed|missing_field"):
-        mapping(tmp_path_factory.mktemp("any"), LOGIN).event(raw)
+        mapping(tmp_path_factory.mktemp("any"), LOGIN).decode(raw)
 
 
 # -- where it is used ---------------------------------------------------------------------------------------------
 
 
 def test_a_file_of_foreign_objects_is_a_source(tmp_path):
-    """Skipped lines are counted, unusable ones keep their bytes."""
+    """Skipped lines are counted, invalid ones keep their bytes."""
     text = '[type]\nfrom = "e"\ntable = { in = "login" }\n' + BASE
     (tmp_path / "own.toml").write_text(text + "[only]\nv = 1\n")
     lines = [{"e": "in", "n": 1, "u": 2, "t": 3, "v": 1}, {"v": 2}, {"e": "out", "v": 1}]
@@ -366,8 +366,8 @@ def test_a_file_of_foreign_objects_is_a_source(tmp_path):
     assert source.skipped == 1
 
 
-def test_a_foreign_object_is_mapped_also_where_it_looks_like_an_event(tmp_path):
-    """Whose file it is says what its fields mean."""
+def test_a_foreign_object_is_mapped_even_if_it_looks_like_an_event(tmp_path):
+    """The mapping file decides what the fields mean."""
     time = 'time = { from = "time", format = "seconds" }\n'
     (tmp_path / "own.toml").write_text('[type]\nvalue = "login"\n[fields]\nid = "id"\nuser_id = "id"\n' + time)
     (tmp_path / "history.jsonl").write_bytes(ev.encode(ev.Signup(id="n", user_id="u", time=3.0)))
@@ -376,7 +376,7 @@ def test_a_foreign_object_is_mapped_also_where_it_looks_like_an_event(tmp_path):
 
 
 def test_a_foreign_object_may_be_as_large_as_an_event(tmp_path):
-    """A larger one is refused as it came, although what would be taken from it is small."""
+    """A larger object is refused, although the mapped event would be small."""
     mapping(tmp_path, LOGIN)
     large = orjson.dumps({"n": 1, "u": 2, "t": 3, "more": "x" * 300_000})
     (tmp_path / "history.jsonl").write_bytes(large + b"\n" + large.replace(b"x" * 100, b""))
@@ -387,38 +387,38 @@ def test_a_foreign_object_may_be_as_large_as_an_event(tmp_path):
     assert good.event == ev.Login(id="1", user_id="2", time=3.0)
 
 
-def test_a_data_set_has_a_mapping_of_its_own(tmp_path):
-    """Another is refused instead of being passed over."""
+def test_a_data_set_has_its_own_mapping(tmp_path):
+    """A mapping file for it is refused, not ignored."""
     with pytest.raises(OperatorError, match="a mapping file is for JSON Lines and topics; oulad has its own"):
         open_source("oulad:x", mapping=tmp_path / "own.toml")
 
 
-def test_settings_say_which_topics_are_mapped(tmp_path):
-    """All inputs, or the ones named, each by its full name; an unknown one is told."""
+def test_settings_name_the_mapped_topics(tmp_path):
+    """All inputs or the named ones, each by its full name; an unknown one is refused."""
     mapping(tmp_path, LOGIN)
     file = str(tmp_path / "own.toml")
     inputs = ("a", "b")
 
-    assert of_topics(Settings()) == {}
-    assert set(of_topics(Settings(mapping=(file,), inputs=inputs, prefix="p-"))) == {"p-a", "p-b"}
-    assert set(of_topics(Settings(mapping=(f"b={file}",), inputs=inputs))) == {"b"}
+    assert load_mappings(Settings()) == {}
+    assert set(load_mappings(Settings(mapping=(file,), inputs=inputs, prefix="p-"))) == {"p-a", "p-b"}
+    assert set(load_mappings(Settings(mapping=(f"b={file}",), inputs=inputs))) == {"b"}
     with pytest.raises(OperatorError, match=r"mapping: c is none of the inputs \(a, b\)"):
-        of_topics(Settings(mapping=(f"c={file}",), inputs=inputs))
+        load_mappings(Settings(mapping=(f"c={file}",), inputs=inputs))
 
 
-def test_a_letter_from_a_mapped_topic_is_mapped_again(tmp_path):
-    """By the file as it is now, so that mending the file is enough; fields that are set are ours."""
+def test_a_dead_letter_from_a_mapped_topic_is_mapped_again(tmp_path):
+    """With the file as it is now, so repairing the file is enough; fields set on the command line are event fields."""
     mapping(tmp_path, PURCHASE + 'amount = "a"\n')
     settings = Settings(mapping=(f"orders={tmp_path / 'own.toml'}",), inputs=("orders", "events-of-ours"))
 
-    def letter(topic: str, value: bytes) -> DeadLetter:
+    def dead_letter(topic: str, value: bytes) -> DeadLetter:
         return DeadLetter(
             topic=topic, partition=0, offset=0, reason="x", field="", detail="", key=None, value=value, log_time=5.0
         )
 
-    foreign = letter("orders", b'{"n": 1, "u": 2, "t": 3, "a": "5"}')
-    without = letter("orders", b'{"n": 1, "u": 2, "t": 3}')
-    own = letter("events-of-ours", ev.encode(ev.Login(id="1", user_id="2", time=3.0)))
+    foreign = dead_letter("orders", b'{"n": 1, "u": 2, "t": 3, "a": "5"}')
+    without = dead_letter("orders", b'{"n": 1, "u": 2, "t": 3}')
+    own = dead_letter("events-of-ours", ev.encode(ev.Login(id="1", user_id="2", time=3.0)))
 
     assert repair(foreign, {}, settings) == ev.Purchase(id="1", user_id="2", time=3.0, amount=5.0)
     assert repair(without, {"amount": 7}, settings) == ev.Purchase(id="1", user_id="2", time=3.0, amount=7.0)
