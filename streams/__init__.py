@@ -1,1 +1,1 @@
-"""What moves: Kafka in, the state of people in between, Kafka out. Imports `models`, never the reverse."""
+"""Stream processing: read events from Kafka, keep the state of users, write outputs. It imports `models`."""

@@ -1,6 +1,6 @@
-"""Time: the clock of a partition, which only its log moves, and the ticks that move it while nobody does anything.
+"""Time: the clock of a partition, which only its log advances, and the ticks that advance it when there are no events.
 
-This is the only place that reads the machine's clock.
+Only this module reads the machine's clock.
 """
 
 from __future__ import annotations
@@ -9,18 +9,19 @@ import time
 from typing import Protocol
 
 NOT_YET = float("-inf")
+"""A time before all times: nothing has happened so far."""
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class PartitionClock:
-    """One partition's clock: the highest accepted event time or tick so far. Not stored; the log brings it back."""
+    """The clock of a partition: the highest event time or tick so far. Not stored: replaying the log restores it."""
 
     def __init__(self, follows_log: bool = False) -> None:
         self.now = NOT_YET
         self._follows_log = follows_log
 
     def advance(self, moment: float) -> None:
-        """Move to a moment, never back."""
+        """Advance to a time; an earlier time has no effect."""
         if moment > self.now:
             self.now = moment
 
@@ -29,40 +30,47 @@ class PartitionClock:
         return time.time()
 
     def is_past(self, moment: float) -> bool:
-        """Return whether a moment has passed for whoever reads what goes out: by the wall, or by a simulation's log."""
+        """Return whether a time has passed by the machine's clock; in a simulation, by the log's clock."""
         return moment < (self.now if self._follows_log else time.time())
 
 
 class TimeBudget:
-    """A slice of the machine's time, after which others are to have their turn."""
+    """A limited time for one piece of work, so that other work on the event loop gets its turn."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.perf_counter() + seconds
 
     def over(self) -> bool:
-        """Return whether it has passed."""
+        """Return whether the time has passed."""
         return time.perf_counter() >= self._end
 
 
 class ActivityMonitor(Protocol):
-    """What a tick writer must know of a partition."""
+    """What the ticker needs to know about a partition."""
 
     @property
     def last_event(self) -> float:
-        """When the latest event happened, in seconds since 1970 UTC."""
+        """Time of the latest event, in seconds since 1970 UTC."""
 
     @property
     def busy(self) -> bool:
-        """Whether silence in it means something."""
+        """Whether the partition normally has so many events that a long silence is a fault."""
 
 
 class Ticker:
-    """Decides whether a partition gets a tick: a collector that died is not a crowd that fell silent.
+    """Decides whether partitions get ticks, and which time the ticks have.
 
-    A log is busy when people were active in the day before its last event (`ActivityMonitor.busy`). Such a log
-    without an event for `stall` seconds holds its ticks, so that nobody's silence grows, until events come or
-    somebody lets it go on. Nor may a tick overtake what still stands in the input topics: it tells no time later
-    than `ingested`, the latest moment up to which ingest says that it has appended all there was.
+    A broken event collector must not look like silent users. A log is busy if users were active in the day before its
+    last event (`ActivityMonitor.busy`). If a busy log has no event for `stall` seconds, its ticks are held, so that the
+    silence of its users does not grow. New events or an operator (`encore clock release`) end this.
+
+    A tick must not overtake records that are still in the input topics. Its time is never later than `ingested`, the
+    time up to which ingest has appended all input records.
+
+    Attributes:
+        stall: seconds without events after which the ticks of a busy log are held.
+        released_at: when an operator last released the ticks, in seconds since 1970 UTC.
+        ingested: how far ingest is, in seconds since 1970 UTC.
     """
 
     def __init__(self, stall: float) -> None:
@@ -71,28 +79,33 @@ class Ticker:
         self.ingested = NOT_YET
 
     def holds(self, pulses: list[ActivityMonitor], now: float) -> bool:
-        """Return whether ticks are held for this worker's partitions at a wall time."""
+        """Return whether the ticks of this worker's partitions are held.
+
+        Args:
+            pulses: the activity of these partitions.
+            now: the time of the machine's clock.
+        """
         last = max((pulse.last_event for pulse in pulses), default=NOT_YET)
         if not any(pulse.busy for pulse in pulses) or now - last <= self.stall:
             return False
         return self.released_at < last + self.stall
 
     def awaits_ingest(self) -> bool:
-        """Return whether ingest has never said how far it is, nor anybody that time may go on without."""
+        """Return whether neither ingest has reported its progress nor an operator has released the ticks."""
         return max(self.released_at, self.ingested) == NOT_YET
 
-    def moment(self, now: float) -> float:
-        """Return the time that ticks tell at a wall time: how far ingest is, unless time was let go on since."""
+    def tick_time(self, now: float) -> float:
+        """Return the time of a tick: the progress of ingest, or `now` if an operator released the ticks since then."""
         return now if self.released_at >= self.ingested else min(now, self.ingested)
 
 
 def monotonic() -> float:
-    """Return seconds that only ever grow, for durations."""
+    """Return the seconds of a monotonic clock, for durations."""
     return time.monotonic()
 
 
 def boot_time() -> float:
-    """Return seconds that only ever grow and, where the system can tell, count the time in which it slept."""
+    """Return the seconds of a monotonic clock that includes the time of system sleep, if the system has one."""
     return time.clock_gettime(_BOOT_CLOCK)
 
 

@@ -1,5 +1,5 @@
-"""What goes wrong for operators, as one type that the command line knows how to say."""
+"""The type of all errors that an operator can fix; the command line prints them as one line."""
 
 
 class OperatorError(Exception):
-    """Something an operator has to put right; the message says what, in a line."""
+    """An error that an operator can fix; the message says in one line what is wrong."""

@@ -54,6 +54,21 @@ async def serve(settings: Settings, metrics: Metrics, worker: WorkerQueries) -> 
     Raises:
         OperatorError: the address is in use or not available on this machine.
     """
+    app = web.Application()
+    app.add_routes(_routes(metrics, worker))
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.web_host, settings.web_port).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise OperatorError(
+            f"the web server cannot listen on {settings.web_host}:{settings.web_port} ({error.strerror}): set web_port"
+        ) from None
+    return runner
+
+
+def _routes(metrics: Metrics, worker: WorkerQueries) -> list[web.RouteDef]:
     registry = CollectorRegistry()
     registry.register(metrics)
 
@@ -73,26 +88,13 @@ async def serve(settings: Settings, metrics: Metrics, worker: WorkerQueries) -> 
     async def recommendations(request: web.Request) -> web.Response:
         return await _recommendations(request, worker)
 
-    app = web.Application()
-    app.add_routes(
-        [
-            web.get("/metrics", show_metrics),
-            web.get("/healthz", healthz),
-            web.get("/readyz", readyz),
-            web.get("/users/{id}", user),
-            web.get("/users/{id}/recommendations", recommendations),
-        ]
-    )
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, settings.web_host, settings.web_port).start()
-    except OSError as error:
-        await runner.cleanup()
-        raise OperatorError(
-            f"the web server cannot listen on {settings.web_host}:{settings.web_port} ({error.strerror}): set web_port"
-        ) from None
-    return runner
+    return [
+        web.get("/metrics", show_metrics),
+        web.get("/healthz", healthz),
+        web.get("/readyz", readyz),
+        web.get("/users/{id}", user),
+        web.get("/users/{id}/recommendations", recommendations),
+    ]
 
 
 async def _user(request: web.Request, worker: WorkerQueries) -> web.Response:

@@ -42,6 +42,9 @@ ONE_DAY_MS = str(86_400_000)
 ONE_YEAR_MS = str(365 * 86_400_000)
 UNLIMITED = "-1"
 
+Direction = Literal["in", "log", "out", "own"]
+"""Input of Encore, its log, output for others, or used by Encore only."""
+
 
 class Topic(Struct, frozen=True, kw_only=True):
     """The required state of a topic: `name` includes the prefix, `config` uses Kafka's own names."""
@@ -50,7 +53,7 @@ class Topic(Struct, frozen=True, kw_only=True):
     about: str
     partitions: int
     config: dict[str, str]
-    direction: Literal["in", "log", "out", "own"]
+    direction: Direction
 
 
 @lru_cache(maxsize=PARTITION_CACHE_SIZE)
@@ -64,54 +67,64 @@ def name(settings: Settings, topic: str) -> str:
     return settings.prefix + topic
 
 
+_DELETED = {"cleanup.policy": "delete"}
+_ONE_DAY = {"cleanup.policy": "delete", "retention.ms": ONE_DAY_MS}
+_ONE_YEAR = {"cleanup.policy": "delete", "retention.ms": ONE_YEAR_MS}
+_UNLIMITED = {"cleanup.policy": "delete", "retention.ms": UNLIMITED}
+_COMPACTED = {"cleanup.policy": "compact"}
+_COMPACTED_SOON = {**_COMPACTED, "min.cleanable.dirty.ratio": "0.1", "segment.ms": COMPACTION_LAG_MS}
+_STATE = {
+    "cleanup.policy": "compact",
+    "min.compaction.lag.ms": COMPACTION_LAG_MS,
+    "min.cleanable.dirty.ratio": "0.1",
+    "segment.ms": COMPACTION_LAG_MS,
+}
+_SPLIT, _SINGLE = True, False
+_OUTPUTS: tuple[tuple[str, str, bool, dict[str, str]], ...] = (
+    (ALERTS, "alerts about users for the retention team", _SPLIT, _DELETED),
+    (TRIGGERS, "coupons to send", _SPLIT, _DELETED),
+    (DECISIONS, "every decision candidate with its result, and the outcome of every offer", _SPLIT, _ONE_YEAR),
+    (PROFILES, "current profile of every user, by user", _SPLIT, _COMPACTED),
+    (RECOMMENDATIONS, "current recommendations of every user, by user", _SPLIT, _COMPACTED),
+    (AUDIENCES, "users most likely to be interested in an announced course", _SPLIT, _ONE_YEAR),
+    (DEAD_LETTERS, "records that could not be applied, with their bytes and the reason", _SPLIT, _COMPACTED),
+)
+_OWN: tuple[tuple[str, str, bool, dict[str, str]], ...] = (
+    (CATALOG, "events of the course catalogue", _SPLIT, _UNLIMITED),
+    (EXAMPLES, "training data of the churn model: labelled rows and early signals", _SINGLE, _ONE_YEAR),
+    (INTERACTIONS, "interactions of users, by course: which other courses they used", _SPLIT, _DELETED),
+    (ROWS, "state of courses: their similarity to others, read by every worker", _SPLIT, _STATE),
+    (LISTS, "training data of the ranker: short lists", _SINGLE, _ONE_DAY),
+    (SNAPSHOTS, "newest snapshot of every model", _SINGLE, _STATE),
+    (CAMPAIGNS, "published campaigns", _SINGLE, _COMPACTED),
+    (META, "topic ids and owner of the state, progress of ingest, commands of operators", _SINGLE, _COMPACTED_SOON),
+    (PEOPLE, "state of users: one record per changed user and commit", _SPLIT, _STATE),
+)
+"""Topics that Encore reads and writes itself: name, purpose, whether it has as many partitions as the log, config."""
+
+
 def topics(settings: Settings) -> list[Topic]:
     """Return every topic that Encore reads or writes, in its required state."""
-    split = settings.partitions
-    deleted = {"cleanup.policy": "delete"}
-    one_year = {"cleanup.policy": "delete", "retention.ms": ONE_YEAR_MS}
-    unlimited = {"cleanup.policy": "delete", "retention.ms": UNLIMITED}
-    one_day = {"cleanup.policy": "delete", "retention.ms": ONE_DAY_MS}
-    compact = {"cleanup.policy": "compact"}
-    compacted_soon = {**compact, "min.cleanable.dirty.ratio": "0.1", "segment.ms": COMPACTION_LAG_MS}
-    state = {
-        "cleanup.policy": "compact",
-        "min.compaction.lag.ms": COMPACTION_LAG_MS,
-        "min.cleanable.dirty.ratio": "0.1",
-        "segment.ms": COMPACTION_LAG_MS,
-    }
-    rows: list[tuple[str, str, int, dict[str, str], Literal["in", "log", "out", "own"]]] = [
-        *(
-            (topic, "events from the platform: any key, any event type", split, _input(settings), "in")
-            for topic in settings.inputs
-        ),
-        (EVENTS, "the log: all user events, in one order per user, and ticks", split, _log(settings), "log"),
-        (ALERTS, "alerts about users for the retention team", split, deleted, "out"),
-        (TRIGGERS, "coupons to send", split, deleted, "out"),
-        (DECISIONS, "every decision candidate with its result, and the outcome of every offer", split, one_year, "out"),
-        (PROFILES, "current profile of every user, by user", split, compact, "out"),
-        (RECOMMENDATIONS, "current recommendations of every user, by user", split, compact, "out"),
-        (AUDIENCES, "users most likely to be interested in an announced course", split, one_year, "out"),
-        (
-            DEAD_LETTERS,
-            "dead letters: records that could not be applied, with their bytes and the reason",
-            split,
-            compact,
-            "out",
-        ),
-        (CATALOG, "events of the course catalogue", split, unlimited, "own"),
-        (EXAMPLES, "training data of the churn model: labelled rows and early signals", 1, one_year, "own"),
-        (INTERACTIONS, "interactions of users, by course: which other courses they used", split, deleted, "own"),
-        (ROWS, "state of courses: their similarity to others, read by every worker", split, state, "own"),
-        (LISTS, "training data of the ranker: short lists", 1, one_day, "own"),
-        (SNAPSHOTS, "newest snapshot of every model", 1, state, "own"),
-        (CAMPAIGNS, "published campaigns", 1, compact, "own"),
-        (META, "topic ids and owner of the state, progress of ingest, commands of operators", 1, compacted_soon, "own"),
-        (PEOPLE, "state of users: one record per changed user and commit", split, state, "own"),
-    ]
+    platform = "events from the platform: any key, any event type"
+    log = "the log: all user events, in one order per user, and ticks"
     return [
-        Topic(name=name(settings, topic), about=about, partitions=count, config=config, direction=direction)
-        for topic, about, count, config, direction in rows
+        *(_topic(settings, short, platform, _SPLIT, _input(settings), "in") for short in settings.inputs),
+        _topic(settings, EVENTS, log, _SPLIT, _log(settings), "log"),
+        *(_topic(settings, *row, "out") for row in _OUTPUTS),
+        *(_topic(settings, *row, "own") for row in _OWN),
     ]
+
+
+def _topic(
+    settings: Settings, short: str, about: str, split: bool, config: dict[str, str], direction: Direction
+) -> Topic:
+    return Topic(
+        name=name(settings, short),
+        about=about,
+        partitions=settings.partitions if split else 1,
+        config=config,
+        direction=direction,
+    )
 
 
 def partitions_of(settings: Settings) -> dict[str, int]:

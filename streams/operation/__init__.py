@@ -1,1 +1,1 @@
-"""What operators do and read: topics, campaigns, dead letters, lag, the contract."""
+"""Operation: the commands on topics, campaigns and dead letters, and the contract of the topics."""

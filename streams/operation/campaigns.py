@@ -1,4 +1,4 @@
-"""Campaign files: checked before anything is published."""
+"""Campaign files: read, check and encode them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from streams.errors import OperatorError
 
 
 def read_campaign(file: Path) -> Campaign:
-    """Read and check a campaign file (TOML); its version comes from its contents.
+    """Read and check a campaign file (TOML); its version is a hash of its contents.
 
     Raises:
-        OperatorError: the file cannot be read, or a value in it is wrong; the message names it.
+        OperatorError: the file cannot be read, or a value is wrong; the message names it.
     """
     try:
         campaign = msgspec.convert(tomllib.loads(file.read_text()), Campaign)
@@ -28,11 +28,11 @@ def read_campaign(file: Path) -> Campaign:
     except msgspec.ValidationError as error:
         raise OperatorError(f"{file}: {error}") from None
     if campaign.quiet_from % 24 == campaign.quiet_until % 24 and campaign.quiet_from != campaign.quiet_until:
-        raise OperatorError(f"{file}: quiet hours all day long; say enabled = false to send nothing")
+        raise OperatorError(f"{file}: quiet hours all day long; set enabled = false to send nothing")
     if campaign.cool_down_days < campaign.arm.valid_days:
         raise OperatorError(
             f"{file}: cool_down_days ({campaign.cool_down_days:g}) must not be less than the arm's valid_days "
-            f"({campaign.arm.valid_days:g}): an open offer would keep people back whom nothing keeps in the hold-out"
+            f"({campaign.arm.valid_days:g}): an open offer blocks new offers, and the hold-out group has no open offers"
         )
     if campaign.version:
         raise OperatorError(f"{file}: version is set when a campaign is published, not in the file")
@@ -40,11 +40,11 @@ def read_campaign(file: Path) -> Campaign:
 
 
 def versioned(campaign: Campaign) -> Campaign:
-    """Return a campaign with the version that its contents give it."""
+    """Return a campaign with its version: the first 8 hex digits of the SHA-256 of its contents."""
     unnamed = replace(campaign, version="")
     return replace(campaign, version=hashlib.sha256(encode_campaign(unnamed)).hexdigest()[:8])
 
 
 def encode_campaign(campaign: Campaign) -> bytes:
-    """Return a campaign as it is published."""
+    """Encode a campaign for its topic."""
     return msgspec.json.encode(campaign)

@@ -1,6 +1,6 @@
-"""The contract of every topic that a platform or a consumer meets, as AsyncAPI 3.0: made from the types themselves.
+"""The contract of all topics that a platform or a consumer uses, as AsyncAPI 3.0.
 
-Nothing in it is written twice: schemas come from the types, examples from the codec, topics from their table.
+It is generated: schemas from the types, examples from the codec, topics from their table.
 """
 
 from __future__ import annotations
@@ -26,73 +26,73 @@ from streams.operation.message_examples import MessageExample
 from streams.settings import Settings
 
 VERSION = "1.1.0"
-"""Of the contract: the first number grows when what was valid no longer is, the second when something is added."""
+"""Version of the contract: an incompatible change increases the first number, an addition the second."""
 
 OURS = (topics.SNAPSHOTS, topics.META, topics.PEOPLE, topics.INTERACTIONS, topics.ROWS, topics.LISTS)
-"""Topics that nobody else is to read or write; they may change from one version to the next."""
+"""Topics that only Encore reads and writes; they may change with any version."""
 
 TYPES: tuple[type[Any], ...] = (*ev.PERSON_KINDS, *ev.COURSE_KINDS, *ev.LOG_KINDS, *out.OUTPUTS, Campaign)
 
 KEYS = {
-    topics.EVENTS: "`user_id` in UTF-8, none for what is nobody's; its murmur2, as in Kafka's Java client, partitions",
+    topics.EVENTS: "`user_id` in UTF-8, none for records without a user; partition: murmur2, like Kafka's Java client",
     topics.CATALOG: "`course_id` in UTF-8",
     topics.ALERTS: "`user_id` in UTF-8",
     topics.TRIGGERS: "`user_id` in UTF-8",
     topics.PROFILES: "`user_id` in UTF-8",
     topics.RECOMMENDATIONS: "`user_id` in UTF-8",
     topics.AUDIENCES: "`course_id` in UTF-8",
-    topics.DECISIONS: "`user` in UTF-8, the keyed hash of the person",
-    topics.EXAMPLES: "`user` in UTF-8, the keyed hash of the person",
+    topics.DECISIONS: "`user` in UTF-8, the keyed hash of the user id",
+    topics.EXAMPLES: "`user` in UTF-8, the keyed hash of the user id",
     topics.CAMPAIGNS: "the campaign's `id` in UTF-8",
-    topics.DEAD_LETTERS: "topic/partition/offset of the buried record; deleting the key deletes the letter",
+    topics.DEAD_LETTERS: "topic/partition/offset of the original record; a tombstone deletes the dead letter",
 }
 _ANY_KEY = "any, or none"
 
-_SEEN = {topics.EVENTS: ("receive", "send"), topics.CAMPAIGNS: ("receive",)}
-_WHO = {"receive": "Encore reads", "send": "Encore writes"}
+_ACTIONS = {topics.EVENTS: ("receive", "send"), topics.CAMPAIGNS: ("receive",)}
+_ACTION_WORDS = {"receive": "Encore reads", "send": "Encore writes"}
 
 _TRAITS = {topics.EVENTS: "event", topics.CATALOG: "course_event"}
 _EVENT_HEADERS = {
-    codec.ORIGIN_HEADER: "topic/partition/offset that ingest took the record from; not for others to write",
-    REPLAYED_HEADER: "id of the dead letter that the record was; absent where it was none",
+    codec.ORIGIN_HEADER: "topic/partition/offset of the record that ingest read; others must not set it",
+    REPLAYED_HEADER: "id of the dead letter that was replayed; absent in other records",
 }
 _LETTER_HEADERS = {
-    "topic": "topic that the record stood on",
+    "topic": "topic of the original record",
     "partition": "its partition",
     "offset": "its offset",
-    "reason": f"why it could not be applied: {', '.join(REASONS)}",
-    "field": "the field at fault; empty where there is none",
-    "detail": "what is wrong with it, in words",
-    "log_time": "when the log took it, in seconds since 1970 UTC",
-    "cut_from": "bytes it had, where only the first part of it was kept; else 0",
-    "replayed": "when it was sent again, in seconds since 1970 UTC; empty until then",
-    "key": "the record's key; absent where it had none",
+    "reason": f"why the record could not be applied: {', '.join(REASONS)}",
+    "field": "the invalid field; empty if there is none",
+    "detail": "description of the error",
+    "log_time": "when the record arrived in Kafka, in seconds since 1970 UTC",
+    "cut_from": "original size in bytes if only the first part was kept; otherwise 0",
+    "replayed": "when it was replayed, in seconds since 1970 UTC; empty before that",
+    "key": "key of the original record; absent if it had none",
 }
 _SECONDS, _MOMENT = msgspec.json.schema(ev.Time)["anyOf"]
 _TIME = {
     "title": "Time",
-    "description": "When it happened: seconds since 1970 UTC, or an RFC 3339 string with its zone.",
+    "description": "When it happened: seconds since 1970 UTC, or an RFC 3339 string with a time zone.",
     "anyOf": [_SECONDS, {**_MOMENT, "pattern": r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$"}],
     "examples": [1_767_596_400.0, "2026-01-05T08:00:00+01:00"],
 }
 
 
 def document(settings: Settings | None = None) -> dict[str, Any]:
-    """Return the contract; topics are named and sized as the settings say."""
+    """Return the contract, with topic names and partition counts from the settings."""
     chosen = settings or Settings()
-    shown = list(_shown(chosen))
-    homes = {one.name: (short, one) for short, _, some in shown for one in some}
+    channels = list(_public_topics(chosen))
+    homes = {one.name: (short, one) for short, _, examples in channels for one in examples}
     return {
         "asyncapi": "3.0.0",
         "info": {
             "title": "Encore",
             "version": VERSION,
-            "description": "Events of people who paid for knowledge come in; who is about to leave, and why, goes out.",
+            "description": "Reads events of a learning platform and publishes which users are about to leave, and why.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
-        "channels": {short: _channel(short, topic, some) for short, topic, some in shown},
-        "operations": dict(_operations(shown)),
+        "channels": {short: _channel(short, topic, examples) for short, topic, examples in channels},
+        "operations": dict(_operations(channels)),
         "components": {
             "messageTraits": {trait: _trait(home) for home, trait in _TRAITS.items()},
             "messages": {name: _message(home, one) for name, (home, one) in homes.items()},
@@ -102,17 +102,17 @@ def document(settings: Settings | None = None) -> dict[str, Any]:
 
 
 def as_yaml(settings: Settings | None = None) -> str:
-    """Return the contract as YAML, the same text every time."""
-    return "# Written by `encore contract`; a test says when it is stale.\n" + _yaml(document(settings))
+    """Return the contract as YAML; the text is deterministic."""
+    return "# Written by `encore contract`; a test fails if it is stale.\n" + _yaml(document(settings))
 
 
-def _shown(settings: Settings) -> Iterator[tuple[str, Topic, list[MessageExample]]]:
-    """Yield each topic that others meet, by its name without prefix, with what may stand on it."""
-    person, course = message_examples.events(ev.PERSON_KINDS), message_examples.events(ev.COURSE_KINDS)
-    on = {
-        **{topic: [*person, *course] for topic in settings.inputs},
-        topics.EVENTS: [*person, *message_examples.keyless_records()],
-        topics.CATALOG: course,
+def _public_topics(settings: Settings) -> Iterator[tuple[str, Topic, list[MessageExample]]]:
+    """Yield each topic that others use: its name without prefix, the topic, and an example of each kind of record."""
+    user_events, course_events = message_examples.events(ev.PERSON_KINDS), message_examples.events(ev.COURSE_KINDS)
+    examples = {
+        **{topic: [*user_events, *course_events] for topic in settings.inputs},
+        topics.EVENTS: [*user_events, *message_examples.keyless_records()],
+        topics.CATALOG: course_events,
         topics.CAMPAIGNS: message_examples.campaign(),
         topics.DEAD_LETTERS: [message_examples.dead_letter()],
         **message_examples.outputs(),
@@ -120,10 +120,10 @@ def _shown(settings: Settings) -> Iterator[tuple[str, Topic, list[MessageExample
     for topic in topics.topics(settings):
         short = topic.name.removeprefix(settings.prefix)
         if short not in OURS:
-            yield short, topic, on[short]
+            yield short, topic, examples[short]
 
 
-def _channel(short: str, topic: Topic, some: Iterable[MessageExample]) -> dict[str, Any]:
+def _channel(short: str, topic: Topic, examples: Iterable[MessageExample]) -> dict[str, Any]:
     config: dict[str, Any] = {**topic.config, "cleanup.policy": topic.config["cleanup.policy"].split(",")}
     if "retention.ms" in config:
         config["retention.ms"] = int(config["retention.ms"])
@@ -131,7 +131,7 @@ def _channel(short: str, topic: Topic, some: Iterable[MessageExample]) -> dict[s
         "address": topic.name,
         "title": short,
         "description": f"{topic.about[0].upper()}{topic.about[1:]}.\n\nKey: {KEYS.get(short, _ANY_KEY)}.",
-        "messages": {one.name: {"$ref": f"#/components/messages/{one.name}"} for one in some},
+        "messages": {one.name: {"$ref": f"#/components/messages/{one.name}"} for one in examples},
         "bindings": {
             "kafka": {
                 "topic": topic.name,
@@ -143,21 +143,21 @@ def _channel(short: str, topic: Topic, some: Iterable[MessageExample]) -> dict[s
     }
 
 
-def _operations(shown: list[tuple[str, Topic, list[MessageExample]]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for short, topic, _ in shown:
-        for action in _SEEN.get(short, ("receive" if topic.direction == "in" else "send",)):
+def _operations(channels: list[tuple[str, Topic, list[MessageExample]]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for short, topic, _ in channels:
+        for action in _ACTIONS.get(short, ("receive" if topic.direction == "in" else "send",)):
             yield (
                 f"{action}-{short}",
                 {
                     "action": action,
                     "channel": {"$ref": f"#/channels/{short}"},
-                    "summary": f"{_WHO[action]} {topic.about}.",
+                    "summary": f"{_ACTION_WORDS[action]} {topic.about}.",
                 },
             )
 
 
 def _message(home: str, one: MessageExample) -> dict[str, Any]:
-    """Return what is to be known of a kind of record; `home` is the last topic on which it may stand."""
+    """Describe a kind of record; `home` is the last topic that contains it."""
     letter = home == topics.DEAD_LETTERS
     summary, _, more = inspect.cleandoc(one.about).partition("\n\n")
     example: dict[str, Any] = {"name": one.name, "payload": _payload(letter, one)}
@@ -181,7 +181,7 @@ def _message(home: str, one: MessageExample) -> dict[str, Any]:
 
 
 def _trait(home: str) -> dict[str, Any]:
-    """Return what all events that end on a topic have in common: their key and headers."""
+    """Describe what all events of a topic have in common: key and headers."""
     return {"headers": _headers(_EVENT_HEADERS, []), "bindings": _keyed(f"{KEYS[home]}; on the inputs {_ANY_KEY}")}
 
 
@@ -198,9 +198,13 @@ def _payload(letter: bool, one: MessageExample) -> Any:
 
 def _payload_schema(letter: bool, one: MessageExample) -> dict[str, Any]:
     if letter:
-        return {"type": "string", "format": "binary", "description": "the record's own bytes, whatever they are"}
+        return {
+            "type": "string",
+            "format": "binary",
+            "description": "the bytes of the original record, which may be anything",
+        }
     if one.value is None:
-        return {"type": "null", "description": "no value: what stood under the key is taken back"}
+        return {"type": "null", "description": "no value: a tombstone that deletes the key"}
     return {"$ref": f"#/components/schemas/{type(one.payload).__name__}"}
 
 
@@ -210,7 +214,7 @@ def _headers(texts: dict[str, str], always: list[str]) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    """Return the schema of every type; what an event calls a time is one schema, as it takes two forms."""
+    """Return the schema of every type. Times of events share one schema, because they have two forms."""
     _, found = msgspec.json.schema_components(TYPES, ref_template="#/components/schemas/{name}")
     schemas: dict[str, Any] = json.loads(msgspec.json.encode(found))
     time = msgspec.json.schema(ev.Time)
@@ -223,14 +227,14 @@ def _schemas() -> dict[str, Any]:
     return {"Time": _TIME, **dict(sorted(schemas.items()))}
 
 
-# -- YAML: what JSON can say, in blocks
+# -- YAML: JSON values in block style
 
 _PLAIN = re.compile(r"[A-Za-z$][\w $.,()/'`<>=;-]*(?<! )")
-_NOT_TEXT = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
+_RESERVED = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
 
 
 def _yaml(value: Any, pad: str = "") -> str:
-    """Write a mapping or a list that is not empty, an entry a line."""
+    """Write a mapping or list that is not empty, one entry per line."""
     if isinstance(value, dict):
         return "".join(f"{pad}{_scalar(key)}:{_entry(item, pad)}" for key, item in value.items())
     return "".join(f"{pad}-{_entry(item, pad, in_list=True)}" for item in value)
@@ -248,11 +252,11 @@ def _entry(value: Any, pad: str, in_list: bool = False) -> str:
 
 
 def _scalar(value: Any) -> str:
-    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT:
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _RESERVED:
         return value
     return json.dumps(value, ensure_ascii=False)
 
 
 def _is_short(value: Any) -> bool:
-    """Return whether something is better read on one line: a row of numbers, a reference."""
+    """Return whether a value fits on one line: a list of numbers, or a reference."""
     return list(value) == ["$ref"] if isinstance(value, dict) else all(isinstance(item, float) for item in value)

@@ -1,4 +1,4 @@
-"""The way back for dead letters: read them, mend them, append them to the log, and mark them."""
+"""Replay dead letters: read them, repair them, append them to the log, and mark them as replayed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from streams.kafka.topics import name, partition_of
 from streams.settings import Settings
 
 REPLAYED_HEADER = "dead-letter"
-"""Header of a replayed record: the letter it was."""
+"""Header of a replayed record: the id of its dead letter."""
 
 
 async def read_dead_letters(settings: Settings) -> dict[str, DeadLetter]:
-    """Return the letters by id, oldest first, each as it stands now."""
+    """Return the current dead letters by id, oldest first."""
     letters: dict[str, DeadLetter] = {}
     for record in await read_all(settings, name(settings, topics.DEAD_LETTERS)):
         if record.value is None:
@@ -40,14 +40,14 @@ async def read_dead_letters(settings: Settings) -> dict[str, DeadLetter]:
 
 
 def repair(letter: DeadLetter, fields: dict[str, Any], settings: Settings) -> ev.Event | ev.CourseEvent:
-    """Return the event that a letter is, with some fields set.
+    """Return the event of a dead letter after setting some fields.
 
     Raises:
-        OperatorError: it is still no event, or only part of it was kept.
+        OperatorError: it is still not a valid event, or only a part of it was kept.
     """
     if letter.cut_from:
         raise OperatorError(
-            f"{letter.id}: too large to be kept ({letter.cut_from} bytes); send it again from its source"
+            f"{letter.id}: too large to be kept whole ({letter.cut_from} bytes); send it again from its source"
         )
     value: bytes | None = letter.value
     mapped = mapping_file.load_mappings(settings).get(letter.topic)
@@ -60,19 +60,21 @@ def repair(letter: DeadLetter, fields: dict[str, Any], settings: Settings) -> ev
             value = orjson.dumps({**orjson.loads(value), **fields})
         event = codec.decode_event(value, wall(), settings.max_record_bytes, settings.skew)
     except (orjson.JSONDecodeError, TypeError) as error:
-        raise OperatorError(f"{letter.id}: no JSON object, so no field can be set ({error})") from None
+        raise OperatorError(f"{letter.id}: not a JSON object, so no field can be set ({error})") from None
     except InvalidEvent as bad:
         raise OperatorError(f"{letter.id}: still {bad}") from None
     if isinstance(event, ev.Tick | ev.Announced):
-        raise OperatorError(f"{letter.id}: a {ev.kind_of(event)} record is Encore's own and cannot be replayed")
+        raise OperatorError(
+            f"{letter.id}: a {ev.kind_of(event)} record is written by Encore itself and cannot be replayed"
+        )
     return event
 
 
 async def replay(letters: Iterable[DeadLetter], fields: dict[str, Any], settings: Settings) -> tuple[int, list[str]]:
-    """Append letters to the log and mark them; one that was replayed before is left alone.
+    """Append dead letters to the log and mark them; those that were replayed before are skipped.
 
     Returns:
-        How many were replayed, and a line for each that could not be.
+        The number of replayed letters, and one line for each that could not be replayed.
     """
     replayed, problems = 0, []
     producer = clients.producer(settings)

@@ -1,4 +1,4 @@
-"""One of everything that stands on a topic others read or write: the contract's examples, made by our own codec."""
+"""One example of every record on a public topic, encoded by Encore's own codec, for the contract."""
 
 from __future__ import annotations
 
@@ -30,7 +30,13 @@ _DAY = 86_400.0
 
 
 class MessageExample(NamedTuple):
-    """A record as it stands on a topic: the name of its kind, what it is, its key, value and headers."""
+    """A record of a topic.
+
+    Attributes:
+        name: the kind of record.
+        payload: the decoded value.
+        about: description of the kind.
+    """
 
     name: str
     payload: Any
@@ -68,7 +74,7 @@ FIELDS: dict[str, Any] = {
     "lessons": 24,
     "audience": 500,
 }
-"""A value for every field that an event may have."""
+"""An example value of every field of events."""
 
 
 _NEXT = out.RecommendedCourse(
@@ -77,44 +83,44 @@ _NEXT = out.RecommendedCourse(
 
 
 def events(kinds: tuple[type[Struct], ...]) -> list[MessageExample]:
-    """Return one event of each of some kinds, with every field it may have."""
+    """Return one event of each kind, with all its fields."""
     return [_event_example(kind) for kind in kinds]
 
 
 def keyless_records() -> list[MessageExample]:
-    """Return what stands in the log and has no key: it is nobody's."""
+    """Return the records of the log that belong to no user and have no key."""
     course = ev.CoursePublished(id="e-2", course_id=_COURSE, time=_TIME, title="SQL from the beginning", audience=500)
     records = (ev.Tick(time=_TIME), ev.Announced(time=_TIME, course=course))
     return [MessageExample(ev.kind_of(one), one, _about(type(one)), None, ev.encode(one)) for one in records]
 
 
 def outputs() -> dict[str, list[MessageExample]]:
-    """Return one output of each type, by the topic (without prefix) on which the codec puts it."""
-    said: dict[str, list[MessageExample]] = {}
-    for output in (*_expiring_outputs(), *_other_outputs()):
+    """Return one output of each type, by its topic (without prefix)."""
+    examples: dict[str, list[MessageExample]] = {}
+    for output in (*_expiring_outputs(), *_training_outputs(), *_state_outputs()):
         topic, key = codec.address(output)
-        forgotten = f"{output.of}_forgotten" if isinstance(output, out.Tombstone) else ""
-        name = forgotten or str(output.__struct_config__.tag)
-        said.setdefault(topic, []).append(
+        tombstone = f"{output.of}_forgotten" if isinstance(output, out.Tombstone) else ""
+        name = tombstone or str(output.__struct_config__.tag)
+        examples.setdefault(topic, []).append(
             MessageExample(name, output, _about(type(output)), key, codec.encode_output(output))
         )
-    return said
+    return examples
 
 
 def campaign() -> list[MessageExample]:
-    """Return a campaign as published, and its end."""
+    """Return a published campaign, and the tombstone that ends it."""
     running = Campaign(id="win-back", arm=Arm(name="ten-off", amount=10.0), version=_VERSION)
     key = running.id.encode()
     return [
         MessageExample("campaign", running, _about(Campaign), key, campaigns.encode_campaign(running)),
         MessageExample(
-            "campaign_ended", None, "The campaign has ended; open offers stay good until they expire.", key, None
+            "campaign_ended", None, "The campaign has ended; open offers stay valid until they expire.", key, None
         ),
     ]
 
 
 def dead_letter() -> MessageExample:
-    """Return a letter in which an event with impossible minutes is buried."""
+    """Return the dead letter of an event with negative minutes."""
     good = ev.LessonProgress(id="e-1", user_id=_USER_ID, time=_TIME, course_id=_COURSE, minutes=5.0)
     value = ev.encode(good).replace(b"5.0", b"-5.0")
     bad = _decode_error(value)
@@ -144,7 +150,7 @@ def _decode_error(value: bytes) -> InvalidEvent:
         ev.decode(value)
     except InvalidEvent as bad:
         return bad
-    raise AssertionError("the specimen of a dead letter is a good event")
+    raise AssertionError("the example of a dead letter is a valid event")
 
 
 def _expiring_outputs() -> tuple[out.Output, ...]:
@@ -219,7 +225,7 @@ def _decision_outputs() -> tuple[out.Output, ...]:
     )
 
 
-def _other_outputs() -> tuple[out.Output, ...]:
+def _training_outputs() -> tuple[out.Output, ...]:
     return (
         out.Example(
             id=output_id(_USER_ID, "example", repr(_TIME)),
@@ -243,6 +249,11 @@ def _other_outputs() -> tuple[out.Output, ...]:
             probability=0.29,
             treated=False,
         ),
+    )
+
+
+def _state_outputs() -> tuple[out.Output, ...]:
+    return (
         out.Profile(
             id=output_id(_USER_ID, "profile", "e-1"),
             user_id=_USER_ID,

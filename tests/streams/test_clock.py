@@ -73,19 +73,19 @@ def test_time_goes_no_further_than_ingest() -> None:
     """Ticks tell what ingest said last, never beyond the wall; before its first word, nothing bounds them."""
     ticker = Ticker(STALL)
     assert ticker.awaits_ingest()
-    assert ticker.moment(1_000.0) == 1_000.0
+    assert ticker.tick_time(1_000.0) == 1_000.0
     ticker.ingested = 900.0
     assert not ticker.awaits_ingest()
-    assert [ticker.moment(now) for now in (800.0, 900.0, 1_000.0)] == [800.0, 900.0, 900.0]
+    assert [ticker.tick_time(now) for now in (800.0, 900.0, 1_000.0)] == [800.0, 900.0, 900.0]
 
 
 def test_time_that_was_let_go_on_is_bound_again_by_the_next_word_of_ingest() -> None:
     """A word to let it go on is about the silence of then, not about the backlog of tomorrow."""
     ticker = Ticker(STALL)
     ticker.ingested, ticker.released_at = 900.0, 1_000.0
-    assert ticker.moment(2_000.0) == 2_000.0
+    assert ticker.tick_time(2_000.0) == 2_000.0
     ticker.ingested = 1_500.0
-    assert ticker.moment(2_000.0) == 1_500.0
+    assert ticker.tick_time(2_000.0) == 1_500.0
 
 
 def test_a_slice_of_no_time_is_over_and_a_long_one_is_not() -> None:

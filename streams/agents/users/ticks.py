@@ -41,7 +41,7 @@ async def write_ticks(
         now, owned = wall(), pulses()
         held = ticker.holds(list(owned.values()), now)
         if not held and not (ticker.awaits_ingest() and await anything_in(settings, inputs)):
-            put_ticks(sender, settings, pulses(), ticker.moment(now))
+            put_ticks(sender, settings, pulses(), ticker.tick_time(now))
 
 
 async def anything_in(settings: Settings, places: set[aiokafka.TopicPartition]) -> bool:
