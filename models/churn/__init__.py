@@ -1,4 +1,4 @@
-"""Churn models: learners, snapshots, scorers, early signals, quality and reasons.
+"""Churn models: learners, snapshots, scorers, drift correction, quality and reasons.
 
-This package re-exports nothing: a process that only scores must not load River.
+This package re-exports nothing, so that a process that only scores does not load River.
 """

@@ -1,135 +1,148 @@
-"""The pace at which people come back: how the newest scores are bent before their labels can teach anything.
+"""Drift correction: recalibrate new scores from early signals, before their labels mature.
 
-A label takes a horizon to mature; by then a changed world is a horizon old. But most who come back at all come back
-soon: whether somebody was back within the first quarter of the horizon is known three quarters earlier. A fast curve
-follows that sign as it comes in, given what the model thought. Two slow ones say what it means: over rows whose labels
-have come, how many were back by the sign and how many at all, given what the model would think of them now. Where the
-fast one leaves what the slow ones say, the world has changed. That bends the next scores, and fades as labels arrive.
+A label takes a whole horizon to mature. After a change, the newest labels are therefore a horizon old. Most people who
+come back at all come back early, however: whether a person was back within the first quarter of the horizon (the early
+signal) is known three quarters of a horizon earlier.
 
-The slow curves look at old rows with the model of today, and not with what was thought of them then: what it has
-learned meanwhile would else be taken for a change of the world, and a model that was wrong for a while would leave
-behind, for as long as they remember, that its probabilities mean something else than they say.
+Three hazard curves learn from this. A fast curve follows the early signals as they arrive, given the model's score. Two
+slow curves define what is usual, over rows with labels: how many people were back by the early signal, and how many
+were back by the end of the horizon. Both use the model's present score of a row. A difference between the fast curve
+and the slow ones is drift. It recalibrates the next scores, and it fades as labels of the new behaviour arrive.
 
-Who is not back by the sign has left or is only late, and a label asks for those who have left. When people leave
-sooner, those who are silent already come back more seldom, too; when all just slow down, more of the silent come back
-than silence used to mean. So a change counts as it is seen in those who have been silent for a while.
+The slow curves score old rows with the present model and not with the model of that time, for two reasons. Otherwise
+what the model learned in the meantime would look like drift. And a model that was wrong for a while would distort the
+meaning of its probabilities for as long as the curves remember.
 
-All are proportional hazards in discrete time (Cox 1972; Kalbfleisch & Prentice 1973): of people scored with churn
-probability p, exp(-exp(level + slope * ln(-ln p))) are not back in time. They learn online by Newton's method with
-forgetting (recursive weighted likelihood).
+A person who is not back by the early signal has either churned or is only late, and the label asks for churn. When
+people churn sooner, those who are already silent come back less often, too. When all people just slow down, more of the
+silent ones come back than usual. A change therefore counts as it appears among people who have been silent for a while.
+
+All curves are proportional hazards in discrete time (Cox 1972; Kalbfleisch & Prentice 1973): of people scored with
+churn probability p, the fraction exp(-exp(level + slope * ln(-ln p))) is not back in time. They learn online by
+Newton's method with forgetting (recursive weighted likelihood).
 """
 
 from __future__ import annotations
 
 from math import exp, expm1, log
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from models.person.rules import EARLY_SIGNAL
 
-FAST, SLOW = 0.5, 32.0
-"""Half-lives of the curves' memories, in spans of the sign: an eighth of a horizon, and eight horizons."""
-ENOUGH = 30.0
-"""How much evidence a curve needs to leave the place it is drawn to: rows that are as sure as can be."""
-BELIEVED = 0.75
-"""The part of a change that is believed: the silent show with some delay who has left and who has slowed down."""
-CHANCE = 2.0
-"""How far two coefficients are apart by chance, in units of what is known of them."""
-MOST = 1.0
-_LEAST = 1e-4
-_STEEPEST = 0.1
+FAST_HALF_LIFE, SLOW_HALF_LIFE = 0.5, 32.0
+"""Half-lives of the curves, in spans of the early signal: an eighth of a horizon, and eight horizons."""
+PRIOR_INFORMATION = 30.0
+"""Information of the prior curve. The unit is a row with the largest possible information."""
+TRUSTED_SHARE = 0.75
+"""Part of a difference that is applied. It takes time until silent people show whether people churn or slow down."""
+CHANCE_DISTANCE = 2.0
+"""Squared distance of two coefficients that chance explains, in units of their information."""
+MAX_LOG_RATIO = 1.0
+"""Largest logarithm of the hazard ratio that a recalibration applies."""
+_MIN_PROBABILITY = 1e-4
+_MIN_RATIO = 0.1
 
 
 class Recalibration(Struct, frozen=True):
-    """How scores are bent: the hazard of coming back is exp(level + slope * ln(-ln p)) times what the model thinks.
+    """A recalibration of scores: it multiplies the hazard of coming back by exp(level + slope * ln(-ln p)).
 
     Examples:
-        >>> round(Recalibration(level=log(0.5)).bent(0.2), 6), Recalibration().bent(0.2)
+        >>> round(Recalibration(level=log(0.5)).apply(0.2), 6), Recalibration().apply(0.2)
         (0.447214, 0.2)
     """
 
     level: float = 0.0
     slope: float = 0.0
 
-    def bent(self, probability: float) -> float:
-        """Return what is to be stated instead of a churn probability."""
+    def apply(self, probability: float) -> float:
+        """Return the recalibrated churn probability."""
         if not self.level and not self.slope:
             return probability
-        place = hazard(probability)
-        factor = exp(max(-MOST, min(MOST, self.level + self.slope * place)))
-        return exp(factor * log(min(1 - 1e-6, max(1e-6, probability))))
+        at = log_hazard(probability)
+        ratio = exp(max(-MAX_LOG_RATIO, min(MAX_LOG_RATIO, self.level + self.slope * at)))
+        return exp(ratio * log(min(1 - 1e-6, max(1e-6, probability))))
 
 
 class HazardCurve(Struct, frozen=True):
-    """How many of those with a score are not back in time: two coefficients and what is known of them.
+    """The fraction of people not back in time, by score: two coefficients and their information matrix.
 
     Attributes:
         level: of the curve.
         slope: of the curve, over ln(-ln p).
-        sure: information on the level.
-        both: information on the level and slope together.
-        steep: information on the slope.
+        level_information: Fisher information on the level.
+        cross_information: Fisher information on level and slope together.
+        slope_information: Fisher information on the slope.
     """
 
     level: float
     slope: float = 1.0
-    sure: float = 0.0
-    both: float = 0.0
-    steep: float = 0.0
+    level_information: float = field(default=0.0, name="sure")
+    cross_information: float = field(default=0.0, name="both")
+    slope_information: float = field(default=0.0, name="steep")
 
-    def moved(self, level: float, slope: float, least: float) -> HazardCurve:
-        """Return it after a step along a gradient, `least` being known of each coefficient in any case."""
-        sure, steep = self.sure + least, self.steep + least
-        area = sure * steep - self.both**2
+    def newton_step(self, level_gradient: float, slope_gradient: float, prior: float) -> HazardCurve:
+        """Return the curve after one Newton step; `prior` is added to the information on each coefficient."""
+        level_information, slope_information = self.level_information + prior, self.slope_information + prior
+        cross = self.cross_information
+        determinant = level_information * slope_information - cross**2
         return replace(
             self,
-            level=self.level + (steep * level - self.both * slope) / area,
-            slope=self.slope + (sure * slope - self.both * level) / area,
+            level=self.level + (slope_information * level_gradient - cross * slope_gradient) / determinant,
+            slope=self.slope + (level_information * slope_gradient - cross * level_gradient) / determinant,
         )
 
-    def faded(self, share: float, home: HazardCurve, least: float) -> HazardCurve:
-        """Return it with a share of what is known forgotten, and drawn to another as much."""
+    def forget(self, share: float, target: HazardCurve, prior: float) -> HazardCurve:
+        """Return the curve after forgetting a share of its information and moving towards `target` accordingly."""
         kept = 1 - share
-        faded = replace(self, sure=self.sure * kept, both=self.both * kept, steep=self.steep * kept)
-        pull = share * least
-        return faded.moved(pull * (home.level - self.level), pull * (home.slope - self.slope), least)
-
-    def taught(self, place: float, back: bool, least: float) -> HazardCurve:
-        """Return it after one sign of somebody scored at ln(-ln p) = `place`."""
-        rate = exp(max(-9.0, min(2.5, self.level + self.slope * place)))
-        gone = exp(-rate)
-        slope = rate * gone / -expm1(-rate) if back else -rate
-        known = rate**2 * gone / -expm1(-rate)
-        seen = replace(
-            self, sure=self.sure + known, both=self.both + known * place, steep=self.steep + known * place**2
+        faded = replace(
+            self,
+            level_information=self.level_information * kept,
+            cross_information=self.cross_information * kept,
+            slope_information=self.slope_information * kept,
         )
-        return seen.moved(slope, slope * place, least)
+        pull = share * prior
+        return faded.newton_step(pull * (target.level - self.level), pull * (target.slope - self.slope), prior)
+
+    def update(self, at: float, back: bool, prior: float) -> HazardCurve:
+        """Return the curve after one observation: whether a person scored at ln(-ln p) = `at` was back in time."""
+        hazard = exp(max(-9.0, min(2.5, self.level + self.slope * at)))
+        not_back = exp(-hazard)
+        gradient = hazard * not_back / -expm1(-hazard) if back else -hazard
+        information = hazard**2 * not_back / -expm1(-hazard)
+        informed = replace(
+            self,
+            level_information=self.level_information + information,
+            cross_information=self.cross_information + information * at,
+            slope_information=self.slope_information + information * at**2,
+        )
+        return informed.newton_step(gradient, gradient * at, prior)
 
     @property
-    def silent(self) -> float:
-        """How far down the curve those stand on whom it depends whether somebody is lost, on average.
+    def silent_offset(self) -> float:
+        """Mean offset on the curve, in ln(-ln p) and at most 0, of people who are silent beyond the first span.
 
-        At a hazard of 1 over the horizon, exp(level) of it come before the sign. If every span has r times the hazard
-        of the one before, 1 + r + r^2 + ... = exp(-level); and whoever is not back after c spans stands where the
-        curve is c ln r lower. Each span after the first weighs as much as its hazard. 0 where the early are no more
-        than the late.
+        They decide whether people are late or churned. At a hazard of 1 over the horizon, exp(level) of it comes before
+        the early signal. If each span has r times the hazard of the span before, then 1 + r + r^2 + ... = exp(-level).
+        A person who is not back after c spans stands where the curve is c ln r lower. Each span after the first has
+        its hazard as weight. The offset is 0 if the first span has no more than its share.
         """
-        low, high, spans = _STEEPEST, 1.0, range(1, round(1 / EARLY_SIGNAL))
+        low, high, spans = _MIN_RATIO, 1.0, range(1, round(1 / EARLY_SIGNAL))
         for _ in range(20):
             ratio = (low + high) / 2
-            enough = 1 + sum(ratio**span for span in spans) > exp(min(9.0, -self.level))
-            low, high = (low, ratio) if enough else (ratio, high)
-        after = sum(span * ratio**span for span in spans) / sum(ratio**span for span in spans)
-        return after * log(ratio) / max(0.5, self.slope)
+            too_large = 1 + sum(ratio**span for span in spans) > exp(min(9.0, -self.level))
+            low, high = (low, ratio) if too_large else (ratio, high)
+        mean_span = sum(span * ratio**span for span in spans) / sum(ratio**span for span in spans)
+        return mean_span * log(ratio) / max(0.5, self.slope)
 
 
 class SignalOutcome(Struct, frozen=True):
-    """An early sign, whatever it is a sign of.
+    """An observed early signal.
 
     Attributes:
         back: whether the person was back in time.
-        time: at which that was known, in seconds since 1970 UTC.
+        time: when that was known, in seconds since 1970 UTC.
         span: seconds from the score until then.
     """
 
@@ -138,81 +151,89 @@ class SignalOutcome(Struct, frozen=True):
     span: float
 
 
-HOME = HazardCurve(log(EARLY_SIGNAL))
-"""Where the curves of the sign begin: people come back evenly over the horizon."""
-RIGHT = HazardCurve(0.0)
-"""The curve of a model that is right: as many are not back within the horizon as it says."""
+EVEN_CURVE = HazardCurve(log(EARLY_SIGNAL))
+"""Prior of the curves of the early signal: people come back evenly over the horizon."""
+CALIBRATED_CURVE = HazardCurve(0.0)
+"""The curve of a calibrated model: the fraction that is not back within the horizon equals the score."""
 
 
 class DriftCorrection(Struct, frozen=True):
-    """What is known of the pace: replaced with every sign and label, and plain data that goes out as it is.
+    """The state of the drift correction: immutable plain data, replaced with every early signal and label.
 
     Attributes:
-        time: of the newest sign, in seconds since 1970 UTC; 0 before the first.
-        labelled: of the newest sign whose label has come, likewise.
-        fast: who is back by the sign, lately.
-        slow: who was back by the sign, of those whose labels have come.
-        label: who was back at all, of the same.
+        time: of the newest early signal, in seconds since 1970 UTC; 0 before the first.
+        labelled: the same for the newest early signal whose label has matured.
+        fast: who was back by the early signal, of the newest rows.
+        slow: who was back by the early signal, of the rows with a label.
+        label: who was back by the end of the horizon, of the rows with a label.
     """
 
     time: float = 0.0
     labelled: float = 0.0
-    fast: HazardCurve = HOME
-    slow: HazardCurve = HOME
-    label: HazardCurve = RIGHT
+    fast: HazardCurve = EVEN_CURVE
+    slow: HazardCurve = EVEN_CURVE
+    label: HazardCurve = CALIBRATED_CURVE
 
-    def taught(self, probability: float, sign: SignalOutcome) -> DriftCorrection:
-        """Learn a sign, given the probability of churn as the model had it before it was bent."""
+    def learn_signal(self, raw_probability: float, signal: SignalOutcome) -> DriftCorrection:
+        """Learn from an early signal, given the model's own churn probability before recalibration."""
         fast = self.fast
-        if self.time and sign.time > self.time:
-            fast = fast.faded(_forgotten(sign.time - self.time, FAST * sign.span), self.slow, ENOUGH)
-        fast = fast.taught(hazard(probability), sign.back, ENOUGH)
-        return replace(self, time=max(self.time, sign.time), fast=fast)
+        if self.time and signal.time > self.time:
+            share = _forgotten_share(signal.time - self.time, FAST_HALF_LIFE * signal.span)
+            fast = fast.forget(share, self.slow, PRIOR_INFORMATION)
+        fast = fast.update(log_hazard(raw_probability), signal.back, PRIOR_INFORMATION)
+        return replace(self, time=max(self.time, signal.time), fast=fast)
 
-    def matured(self, probability: float, sign: SignalOutcome, churned: bool) -> DriftCorrection:
-        """Learn what a sign meant: the label of its row has come.
+    def learn_label(self, raw_probability: float, signal: SignalOutcome, churned: bool) -> DriftCorrection:
+        """Learn from a matured label together with the early signal of its row.
 
         Args:
-            probability: of churn, as the model has it of that row now, not having learned this label yet.
-            sign: of that row.
-            churned: whether they were not back by the horizon's end either.
+            raw_probability: the present model's churn probability of that row, just before it learns this label.
+            signal: the row's early signal.
+            churned: the row's label: whether the person was not back by the end of the horizon.
         """
-        slow, label, place = self.slow, self.label, hazard(probability)
-        if self.labelled and sign.time > self.labelled:
-            share = _forgotten(sign.time - self.labelled, SLOW * sign.span)
-            slow, label = slow.faded(share, HOME, ENOUGH), label.faded(share, RIGHT, ENOUGH)
-        slow, label = slow.taught(place, sign.back, ENOUGH), label.taught(place, not churned, ENOUGH)
-        return replace(self, labelled=max(self.labelled, sign.time), slow=slow, label=label)
+        slow, label, at = self.slow, self.label, log_hazard(raw_probability)
+        if self.labelled and signal.time > self.labelled:
+            share = _forgotten_share(signal.time - self.labelled, SLOW_HALF_LIFE * signal.span)
+            slow = slow.forget(share, EVEN_CURVE, PRIOR_INFORMATION)
+            label = label.forget(share, CALIBRATED_CURVE, PRIOR_INFORMATION)
+        slow = slow.update(at, signal.back, PRIOR_INFORMATION)
+        label = label.update(at, not churned, PRIOR_INFORMATION)
+        return replace(self, labelled=max(self.labelled, signal.time), slow=slow, label=label)
 
     @property
-    def change(self) -> float:
-        """How many times as fast as usual people come back lately, at a churn probability of 1/e; 1 if nobody knows."""
-        level, _ = self._changed
-        return exp(level) if self.slow.sure else 1.0
+    def hazard_ratio(self) -> float:
+        """The newest hazard of coming back over the usual one, at a churn probability of 1/e; 1 before any label."""
+        level, _ = self._difference
+        return exp(level) if self.slow.level_information else 1.0
 
     @property
-    def bend(self) -> Recalibration:
-        """How scores are to be bent: not at all by what chance explains (James & Stein 1961)."""
-        fast, (level, slope) = self.fast, self._changed
-        if not self.slow.sure or not fast.sure:
+    def recalibration(self) -> Recalibration:
+        """The recalibration of scores. What chance explains is not applied (shrinkage of James & Stein 1961)."""
+        fast, slow, (level, slope) = self.fast, self.slow, self._difference
+        if not slow.level_information or not fast.level_information:
             return Recalibration()
-        apart = fast.sure * level**2 + 2 * fast.both * level * slope + fast.steep * slope**2
-        apart *= self.slow.sure / (self.slow.sure + fast.sure)  # both curves have been read with some error
-        part = BELIEVED * max(0.0, 1 - CHANCE / apart) if apart > 0 else 0.0
-        return Recalibration(part * (level + slope * self.slow.silent), part * slope)
+        distance = fast.level_information * level**2
+        distance = distance + 2 * fast.cross_information * level * slope + fast.slope_information * slope**2
+        # Both curves are estimates: the error of the slow one counts as well.
+        distance *= slow.level_information / (slow.level_information + fast.level_information)
+        applied = TRUSTED_SHARE * max(0.0, 1 - CHANCE_DISTANCE / distance) if distance > 0 else 0.0
+        return Recalibration(applied * (level + slope * slow.silent_offset), applied * slope)
 
     @property
-    def _changed(self) -> tuple[float, float]:
-        """How the fast curve differs from what the slow ones say."""
-        fast, slow, label = self.fast, self.slow, self.label
-        return fast.level - slow.level + label.level - RIGHT.level, fast.slope - slow.slope + label.slope - RIGHT.slope
+    def _difference(self) -> tuple[float, float]:
+        """Level and slope of the fast curve minus those that the slow curves predict for it."""
+        fast, slow, label, calibrated = self.fast, self.slow, self.label, CALIBRATED_CURVE
+        return (
+            fast.level - slow.level + label.level - calibrated.level,
+            fast.slope - slow.slope + label.slope - calibrated.slope,
+        )
 
 
-def _forgotten(since: float, half_life: float) -> float:
-    """Return the share of what was known that is forgotten after so long, both in seconds."""
-    return -expm1(-log(2) * since / half_life)
+def _forgotten_share(elapsed: float, half_life: float) -> float:
+    """Return the share of information that is forgotten after a time; both arguments are in seconds."""
+    return -expm1(-log(2) * elapsed / half_life)
 
 
-def hazard(probability: float) -> float:
-    """Return ln(-ln p): the logarithm of the whole horizon's hazard of coming back, within bounds."""
-    return log(-log(max(_LEAST, min(1 - _LEAST, probability))))
+def log_hazard(probability: float) -> float:
+    """Return ln(-ln p): the logarithm of the hazard of coming back over the whole horizon, within bounds."""
+    return log(-log(max(_MIN_PROBABILITY, min(1 - _MIN_PROBABILITY, probability))))

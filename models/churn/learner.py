@@ -1,9 +1,8 @@
-"""Churn: the learners, one door to them, and the snapshots and scorers that come out of it.
+"""Churn learners: the common interface `ChurnLearner` and the two models behind it.
 
-A learner lives with the trainer and learns from one labelled row at a time; what it knows goes out as a plain-data
-snapshot (`models.churn.snapshot`), from which a scorer (`models.churn.scorer`) is built anywhere. Scorer and learner
-give the same probabilities. There are two: the replay net, and a River logistic regression that stands beside it as the
-reference.
+A learner runs in the trainer and learns from one labelled row at a time. Its state is published as a plain-data
+snapshot (`models.churn.snapshot`), from which any process builds a scorer (`models.churn.scorer`). Scorer and learner
+give the same probabilities. There are two models: the replay net, and a River logistic regression as the reference.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from models.churn.snapshot import (
     LogisticSnapshot,
     NetSnapshot,
     pack_floats,
-    restore_layers,
+    restore_ensemble,
     restore_logit,
     restore_moments,
     restore_weights,
@@ -42,12 +41,12 @@ Rows = NDArray[np.float32]
 
 
 class Clip(base.Transformer):
-    """Bound every feature, so that the first rows under a cold scaler cannot explode.
+    """Bound every feature, because the first rows after an untrained scaler can be extreme.
 
     Parameters
     ----------
     bound
-        The largest absolute value let through.
+        The largest absolute value.
 
     Examples
     --------
@@ -70,20 +69,20 @@ def logistic_pipeline() -> compose.Pipeline:
 
 
 def river_row(row: Rows) -> dict[base.typing.FeatureName, Any]:
-    """Return a row as River has them."""
+    """Return a row as River expects it: values by feature name."""
     return dict(zip(features.NAMES, row.tolist(), strict=True))
 
 
-class _Learns(Protocol):
-    """What the two learners have in common.
+class _LearnerModel(Protocol):
+    """The interface of both models.
 
-    `learn` returns, in order, what it thought of those rows that it has made up its mind of since the last time, just
-    before it learned them; NaN where it thought nothing yet.
+    `learn` returns, in order, the predictions for all rows that were learned since the last call, each made just before
+    the row was learned. A prediction is NaN where the model did not have one yet.
     """
 
     def learn(self, row: Rows, churned: bool, key: float | None) -> Sequence[float]: ...
 
-    def recall(self, row: Rows, churned: bool, key: float) -> None: ...
+    def restore_row(self, row: Rows, churned: bool, key: float) -> None: ...
 
     def snapshot(self, labels: int, offset: int) -> AnySnapshot: ...
 
@@ -98,15 +97,15 @@ class LogisticLearner:
     def learn(self, row: Rows, churned: bool, key: float | None) -> Sequence[float]:
         """Learn from one row and its label."""
         named_row = river_row(row)
-        thought = self.pipeline.predict_proba_one(named_row)[True]
+        predicted = self.pipeline.predict_proba_one(named_row)[True]
         self.pipeline.learn_one(named_row, churned)
-        return (thought,)
+        return (predicted,)
 
-    def recall(self, row: Rows, churned: bool, key: float) -> None:
-        """Nothing: old rows are not needed again."""
+    def restore_row(self, row: Rows, churned: bool, key: float) -> None:
+        """Do nothing: this model does not need old rows."""
 
     def snapshot(self, labels: int, offset: int) -> LogisticSnapshot:
-        """Return all that is known."""
+        """Return the whole state."""
         optimizer, weights = self._regression.optimizer, self._regression.weights
         return LogisticSnapshot(
             labels=labels,
@@ -122,7 +121,7 @@ class LogisticLearner:
 
     @classmethod
     def restore(cls, snapshot: LogisticSnapshot) -> LogisticLearner:
-        """Rebuild it so that it goes on as if it had never stopped."""
+        """Restore a learner that continues exactly where the snapshot was taken."""
         learner = cls()
         for index, name in enumerate(features.NAMES):
             learner._scaler.counts[name] = snapshot.rows
@@ -145,15 +144,15 @@ class NetLearner:
 
     def learn(self, row: Rows, churned: bool, key: float | None) -> Sequence[float]:
         """Learn from one row and its label, block by block."""
-        thought = self.net.learn(row, churned, key)
-        return () if thought is None else thought.tolist()
+        predicted = self.net.learn(row, churned, key)
+        return () if predicted is None else predicted.tolist()
 
-    def recall(self, row: Rows, churned: bool, key: float) -> None:
-        """Take a row that was learned before back for replay."""
-        self.net.kept.offer(row, churned, key)
+    def restore_row(self, row: Rows, churned: bool, key: float) -> None:
+        """Put a row that was learned earlier back into the replay reservoir."""
+        self.net.replay.offer(row, churned, key)
 
     def snapshot(self, labels: int, offset: int) -> NetSnapshot:
-        """Return all that is known, but for the rows kept for replay."""
+        """Return the whole state except the replay reservoir."""
         net = self.net
         return NetSnapshot(
             labels=labels,
@@ -164,98 +163,100 @@ class NetLearner:
             seed=net.seed,
             copies=net.copies,
             hidden=net.hidden,
-            line=net.line.weights.tolist(),
-            line_bias=net.line.bias,
-            line_precision=net.line.precision.astype("<f8").tobytes(),
-            losses=net.blend.losses.tolist(),
+            logit_weights=net.logit.weights.tolist(),
+            logit_bias=net.logit.bias,
+            logit_precision=net.logit.precision.astype("<f8").tobytes(),
+            losses=net.experts.losses.tolist(),
             steps=net.steps,
-            parameters=pack_floats(net.layers.flat),
-            first=pack_floats(net.first),
-            second=pack_floats(net.second),
+            parameters=pack_floats(net.ensemble.flat),
+            first_moment=pack_floats(net.first_moment),
+            second_moment=pack_floats(net.second_moment),
             pending=[row.tolist() for row, _ in net.pending],
             pending_labels=[label for _, label in net.pending],
         )
 
     @classmethod
     def restore(cls, snapshot: NetSnapshot) -> NetLearner:
-        """Rebuild it; once the old rows are recalled, it goes on as if it had never stopped."""
+        """Restore a learner. After `restore_row` for all old rows it continues exactly where the snapshot was taken."""
         net = ReplayNet(copies=snapshot.copies, hidden=snapshot.hidden, seed=snapshot.seed)
         net.rows_seen, net.steps = snapshot.labels, snapshot.steps
         net.moments = restore_moments(snapshot)
-        net.line, net.blend = restore_logit(snapshot), restore_weights(snapshot)
-        net.layers = restore_layers(snapshot)
-        net.first, net.second = unpack_floats(snapshot.first), unpack_floats(snapshot.second)
-        net.kept.widen(WIDTH)
+        net.logit, net.experts = restore_logit(snapshot), restore_weights(snapshot)
+        net.ensemble = restore_ensemble(snapshot)
+        net.first_moment = unpack_floats(snapshot.first_moment)
+        net.second_moment = unpack_floats(snapshot.second_moment)
+        net.replay.widen(WIDTH)
         rows = [features.array(row) for row in snapshot.pending]
         net.pending = list(zip(rows, snapshot.pending_labels, strict=True))
         return cls(net)
 
 
 class ChurnLearner:
-    """Learns churn from labelled rows, one at a time, and from early signs how the scores are to be bent meanwhile.
+    """Learns churn from labelled rows, one at a time, and a recalibration of the scores from early signals.
 
-    The caller scores before it learns, and never asks this for the score of a row it has learned.
+    The caller scores a row before the learner learns it and must not ask for a score of a learned row.
 
     Attributes:
         kind: which of the two models.
-        labels: labelled rows learned.
-        lessons: labelled rows and early signs learned since this was made or restored.
-        pace: at which people come back.
+        labels: number of labelled rows learned.
+        updates: number of labelled rows and early signals learned since it was created or restored.
+        drift: state of the drift correction.
+        model: the model that learns the rows.
     """
 
     def __init__(self, kind: Kind = "net") -> None:
         self.kind = kind
         self.labels = 0
-        self.lessons = 0
-        self.pace = DriftCorrection()
-        self.core: _Learns = NetLearner() if kind == "net" else LogisticLearner()
+        self.updates = 0
+        self.drift = DriftCorrection()
+        self.model: _LearnerModel = NetLearner() if kind == "net" else LogisticLearner()
         self._unlearned: list[tuple[bool, SignalOutcome | None]] = []
 
-    def learn(self, row: Rows, churned: bool, key: float | None = None, sign: SignalOutcome | None = None) -> None:
+    def learn(self, row: Rows, churned: bool, key: float | None = None, signal: SignalOutcome | None = None) -> None:
         """Learn from one row and its label.
 
         Args:
-            row: one value a feature.
+            row: (features,) values.
             churned: its label.
-            key: the row's place among all rows, evenly spread over [0, 1); the rows with the smallest are replayed.
-            sign: what its early sign had been, if that is known.
+            key: the row's pseudo-random key, uniform over [0, 1). The rows with the smallest keys are replayed.
+            signal: the row's early signal, if it is known.
         """
-        self._unlearned.append((churned, sign))
-        thought = self.core.learn(row, churned, key)
-        learned, self._unlearned = self._unlearned[: len(thought)], self._unlearned[len(thought) :]
-        for probability, (label, seen) in zip(thought, learned, strict=True):
-            if seen is not None and not isnan(probability):
-                self.pace = self.pace.matured(probability, seen, label)
+        self._unlearned.append((churned, signal))
+        predicted = self.model.learn(row, churned, key)
+        learned, self._unlearned = self._unlearned[: len(predicted)], self._unlearned[len(predicted) :]
+        for probability, (label, known) in zip(predicted, learned, strict=True):
+            if known is not None and not isnan(probability):
+                self.drift = self.drift.learn_label(probability, known, label)
         self.labels += 1
-        self.lessons += 1
+        self.updates += 1
 
-    def recall(self, row: Rows, churned: bool, key: float) -> None:
-        """Take back a row that was learned before the snapshot this was restored from, in the order of learning."""
-        self.core.recall(row, churned, key)
+    def restore_row(self, row: Rows, churned: bool, key: float) -> None:
+        """Give a restored learner a row that it had learned before the snapshot, in the order of learning."""
+        self.model.restore_row(row, churned, key)
 
-    def notice(self, probability: float, sign: SignalOutcome) -> None:
-        """Learn an early sign, long before the row's label: see `DriftCorrection.taught`."""
-        self.pace = self.pace.taught(probability, sign)
-        self.lessons += 1
+    def learn_signal(self, raw_probability: float, signal: SignalOutcome) -> None:
+        """Learn an early signal, long before the row's label: see `DriftCorrection.learn_signal`."""
+        self.drift = self.drift.learn_signal(raw_probability, signal)
+        self.updates += 1
 
     def snapshot(self, offset: int = -1) -> AnySnapshot:
-        """Return all that is known as plain data: what `restore` and `scorer` read.
+        """Return the whole state as plain data, for `restore` and `build_scorer`.
 
         Args:
-            offset: of the last example learned, in the log they come from.
+            offset: of the last example learned, in the log of examples.
         """
-        signs = [sign for _, sign in self._unlearned]
-        return replace(self.core.snapshot(self.labels, offset), pace=self.pace, signs=signs)
+        signals = [signal for _, signal in self._unlearned]
+        return replace(self.model.snapshot(self.labels, offset), drift=self.drift, signals=signals)
 
     @classmethod
     def restore(cls, snapshot: AnySnapshot) -> ChurnLearner:
-        """Rebuild a learner so that it goes on as if it had never stopped, once old rows are recalled."""
+        """Restore a learner. After `restore_row` for all old rows it continues exactly where the snapshot was taken."""
         learner = cls(snapshot_kind(snapshot))
-        learner.core = _restored(snapshot)
-        learner.labels, learner.pace = snapshot.labels, snapshot.pace
-        learner._unlearned = list(zip(snapshot.unlearned, snapshot.signs, strict=True))
+        learner.model = _restore_model(snapshot)
+        learner.labels, learner.drift = snapshot.labels, snapshot.drift
+        learner._unlearned = list(zip(snapshot.unlearned_labels, snapshot.signals, strict=True))
         return learner
 
 
-def _restored(snapshot: AnySnapshot) -> _Learns:
+def _restore_model(snapshot: AnySnapshot) -> _LearnerModel:
     return NetLearner.restore(snapshot) if isinstance(snapshot, NetSnapshot) else LogisticLearner.restore(snapshot)

@@ -1,4 +1,4 @@
-"""How good scores are: ROC-AUC, log-loss, calibration and lift over the newest matured ones."""
+"""Quality of scores: ROC-AUC, log-loss, calibration and lift over the newest scores with known outcomes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 
-class Figures(Struct, frozen=True):
-    """Quality of a set of scores: `auc` and `log_loss` as usual, `calibration_error` over ten bins of equal size.
+class QualityFigures(Struct, frozen=True):
+    """Quality of a set of scores.
 
-    `lift` is that of the tenth with the highest scores.
+    Attributes:
+        auc: area under the ROC curve.
+        log_loss: mean negative log-likelihood, in nats.
+        calibration_error: expected calibration error over ten bins of equal size.
+        rows: number of scores.
+        lift: lift of the tenth with the highest scores.
     """
 
     auc: float
@@ -23,29 +28,29 @@ class Figures(Struct, frozen=True):
     lift: float
 
 
-class Rolling:
-    """The newest scores with their outcomes."""
+class RollingQuality:
+    """Quality over the newest `capacity` scores with their outcomes."""
 
-    def __init__(self, most: int = 10_000) -> None:
-        self._pairs: deque[tuple[float, bool]] = deque(maxlen=most)
+    def __init__(self, capacity: int = 10_000) -> None:
+        self._pairs: deque[tuple[float, bool]] = deque(maxlen=capacity)
 
     def add(self, probability: float, outcome: bool) -> None:
-        """Take a score whose outcome is known now."""
+        """Add a score whose outcome is now known."""
         self._pairs.append((probability, outcome))
 
-    def figures(self) -> Figures | None:
-        """Return the quality of what is held; nothing before both outcomes have been seen."""
+    def figures(self) -> QualityFigures | None:
+        """Return the quality of the scores held, or None until both outcomes have occurred."""
         if not self._pairs:
             return None
         scores, outcomes = (np.array(column, np.float64) for column in zip(*self._pairs, strict=True))
         if outcomes.min() == outcomes.max():
             return None
-        return figures(scores, outcomes)
+        return quality_figures(scores, outcomes)
 
 
-def figures(scores: NDArray[np.float64], outcomes: NDArray[np.float64]) -> Figures:
-    """Measure probabilities against outcomes of 0 and 1, of which there is at least one each."""
-    return Figures(
+def quality_figures(scores: NDArray[np.float64], outcomes: NDArray[np.float64]) -> QualityFigures:
+    """Measure (n,) probabilities against (n,) outcomes of 0 and 1. Both outcomes must occur."""
+    return QualityFigures(
         auc=auc(scores, outcomes),
         log_loss=log_loss(scores, outcomes),
         calibration_error=calibration_error(scores, outcomes),
@@ -55,7 +60,7 @@ def figures(scores: NDArray[np.float64], outcomes: NDArray[np.float64]) -> Figur
 
 
 def auc(scores: NDArray[np.float64], outcomes: NDArray[np.float64]) -> float:
-    """Return the probability that a random positive scores above a random negative, ties counting half.
+    """Return the probability that a random positive scores above a random negative; ties count half.
 
     Examples:
         >>> auc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0.0, 0.0, 1.0, 1.0]))
@@ -74,16 +79,16 @@ def log_loss(scores: NDArray[np.float64], outcomes: NDArray[np.float64]) -> floa
     return float(-np.mean(outcomes * np.log(clipped) + (1 - outcomes) * np.log(1 - clipped)))
 
 
-def surprise(probability: float, outcome: bool) -> float:
+def row_log_loss(probability: float, outcome: bool) -> float:
     """Return the log-loss of one score, in nats."""
     likelihood = probability if outcome else 1 - probability
     return -log(min(1.0, max(1e-6, likelihood)))
 
 
 def lift(scores: NDArray[np.float64], outcomes: NDArray[np.float64], share: float = 0.1) -> float:
-    """Return how many times more positives there are among the highest scores than among all.
+    """Return the rate of positives among the highest scores over the rate among all.
 
-    Of rows with the same score that only partly belong to the highest, each counts in part.
+    If the boundary falls into a group of equal scores, each row of the group counts in part.
 
     Args:
         scores: n scores.
@@ -96,11 +101,11 @@ def lift(scores: NDArray[np.float64], outcomes: NDArray[np.float64], share: floa
         >>> lift(np.array([0.5, 0.5, 0.5, 0.5]), np.array([1.0, 0.0, 0.0, 1.0]), share=0.25)
         1.0
     """
-    wanted = share * len(scores)
+    highest = share * len(scores)
     _, inverse, counts = np.unique(-scores, return_inverse=True, return_counts=True)
     positives = np.bincount(inverse, outcomes)
-    taken = np.minimum(counts, np.maximum(0.0, wanted - (counts.cumsum() - counts)))
-    return float((positives * taken / counts).sum() / wanted / outcomes.mean())
+    included = np.minimum(counts, np.maximum(0.0, highest - (counts.cumsum() - counts)))
+    return float((positives * included / counts).sum() / highest / outcomes.mean())
 
 
 def calibration_error(scores: NDArray[np.float64], outcomes: NDArray[np.float64], bins: int = 10) -> float:

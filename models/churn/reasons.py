@@ -1,4 +1,4 @@
-"""Words for a score: which groups of features raise it most, said with the person's own values."""
+"""Reasons for a score: the groups of features with the largest effect, in words with the person's own values."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from models.person.activity import DAY, Activity, active_days
 from models.person.features import GROUPS, NAMES, current_course, mean_gap, silence_days
 from models.schema.outputs import Reason
 
-MOST = 3
-LEAST_EFFECT = 0.05
+MAX_REASONS = 3
+MIN_EFFECT = 0.05
 _COLUMNS = {group: np.array([NAMES.index(name) for name in names]) for group, names in GROUPS.items()}
 
 
 class Explainable(Protocol):
-    """A model whose logit can be asked for any row, and that knows the platform's mean row."""
+    """A model that gives the logit of any row and the mean row of the platform."""
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -34,30 +34,37 @@ def explain(
 ) -> tuple[Reason, ...]:
     """Return the strongest reasons for a score, at most three.
 
-    Each group of features is put at the platform's mean in turn; what that takes from the logit is the group's effect
-    (an occlusion, as in Zeiler & Fergus 2014). With `rising`, the groups that raise the risk are named, else those
-    that lower it.
+    Each group of features in turn is set to the platform's mean. The difference in the logit is the group's effect
+    (an occlusion, as in Zeiler & Fergus 2014).
+
+    Args:
+        model: the model behind the score.
+        row: (features,) values that were scored.
+        activity: of the person, for the words.
+        now: time of the score.
+        horizon: the churn horizon in seconds.
+        rising: name the groups that raise the risk; otherwise those that lower it.
     """
     variants = np.repeat(row[None], len(_COLUMNS) + 1, axis=0)
     for index, columns in enumerate(_COLUMNS.values(), start=1):
         variants[index, columns] = model.mean[columns]
     logits = model.logits(variants)
     effects = dict(zip(_COLUMNS, (logits[0] - logits[1:]).tolist(), strict=True))
-    wanted = sorted(effects, key=lambda group: effects[group], reverse=rising)
-    strong = [group for group in wanted if (effects[group] if rising else -effects[group]) >= LEAST_EFFECT]
+    ranked = sorted(effects, key=lambda group: effects[group], reverse=rising)
+    strong = [group for group in ranked if (effects[group] if rising else -effects[group]) >= MIN_EFFECT]
     return tuple(
-        Reason(group=group, effect=round(effects[group], 3), words=words(group, activity, now, horizon))
-        for group in strong[:MOST]
+        Reason(group=group, effect=round(effects[group], 3), words=describe_group(group, activity, now, horizon))
+        for group in strong[:MAX_REASONS]
     )
 
 
-def words(group: str, activity: Activity, now: float, horizon: float) -> str:
-    """Say what a group of features is about for this person."""
-    return _WORDS[group](activity, now, horizon)
+def describe_group(group: str, activity: Activity, now: float, horizon: float) -> str:
+    """Describe a group of features in words, with this person's values."""
+    return _DESCRIPTIONS[group](activity, now, horizon)
 
 
-def happened(activity: Activity, now: float, stalled_after: float, course_id: str | None = None) -> str:
-    """Say what happened in a course (the one the person was last in), or nothing if that is unremarkable."""
+def describe_course_event(activity: Activity, now: float, stalled_after: float, course_id: str | None = None) -> str:
+    """Describe that a course was finished or has stalled; empty if neither. Without an id: the person's last course."""
     named = next((course for course in activity.courses if course.id == course_id), None)
     course = named or current_course(activity)
     if course is None:
@@ -120,7 +127,7 @@ def _satisfaction(activity: Activity, now: float, horizon: float) -> str:
     return f"rated {activity.rating_sum / activity.ratings:.0%} on average"
 
 
-_WORDS = {
+_DESCRIPTIONS = {
     "silence": _silence,
     "rhythm": _rhythm,
     "tenure": _tenure,

@@ -1,10 +1,10 @@
-"""A small net that learns online and replays: one hidden layer, several independent copies, a reservoir of old rows.
+"""A small neural net that learns online with replay: one hidden layer, several independent copies, a reservoir of rows.
 
-Learning from each row once forgets, and waiting for a batch is late. This does neither: every block of new rows is
-learned together with rows drawn from a uniform sample of all rows so far (experience replay, Lin 1992; reservoir
-sampling, Vitter 1985), with Adam (Kingma & Ba 2015). The copies see the same new rows and different old ones; their
-mean logit is the score (a deep ensemble in little, Lakshminarayanan et al. 2017). While rows are few, a logistic
-regression that learns beside them knows better: which of the two counts how much, their losses so far decide.
+A net that learns from each row once forgets, and a batch model learns late. This net does neither. It learns every
+block of new rows together with rows from a uniform sample of all rows so far (experience replay, Lin 1992; reservoir
+sampling, Vitter 1985), with Adam (Kingma & Ba 2015). All copies learn the same new rows but different old ones. Their
+mean logit is the score (a small deep ensemble, Lakshminarayanan et al. 2017). While rows are few, a Bayesian logistic
+regression predicts better. It learns the same blocks, and expert weights combine both by their losses so far.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from river import base
 
-from models.churn.layers import (
+from models.churn.components import (
     CLIP,
     BayesianLogit,
     Ensemble,
@@ -25,38 +25,38 @@ from models.churn.layers import (
     Floats,
     Reservoir,
     RunningMoments,
-    certainty,
+    logit_bound,
     probabilities,
 )
 
 BETAS = (0.9, 0.99)
 DECAY = 1e-5
-ENOUGH = 1_000
-"""Rows in the reservoir without which a net that has seen more (it was restored) learns from new rows alone."""
+MIN_REPLAY_ROWS = 1_000
+"""With fewer rows in the reservoir, a restored net that has seen more takes no replay steps."""
 
 
 class ReplayNet(base.Classifier):
     """Binary classifier: `copies` small nets that learn every block of rows together with replayed ones.
 
-    It learns when a block is full, so a row is in the scores at most `block` rows later. Everything random follows
-    from `seed` and the number of rows seen.
+    It learns when a block is full, so a row influences scores at most `block` rows later. All randomness follows from
+    `seed` and the number of rows seen.
 
     Parameters
     ----------
     copies
-        Nets whose logits are averaged.
+        Number of nets whose logits are averaged.
     hidden
-        Hidden units of each.
+        Hidden units of each net.
     block
-        Rows learned together; the first step adds as many old ones.
+        Rows learned together. The first step adds as many old rows.
     reservoir
-        Most rows kept for replay.
+        Largest number of rows kept for replay.
     replays
-        Further steps a block, each on two blocks of old rows.
+        Further steps for each block, each on two blocks of old rows.
     rate
-        Learning rate, the same for ever: people change, and the mean of the copies quiets what it makes restless.
+        Learning rate. It never decays because behaviour changes. The mean over copies reduces the resulting noise.
     seed
-        Of initial weights and draws.
+        Seed of initial weights and samples.
 
     Examples
     --------
@@ -87,18 +87,18 @@ class ReplayNet(base.Classifier):
         self.rows_seen = 0
         self.steps = 0
         self.moments = RunningMoments()
-        self.line = BayesianLogit()
-        self.blend = ExpertWeights()
-        self.layers = Ensemble(copies, 0, hidden)
-        self.first = np.zeros_like(self.layers.flat)
-        self.second = np.zeros_like(self.layers.flat)
-        self.kept = Reservoir(reservoir)
+        self.logit = BayesianLogit()
+        self.experts = ExpertWeights()
+        self.ensemble = Ensemble(copies, 0, hidden)
+        self.first_moment = np.zeros_like(self.ensemble.flat)
+        self.second_moment = np.zeros_like(self.ensemble.flat)
+        self.replay = Reservoir(reservoir)
         self.pending: list[tuple[Floats, bool]] = []
 
-    # -- River's door: rows by name
+    # -- River's interface: rows by feature name
 
     def learn_one(self, x: dict[Hashable, Any], y: base.typing.ClfTarget) -> None:
-        """Learn a row by feature names; a feature not seen before was 0 until now, an absent one is 0."""
+        """Learn a row given by feature names. A new feature was 0 in all rows before; a missing one is 0."""
         fresh = sorted((name for name in x if name not in self.columns), key=str)
         if fresh:
             self.columns |= {name: len(self.columns) + index for index, name in enumerate(fresh)}
@@ -106,8 +106,8 @@ class ReplayNet(base.Classifier):
         self.learn(self._row(x), bool(y))
 
     def predict_proba_one(self, x: dict[Hashable, Any], **kwargs: Any) -> dict[base.typing.ClfTarget, float]:
-        """Return the probabilities of False and True; a half each before the first block."""
-        probability = float(probabilities(self.logits(self._row(x)[None]), certainty(self.rows_seen))[0])
+        """Return the probabilities of False and True; one half each before the first block."""
+        probability = float(probabilities(self.logits(self._row(x)[None]), logit_bound(self.rows_seen))[0])
         return {False: 1 - probability, True: probability}
 
     def _row(self, x: dict[Hashable, float]) -> Floats:
@@ -120,98 +120,102 @@ class ReplayNet(base.Classifier):
     # -- rows as arrays
 
     def widen(self, width: int) -> None:
-        """Take rows of `width` columns from now on; not fewer than so far."""
+        """Grow to rows of `width` columns, not fewer than before."""
         before, copies, hidden = len(self.moments.mean), self.copies, self.hidden
         shape = (copies, before, hidden)
-        self.first, self.second = (
-            Ensemble(*shape, flat=moment).widened(width).flat for moment in (self.first, self.second)
+        self.first_moment, self.second_moment = (
+            Ensemble(*shape, flat=moment).with_width(width).flat for moment in (self.first_moment, self.second_moment)
         )
-        self.layers = self.layers.widened(width)
-        dice = np.random.default_rng([self.seed, before])
-        self.layers.inner[:, before:] = dice.normal(0, sqrt(2 / width), (copies, width - before, hidden))
+        self.ensemble = self.ensemble.with_width(width)
+        rng = np.random.default_rng([self.seed, before])
+        self.ensemble.inner[:, before:] = rng.normal(0, sqrt(2 / width), (copies, width - before, hidden))
         if not before:
-            self.layers.outer[:] = dice.normal(0, 0.3 * sqrt(2 / hidden), (copies, hidden))
+            self.ensemble.outer[:] = rng.normal(0, 0.3 * sqrt(2 / hidden), (copies, hidden))
         self.moments.widen(width)
-        self.line.widen(width)
-        self.kept.widen(width)
+        self.logit.widen(width)
+        self.replay.widen(width)
         self.pending = [(np.append(row, np.zeros(width - before, np.float32)), label) for row, label in self.pending]
 
     def learn(self, row: Floats, label: bool, key: float | None = None) -> NDArray[np.float64] | None:
         """Learn a row (d,).
 
         Args:
-            row: finite values, one a column.
-            label: what became of it.
-            key: a number in [0, 1) that belongs to the row and to nothing else; the rows with the smallest ones are
-                replayed. Without it one is drawn.
+            row: finite values, one for each column.
+            label: whether the row is positive.
+            key: a number in [0, 1) that belongs to this row only. The rows with the smallest keys are replayed.
+                Without a key, one is drawn.
 
         Returns:
-            (block,) probabilities of the rows of a full block just before it was learned, NaN if it is the first;
-            nothing while a block fills.
+            None while a block fills. When it is full: (block,) probabilities of its rows just before they were
+            learned, NaN for the first block.
         """
         if key is None:
-            key = _fraction(self.seed, self.rows_seen)
+            key = _hash_fraction(self.seed, self.rows_seen)
         self.rows_seen += 1
-        self.kept.offer(row, label, key)
+        self.replay.offer(row, label, key)
         self.pending.append((row, label))
         if len(self.pending) < self.block:
             return None
-        thought = self._learn_pending()
+        predicted = self._learn_pending()
         self.pending = []
-        return thought
+        return predicted
 
     def logits(self, rows: Floats) -> NDArray[np.float64]:
         """Return the logit of each row (n, d)."""
         if not self.moments.count:
             return np.zeros(len(rows))
-        z = self._standardised(rows)
-        return self.blend.mixed(self.line.logits(z), self.layers.logits(z))
+        z = self._standardise(rows)
+        return self.experts.combine(self.logit.logits(z), self.ensemble.logits(z))
 
-    def _standardised(self, rows: Floats) -> NDArray[np.float64]:
+    def _standardise(self, rows: Floats) -> NDArray[np.float64]:
         z: NDArray[np.float64] = (rows - self.moments.mean) * self.moments.scale
         return z.clip(-CLIP, CLIP)
 
     def _learn_pending(self) -> NDArray[np.float64]:
         rows = np.array([row for row, _ in self.pending], np.float32)
         labels = np.array([label for _, label in self.pending], np.float32)
-        if self.moments.count:
-            unlearned = self._standardised(rows)
-            both = self.line.logits(unlearned), self.layers.logits(unlearned)
-            thought = probabilities(self.blend.mixed(*both), certainty(self.rows_seen))
-            self.blend.saw(*both, labels)
-        else:
-            thought = np.full(self.block, np.nan)
-            positives = float(labels.sum())
-            self.layers.outer_bias += np.float32(log((positives + 1) / (self.block - positives + 1)))
+        predicted = self._predict_and_weigh(rows, labels)
         self.moments.merge(rows)
-        self.line.learn(self._standardised(rows), labels)
-        dice = np.random.default_rng([self.seed, self.rows_seen])
+        self.logit.learn(self._standardise(rows), labels)
+        rng = np.random.default_rng([self.seed, self.rows_seen])
         size = 2 * self.block
-        replays = self.replays if self.kept.held >= min(self.rows_seen, ENOUGH) else 0
-        old, old_labels = self.kept.draw(dice, self.copies, self.block + replays * size)
+        replays = self.replays if self.replay.count >= min(self.rows_seen, MIN_REPLAY_ROWS) else 0
+        old, old_labels = self.replay.sample(rng, self.copies, self.block + replays * size)
         mean, scale = self.moments.mean.astype(np.float32), self.moments.scale.astype(np.float32)
         z = np.concatenate((np.broadcast_to(rows, (self.copies, *rows.shape)), old), axis=1)
         z = ((z - mean) * scale).clip(-CLIP, CLIP)
         y = np.concatenate((np.broadcast_to(labels, (self.copies, self.block)), old_labels), axis=1)
         for start in range(0, (replays + 1) * size, size):
-            self._step(z[:, start : start + size], y[:, start : start + size])
-        return thought
+            self._adam_step(z[:, start : start + size], y[:, start : start + size])
+        return predicted
 
-    def _step(self, z: Floats, labels: Floats) -> None:
-        """Take one step of Adam, every copy on its own rows."""
-        slope = Ensemble(*self.layers.inner.shape)
-        self.layers.gradient(z, labels, slope)
+    def _predict_and_weigh(self, rows: Floats, labels: Floats) -> NDArray[np.float64]:
+        """Predict a block before it is learned and update the expert weights; the first block sets the bias instead."""
+        if not self.moments.count:
+            positives = float(labels.sum())
+            self.ensemble.outer_bias += np.float32(log((positives + 1) / (self.block - positives + 1)))
+            return np.full(self.block, np.nan)
+        z = self._standardise(rows)
+        both = self.logit.logits(z), self.ensemble.logits(z)
+        predicted = probabilities(self.experts.combine(*both), logit_bound(self.rows_seen))
+        self.experts.update(*both, labels)
+        return predicted
+
+    def _adam_step(self, z: Floats, labels: Floats) -> None:
+        """Take one step of Adam, each copy on its own rows."""
+        gradient = Ensemble(*self.ensemble.inner.shape)
+        self.ensemble.gradient(z, labels, gradient)
         self.steps += 1
-        self.first += (1 - BETAS[0]) * (slope.flat - self.first)
-        self.second += (1 - BETAS[1]) * (slope.flat**2 - self.second)
-        speed = self.rate / (1 - BETAS[0] ** self.steps)
-        spread = np.sqrt(self.second / (1 - BETAS[1] ** self.steps)) + 1e-8
-        self.layers.flat *= np.float32(1 - self.rate * DECAY)
-        self.layers.flat -= np.float32(speed) * self.first / spread
+        self.first_moment += (1 - BETAS[0]) * (gradient.flat - self.first_moment)
+        self.second_moment += (1 - BETAS[1]) * (gradient.flat**2 - self.second_moment)
+        rate = self.rate / (1 - BETAS[0] ** self.steps)
+        deviation = np.sqrt(self.second_moment / (1 - BETAS[1] ** self.steps)) + 1e-8
+        self.ensemble.flat *= np.float32(1 - self.rate * DECAY)
+        self.ensemble.flat -= np.float32(rate) * self.first_moment / deviation
 
 
-def _fraction(seed: int, number: int) -> float:
-    """Return a number in [0, 1) that looks drawn (the mixing of SplitMix64, Steele et al. 2014)."""
+def _hash_fraction(seed: int, number: int) -> float:
+    """Return a pseudo-random number in [0, 1) (the mixing function of SplitMix64, Steele et al. 2014)."""
     word = (seed * 0x9E3779B97F4A7C15 + (number + 1) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
     word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
     word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF

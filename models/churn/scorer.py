@@ -1,4 +1,4 @@
-"""The scorer that every worker has of a churn model, whatever the learner was."""
+"""The scorer: a published churn model that every worker holds, the same for both kinds of learner."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from msgspec import Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from models.churn.components import CLIP as NET_CLIP
+from models.churn.components import logit_bound, probabilities
 from models.churn.early_signal import Recalibration
-from models.churn.layers import CLIP as NET_CLIP
-from models.churn.layers import certainty, probabilities
 from models.churn.snapshot import (
     WIDTH,
     AnySnapshot,
     LogisticSnapshot,
     NetSnapshot,
-    restore_layers,
+    restore_ensemble,
     restore_moments,
     restore_weights,
 )
 
 CLIP = 6.0
-"""Standard deviations beyond which a logistic regression does not look."""
+"""Bound on standardised features of a logistic regression, in standard deviations."""
 
 Rows = NDArray[np.float32]
 Numbers = NDArray[np.float64]
 
 
 class Scorer(Struct, frozen=True):
-    """A published model: scores rows, learns nothing. One hidden layer, whatever the learner was.
+    """A published model that scores rows and does not learn: one hidden layer for both kinds of learner.
 
     Attributes:
-        version: names the snapshot; stands on everything that was decided with it.
-        labels: how many labelled rows it has learned from.
-        mean: of each feature, over all rows learned.
-        scale: what a deviation from it is multiplied with, (features,).
-        clip: the most standard deviations.
+        version: name of the snapshot. Every output that depends on the model carries it.
+        labels: number of labelled rows that the model has learned from.
+        mean: (features,) mean over all rows learned.
+        scale: (features,) factor that converts a deviation from the mean to standard deviations.
+        clip: bound on standardised features, in standard deviations.
         inner: (features, units).
         inner_bias: (units,).
         outer: (units,).
         bias: of the logit.
-        most: the largest logit that is believed.
-        bend: how probabilities are bent to the pace at which people come back lately.
+        max_logit: upper bound on the published logit.
+        recalibration: of the published probabilities, from recent drift.
     """
 
     version: str
@@ -57,8 +57,8 @@ class Scorer(Struct, frozen=True):
     inner_bias: Numbers
     outer: Numbers
     bias: float
-    most: float = inf
-    bend: Recalibration = Recalibration()
+    max_logit: float = inf
+    recalibration: Recalibration = Recalibration()
 
     def logits(self, rows: Rows) -> Numbers:
         """Return the churn logit of each row of an (n, features) matrix."""
@@ -67,59 +67,65 @@ class Scorer(Struct, frozen=True):
         logits: Numbers = units @ self.outer + self.bias
         return logits
 
-    def plain(self, rows: Rows) -> list[float]:
-        """Return the model's own probability of each row, rounded: its last bits depend on how many rows there are."""
-        return [round(probability, 6) for probability in probabilities(self.logits(rows), self.most).tolist()]
+    def raw_probabilities(self, rows: Rows) -> list[float]:
+        """Return each row's probability before recalibration.
 
-    def bent(self, plain: Sequence[float]) -> list[float]:
-        """Return what is stated for probabilities of the model's own."""
-        if self.bend == Recalibration():
-            return list(plain)
-        return [round(self.bend.bent(probability), 6) for probability in plain]
+        It is rounded to 6 decimals because its last bits depend on the number of rows.
+        """
+        return [round(probability, 6) for probability in probabilities(self.logits(rows), self.max_logit).tolist()]
+
+    def recalibrate(self, raw: Sequence[float]) -> list[float]:
+        """Return the published probabilities for raw ones."""
+        if self.recalibration == Recalibration():
+            return list(raw)
+        return [round(self.recalibration.apply(probability), 6) for probability in raw]
 
     def probabilities(self, rows: Rows) -> list[float]:
-        """Return the churn probability that is stated of each row."""
-        return self.bent(self.plain(rows))
+        """Return the published churn probability of each row of an (n, features) matrix."""
+        return self.recalibrate(self.raw_probabilities(rows))
 
     def probability(self, row: Rows) -> float:
-        """Return the churn probability that is stated of one row."""
+        """Return the published churn probability of one row (features,)."""
         return self.probabilities(row[None])[0]
 
 
 def build_scorer(snapshot: AnySnapshot) -> Scorer:
-    """Build the scorer of a snapshot."""
-    built = _net_scorer(snapshot) if isinstance(snapshot, NetSnapshot) else _logistic_scorer(snapshot)
-    bend = snapshot.pace.bend
-    numbers = (built.bias, built.most, bend.level, bend.slope)
-    seen = hashlib.sha256()
-    for part in (built.mean, built.scale, built.inner, built.inner_bias, built.outer, numbers):
-        seen.update(np.asarray(part, np.float64).tobytes())
-    return replace(built, version=f"{built.version}-{seen.hexdigest()[:8]}", bend=bend)
+    """Build the scorer of a snapshot. Its version is a hash of everything that it computes with."""
+    scorer = _net_scorer(snapshot) if isinstance(snapshot, NetSnapshot) else _logistic_scorer(snapshot)
+    recalibration = snapshot.drift.recalibration
+    numbers = (scorer.bias, scorer.max_logit, recalibration.level, recalibration.slope)
+    digest = hashlib.sha256()
+    for part in (scorer.mean, scorer.scale, scorer.inner, scorer.inner_bias, scorer.outer, numbers):
+        digest.update(np.asarray(part, np.float64).tobytes())
+    version = f"{scorer.version}-{digest.hexdigest()[:8]}"
+    return replace(scorer, version=version, recalibration=recalibration)
 
 
 def linear_scorer(version: str, labels: int, mean: Numbers, scale: Numbers, weights: Numbers, bias: float) -> Scorer:
-    """Build the scorer of a logistic regression: its one logit s is relu(s) - relu(-s)."""
+    """Build the scorer of a logistic regression. Its logit s is written as relu(s) - relu(-s)."""
     inner, outer = np.column_stack((weights, -weights)), np.array((1.0, -1.0))
     return Scorer(version, labels, mean, scale, CLIP, inner, np.zeros(2), outer, bias)
 
 
 def _net_scorer(snapshot: NetSnapshot) -> Scorer:
-    """Put the hidden units of all nets beside each other, and the line beside them."""
-    nets_, share = restore_layers(snapshot), restore_weights(snapshot).share
-    inner = nets_.inner.transpose(1, 0, 2).reshape(WIDTH, -1).astype(np.float64)
-    line, nets = np.array(snapshot.line), (1 - share if snapshot.rows else 0.0)
-    outer = nets_.outer.ravel().astype(np.float64) * (nets / snapshot.copies)
+    """Join the hidden units of all nets and the logistic regression into one hidden layer."""
+    ensemble, logit_share = restore_ensemble(snapshot), restore_weights(snapshot).share
+    net_share = 1 - logit_share if snapshot.rows else 0.0
+    inner = ensemble.inner.transpose(1, 0, 2).reshape(WIDTH, -1).astype(np.float64)
+    weights = np.array(snapshot.logit_weights)
+    outer = ensemble.outer.ravel().astype(np.float64) * (net_share / snapshot.copies)
+    net_bias = float(ensemble.outer_bias.mean(dtype=np.float64))
     return Scorer(
         version="net",
         labels=snapshot.labels,
         mean=np.array(snapshot.mean),
         scale=restore_moments(snapshot).scale,
         clip=NET_CLIP,
-        inner=np.column_stack((inner, line, -line)),
-        inner_bias=np.append(nets_.inner_bias.ravel().astype(np.float64), (0.0, 0.0)),
-        outer=np.append(outer, (share, -share)),
-        bias=share * snapshot.line_bias + nets * float(nets_.outer_bias.mean(dtype=np.float64)),
-        most=certainty(snapshot.labels),
+        inner=np.column_stack((inner, weights, -weights)),
+        inner_bias=np.append(ensemble.inner_bias.ravel().astype(np.float64), (0.0, 0.0)),
+        outer=np.append(outer, (logit_share, -logit_share)),
+        bias=logit_share * snapshot.logit_bias + net_share * net_bias,
+        max_logit=logit_bound(snapshot.labels),
     )
 
 

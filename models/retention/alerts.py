@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from numpy import float32
 from numpy.typing import NDArray
 
-from models.churn.reasons import explain, happened
+from models.churn.reasons import describe_course_event, explain
 from models.offers.campaign import Verdict, decide, frequency_key, next_quiet
 from models.person import features
 from models.person.activity import DAY
@@ -180,7 +180,7 @@ def _alert(
         tier_before=news.tier_before,
         action=action,
         reasons=reasons,
-        happened=happened(person.activity, news.at, rules.stalled_after, news.course_id),
+        happened=describe_course_event(person.activity, news.at, rules.stalled_after, news.course_id),
         course_id=news.course_id,
         recommendations=standing(person, world),
         model=world.version,

@@ -39,8 +39,8 @@ def scores(people: Sequence[Person], times: Sequence[float], world: Context) -> 
     rows = features.rows([person.activity for person in people], times, world.rules.horizon)
     if world.model is None or not world.ready:
         return [Score(row, world.rules.prior_churn) for row in rows]
-    plain = world.model.plain(rows)
-    return list(map(Score, rows, world.model.bent(plain), plain))
+    plain = world.model.raw_probabilities(rows)
+    return list(map(Score, rows, world.model.recalibrate(plain), plain))
 
 
 def scored(ledger: Ledger, score: Score, at: float, world: Context, keep: bool) -> Ledger:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from models.churn import quality
 from models.churn.learner import ChurnLearner, logistic_pipeline
-from models.churn.quality import Figures
+from models.churn.quality import QualityFigures
 from models.person import features
 from models.person.activity import DAY
 from models.person.ledger import hash_share
@@ -86,7 +86,7 @@ class EvaluationProtocol(NamedTuple):
 
 
 PROTOCOLS = (EvaluationProtocol("everybody", 0.0), EvaluationProtocol("look-back of two horizons", 2.0))
-MEASURES: dict[str, Callable[[Figures], float]] = {
+MEASURES: dict[str, Callable[[QualityFigures], float]] = {
     "roc_auc": lambda figures: figures.auc,
     "log_loss": lambda figures: figures.log_loss,
     "ece": lambda figures: figures.calibration_error,
@@ -297,12 +297,14 @@ def _full(churned: Bools, weeks: NDArray[np.int64]) -> list[int]:
     ]
 
 
-def _figures(scores: dict[str, Floats], churned: Bools, among: Bools | slice = slice(None)) -> dict[str, Figures]:
+def _figures(
+    scores: dict[str, Floats], churned: Bools, among: Bools | slice = slice(None)
+) -> dict[str, QualityFigures]:
     """Return the figures of some rows by who scored them; recency's order is that of silence itself."""
     outcomes = churned[among].astype(np.float64)
     said = {name: score[among] for name, score in scores.items()}
     silence = said.pop("silence")
-    found = {name: quality.figures(score, outcomes) for name, score in said.items()}
+    found = {name: quality.quality_figures(score, outcomes) for name, score in said.items()}
     order = quality.auc(silence, outcomes), quality.lift(silence, outcomes)
     found["recency"] = replace(found["recency"], auc=order[0], lift=order[1])
     return found

@@ -273,8 +273,8 @@ class Replay:
         self._ahead.send()
         await asyncio.sleep(0)
         learner = self._pupil.learner
-        if learner is not None and learner.labels and learner.lessons > self._learned:
-            self._learned = learner.lessons
+        if learner is not None and learner.labels and learner.updates > self._learned:
+            self._learned = learner.updates
             self.world = replace(self.world, model=build_scorer(learner.snapshot()))
 
     async def _rest(self) -> None:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from models.churn import quality
-from models.churn.quality import Figures
+from models.churn.quality import QualityFigures
 from models.person import features
 from models.schema.outputs import NO_MODEL, Example
 from streams.report.labelled_rows import NOWHERE, Floats, LabelledRows, Rival
@@ -30,7 +30,7 @@ class ScoredWeek(Struct, frozen=True, kw_only=True):
     begins: float
     rows: int
     churned: float
-    model: Figures
+    model: QualityFigures
     recency_auc: float
     others_auc: dict[str, float] = {}
 
@@ -135,7 +135,7 @@ def _week(scores: ScoredRows) -> ScoredWeek | None:
         begins=begin_of(week_at(float(scores.times.min()))),
         rows=len(churned),
         churned=float(churned.mean()),
-        model=quality.figures(scores.model, churned),
+        model=quality.quality_figures(scores.model, churned),
         recency_auc=quality.auc(scores.recency, churned),
         others_auc={
             name: quality.auc(same.others[name], same.churned)

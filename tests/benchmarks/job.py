@@ -160,8 +160,8 @@ class Job:
         world = self._world
         row = features.row(moved.person.activity, moved.at, world.rules.horizon)
         assert world.model is not None
-        (plain,) = world.model.plain(row[None])
-        return retention.answer(moved, Score(row, *world.model.bent([plain]), plain), world)
+        (plain,) = world.model.raw_probabilities(row[None])
+        return retention.answer(moved, Score(row, *world.model.recalibrate([plain]), plain), world)
 
     @property
     def lateness(self) -> float:

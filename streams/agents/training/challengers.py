@@ -11,7 +11,7 @@ from river import base
 from river.drift import ADWIN
 
 from models.churn.learner import logistic_pipeline
-from models.churn.quality import Figures, Rolling, surprise
+from models.churn.quality import QualityFigures, RollingQuality, row_log_loss
 from models.person import features
 from models.schema.outputs import NO_MODEL, Example
 from streams.metrics import Metrics
@@ -47,7 +47,7 @@ class ShadowModel:
     def __init__(
         self, model: base.Classifier, only: tuple[str, ...] = features.NAMES, max_waiting: int = MAX_WAITING
     ) -> None:
-        self.rolling = Rolling()
+        self.rolling = RollingQuality()
         self._model = model
         self._max_waiting = max_waiting
         self._columns = [(name, features.NAMES.index(name)) for name in only]
@@ -136,7 +136,7 @@ class ChallengerPanel:
 
     def __init__(self, settings: Settings, metrics: Metrics, model_only: bool = False) -> None:
         self._metrics = metrics
-        self._stated = Rolling()
+        self._stated = RollingQuality()
         self._drift: Any = ADWIN()  # type: ignore[no-untyped-call]
         self._shadows: dict[str, ShadowModel] = {}
         if model_only:
@@ -163,7 +163,7 @@ class ChallengerPanel:
         scores = {name: self._score_shadow(name, example, share) for name in list(self._shadows)}
         return ChallengerScores(scores, example.model != NO_MODEL and self._detect_drift(example))
 
-    def figures(self) -> dict[str, Figures]:
+    def figures(self) -> dict[str, QualityFigures]:
         """Return the quality of the newest scores, by name: `model` and the shadow models."""
         rolling = {"model": self._stated} | {name: shadow.rolling for name, shadow in self._shadows.items()}
         found = {name: scores.figures() for name, scores in rolling.items()}
@@ -171,7 +171,7 @@ class ChallengerPanel:
 
     def _detect_drift(self, example: Example) -> bool:
         before = self.log_loss
-        self._drift.update(surprise(example.probability, example.churned))
+        self._drift.update(row_log_loss(example.probability, example.churned))
         return bool(self._drift.drift_detected) and self.log_loss > before
 
     def _score_shadow(self, name: str, example: Example, share: float) -> float | None:

@@ -112,7 +112,7 @@ class ChurnTrainer(Trainer):
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
         gauges: dict[tuple[GaugeName, tuple[str, ...]], float] = {
-            ("encore_drift_correction", ()): self.learner.pace.change
+            ("encore_drift_correction", ()): self.learner.drift.hazard_ratio
         }
         for score, figures in self._challengers.figures().items():
             gauges["encore_model_auc", (score,)] = figures.auc

@@ -69,7 +69,7 @@ class ExampleLearner:
         """Learn the early signal of an untreated user whom a model has scored."""
         span = signal.until - signal.time
         if self.learner is not None and not signal.treated and signal.probability >= 0 and span > 0:
-            self.learner.notice(signal.probability, SignalOutcome(signal.back, signal.until, span))
+            self.learner.learn_signal(signal.probability, SignalOutcome(signal.back, signal.until, span))
 
     def _learn(self, example: Example, share: float, learned: bool) -> str:
         """Learn a row, or keep a learned one for replay; return the reason if the row is left out."""
@@ -79,7 +79,7 @@ class ExampleLearner:
             return ""
         row = features.array(example.x)
         if learned:
-            self.learner.recall(row, example.churned, share)
+            self.learner.restore_row(row, example.churned, share)
         else:
             self.learner.learn(row, example.churned, share, _signal_outcome(example))
             self._metrics.add("encore_learned_total")

@@ -1,4 +1,4 @@
-"""How good scores are, against the definitions."""
+"""Quality figures against their definitions."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.churn.quality import Rolling, auc, calibration_error, figures, log_loss
+from models.churn.quality import RollingQuality, auc, calibration_error, log_loss, quality_figures
 
 PAIRS = st.lists(st.tuples(st.integers(0, 10).map(lambda tenths: tenths / 10), st.booleans()), min_size=2, max_size=40)
 
@@ -30,13 +30,13 @@ def test_auc_is_the_share_of_pairs_in_the_right_order(pairs: list[tuple[float, b
 
 @given(PAIRS)
 def test_log_loss_is_the_mean_of_minus_log_likelihood(pairs: list[tuple[float, bool]]) -> None:
-    """Each score counts with the probability it gave to what happened, bounded away from 0."""
-    given_to = [min(1 - 1e-6, max(1e-6, score if outcome else 1 - score)) for score, outcome in pairs]
-    assert log_loss(*columns(pairs)) == pytest.approx(-sum(map(math.log, given_to)) / len(pairs))
+    """Each score counts with the probability of the actual outcome, bounded away from 0."""
+    likelihoods = [min(1 - 1e-6, max(1e-6, score if outcome else 1 - score)) for score, outcome in pairs]
+    assert log_loss(*columns(pairs)) == pytest.approx(-sum(map(math.log, likelihoods)) / len(pairs))
 
 
 def test_calibration_is_the_gap_between_score_and_outcome() -> None:
-    """Scores that come true as often as they say have none; those that are off by 0.2 have 0.2."""
+    """Calibrated scores have an error of 0, scores that are 0.2 too high one of 0.2."""
     scores = np.repeat([0.2, 0.8], 50)
     outcomes = np.tile([1.0, 0.0, 0.0, 0.0, 0.0], 10).tolist() + np.tile([0.0, 1.0, 1.0, 1.0, 1.0], 10).tolist()
     assert calibration_error(scores, np.array(outcomes)) == pytest.approx(0.0)
@@ -44,8 +44,8 @@ def test_calibration_is_the_gap_between_score_and_outcome() -> None:
 
 
 def test_only_the_newest_pairs_are_held() -> None:
-    """Figures are those of the newest pairs; there are none before both outcomes were seen."""
-    rolling = Rolling(most=4)
+    """Figures are those of the newest pairs; there are none until both outcomes have occurred."""
+    rolling = RollingQuality(capacity=4)
     assert rolling.figures() is None
     pairs = [(0.9, False), (0.1, True), (0.2, False), (0.7, True), (0.6, False), (0.8, True)]
     for score, outcome in pairs[:1]:
@@ -53,5 +53,5 @@ def test_only_the_newest_pairs_are_held() -> None:
     assert rolling.figures() is None
     for score, outcome in pairs[1:]:
         rolling.add(score, outcome)
-    assert rolling.figures() == figures(*columns(pairs[-4:]))
-    assert figures(*columns(pairs[-4:])).auc == 1.0
+    assert rolling.figures() == quality_figures(*columns(pairs[-4:]))
+    assert quality_figures(*columns(pairs[-4:])).auc == 1.0

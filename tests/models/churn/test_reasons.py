@@ -1,11 +1,11 @@
-"""Words for a score: the groups that move it most, said with the person's own values."""
+"""Reasons for a score: the groups with the largest effect, in words with the person's own values."""
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from models.churn.reasons import LEAST_EFFECT, MOST, explain, happened, words
+from models.churn.reasons import MAX_REASONS, MIN_EFFECT, describe_course_event, describe_group, explain
 from models.churn.scorer import Scorer, linear_scorer
 from models.person import features
 from models.person.activity import DAY, Activity, fold
@@ -32,7 +32,7 @@ def scorer(weights: list[float], mean: float = 0.0) -> Scorer:
 
 
 def effects(model: Scorer, row: np.ndarray) -> dict[str, float]:
-    """What each group adds to the logit over the platform's mean, summed by hand (the model is linear in range)."""
+    """Sum by hand what each group adds to the logit relative to the mean row; the model is linear in this range."""
     weights = model.inner[:, 0]
     z = ((row - model.mean) * model.scale).clip(-6, 6) * weights
     return {g: float(sum(z[features.NAMES.index(n)] for n in names)) for g, names in features.GROUPS.items()}
@@ -40,25 +40,27 @@ def effects(model: Scorer, row: np.ndarray) -> dict[str, float]:
 
 @given(st.lists(st.floats(-2, 2), min_size=len(features.NAMES), max_size=len(features.NAMES)), st.booleans())
 @settings(max_examples=80)
-def test_the_strongest_groups_in_the_asked_direction_are_named(weights: list[float], rising: bool) -> None:
-    """At most three, strongest first, none weaker than the least effect, each with its effect on the logit."""
+def test_the_strongest_groups_in_the_requested_direction_are_named(weights: list[float], rising: bool) -> None:
+    """At most three, strongest first, none below the minimum effect, each with its effect on the logit."""
     activity = after(login(), made(1, NOON + DAY, 2, 0.4, "u"))
     now = NOON + 6 * DAY
     row, model = features.row(activity, now, HORIZON), scorer(weights)
     sign = 1 if rising else -1
     strong = sorted((sign * value for value in effects(model, row).values()), reverse=True)
-    assume(all(abs(value - LEAST_EFFECT) > 1e-9 for value in strong))  # on the edge, rounding decides
-    expected = [sign * value for value in strong if value >= LEAST_EFFECT][:MOST]
+    assume(all(abs(value - MIN_EFFECT) > 1e-9 for value in strong))  # on the edge, rounding decides
+    expected = [sign * value for value in strong if value >= MIN_EFFECT][:MAX_REASONS]
     reasons = explain(model, row, activity, now, HORIZON, rising)
     assert [reason.effect for reason in reasons] == pytest.approx(expected, abs=6e-4)
-    assert [reason.words for reason in reasons] == [words(reason.group, activity, now, HORIZON) for reason in reasons]
+    assert [reason.words for reason in reasons] == [
+        describe_group(reason.group, activity, now, HORIZON) for reason in reasons
+    ]
 
 
-def test_every_group_has_words() -> None:
-    """Each group of features can be said, for somebody of whom little is known too."""
-    said = [words(group, after(login()), NOON, HORIZON) for group in features.GROUPS]
-    assert all(said)
-    assert len(set(said)) == len(features.GROUPS)
+def test_every_group_has_a_description() -> None:
+    """Each group has its own words, also for a person with little data."""
+    texts = [describe_group(group, after(login()), NOON, HORIZON) for group in features.GROUPS]
+    assert all(texts)
+    assert len(set(texts)) == len(features.GROUPS)
 
 
 BOUGHT = ev.Purchase(id="p", user_id="u", time=NOON, amount=9.0)
@@ -87,14 +89,14 @@ RATED = ev.Review(id="r", user_id="u", time=NOON, rating=0.5)
         ("satisfaction", [RATED], "rated 50% on average"),
     ],
 )
-def test_words_say_the_persons_own_values(group: str, events: list[ev.Event], expected: str) -> None:
-    """Three days later, the words hold what was counted."""
-    assert words(group, after(*events), NOON + 3 * DAY, HORIZON) == expected
+def test_descriptions_contain_the_persons_own_values(group: str, events: list[ev.Event], expected: str) -> None:
+    """The values are those of three days later."""
+    assert describe_group(group, after(*events), NOON + 3 * DAY, HORIZON) == expected
 
 
-def test_a_paying_member_is_not_said_to_have_bought_nothing() -> None:
-    """Who pays for a membership has bought something."""
-    assert words("money", after(MEMBER), NOON + DAY, HORIZON) != "nothing bought yet"
+def test_a_paying_member_is_not_described_as_having_bought_nothing() -> None:
+    """A membership is a purchase."""
+    assert describe_group("money", after(MEMBER), NOON + DAY, HORIZON) != "nothing bought yet"
 
 
 @pytest.mark.parametrize(
@@ -107,8 +109,6 @@ def test_a_paying_member_is_not_said_to_have_bought_nothing() -> None:
         ([ev.LessonProgress(id="l", user_id="u", time=NOON, course_id="go", progress=1.0)], 9, ""),
     ],
 )
-def test_what_happened_in_the_last_course_is_said_if_remarkable(
-    events: list[ev.Event], days: float, expected: str
-) -> None:
-    """Finished or stalled in the course the person was last in; else nothing."""
-    assert happened(after(*events), NOON + days * DAY, 7 * DAY) == expected
+def test_a_finished_or_stalled_last_course_is_described(events: list[ev.Event], days: float, expected: str) -> None:
+    """Otherwise the text is empty."""
+    assert describe_course_event(after(*events), NOON + days * DAY, 7 * DAY) == expected

@@ -19,7 +19,7 @@ from tests.models.people import HOUR, NOON, active_times, campaign, histories, l
 
 RULES = Rules()
 NIGHTS = world(
-    campaign=campaign(hold_out=0.3, cool_down_days=2.0), model=replace(model(), bend=Recalibration(-0.3, 0.1))
+    campaign=campaign(hold_out=0.3, cool_down_days=2.0), model=replace(model(), recalibration=Recalibration(-0.3, 0.1))
 )
 
 

@@ -109,7 +109,7 @@ def test_before_a_model_is_ready_the_prior_is_said() -> None:
     given = score(NOON + 5 * DAY, world())
     row, probability, plain = given.row, given.probability, given.plain
     assert probability == plain == model().probability(row)
-    slower = msgspec.structs.replace(model(), bend=Recalibration(level=-0.5))
+    slower = msgspec.structs.replace(model(), recalibration=Recalibration(level=-0.5))
     bent = score(NOON + 5 * DAY, world(model=slower))
     assert (bent.plain, bent.probability) == (plain, round(plain ** exp(-0.5), 6))
     assert row.tolist() == features.row(somebody.activity, NOON + 5 * DAY, RULES.horizon).tolist()

@@ -99,18 +99,18 @@ def test_early_signs_are_learned_once_and_of_the_untreated_whom_a_model_scored()
     pupil = ExampleLearner(learner, metrics)
     for number in range(200):
         told = sign(number)
-        expected.notice(told.probability, SignalOutcome(told.back, told.until, told.until - told.time))
+        expected.learn_signal(told.probability, SignalOutcome(told.back, told.until, told.until - told.time))
         wrong = (replace(told, id="t", treated=True), replace(told, id="p", probability=-1.0))
         for one in (told, told, *wrong, replace(told, id="u", until=told.time)):
             pupil.process_record(written(one), measure=lambda row, place: pytest.fail("a sign is no row"))
         pupil.process_record(written(replace(told, id=f"l{number}")), learned=True)
-    assert learner.pace == expected.pace
-    assert learner.pace != DriftCorrection()
+    assert learner.drift == expected.drift
+    assert learner.drift != DriftCorrection()
     assert (counted(metrics), metrics.value("encore_learned_total"), learner.labels) == ({}, 0, 0)
     learner.learn(features.array(ROWS[0]), True, 0.5)
     again = ChurnLearner.restore(decode_snapshot(encode_snapshot(learner.snapshot())))
-    assert (again.pace, again.snapshot()) == (learner.pace, learner.snapshot())
-    assert build_scorer(learner.snapshot()).bend == learner.pace.bend
+    assert (again.drift, again.snapshot()) == (learner.drift, learner.snapshot())
+    assert build_scorer(learner.snapshot()).recalibration == learner.drift.recalibration
 
 
 @pytest.mark.parametrize("back", [True, False])
@@ -126,7 +126,7 @@ def test_what_became_of_a_sign_is_learned_with_its_row(back: bool) -> None:
         sign = SignalOutcome(back, number + 10.0, 10.0) if known else None
         expected.learn(features.array(row.x), row.churned, hash_share(row.id, "replay"), sign)
     assert learner.snapshot() == expected.snapshot()
-    assert (learner.pace.labelled, learner.pace.time) == (47.0, 0)
+    assert (learner.drift.labelled, learner.drift.time) == (47.0, 0)
 
 
 def test_every_row_that_fits_is_measured_whoever_learns() -> None:
