@@ -91,7 +91,7 @@ def test_alerts_come_when_they_should() -> None:
 def test_the_dashboard_speaks_to_two_kinds_of_people() -> None:
     """A row for those who keep people, a row for those who run it; every panel says what it shows."""
     rows = [panel["title"] for panel in PANELS if panel["type"] == "row"]
-    assert rows == ["For those who keep people", "For those who run it"]
+    assert rows == ["Retention", "Operations"]
     assert all(panel["description"] for panel in PANELS if panel["type"] != "row")
     assert len({panel["id"] for panel in PANELS}) == len(PANELS)
 
