@@ -1,4 +1,4 @@
-"""The courses agent counts each interaction once, and tells an audience once its state is safe, and once."""
+"""The courses agent counts each interaction once. It publishes an audience once, after the changelog has it."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Agent:
         self._offset = len(changelog)
         self.acknowledge()
 
-    def take(self, *records: Read) -> None:
+    def process(self, *records: Read) -> None:
         assert LOOP.run_until_complete(asyncio.wait_for(self.courses.process_chunk(0, list(records)), 10))
 
     def acknowledge(self, *puts: Put) -> None:
-        """Acknowledge records, or all that wait, with offsets as Kafka gives them."""
+        """Acknowledge records, or all waiting ones, with offsets as Kafka assigns them."""
         for put in puts or self.sink.open():
             put.done.set_result(RecordMetadata(self._offset))
             self._offset += 1
@@ -52,7 +52,7 @@ class Agent:
         assert found is not None
         return found.row
 
-    def fate(self, fate: str) -> int:
+    def count(self, fate: str) -> int:
         return self.metrics.value("encore_course_interactions_total", fate)
 
     @property
@@ -61,52 +61,62 @@ class Agent:
 
     @property
     def changelog(self) -> list[tuple[bytes, bytes]]:
-        """What Kafka has of the table."""
+        """Return the acknowledged records of the table's changelog."""
         return [(put.key or b"", put.value or b"") for put in self.sink.on(topics.ROWS) if put.done.done()]
 
 
-def at(offset: int, said: Interaction | AudienceShare | bytes, key: bytes | None = None) -> Record:
-    value = said if isinstance(said, bytes) else codec.encode_output(said)
-    named = key if isinstance(said, bytes) else said.course.encode()
-    return Record(topics.INTERACTIONS, 0, offset, 0, named, value)
+def record(offset: int, message: Interaction | AudienceShare | bytes, key: bytes | None = None) -> Record:
+    value = message if isinstance(message, bytes) else codec.encode_output(message)
+    record_key = key if isinstance(message, bytes) else message.course.encode()
+    return Record(topics.INTERACTIONS, 0, offset, 0, record_key, value)
 
 
-def offered(part: int, *members: Member, announcement: str = "new", time: float = 5.0) -> AudienceShare:
+def audience_share(part: int, *members: Member, announcement: str = "new", time: float = 5.0) -> AudienceShare:
     return AudienceShare(
         id=f"{announcement} {part}", course="go", announcement=announcement, time=time, size=2, part=part, parts=3,
         members=members,
     )  # fmt: skip
 
 
-OFFERS = (offered(0, Member(0.2, "ann")), offered(1), offered(2, Member(0.9, "bob"), Member(0.1, "cem")))
-SAID = [heard("go", 10.0 * n, 2.0, ("art", 1.0), ("web", 2.0), person=n) for n in range(6)]
+SHARES = (
+    audience_share(0, Member(0.2, "ann")),
+    audience_share(1),
+    audience_share(2, Member(0.9, "bob"), Member(0.1, "cem")),
+)
+INTERACTIONS = [heard("go", 10.0 * n, 2.0, ("art", 1.0), ("web", 2.0), person=n) for n in range(6)]
 
 
-def expected(*told: Interaction) -> CooccurrenceRow:
+def expected(*interactions: Interaction) -> CooccurrenceRow:
     row = CooccurrenceRow("go")
-    for one in told:
-        row = interacted(row, one, CountingWindow())
+    for interaction in interactions:
+        row = interacted(row, interaction, CountingWindow())
     return row
 
 
-def test_what_is_heard_twice_counts_once() -> None:
-    """The same record again, and another record of the same interaction, as after a crash of whoever said it."""
+def test_a_repeat_counts_once() -> None:
+    """The same record again, or another record of the same interaction, as after a crash of its writer."""
     agent = Agent()
-    agent.take(*(at(n, one) for n, one in enumerate(SAID[:3])))
-    agent.take(at(1, SAID[1]), at(2, SAID[2]), at(3, SAID[0]), at(4, SAID[3]), at(5, SAID[3]))
-    assert agent.row("go") == expected(*SAID[:4])
-    assert (agent.fate("counted"), agent.fate("repeat")) == (4, 4)
+    agent.process(*(record(n, one) for n, one in enumerate(INTERACTIONS[:3])))
+    agent.process(
+        record(1, INTERACTIONS[1]),
+        record(2, INTERACTIONS[2]),
+        record(3, INTERACTIONS[0]),
+        record(4, INTERACTIONS[3]),
+        record(5, INTERACTIONS[3]),
+    )
+    assert agent.row("go") == expected(*INTERACTIONS[:4])
+    assert (agent.count("counted"), agent.count("repeat")) == (4, 4)
 
 
-def test_what_the_changelog_has_is_not_counted_again() -> None:
-    """Whoever takes the partition over gets the chunk again, whose beginning is in the rows already."""
+def test_records_in_the_changelog_are_not_counted_again() -> None:
+    """The next owner gets the chunk again, and the rows contain its beginning already."""
     first = Agent()
-    first.take(at(0, SAID[0]), at(1, SAID[1]))
+    first.process(record(0, INTERACTIONS[0]), record(1, INTERACTIONS[1]))
     first.courses.flush()
     first.acknowledge()
     second = Agent(first.changelog)
-    second.take(at(0, SAID[0]), at(1, SAID[1]), at(2, SAID[2]))
-    assert second.row("go") == expected(*SAID[:3])
+    second.process(record(0, INTERACTIONS[0]), record(1, INTERACTIONS[1]), record(2, INTERACTIONS[2]))
+    assert second.row("go") == expected(*INTERACTIONS[:3])
     second.courses.flush()
     keys = [put.key for put in second.sink.on(topics.ROWS)]
     assert keys == [FENCE, b"go"]
@@ -117,26 +127,26 @@ def test_what_the_changelog_has_is_not_counted_again() -> None:
     [
         (b"{", b"go", b"malformed"),
         (b'{"type":"alert"}', b"go", b"malformed"),
-        (codec.encode_output(SAID[0]) or b"", b"art", b"wrong_key"),
+        (codec.encode_output(INTERACTIONS[0]) or b"", b"art", b"wrong_key"),
     ],
 )
-def test_what_cannot_be_read_is_buried(value: bytes, key: bytes, reason: bytes) -> None:
-    """With its reason; what follows is counted."""
+def test_an_unreadable_record_becomes_a_dead_letter(value: bytes, key: bytes, reason: bytes) -> None:
+    """With the reason; the records behind it are counted."""
     agent = Agent()
-    agent.take(at(0, value, key), at(1, SAID[0]))
+    agent.process(record(0, value, key), record(1, INTERACTIONS[0]))
     (letter,) = agent.sink.on(topics.DEAD_LETTERS)
     assert (dict(letter.headers or ())["reason"], letter.value) == (reason, value)
-    assert (agent.row("go").uses, agent.fate("unreadable")) == (1, 1)
+    assert (agent.row("go").uses, agent.count("unreadable")) == (1, 1)
 
 
-def test_an_audience_is_told_once_it_is_complete_and_safe() -> None:
-    """Not before every partition has offered, nor before the changelog has it; a repeated offer changes nothing."""
+def test_an_audience_is_published_when_it_is_complete_and_in_the_changelog() -> None:
+    """Not before every partition has sent its share; a repeated share changes nothing."""
     agent = Agent()
-    agent.take(at(0, OFFERS[0]), at(1, OFFERS[0]), at(2, OFFERS[1]))
+    agent.process(record(0, SHARES[0]), record(1, SHARES[0]), record(2, SHARES[1]))
     agent.courses.flush()
     agent.acknowledge()
     assert agent.audiences == []
-    agent.take(at(3, OFFERS[2]))
+    agent.process(record(3, SHARES[2]))
     agent.courses.flush()
     assert agent.audiences == []
     agent.acknowledge()
@@ -144,17 +154,17 @@ def test_an_audience_is_told_once_it_is_complete_and_safe() -> None:
     assert (audience["announcement"], audience["size"]) == ("new", 2)
     assert audience["people"] == [{"user_id": "bob", "interest": 0.9}, {"user_id": "ann", "interest": 0.2}]
     agent.acknowledge()
-    agent.take(at(4, replaced(OFFERS[2], "again")))
+    agent.process(record(4, with_id(SHARES[2], "again")))
     for _ in range(3):
         agent.courses.flush()
         agent.acknowledge()
     assert len(agent.audiences) == 1
 
 
-def test_an_audience_that_was_complete_at_a_crash_is_told_by_the_next_owner() -> None:
-    """With the same id; the first owner may have told it, too."""
+def test_an_audience_that_was_complete_at_a_crash_is_published_by_the_next_owner() -> None:
+    """With the same id; the first owner may have published it, too."""
     first = Agent()
-    first.take(*(at(n, one) for n, one in enumerate(OFFERS)))
+    first.process(*(record(n, one) for n, one in enumerate(SHARES)))
     first.courses.flush()
     first.acknowledge(*first.sink.open(topics.ROWS))
     second = Agent(first.changelog)
@@ -165,11 +175,13 @@ def test_an_audience_that_was_complete_at_a_crash_is_told_by_the_next_owner() ->
     assert Agent(first.changelog + second.changelog).audiences == []
 
 
-def test_a_later_announcement_takes_the_place_of_an_earlier_one() -> None:
-    """What was offered for the earlier one counts no more, and comes too late."""
+def test_a_later_announcement_replaces_an_earlier_one() -> None:
+    """Shares for the earlier one are dropped, also those that arrive later."""
     agent = Agent()
-    later = [offered(part, Member(0.5, f"p{part}"), announcement="anew", time=9.0) for part in range(3)]
-    agent.take(at(0, OFFERS[0]), at(1, later[0]), at(2, OFFERS[2]), at(3, later[1]), at(4, later[2]))
+    later = [audience_share(part, Member(0.5, f"p{part}"), announcement="anew", time=9.0) for part in range(3)]
+    agent.process(
+        record(0, SHARES[0]), record(1, later[0]), record(2, SHARES[2]), record(3, later[1]), record(4, later[2])
+    )
     agent.courses.flush()
     agent.acknowledge()
     (audience,) = agent.audiences
@@ -177,16 +189,16 @@ def test_a_later_announcement_takes_the_place_of_an_earlier_one() -> None:
     assert {one["user_id"] for one in audience["people"]} <= {"p0", "p1", "p2"}
 
 
-def replaced(offer: AudienceShare, name: str) -> AudienceShare:
+def with_id(share: AudienceShare, name: str) -> AudienceShare:
     return AudienceShare(
-        id=name, course=offer.course, announcement=offer.announcement, time=offer.time, size=offer.size,
-        part=offer.part, parts=offer.parts, members=offer.members,
+        id=name, course=share.course, announcement=share.announcement, time=share.time, size=share.size,
+        part=share.part, parts=share.parts, members=share.members,
     )  # fmt: skip
 
 
-def test_a_row_comes_back_as_it_was_sealed() -> None:
-    """With its fence; of another version it is refused by name."""
-    course = store.CourseState(expected(*SAID), 7)
+def test_an_encoded_course_is_decoded_unchanged() -> None:
+    """Another version is refused by its number."""
+    course = store.CourseState(expected(*INTERACTIONS), 7)
     value = store.encode_course(course, 3)
     assert store.decode_course(value) == course
     assert not store.has_unpublished_audience(value)

@@ -1,4 +1,4 @@
-"""The ranker's trainer learns each list once and publishes whichever of its two foresees better."""
+"""The ranker's trainer learns each list once, and publishes the better one of its two rankers."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from tests.streams.doubles import ManualSink, Record
 COLUMNS = len(names_for("none"))
 
 
-def lesson(number: int) -> ListExample:
+def list_example(number: int) -> ListExample:
     """A list in which the course with the highest first number was taken."""
     dice = np.random.default_rng(number)
     rows = dice.normal(size=(OTHERS + 1, COLUMNS)).astype(np.float16).astype(np.float32)
     return example(f"e{number}", rows, int(rows[:, 0].argmax()), "none")
 
 
-def at(offset: int, said: ListExample | bytes) -> Record:
-    value = said if isinstance(said, bytes) else codec.encode_list_example(said)
+def record(offset: int, message: ListExample | bytes) -> Record:
+    value = message if isinstance(message, bytes) else codec.encode_list_example(message)
     return Record(topics.LISTS, 0, offset, 0, None, value)
 
 
 class Trained:
-    """A trainer that was given these records, as the only owner."""
+    """A trainer that owns its topic and has processed these records."""
 
     def __init__(self, *records: Record) -> None:
         self.sink, self.metrics = ManualSink(), Metrics()
-        self.ranking = RankerTrainer(Settings(), self.sink, self.metrics)
-        self.ranking._owned = True
-        self.take(*records)
+        self.trainer = RankerTrainer(Settings(), self.sink, self.metrics)
+        self.trainer._owned = True
+        self.process(*records)
 
-    def take(self, *records: Record) -> None:
-        asyncio.run(self.ranking.process_chunk(list(records)))
+    def process(self, *records: Record) -> None:
+        asyncio.run(self.trainer.process_chunk(list(records)))
 
     def published(self) -> RankerSnapshot:
-        self.ranking.flush()
+        self.trainer.flush()
         put = self.sink.on(topics.SNAPSHOTS)[-1]
         assert put.key == b"ranker/none"
         return ranker_snapshot.decode_ranker(put.value or b"")
@@ -54,38 +54,38 @@ class Trained:
         return self.metrics.value("encore_examples_left_out_total", reason)
 
 
-LISTS = [at(n, lesson(n)) for n in range(200)]
+LISTS = [record(n, list_example(n)) for n in range(200)]
 
 
-def test_it_learns_what_is_taken() -> None:
-    """What is published puts the course first that would be taken, in most lists it has not seen."""
-    said = Trained(*LISTS).published()
-    ranker = ranker_snapshot.restore_ranker(said)
-    fresh = [lesson(n).unpacked() for n in range(1_000, 1_100)]
+def test_it_learns_which_course_is_taken() -> None:
+    """In most unseen lists, the published ranker puts the course first that would be taken."""
+    snapshot = Trained(*LISTS).published()
+    ranker = ranker_snapshot.restore_ranker(snapshot)
+    fresh = [list_example(n).unpacked() for n in range(1_000, 1_100)]
     assert np.mean([ranker.scores(rows).argmax() == 0 for rows in fresh]) > 0.5
-    assert (said.lists, said.offset) == (200, 199)
+    assert (snapshot.lists, snapshot.offset) == (200, 199)
 
 
 def test_a_list_that_comes_twice_is_learned_once() -> None:
-    """The same record after a crash, or another record of the same use."""
-    trained = Trained(*LISTS[:50], *LISTS[20:50], at(50, lesson(3)))
+    """The same record after a crash, or another record with the same id."""
+    trained = Trained(*LISTS[:50], *LISTS[20:50], record(50, list_example(3)))
     assert (trained.published().lists, trained.published().offset) == (50, 50)
 
 
-def test_nothing_new_is_published_twice() -> None:
-    """A snapshot says something, or is not there."""
+def test_a_flush_without_new_lists_publishes_nothing() -> None:
+    """The second flush sends no snapshot."""
     trained = Trained(*LISTS[:20])
     trained.published()
-    trained.ranking.flush()
+    trained.trainer.flush()
     assert len(trained.sink.on(topics.SNAPSHOTS)) == 1
 
 
-ONE = lesson(1)
+ONE = list_example(1)
 NAN = np.full((3, COLUMNS), np.nan, np.float16).tobytes()
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"),
+    ("message", "reason"),
     [
         (b"\xc1", "unreadable"),
         (ListExample("x", "none", COLUMNS, ONE.rows[:-2]), "unreadable"),
@@ -96,8 +96,8 @@ NAN = np.full((3, COLUMNS), np.nan, np.float16).tobytes()
         (ListExample("x", "all", COLUMNS, ONE.rows), "features"),
     ],
 )
-def test_what_would_spoil_the_ranker_is_left_out(said: ListExample | bytes, reason: str) -> None:
-    """Broken, of another version's columns, of another surface, or no numbers; it is counted."""
-    trained = Trained(*LISTS[:40], at(40, said))
+def test_an_unusable_list_is_left_out_and_counted(message: ListExample | bytes, reason: str) -> None:
+    """It is broken, not finite, or has the columns of another version or the courses of another surface."""
+    trained = Trained(*LISTS[:40], record(40, message))
     assert trained.left_out(reason) == 1
     assert (trained.published().lists, trained.published().offset) == (40, 40)
