@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from models.offers import campaign
-from models.schema import errors
+from models.schema import errors, event_codec
 from models.schema import events as ev
 from streams import metrics
 from streams.kafka import topics
@@ -129,7 +129,7 @@ def test_missing_comments_are_named(
 def test_event_types_have_fields_limits_and_a_valid_example() -> None:
     """Every field of a type is named once, and its example is an event of that type."""
     for name, _, required, optional, example in rows("event-types"):
-        event = ev.decode(example.strip("`").encode())
+        event = event_codec.decode(example.strip("`").encode())
         assert f"`{ev.kind_of(event)}`" == name
         fields = re.findall(r"`(\w+)` \(", f"{required}, {optional}")
         assert sorted([*fields, "id", "time"]) == sorted(type(event).__struct_fields__)

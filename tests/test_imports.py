@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from models.schema import event_codec
 from models.schema import events as ev
 
 ROOT = Path(__file__).parents[1]
@@ -69,7 +70,7 @@ sys.argv = ["encore", *sys.argv[1:]]
 main()
 """
 EVENTS = b"".join(
-    ev.encode(
+    event_codec.encode(
         ev.LessonProgress(id=f"e-{n}", user_id=f"u-{n % 7}", time=1_767_596_400.0 + n * 3_600, course_id=f"c-{n % 5}")
     )
     + b"\n"

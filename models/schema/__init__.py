@@ -1,1 +1,1 @@
-"""What goes in and out: event types, output types, and the errors of invalid input."""
+"""Input and output contracts: event types and their codec, output types, and the errors of invalid input."""

@@ -1,15 +1,15 @@
-"""What can be wrong with what comes in. These are values with a destination: each ends in the dead letters."""
+"""Errors of invalid input. Every invalid record is sent to the dead-letter queue with one of these reasons."""
 
 from __future__ import annotations
 
 
 class InvalidEvent(Exception):
-    """A record that is not an event we can apply.
+    """A record that is not an event that can be applied.
 
     Attributes:
-        reason: a short code, one of those listed in `REASONS`.
-        field: the field at fault, where there is one.
-        detail: what was wrong with it, in words.
+        reason: a reason code, one of `REASONS`.
+        field: the invalid field, if there is one.
+        detail: description of the error.
     """
 
     def __init__(self, reason: str, field: str | None, detail: str) -> None:

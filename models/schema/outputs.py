@@ -1,8 +1,8 @@
-"""The contract of what goes out: alerts, coupon triggers, decisions, training examples and profiles.
+"""The output contract: alerts, coupon triggers, decisions, training examples, profiles and recommendations.
 
-Every output has an id that depends on the person, the rule and the cause alone: a repeated id is the same message.
-`user` is a keyed hash of the person, on topics whose consumers need no more; `user_id` is the platform's own id.
-Times are seconds since 1970 UTC.
+The id of an output depends only on the user, the rule and the cause. A repeated id is the same message. `user` is a
+keyed hash of the user id, for consumers that do not need the id; `user_id` is the platform's own id. Times are seconds
+since 1970 UTC.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from msgspec import Struct
 Tier = Literal["low", "medium", "high"]
 TIERS: tuple[Tier, ...] = ("low", "medium", "high")
 NO_MODEL = "prior"
-"""Stands in `model` where a score is of none, but the prior of the settings."""
+"""Value of `model` if the score is the prior of the settings and not a model's."""
 
 
 class Reason(Struct, frozen=True, kw_only=True):
-    """Why the score is what it is: a group of features, what it does to the churn logit, and words with values."""
+    """A reason for a score: a group of features, its effect on the churn logit, and a description with values."""
 
     group: str
     effect: float
@@ -26,18 +26,22 @@ class Reason(Struct, frozen=True, kw_only=True):
 
 
 class Output(Struct, frozen=True, kw_only=True):
-    """Something to tell the world. `urgent` outputs leave at once, the others with the next commit.
+    """Base of all outputs.
 
-    `certain` outputs follow from the log alone, whatever model or campaign there is: the log says them again.
+    Attributes:
+        id: the same for the same user, rule and cause.
+        urgent: whether it is sent at once; other outputs are sent with the next commit.
+        reproducible: whether it depends on the log alone and not on model or campaign. A replay of the log then
+            produces it again.
     """
 
     id: str
     urgent: ClassVar[bool] = True
-    certain: ClassVar[bool] = False
+    reproducible: ClassVar[bool] = False
 
 
 class RecommendedCourse(Struct, frozen=True, kw_only=True):
-    """A course for a person: a score that only orders, the reason in words, and the course of theirs behind it."""
+    """A recommended course: a score that only ranks, the reason in words, and the user's own course that led to it."""
 
     course_id: str
     score: float
@@ -46,11 +50,11 @@ class RecommendedCourse(Struct, frozen=True, kw_only=True):
 
 
 class Alert(Output, frozen=True, kw_only=True, tag_field="type", tag="alert"):
-    """News of a person for whoever keeps them: their risk tier changed, a course stalled, a course was finished.
+    """An alert for retention staff: the user's risk tier changed, a course stalled, or a course was finished.
 
-    `action` is what may be done now: `coupon` (a coupon trigger goes out beside this alert), `contact` (an ordinary
-    message) or `none` (consent, hold-out, caps or the tier say no). Act on it, never on `tier`, and not after
-    `expires_at`, which is never later than the beginning of the campaign's quiet hours.
+    `action` is what may be done now: `coupon` (a coupon trigger is published in addition to this alert), `contact` (an
+    ordinary message) or `none` (consent, hold-out, caps or the tier forbid it). Act on `action`, never on `tier`, and
+    not after `expires_at`. `expires_at` is never later than the start of the campaign's quiet hours.
     """
 
     user_id: str
@@ -69,9 +73,9 @@ class Alert(Output, frozen=True, kw_only=True, tag_field="type", tag="alert"):
 
 
 class CouponTrigger(Output, frozen=True, kw_only=True, tag_field="type", tag="coupon_trigger"):
-    """Send this person this coupon. Report what became of it with `offer_id` = `id`.
+    """Send this coupon to this user. Report the outcome with `offer_id` = `id`.
 
-    After `expires_at` it is too late: then it is old news, or the campaign's quiet hours have begun.
+    Do not send it after `expires_at`: then it is out of date, or the campaign's quiet hours have started.
     """
 
     user_id: str
@@ -89,7 +93,7 @@ class CouponTrigger(Output, frozen=True, kw_only=True, tag_field="type", tag="co
 
 
 class Decision(Output, frozen=True, kw_only=True, tag_field="type", tag="decision"):
-    """A candidate and what became of it: sent, or not and why (`reason`, one of `offers.REASONS`)."""
+    """A decision about a candidate action: whether it was sent, and the reason (one of `campaign.REASONS`)."""
 
     user: str
     time: float
@@ -109,7 +113,7 @@ class Decision(Output, frozen=True, kw_only=True, tag_field="type", tag="decisio
 
 
 class OfferOutcome(Output, frozen=True, kw_only=True, tag_field="type", tag="outcome"):
-    """What became of an offer that was sent, joined to the decision that caused it."""
+    """The outcome of a sent offer, joined to the decision that caused it."""
 
     user: str
     time: float
@@ -122,7 +126,7 @@ class OfferOutcome(Output, frozen=True, kw_only=True, tag_field="type", tag="out
 
 
 class Undelivered(Output, frozen=True, kw_only=True, tag_field="type", tag="undelivered"):
-    """An output that was decided but not sent, since it was old news by the time it could be; `id` is the output's."""
+    """An output that was decided but not sent because it had expired; `id` is the id of the output."""
 
     user: str
     time: float
@@ -132,10 +136,10 @@ class Undelivered(Output, frozen=True, kw_only=True, tag_field="type", tag="unde
 
 
 class Example(Output, frozen=True, kw_only=True, tag_field="type", tag="example"):
-    """A labelled row: features as scored at `time` (names in `features`), whether the person churned by `until`.
+    """A labelled training row: the features scored at `time`, and whether the user churned by `until`.
 
-    `back` is what its early sign had said: whether they were back within the first quarter of the horizon. Rows that
-    were written before there were signs do not say.
+    `features` is a fingerprint of the feature names. `back` is the early signal: whether the user was back within the
+    first quarter of the horizon. It is absent in rows from before early signals existed.
     """
 
     user: str
@@ -149,13 +153,13 @@ class Example(Output, frozen=True, kw_only=True, tag_field="type", tag="example"
     treated: bool
     back: bool | None = None
     urgent: ClassVar[bool] = False
-    certain: ClassVar[bool] = True
+    reproducible: ClassVar[bool] = True
 
 
 class EarlySignal(Output, frozen=True, kw_only=True, tag_field="type", tag="early_sign"):
-    """Whether a person was back by `until`, the first quarter of the horizon of the row that was scored at `time`.
+    """Whether a user was back by `until`, the end of the first quarter of the horizon after the score at `time`.
 
-    `probability` is the model's own, before it was bent to the pace of the day; -1 if there was no model.
+    `probability` is the model's own, before recalibration; -1 if there was no model.
     """
 
     user: str
@@ -165,11 +169,11 @@ class EarlySignal(Output, frozen=True, kw_only=True, tag_field="type", tag="earl
     probability: float
     treated: bool
     urgent: ClassVar[bool] = False
-    certain: ClassVar[bool] = True
+    reproducible: ClassVar[bool] = True
 
 
 class Profile(Output, frozen=True, kw_only=True, tag_field="type", tag="profile"):
-    """A person as they stand: risk, stage, rates and value, whenever the tier changes."""
+    """A user's profile: risk, stage, rates and value. It is published whenever the tier changes."""
 
     user_id: str
     time: float
@@ -185,7 +189,7 @@ class Profile(Output, frozen=True, kw_only=True, tag_field="type", tag="profile"
 
 
 class Recommendations(Output, frozen=True, kw_only=True, tag_field="type", tag="recommendations"):
-    """What a person would like next, best first; told when the list differs enough from the one told last."""
+    """Recommended courses for a user, best first. Published when the list differs enough from the one before."""
 
     user_id: str
     time: float
@@ -194,16 +198,16 @@ class Recommendations(Output, frozen=True, kw_only=True, tag_field="type", tag="
 
 
 class AudienceUser(Struct, frozen=True, kw_only=True):
-    """Somebody in an audience, with their interest in the course between 0 and 1."""
+    """A user in an audience, with an interest in the course between 0 and 1."""
 
     user_id: str
     interest: float
 
 
 class CourseAudience(Output, frozen=True, kw_only=True, tag_field="type", tag="course_audience"):
-    """The people whom an announced course would please most, most interested first, at most as many as were asked for.
+    """The users most likely to be interested in a new course, best first, at most as many as requested.
 
-    `announcement` is the id of the event that announced the course, `time` that event's.
+    `announcement` is the id of the event that announced the course, `time` the time of that event.
     """
 
     course_id: str
@@ -215,7 +219,7 @@ class CourseAudience(Output, frozen=True, kw_only=True, tag_field="type", tag="c
 
 
 class Tombstone(Output, frozen=True, kw_only=True):
-    """The person asked to be forgotten: what stands of them on a compacted topic is taken back."""
+    """Deletes the user's record on a compacted topic after an erasure request."""
 
     user_id: str
     of: Literal["profile", "recommendations"] = "profile"

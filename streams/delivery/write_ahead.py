@@ -50,7 +50,7 @@ class InFlight:
 
 
 class WriteAheadOutputs:
-    """Sends the `certain` outputs of a worker's users, many at once.
+    """Sends the reproducible outputs of a worker's users, many at once.
 
     If the state were written first, a crash before the output left would lose the output for ever. So the state waits
     until Kafka has the output. After a crash in between, the log is applied again and gives the same output with the

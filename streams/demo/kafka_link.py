@@ -13,6 +13,7 @@ from typing import NamedTuple, Self
 
 import msgspec
 
+from models.schema import event_codec
 from models.schema import events as ev
 from models.schema.outputs import OUTPUTS, Output
 from streams.history.batches import BATCH_BYTES, BatchProducer, RecordToSend, committed
@@ -98,8 +99,8 @@ class KafkaLink:
         for event in events:
             key = event.user_id.encode()
             place = topics.partition_of(key, self._partitions)
-            lines[place].append(RecordToSend(key, ev.encode(event), event.time))
-        tick = RecordToSend(None, ev.encode(ev.Tick(time=until)), until)
+            lines[place].append(RecordToSend(key, event_codec.encode(event), event.time))
+        tick = RecordToSend(None, event_codec.encode(ev.Tick(time=until)), until)
         await self._batches.write([[*rows, tick] for rows in lines])
         self._sent.append(Step(until, tuple(self._batches.ends)))
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 
 from models.person.activity import DAY
+from models.schema import event_codec
 from models.schema import events as ev
 from streams.errors import OperatorError
 from streams.history.sources import HistoryEntry, HistorySource, open_source
@@ -54,7 +55,7 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         events = sample(open_source(arguments[0]))
-        lines = b"".join(ev.encode(event) + b"\n" for event in events)
+        lines = b"".join(event_codec.encode(event) + b"\n" for event in events)
         Path(arguments[1]).write_bytes(gzip.compress(lines, mtime=0))
     except (OperatorError, OSError) as error:
         click.echo(f"{error}", err=True)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from models.offers.campaign import Arm, Campaign
 from models.person.activity import DAY
+from models.schema import event_codec
 from models.schema import events as ev
 from models.schema.outputs import Alert, CouponTrigger
 from streams.clock import wall
@@ -79,7 +80,7 @@ class SampleSource:
 
     def __init__(self, file: Path = SAMPLE) -> None:
         with gzip.open(file) as lines:
-            self._events = [event for event in map(ev.decode, lines) if isinstance(event, ev.Event)]
+            self._events = [event for event in map(event_codec.decode, lines) if isinstance(event, ev.Event)]
         people = len({event.user_id for event in self._events})
         self.title = f"{people} students of the Open University (OULAD, CC BY 4.0)"
         self.begins = float(int(self._events[0].time)) - 1.0

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from models.churn.learner import ChurnLearner
 from models.churn.scorer import build_scorer
 from models.churn.snapshot import encode_snapshot
+from models.schema import event_codec
 from models.schema import events as ev
 from models.schema.errors import InvalidEvent
 from streams.agents.training.challengers import ChallengerPanel
@@ -224,7 +225,7 @@ class LogWindow:
 
 def _event(value: bytes | None) -> ev.AnyEvent | None:
     try:
-        return ev.decode(value or b"")
+        return event_codec.decode(value or b"")
     except InvalidEvent:
         return None
 

@@ -21,6 +21,7 @@ from models.churn.scorer import Scorer, build_scorer
 from models.offers.campaign import Campaign
 from models.person.rules import Rules
 from models.retention.context import Context
+from models.schema import event_codec
 from models.schema import events as ev
 from models.schema.errors import InvalidEvent
 from streams.agents.training.examples import ExampleLearner
@@ -63,7 +64,7 @@ class ReplayRecord(Struct, frozen=True, gc=False):
     @property
     def value(self) -> bytes:
         """What the record would hold."""
-        return self.raw if self.event is None else ev.encode(self.event)
+        return self.raw if self.event is None else event_codec.encode(self.event)
 
 
 class RecordingSink:

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from msgspec import Struct
 from rich.console import Console
 
+from models.schema import event_codec
 from models.schema import events as ev
 from models.schema.errors import InvalidEvent
 from streams.agents.ingest import mapping_file
@@ -201,7 +202,7 @@ class HistorySender:
         topic, mine = name(self._line.settings, topics.EVENTS), self._origin()
         for record in await self._line.last(topic, self._partitions):
             try:
-                stands = ev.decode(record.value or b"").time
+                stands = event_codec.decode(record.value or b"").time
             except InvalidEvent:
                 continue
             ours = bool(record.headers) and _place(record.headers[0][1]) == _place(mine[0][1])

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol, Self
 
 import aiokafka
 
+from models.schema import event_codec
 from models.schema import events as ev
 from streams.clock import wall
 from streams.delivery.batching import Headers
@@ -125,10 +126,10 @@ class LogSink:
         """Put an event with its person's; what is about a course goes to the catalogue."""
         if isinstance(event, ev.CourseEvent):
             catalogue = name(self._line.settings, topics.CATALOG)
-            self._line.sender.enqueue(catalogue, event.course_id.encode(), ev.encode(event), headers=origin)
+            self._line.sender.enqueue(catalogue, event.course_id.encode(), event_codec.encode(event), headers=origin)
             return
         key = event.user_id.encode()
-        self._lines[self._place(key)].append(RecordToSend(key, ev.encode(event), _stamp(event.time), origin))
+        self._lines[self._place(key)].append(RecordToSend(key, event_codec.encode(event), _stamp(event.time), origin))
         self.waiting += 1
 
     def tick(self, moment: float, origin: Headers) -> None:
@@ -185,7 +186,7 @@ class InputTopicSink:
     def add(self, event: ev.Event | ev.CourseEvent, origin: Headers) -> None:
         """Take an event, of people or the catalogue; ingest names its own origin."""
         key = event.user_id if isinstance(event, ev.Event) else event.course_id
-        self._rows.append(RecordToSend(key.encode(), ev.encode(event), _stamp(event.time)))
+        self._rows.append(RecordToSend(key.encode(), event_codec.encode(event), _stamp(event.time)))
 
     def tick(self, moment: float, origin: Headers) -> None:
         """Take a tick; of several before the next `flush`, the last is enough."""
@@ -221,7 +222,7 @@ class InputTopicSink:
 
 
 def _tick(moment: float, origin: Headers) -> RecordToSend:
-    return RecordToSend(None, ev.encode(ev.Tick(time=moment)), _stamp(moment), origin)
+    return RecordToSend(None, event_codec.encode(ev.Tick(time=moment)), _stamp(moment), origin)
 
 
 def _stamp(time: float) -> float:

@@ -11,6 +11,7 @@ import msgspec
 from models.person.preferences import Interaction
 from models.recommend.audience import AudienceShare
 from models.recommend.examples import ListExample
+from models.schema import event_codec
 from models.schema import events as ev
 from models.schema.errors import InvalidEvent
 from models.schema.outputs import (
@@ -94,7 +95,7 @@ def decode_event(value: bytes | None, log_time: float, max_record_bytes: int, sk
         raise InvalidEvent("malformed", None, "the record has no value")
     if len(value) > max_record_bytes:
         raise InvalidEvent("oversize", None, f"{len(value)} bytes, the maximum is {max_record_bytes}")
-    event = ev.decode(value)
+    event = event_codec.decode(value)
     if event.time > log_time + skew:
         raise InvalidEvent("far_future", "time", f"{event.time - log_time:.0f} s ahead of the log's time")
     return event

@@ -31,7 +31,7 @@ VERSION = "1.1.0"
 OURS = (topics.SNAPSHOTS, topics.META, topics.PEOPLE, topics.INTERACTIONS, topics.ROWS, topics.LISTS)
 """Topics that only Encore reads and writes; they may change with any version."""
 
-TYPES: tuple[type[Any], ...] = (*ev.PERSON_KINDS, *ev.COURSE_KINDS, *ev.LOG_KINDS, *out.OUTPUTS, Campaign)
+TYPES: tuple[type[Any], ...] = (*ev.PERSON_KINDS, *ev.COURSE_KINDS, *ev.INTERNAL_KINDS, *out.OUTPUTS, Campaign)
 
 KEYS = {
     topics.EVENTS: "`user_id` in UTF-8, none for records without a user; partition: murmur2, like Kafka's Java client",

@@ -9,6 +9,7 @@ import aiokafka
 import orjson
 from msgspec.structs import replace
 
+from models.schema import event_codec
 from models.schema import events as ev
 from models.schema.errors import InvalidEvent
 from streams.agents.ingest import mapping_file
@@ -114,4 +115,4 @@ async def _append(
     else:
         topic, key = name(settings, topics.EVENTS), event.user_id.encode()
         place = partition_of(key, partitions)
-    await producer.send_and_wait(topic, ev.encode(event), key=key, partition=place, headers=headers)
+    await producer.send_and_wait(topic, event_codec.encode(event), key=key, partition=place, headers=headers)

@@ -12,6 +12,7 @@ from models.churn.snapshot import FEATURES
 from models.offers.campaign import Arm, Campaign
 from models.person.features import NAMES
 from models.person.ledger import output_id, pseudonym
+from models.schema import event_codec
 from models.schema import events as ev
 from models.schema import outputs as out
 from models.schema.errors import InvalidEvent
@@ -91,7 +92,7 @@ def keyless_records() -> list[MessageExample]:
     """Return the records of the log that belong to no user and have no key."""
     course = ev.CoursePublished(id="e-2", course_id=_COURSE, time=_TIME, title="SQL from the beginning", audience=500)
     records = (ev.Tick(time=_TIME), ev.Announced(time=_TIME, course=course))
-    return [MessageExample(ev.kind_of(one), one, _about(type(one)), None, ev.encode(one)) for one in records]
+    return [MessageExample(ev.kind_of(one), one, _about(type(one)), None, event_codec.encode(one)) for one in records]
 
 
 def outputs() -> dict[str, list[MessageExample]]:
@@ -122,7 +123,7 @@ def campaign() -> list[MessageExample]:
 def dead_letter() -> MessageExample:
     """Return the dead letter of an event with negative minutes."""
     good = ev.LessonProgress(id="e-1", user_id=_USER_ID, time=_TIME, course_id=_COURSE, minutes=5.0)
-    value = ev.encode(good).replace(b"5.0", b"-5.0")
+    value = event_codec.encode(good).replace(b"5.0", b"-5.0")
     bad = _decode_error(value)
     letter = DeadLetter(
         topic="learning-events",
@@ -142,12 +143,12 @@ def _event_example(kind: type[Struct]) -> MessageExample:
     event: Any = kind(**{field: FIELDS[field] for field in kind.__struct_fields__})
     key = getattr(event, "user_id", None) or event.course_id
     headers = dict(codec.origin_header("learning-events", 3, 1_234))
-    return MessageExample(ev.kind_of(event), event, _about(kind), key.encode(), ev.encode(event), headers)
+    return MessageExample(ev.kind_of(event), event, _about(kind), key.encode(), event_codec.encode(event), headers)
 
 
 def _decode_error(value: bytes) -> InvalidEvent:
     try:
-        ev.decode(value)
+        event_codec.decode(value)
     except InvalidEvent as bad:
         return bad
     raise AssertionError("the example of a dead letter is a valid event")

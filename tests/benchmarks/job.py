@@ -27,6 +27,7 @@ from models.retention import step as retention
 from models.retention.context import Context
 from models.retention.risk import Score
 from models.retention.step import ScoreRequest, Transition
+from models.schema import event_codec
 from models.schema import events as ev
 from models.schema.errors import InvalidEvent
 from models.schema.outputs import Alert, CouponTrigger, EarlySignal, Example, Output, Profile, Tombstone
@@ -125,7 +126,7 @@ class Job:
     def parse(self, value: bytes, log_time: float) -> ev.Event | ev.Tick | None:
         """Return an event, checked; nothing for what has to be thrown away."""
         try:
-            event = ev.decode(value)
+            event = event_codec.decode(value)
         except InvalidEvent:
             event = None
         if isinstance(event, ev.Event | ev.Tick) and event.time <= log_time + SKEW:

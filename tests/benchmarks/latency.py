@@ -11,6 +11,7 @@ import orjson
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
+from models.schema import event_codec
 from models.schema import events as ev
 from streams.kafka import admin, topics
 from streams.kafka.topics import partition_of
@@ -103,7 +104,7 @@ def _sent(
     producer = Producer({"bootstrap.servers": stage.broker.bootstrap, "linger.ms": 2, "acks": "1"})
     topic, partitions = stage.settings.prefix + topics.EVENTS, stage.partitions
     for place in range(partitions):  # whoever is not connected yet would send a burst once they are
-        producer.produce(topic, ev.encode(ev.Tick(time=time.time())), None, place)
+        producer.produce(topic, event_codec.encode(ev.Tick(time=time.time())), None, place)
     producer.flush()
     sent = set[tuple[str, float]]()
     began, done, before, measured_from = time.time(), 0, None, 0

@@ -16,6 +16,7 @@ from models.person.ledger import NEVER
 from models.person.person import Person, next_due
 from models.retention import step as retention
 from models.retention.step import ScoreRequest
+from models.schema import event_codec
 from models.schema import events as ev
 from streams.agents.users import envelope as env
 from streams.agents.users.envelope import Envelope
@@ -34,7 +35,7 @@ CHUNK = 64
 def run(report: Report, crowd: Crowd, events: int, rounds: int) -> None:
     """Measure every step so many times."""
     log = list(itertools.islice(crowd.log(PEOPLE), events))
-    decoded = [ev.decode(one.value) for one in log]
+    decoded = [event_codec.decode(one.value) for one in log]
     people = [crowd.person(number) for number in range(PEOPLE)]
     alive = [person for person in people if person.ledger.grid != NEVER]
     proportions(report, crowd, people, decoded)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from models.schema import event_codec
 from models.schema import events as ev
 from streams import settings as settings_
 from streams.agents.users import envelope as env
@@ -141,4 +142,4 @@ def with_ticks(events: Iterator[Happening], partitions: int) -> Iterator[Outgoin
 def ticks(moment: float, partitions: int) -> Iterator[Outgoing]:
     """Yield a tick for every partition."""
     for partition in range(partitions):
-        yield Outgoing(partition, None, ev.encode(ev.Tick(time=moment)), moment)
+        yield Outgoing(partition, None, event_codec.encode(ev.Tick(time=moment)), moment)

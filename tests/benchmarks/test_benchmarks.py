@@ -14,6 +14,7 @@ import pytest
 
 from models.person.ledger import NEVER
 from models.person.person import Person, next_due
+from models.schema import event_codec
 from models.schema import events as ev
 from models.schema.outputs import Output
 from streams.agents.users import envelope as env
@@ -79,7 +80,7 @@ def by_fold(crowd: Crowd, log: list[Happening]) -> set[str]:
     for offset, one in enumerate(log):
         key = workload.name_of(one.number).encode()
         station.apply(Record("events", 0, offset, round(one.time * 1000), key, one.value))
-    tick = ev.encode(ev.Tick(time=end(log)))
+    tick = event_codec.encode(ev.Tick(time=end(log)))
     station.apply(Record("events", 0, len(log), round(end(log) * 1000), None, tick))
     station.drain()
     station.rest()
@@ -107,7 +108,7 @@ def test_the_same_seed_gives_the_same_people_and_log(crowd: Crowd, log: list[Hap
 
 
 def test_the_log_is_in_order_of_time_and_every_event_is_valid_and_new(log: list[Happening]) -> None:
-    events = [ev.decode(one.value) for one in log]
+    events = [event_codec.decode(one.value) for one in log]
     assert [event.time for event in events] == sorted(event.time for event in events)
     assert len({event.id for event in events}) == len(events)
     assert all(abs(event.time - one.time) < 1e-3 for event, one in zip(events, log, strict=True))

@@ -29,7 +29,7 @@ from models.person.person import Person, next_due, next_wake
 from models.person.rules import Rules
 from models.retention import step as retention
 from models.retention.context import Context
-from models.schema import events as ev
+from models.schema import event_codec
 from models.schema.outputs import Example
 from streams.operation import campaigns
 
@@ -207,7 +207,10 @@ class Crowd:
             self._paces[number] *= 0.05
         world = Context(rules=self._rules)
         person, outputs = lived(
-            Person(name_of(number)), [ev.decode(one.value) for one in said if one.time < self.start], self.start, world
+            Person(name_of(number)),
+            [event_codec.decode(one.value) for one in said if one.time < self.start],
+            self.start,
+            world,
         )
         return person, [output for output in outputs if isinstance(output, Example)]
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import cast
 
+from models.schema import event_codec
 from models.schema import events as ev
 from streams.agents.users.agent import UsersAgent
 from streams.agents.users.processor import LogProcessor
@@ -71,7 +72,7 @@ class AgentDriver:
 
 def login(offset: int, user: str, apart: float) -> Record:
     event = ev.Login(id=f"{user} {offset}", user_id=user, time=START + offset * apart)
-    return Record(topics.EVENTS, 0, offset, int(event.time * 1_000), user.encode(), ev.encode(event))
+    return Record(topics.EVENTS, 0, offset, int(event.time * 1_000), user.encode(), event_codec.encode(event))
 
 
 def changelog(office: AgentDriver) -> list[tuple[bytes, bytes | None]]:

@@ -22,6 +22,7 @@ from models.churn.snapshot import decode_snapshot
 from models.offers.campaign import Arm, Campaign
 from models.person.rules import Rules
 from models.retention.context import Context
+from models.schema import event_codec
 from models.schema import events as ev
 from streams.kafka import admin, topics
 from streams.kafka.topics import partition_of
@@ -134,7 +135,7 @@ class Scenario(Deployment):
             topic = self.settings.prefix + topics.EVENTS
             for partition, event in records:
                 key = event.user_id.encode() if isinstance(event, ev.Event) else None
-                await producer.send(topic, ev.encode(event), key=key, partition=partition)
+                await producer.send(topic, event_codec.encode(event), key=key, partition=partition)
             await producer.flush()
             return {}
 
@@ -152,7 +153,7 @@ class Scenario(Deployment):
         key = one.event.user_id.encode()
         place = partition_of(key[::-1], PARTITIONS)
         acknowledged: asyncio.Future[Any] = await producer.send(
-            self.settings.prefix + one.topic, ev.encode(one.event), key=b"device of " + key, partition=place
+            self.settings.prefix + one.topic, event_codec.encode(one.event), key=b"device of " + key, partition=place
         )
         return acknowledged
 

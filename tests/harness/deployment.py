@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from models.schema import event_codec
 from models.schema import events as ev
 from streams import settings as settings_
 from streams.kafka import clients
@@ -87,7 +88,7 @@ class Deployment:
             async with clients.producer(self.settings, acks=1, enable_idempotence=False) as producer:
                 for event in events:
                     key = event.user_id.encode() if isinstance(event, ev.Event) else None
-                    value = event if isinstance(event, bytes) else ev.encode(event)
+                    value = event if isinstance(event, bytes) else event_codec.encode(event)
                     await producer.send(self.settings.prefix + topic, value, key=key, partition=partition)
                 await producer.flush()
 

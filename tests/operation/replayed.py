@@ -11,6 +11,7 @@ from pathlib import Path
 import orjson
 
 from models.person.activity import DAY
+from models.schema import event_codec
 from models.schema import events as ev
 from streams.history.simulation.platform import Platform
 from streams.kafka import topics
@@ -45,7 +46,7 @@ Outputs = dict[str, dict[str, set[bytes]]]
 def sample(count: int) -> list[ev.Event]:
     """Return the first events of the sample of OULAD."""
     with gzip.open(SAMPLE) as lines:
-        decoded = [ev.decode(line) for _, line in zip(range(count), lines, strict=False)]
+        decoded = [event_codec.decode(line) for _, line in zip(range(count), lines, strict=False)]
     return [event for event in decoded if isinstance(event, ev.Event)]
 
 
@@ -56,7 +57,7 @@ def simulate(learners: int, days: float) -> list[ev.Event]:
 
 def write_events(events: Iterable[ev.AnyEvent], file: Path) -> Path:
     """Write events to a file, one a line; return the file."""
-    file.write_bytes(b"".join(ev.encode(event) + b"\n" for event in events))
+    file.write_bytes(b"".join(event_codec.encode(event) + b"\n" for event in events))
     return file
 
 
@@ -71,7 +72,9 @@ class ReplayedHistory:
         self.file, self.model, self.campaign = (
             folder / name for name in ("events.jsonl", "model.json", "campaign.toml")
         )
-        self.events = [event for line in self.file.open("rb") if isinstance(event := ev.decode(line), ev.Event)]
+        self.events = [
+            event for line in self.file.open("rb") if isinstance(event := event_codec.decode(line), ev.Event)
+        ]
         self.end = self.events[-1].time
         self.until = _long_after(self.end)
         self.learning, self.frozen = read_files(folder / "learning"), read_files(folder / "frozen")

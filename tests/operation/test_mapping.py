@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
+from models.schema import event_codec
 from models.schema import events as ev
 from tests.harness.deployment import Deployment
 from tests.harness.process import CHECKOUT
@@ -48,7 +49,7 @@ def test_foreign_objects_are_mapped_live(encore, tmp_path):
         assert worker.metric("encore_skipped_total", topic=f"{encore.settings.prefix}learning-events") == 1
 
         appended = {orjson.loads(record.value)["id"]: record.value for record in encore.read("events")}
-        assert appended["l1"] == ev.encode(own)
+        assert appended["l1"] == event_codec.encode(own)
         assert orjson.loads(appended["m1"]) == {"type": "login", "id": "m1", "user_id": "u1", "time": START}
 
         letter = next(line.split()[0] for line in encore.check("dead-letters", "list").splitlines() if "amount" in line)

@@ -9,6 +9,7 @@ import pytest
 
 from models.churn.snapshot import decode_snapshot
 from models.person.activity import DAY
+from models.schema import event_codec
 from models.schema import events as ev
 from models.schema.outputs import Undelivered
 from streams.kafka import topics
@@ -47,7 +48,7 @@ def in_time(encore: Deployment) -> int:
     """See that no tick in the log stands before an earlier event; return how many ticks there are."""
     ticks, clock = 0, dict.fromkeys(range(4), 0.0)
     for record in encore.read("events"):
-        event = ev.decode(record.value)
+        event = event_codec.decode(record.value)
         assert event.time >= clock[record.partition]
         if isinstance(event, ev.Tick):
             clock[record.partition] = event.time

@@ -10,6 +10,7 @@ import orjson
 from msgspec.structs import replace
 
 from models.retention.context import Context
+from models.schema import event_codec
 from models.schema import events as ev
 from streams.agents.users.envelope import Envelope, unseal
 from streams.agents.users.outbox import Outbox
@@ -33,7 +34,9 @@ def record(event: ev.AnyEvent, offset: int, origin: tuple[str, int, int] | None 
     """A record of the log, as ingest or a platform writes it; the log's time is the event's."""
     key = event.user_id.encode() if isinstance(event, ev.Event) else None
     headers = tuple(codec.origin_header(*origin)) if origin else ()
-    return Record("events", 0, offset, int(event.time * 1_000), key, ev.encode(event), headers)._replace(**changes)
+    return Record("events", 0, offset, int(event.time * 1_000), key, event_codec.encode(event), headers)._replace(
+        **changes
+    )
 
 
 class Said(NamedTuple):

@@ -11,6 +11,7 @@ from models.recommend import ranker_snapshot
 from models.recommend.candidates import Repeats
 from models.recommend.catalogue import Catalogue
 from models.recommend.lists import Surface
+from models.schema import event_codec
 from models.schema import events as ev
 from models.schema.errors import InvalidEvent
 from streams.agents.courses import store
@@ -88,7 +89,7 @@ class CourseView:
 
     def _on_course(self, record: Record) -> None:
         try:
-            event = ev.decode(record.value or b"")
+            event = event_codec.decode(record.value or b"")
         except InvalidEvent as bad:
             _log.warning("an entry of the catalogue is refused: %s", bad)
             return

@@ -15,6 +15,7 @@ from typing import Any
 import aiokafka
 from aiokafka.errors import KafkaError
 
+from models.schema import event_codec
 from models.schema import events as ev
 from models.schema.errors import InvalidEvent
 from streams.agents.ingest import mapping_file
@@ -212,7 +213,7 @@ class IngestAgent:
             event = codec.decode_event(value, record.timestamp / 1000.0, settings.max_record_bytes, settings.skew)
         except InvalidEvent as bad:
             return bad
-        if isinstance(event, ev.LOG_KINDS):
+        if isinstance(event, ev.INTERNAL_KINDS):
             return InvalidEvent("unknown_type", "type", "such records belong to `events` alone")
         return event
 
@@ -253,11 +254,11 @@ class IngestAgent:
                 self._announce(event, headers, record.timestamp)
 
     def _value(self, record: Record, event: ev.AnyEvent) -> bytes | None:
-        return ev.encode(event) if record.topic in self._mappings else record.value
+        return event_codec.encode(event) if record.topic in self._mappings else record.value
 
     def _announce(self, event: ev.CoursePublished, headers: Headers, timestamp: int) -> None:
         """Announce a course in every partition of the log, which then looks for an audience among its users."""
-        value = ev.encode(ev.Announced(time=event.time, course=event))
+        value = event_codec.encode(ev.Announced(time=event.time, course=event))
         for partition in range(self._log_partitions):
             self._sender.enqueue(self._log, None, value, partition, headers, timestamp)
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 import orjson
 from msgspec import Struct
 
+from models.schema import event_codec
 from models.schema import events as ev
 from models.schema.errors import InvalidEvent
 
@@ -109,7 +110,7 @@ class EventMapping(Struct, frozen=True, kw_only=True):
             InvalidEvent: it is no valid event, and why.
         """
         translated = self.translate(raw)
-        return None if translated is None else ev.decode(translated)
+        return None if translated is None else event_codec.decode(translated)
 
     def _show_type(self, source: dict[str, Any]) -> str:
         values = (value_at(source, path) for path in self.type.paths)

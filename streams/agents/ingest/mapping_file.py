@@ -70,7 +70,7 @@ from streams.errors import OperatorError
 from streams.kafka.topics import name as full_name
 from streams.settings import Settings
 
-KINDS = {kind: struct for kind, struct in ev.KINDS.items() if struct not in ev.LOG_KINDS}
+KINDS = {kind: struct for kind, struct in ev.KINDS.items() if struct not in ev.INTERNAL_KINDS}
 """The types of event that an object may become. Ticks and the log's other own records are excluded."""
 OWN_KEYS = ("otherwise", "only", "type", "fields")
 

@@ -33,7 +33,7 @@ class OutputPacker:
         parcels = []
         for output in moved.outputs:
             self._count(output)
-            if output.certain:
+            if output.reproducible:
                 self._ahead.add(key, output)
             elif self._live or not isinstance(output, Alert | CouponTrigger):
                 parcels.append(self._parcel(output, person_id))

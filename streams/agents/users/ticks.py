@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 import aiokafka
 from aiokafka.errors import KafkaError
 
+from models.schema import event_codec
 from models.schema import events as ev
 from streams.clock import ActivityMonitor, Ticker, wall
 from streams.delivery.sender import Sender
@@ -63,6 +64,6 @@ async def anything_in(settings: Settings, places: set[aiokafka.TopicPartition]) 
 
 def put_ticks(sender: Sender, settings: Settings, partitions: Iterable[int], now: float) -> None:
     """Write one tick to each of some partitions."""
-    tick = ev.encode(ev.Tick(time=now))
+    tick = event_codec.encode(ev.Tick(time=now))
     for partition in partitions:
         sender.enqueue(name(settings, topics.EVENTS), None, tick, partition)

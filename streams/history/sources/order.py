@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
+from models.schema import event_codec
 from models.schema import events as ev
 from models.schema.errors import InvalidEvent
 from streams.history.sources.runs import Decoded, Item, Runs
@@ -100,7 +101,9 @@ class Ordered:
             if in_order:
                 prefix, end = prefix + len(times), max([end, *times[-1:]])
                 continue
-            self._held += ((entry.event.time, number, entry.position, ev.encode(entry.event)) for entry in entries)
+            self._held += (
+                (entry.event.time, number, entry.position, event_codec.encode(entry.event)) for entry in entries
+            )
             if len(self._held) >= self._run:
                 self._spill(runs)
         self.skipped += source.skipped
@@ -125,7 +128,7 @@ class Ordered:
         for time, number, position, event in items:
             if time > bound and not logged[number]:
                 error = InvalidEvent("far_future", "time", f"{time - bound + self._skew:.0f} s after everybody else")
-                yield UnusableEntry(position, ev.encode(event), error, number)
+                yield UnusableEntry(position, event_codec.encode(event), error, number)
             else:
                 yield HistoryEntry(position, event, number)
 

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 from collections.abc import Sequence
 
-from models.schema import events as ev
+from models.schema import event_codec
 from models.schema.errors import InvalidEvent
 from streams.agents.ingest.mapping import EventMapping
 from streams.delivery.dead_letters import MAX_VALUE_BYTES
@@ -36,7 +36,7 @@ class Reader:
         """Return what lines are, at least one, the first of them at a position; those that are empty are nothing."""
         if self._mapping is None and max(map(len, lines)) <= self._max_record_bytes:
             with contextlib.suppress(InvalidEvent):  # whose it is, is found line by line
-                return list(map(HistoryEntry, itertools.count(first), ev.decode_all(lines)))
+                return list(map(HistoryEntry, itertools.count(first), event_codec.decode_all(lines)))
         most = self._max_record_bytes + 1  # with the other half of a line's end
         bare = (line.strip() if len(line) <= most else line for line in lines)
         found = (self.read(position, line) for position, line in enumerate(bare, first) if line)

@@ -1,4 +1,4 @@
-"""The contract of what comes in: every kind round-trips, and whatever is wrong has a reason."""
+"""The input contract: every event type round-trips, and every invalid input has a reason."""
 
 import random
 from datetime import UTC, datetime, timedelta, timezone
@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.schema import event_codec
 from models.schema import events as ev
 from models.schema.errors import REASONS, InvalidEvent
 
@@ -20,7 +21,7 @@ VALUES = {
     "minutes": st.floats(0, 1_440), "amount": st.floats(0, 1e9),
     "points": st.floats(0, 1e9), "price": st.floats(0, 1e9),
     "currency": st.from_regex("[A-Z]{3}", fullmatch=True), "lessons": st.integers(0, 100_000),
-    "tags": st.lists(WORDS, max_size=5).map(tuple), "audience": st.integers(0, ev.MOST_AUDIENCE),
+    "tags": st.lists(WORDS, max_size=5).map(tuple), "audience": st.integers(0, ev.MAX_AUDIENCE),
     "course": st.builds(ev.CoursePublished, id=IDS, course_id=IDS, time=st.floats(0, ev.LAST_TIME), title=WORDS),
 }  # fmt: skip
 LOGIN = {"type": "login", "id": "e1", "user_id": "u1", "time": 5.0}
@@ -35,7 +36,7 @@ def valid(kind: type[msgspec.Struct]) -> st.SearchStrategy[msgspec.Struct]:
 
 def refused(raw: bytes) -> InvalidEvent:
     with pytest.raises(InvalidEvent) as caught:
-        ev.decode(raw)
+        event_codec.decode(raw)
     return caught.value
 
 
@@ -51,39 +52,39 @@ def of_kind(kind: str, **fields: object) -> bytes:
 @given(data=st.data())
 @settings(max_examples=15)
 def test_every_kind_round_trips(kind: str, data: st.DataObject) -> None:
-    """Whatever event is written is read as the same event, and its kind is its `type`."""
+    """Decoding an encoded event gives the same event, and its kind is its `type`."""
     event = data.draw(valid(ev.KINDS[kind]))
-    assert ev.decode(ev.encode(event)) == event
-    assert ev.kind_of(event) == orjson.loads(ev.encode(event))["type"] == kind
+    assert event_codec.decode(event_codec.encode(event)) == event
+    assert ev.kind_of(event) == orjson.loads(event_codec.encode(event))["type"] == kind
 
 
 @pytest.mark.parametrize("kind", sorted(set(ev.KINDS) - {"announced"}))
 def test_a_sparse_event_round_trips(kind: str) -> None:
-    """Fields left out have their defaults, and defaults are left out."""
+    """Missing fields have their defaults, and defaults are left out."""
     fields = {"id": "e", "user_id": "u", "course_id": "c", "offer_id": "o", "title": "t", "amount": 1.0, "points": 2.0}
     needed = {f.name: fields.get(f.name, 5.0) for f in msgspec.structs.fields(ev.KINDS[kind]) if f.required}
     event = ev.KINDS[kind](**needed)
-    assert orjson.loads(ev.encode(event)) == {"type": kind, **needed}
-    assert ev.decode(ev.encode(event)) == event
+    assert orjson.loads(event_codec.encode(event)) == {"type": kind, **needed}
+    assert event_codec.decode(event_codec.encode(event)) == event
 
 
 @given(st.datetimes(datetime(1970, 1, 3), datetime(2999, 12, 30)), st.integers(-1_439, 1_439))
 def test_a_time_with_its_zone_becomes_seconds(moment: datetime, minutes: int) -> None:
-    """An RFC 3339 time of any zone is the same moment in seconds."""
+    """An RFC 3339 time in any zone becomes the same moment in seconds."""
     moment = moment.replace(tzinfo=timezone(timedelta(minutes=minutes)))
     expected = (moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
-    assert ev.decode(with_login(time=moment.isoformat())).time == expected
+    assert event_codec.decode(with_login(time=moment.isoformat())).time == expected
 
 
 def test_whole_seconds_become_a_float() -> None:
-    """A time written as an integer is a float behind `decode`."""
-    time = ev.decode(with_login(time=5)).time
+    """`decode` converts an integer time to a float."""
+    time = event_codec.decode(with_login(time=5)).time
     assert (time, type(time)) == (5.0, float)
 
 
 def test_unknown_fields_are_ignored() -> None:
-    """A platform may send more than we read."""
-    assert ev.decode(with_login(browser={"name": "x"})) == ev.Login(id="e1", user_id="u1", time=5.0)
+    """A platform may send more fields than Encore reads."""
+    assert event_codec.decode(with_login(browser={"name": "x"})) == ev.Login(id="e1", user_id="u1", time=5.0)
 
 
 @pytest.mark.parametrize(
@@ -125,34 +126,34 @@ def test_unknown_fields_are_ignored() -> None:
         (of_kind("course_published", course_id="c", title="t", lessons=-5), "impossible_value", "lessons"),
     ],
 )
-def test_what_is_wrong_has_its_reason_and_field(raw: bytes, reason: str, field: str | None) -> None:
-    """A bad record says what is wrong with it and where."""
+def test_invalid_input_has_its_reason_and_field(raw: bytes, reason: str, field: str | None) -> None:
+    """The error gives the reason code and the invalid field."""
     error = refused(raw)
     assert (error.reason, error.field) == (reason, field)
 
 
-def test_a_bad_event_reads_as_a_sentence() -> None:
-    """Reason, field and detail stand in its text."""
+def test_an_invalid_event_has_a_readable_text() -> None:
+    """The text contains reason, field and detail."""
     assert str(refused(with_login(time=-1))) == "impossible_value (time): Expected `float` >= 0.0"
     assert str(InvalidEvent("malformed", None, "cut off")) == "malformed: cut off"
 
 
-def only_bad_events(raw: bytes) -> None:
-    """Decode; let every error but a listed InvalidEvent through, and check that what was read can be written."""
+def assert_event_or_listed_reason(raw: bytes) -> None:
+    """Check that decoding gives a listed reason, or an event that round-trips; other errors propagate."""
     try:
-        event = ev.decode(raw)
+        event = event_codec.decode(raw)
     except InvalidEvent as error:
         assert error.reason in REASONS
         return
-    assert ev.decode(ev.encode(event)) == event
+    assert event_codec.decode(event_codec.encode(event)) == event
     assert 0 <= event.time <= ev.LAST_TIME
 
 
 @given(st.binary(max_size=200))
 @settings(max_examples=200)
-def test_any_bytes_raise_nothing_but_a_bad_event(raw: bytes) -> None:
-    """Whatever the bytes are, `decode` gives an event or a listed reason."""
-    only_bad_events(raw)
+def test_any_bytes_raise_nothing_but_invalid_event(raw: bytes) -> None:
+    """`decode` gives an event or a listed reason for arbitrary bytes."""
+    assert_event_or_listed_reason(raw)
 
 
 JUNK = (
@@ -161,36 +162,36 @@ JUNK = (
 )  # fmt: skip
 
 
-def mutated(raw: bytes, dice: random.Random) -> bytes:
+def mutate(raw: bytes, rng: random.Random) -> bytes:
     """Damage a valid event in one of several ways."""
     fields = orjson.loads(raw)
-    name = dice.choice(sorted(fields))
-    how = dice.randrange(5)
+    name = rng.choice(sorted(fields))
+    how = rng.randrange(5)
     if how == 0:
         del fields[name]
         return orjson.dumps(fields)
     if how == 1:
         return orjson.dumps({**fields, name: str(fields[name])})
     if how == 2:
-        number = dice.choice((b"NaN", b"-Infinity", b"1e999", b"9" * 400, b"[" * 5_000, b"0x1", b"01"))
+        number = rng.choice((b"NaN", b"-Infinity", b"1e999", b"9" * 400, b"[" * 5_000, b"0x1", b"01"))
         return orjson.dumps({**fields, name: "@"}).replace(b'"@"', number)
     if how == 3:
-        at = dice.randrange(len(raw))
-        return raw[:at] + bytes((dice.randrange(256),)) + raw[at + dice.randrange(2) :]
-    return orjson.dumps({**fields, name: dice.choice(JUNK)})
+        at = rng.randrange(len(raw))
+        return raw[:at] + bytes((rng.randrange(256),)) + raw[at + rng.randrange(2) :]
+    return orjson.dumps({**fields, name: rng.choice(JUNK)})
 
 
 @pytest.mark.parametrize("kind", sorted(ev.KINDS))
 @given(data=st.data(), seed=st.integers(0, 2**32))
 @settings(max_examples=12)
-def test_damaged_events_raise_nothing_but_a_bad_event(kind: str, data: st.DataObject, seed: int) -> None:
-    """A valid event with something dropped, swapped or broken gives an event or a listed reason."""
-    dice = random.Random(seed)
-    raw = ev.encode(data.draw(valid(ev.KINDS[kind])))
+def test_damaged_events_raise_nothing_but_invalid_event(kind: str, data: st.DataObject, seed: int) -> None:
+    """A valid event with a dropped, swapped or broken part gives an event or a listed reason."""
+    rng = random.Random(seed)
+    raw = event_codec.encode(data.draw(valid(ev.KINDS[kind])))
     for _ in range(8):
-        only_bad_events(mutated(raw, dice))
+        assert_event_or_listed_reason(mutate(raw, rng))
 
 
-def test_nothing_inherits_from_a_kind() -> None:
-    """What asks for a kind asks for that type alone."""
+def test_no_event_type_has_subclasses() -> None:
+    """`type(event) is Kind` then tests for exactly this type."""
     assert not [kind for kind in ev.KINDS.values() if kind.__subclasses__()]

@@ -5,6 +5,7 @@ import asyncio
 import aiokafka
 import msgspec
 
+from models.schema import event_codec
 from models.schema import events as ev
 from models.schema.outputs import Decision
 from streams import settings
@@ -70,7 +71,7 @@ def check(records: list[aiokafka.ConsumerRecord]) -> None:
         here = [event for event in sent if topics.partition_of(event.user_id.encode(), 4) == partition]
         first = [event for event in here if event.time < T + DAY]
         expected = [*first, ev.Tick(time=T + DAY), *here[len(first) :], ev.Tick(time=T + 2 * DAY)]
-        assert [ev.decode(record.value) for record in mine] == expected
+        assert [event_codec.decode(record.value) for record in mine] == expected
         assert [record.timestamp for record in mine] == [int(event.time * 1_000) for event in expected]
         assert [record.key for record in mine] == [
             event.user_id.encode() if isinstance(event, ev.Event) else None for event in expected

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from models.person.activity import DAY
+from models.schema import event_codec
 from models.schema import events as ev
 from models.schema.outputs import Alert, Decision
 from streams.__main__ import main
@@ -44,7 +45,7 @@ def history(tmp_path: Path) -> Path:
         for day in range(0, 50 if who % 3 == 0 else 100, 1 + who % 4)
     ]
     file = tmp_path / "events.jsonl"
-    file.write_bytes(b"\n".join([*map(ev.encode, events), b"{broken"]))
+    file.write_bytes(b"\n".join([*map(event_codec.encode, events), b"{broken"]))
     (tmp_path / "campaign.toml").write_text(CAMPAIGN)
     (tmp_path / "settings.toml").write_text(SETTINGS)
     return file
@@ -93,7 +94,7 @@ def test_a_span_of_history_is_a_history(history: Path, tmp_path: Path, capsys: p
     chosen = ("--since", "2022-01-18", "--until", "2022-02-07", "--json")
     summary = orjson.loads(encore(capsys, "replay", history, *chosen)[1])
     wanted = [line for line in history.read_bytes().splitlines() if b'"login"' in line]
-    inside = [event for event in map(ev.decode, wanted) if BEGIN + 10 * DAY <= event.time <= BEGIN + 30 * DAY]
+    inside = [event for event in map(event_codec.decode, wanted) if BEGIN + 10 * DAY <= event.time <= BEGIN + 30 * DAY]
     assert summary["applied"] == len(inside) > 0
     assert (summary["first"] >= BEGIN + 10 * DAY, summary["last"]) == (True, BEGIN + 30 * DAY)
 

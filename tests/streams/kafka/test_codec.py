@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from models.schema import event_codec
 from models.schema import events as ev
 from models.schema.errors import REASONS, InvalidEvent
 from models.schema.outputs import OUTPUTS, Decision, EarlySignal, Example, Output, Tombstone
@@ -55,7 +56,7 @@ def test_each_reason_has_its_record(raw: bytes | None, reason: str, field: str |
 def test_bounds_are_within() -> None:
     """As large as may be and as far ahead as may be are taken."""
     event = ev.Login(id="1", user_id="u1", time=NOW + 300.0)
-    raw = ev.encode(event)
+    raw = event_codec.encode(event)
     assert codec.decode_event(raw, NOW, len(raw), 300.0) == event
     assert refused(raw, len(raw) - 1).reason == "oversize"
     assert refused(raw, skew=299.0).reason == "far_future"

@@ -13,6 +13,7 @@ from aiokafka import ConsumerRecord
 from jsonschema import Draft7Validator
 
 from models.offers.campaign import Campaign
+from models.schema import event_codec
 from models.schema import events as ev
 from models.schema import outputs as out
 from models.schema.errors import InvalidEvent
@@ -137,7 +138,7 @@ def test_examples_fit_their_schemas(name: str) -> None:
 def test_event_examples_come_back_as_they_were(one: MessageExample) -> None:
     """What the contract shows of an event is what we read."""
     (example,) = MESSAGES[one.name]["examples"]
-    assert ev.decode(msgspec.json.encode(example["payload"])) == one.payload
+    assert event_codec.decode(msgspec.json.encode(example["payload"])) == one.payload
 
 
 @pytest.mark.parametrize("one", OUTPUTS, ids=named)
@@ -194,14 +195,14 @@ def test_a_time_is_a_number_or_a_moment_with_its_zone() -> None:
     """Both forms that the contract shows for a time are the same moment to us."""
     payload = {"type": "login", "id": "e-1", "user_id": "u-42"}
     forms = DOCUMENT["components"]["schemas"]["Time"]["examples"]
-    moments = {ev.decode(msgspec.json.encode({**payload, "time": form})).time for form in forms}
+    moments = {event_codec.decode(msgspec.json.encode({**payload, "time": form})).time for form in forms}
 
     assert len(forms) == 2 and len(moments) == 1
 
 
 def _is_read(payload: dict[str, Any]) -> bool:
     try:
-        ev.decode(msgspec.json.encode(payload))
+        event_codec.decode(msgspec.json.encode(payload))
     except InvalidEvent:
         return False
     return True

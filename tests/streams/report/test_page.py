@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.person.features import GROUPS
+from models.schema import event_codec
 from models.schema import events as ev
 from models.schema.outputs import Alert, Profile, Reason
 from streams.kafka import topics
@@ -318,7 +319,7 @@ def test_a_replay_leaves_its_report(tmp_path: Path, capsys: pytest.CaptureFixtur
         for day in range(0, 30 if who % 3 == 0 else 60, 1 + who % 4)
     ]
     history, chosen = tmp_path / "<b>events.jsonl", tmp_path / "settings.toml"
-    history.write_bytes(b"\n".join([*map(ev.encode, logins), b"{broken"]))
+    history.write_bytes(b"\n".join([*map(event_codec.encode, logins), b"{broken"]))
     chosen.write_text('labels_needed = 20\nhorizon = "7d"\n')
     pages = []
     for out in ("once", "again"):

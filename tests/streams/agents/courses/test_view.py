@@ -9,6 +9,7 @@ from models.recommend import ranker_snapshot
 from models.recommend.features import names_for
 from models.recommend.ranker import LinearRanker
 from models.recommend.similarity import CooccurrenceRow, CountingWindow, interacted
+from models.schema import event_codec
 from models.schema import events as ev
 from streams.agents.courses import store
 from streams.agents.courses.view import MIN_LISTS, CourseView
@@ -38,7 +39,7 @@ def on_rows(row: CooccurrenceRow, fence: int = 1, partition: int = 0) -> Record:
 
 
 def on_catalogue(event: ev.CourseEvent | bytes) -> Record:
-    return Record(topics.CATALOG, 0, 0, 0, b"c", event if isinstance(event, bytes) else ev.encode(event))
+    return Record(topics.CATALOG, 0, 0, 0, b"c", event if isinstance(event, bytes) else event_codec.encode(event))
 
 
 def reasons(view: CourseView, *used: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ import pytest
 
 from models.person.activity import DAY
 from models.person.rules import Rules
+from models.schema import event_codec
 from models.schema import events as ev
 from streams.agents.users.processor import AT_ONCE, TOGETHER
 from streams.delivery.dead_letters import parse_dead_letter
@@ -47,7 +48,7 @@ def test_the_far_future_is_buried_and_never_moves_the_clock(event: ev.AnyEvent) 
         ({"key": None}, "wrong_key"),
         ({"value": b"{}"}, "missing_field"),
         ({"value": None}, "malformed"),
-        ({"value": ev.encode(ev.CourseWithdrawn(id="1", course_id="c", time=NOON))}, "not_a_person"),
+        ({"value": event_codec.encode(ev.CourseWithdrawn(id="1", course_id="c", time=NOON))}, "not_a_person"),
     ],
 )
 def test_what_is_not_of_its_place_is_buried_and_changes_nothing(changes: dict[str, bytes], reason: str) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from models.person.activity import DAY
 from models.person.person import Person
 from models.person.rules import Rules
+from models.schema import event_codec
 from models.schema import events as ev
 from tests.models.people import HOUR, histories, live, shuffled
 from tests.streams.doubles import Record
@@ -67,7 +68,7 @@ def test_the_fold_is_what_the_models_say(crowd: tuple[list[ev.Event], ...], seed
     """Each person stands as if their events had been stepped through alone, whatever the others did meanwhile."""
     station, _ = lived(log_of(crowd, seed), [], seed)
     end = max(event.time for told in crowd for event in told) + 60 * DAY - HOUR
-    in_log = [ev.decode(each.value or b"") for each in log_of(crowd, seed)]
+    in_log = [event_codec.decode(each.value or b"") for each in log_of(crowd, seed)]
     for name in NAMES:
         told = [event for event in in_log if isinstance(event, ev.Event) and event.user_id == name]
         person, _ = live(Person(name), told, NIGHTS, end + 1e-3)

@@ -8,6 +8,7 @@ from random import Random
 import numpy as np
 import pytest
 
+from models.schema import event_codec
 from models.schema import events as ev
 from models.schema.outputs import Alert, CouponTrigger
 from streams.history.simulation.platform import Platform
@@ -59,7 +60,7 @@ def test_events_are_of_our_format_in_order_and_have_ids_of_their_own(quarter):
     platform, events = quarter
     times = [event.time for event in events]
 
-    assert all(ev.decode(ev.encode(event)) == event for event in events[:5_000])
+    assert all(event_codec.decode(event_codec.encode(event)) == event for event in events[:5_000])
     assert times == sorted(times)
     assert times[0] >= START
     assert times[-1] <= END

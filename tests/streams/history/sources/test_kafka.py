@@ -7,6 +7,7 @@ import asyncio
 import orjson
 import pytest
 
+from models.schema import event_codec
 from models.schema import events as ev
 from streams.errors import OperatorError
 from streams.history.sources import HistoryEntry, UnusableEntry, open_source
@@ -51,7 +52,7 @@ def test_what_cannot_be_used_is_judged_by_the_logs_time(encore):
     found = list(open_source("kafka:events", encore.settings))
 
     assert [(item.error.reason, item.raw) for item in found if isinstance(item, UnusableEntry)] == [
-        ("malformed", b"nonsense"), ("far_future", ev.encode(far)),
+        ("malformed", b"nonsense"), ("far_future", event_codec.encode(far)),
     ]  # fmt: skip
     assert [item.event for item in found if isinstance(item, HistoryEntry)] == [LOGINS[0]]
 
@@ -93,7 +94,7 @@ def test_aborted_transactions_never_were(kafka, prefix):
         await producer.start()
         for at, event in enumerate(LOGINS[:6]):
             await producer.begin_transaction()
-            await producer.send(f"{prefix}-events", ev.encode(event), partition=0)
+            await producer.send(f"{prefix}-events", event_codec.encode(event), partition=0)
             await (producer.abort_transaction() if at % 2 else producer.commit_transaction())
         await producer.stop()
 

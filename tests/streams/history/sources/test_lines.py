@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.schema import event_codec
 from models.schema import events as ev
 from streams.errors import OperatorError
 from streams.history.sources import HistoryEntry, UnusableEntry, open_source
@@ -21,7 +22,7 @@ from streams.settings import Settings
 from tests.streams.history.sources.published import entries, reasons, unusable
 
 LOGINS = [ev.Login(id=f"e{at}", user_id="ü", time=1e9 + at) for at in range(3_000)]
-TEXT = b"".join(ev.encode(event) + b"\n" for event in LOGINS)
+TEXT = b"".join(event_codec.encode(event) + b"\n" for event in LOGINS)
 
 
 def packed(how: str) -> bytes:
@@ -64,7 +65,7 @@ def test_a_pipe_in_the_file_system_can_be_read_once(tmp_path):
 def test_what_is_wrong_is_named(tmp_path):
     """Line by line, with the bytes as they came; empty lines and a byte order mark are nothing."""
     file = tmp_path / "history.jsonl"
-    good = ev.encode(LOGINS[0])
+    good = event_codec.encode(LOGINS[0])
     late = b'{"type":"login","id":"e","user_id":"u"}'
     file.write_bytes(b"\xef\xbb\xbf" + good + b"\r\n\n" + late + b"\n\xff\n[1]\n" + good + b"\n  \n" + good[:-9])
     source = open_source(str(file))
@@ -82,8 +83,8 @@ def test_a_line_without_end_does_not_fill_the_memory(tmp_path):
     """It is unusable, with its beginning; the next line is read."""
     settings = Settings(max_record_bytes=300_000)
     file = tmp_path / "history.jsonl"
-    fits = ev.encode(ev.Search(id="s", user_id="u", time=1.0, query="q")).ljust(300_000)
-    file.write_bytes(b"x" * 30_000_000 + b"\n" + fits + b"\n" + b"y" * 300_001 + b"\n" + ev.encode(LOGINS[0]))
+    fits = event_codec.encode(ev.Search(id="s", user_id="u", time=1.0, query="q")).ljust(300_000)
+    file.write_bytes(b"x" * 30_000_000 + b"\n" + fits + b"\n" + b"y" * 300_001 + b"\n" + event_codec.encode(LOGINS[0]))
     source = open_source(str(file), settings)
 
     assert [(found.position, found.raw[:2], len(found.raw) <= 500_000) for found in unusable(source)] == [
@@ -99,7 +100,7 @@ def test_a_line_without_end_does_not_fill_the_memory(tmp_path):
 
 def test_a_line_is_too_long_by_all_of_it(tmp_path):
     """Spaces included, also where all around it are events; the end of a line does not count."""
-    event, space = ev.encode(LOGINS[0]), b" " * 101
+    event, space = event_codec.encode(LOGINS[0]), b" " * 101
     fits, inside = event.ljust(100), event.replace(b",", b"," + space, 1)
     for long in (space + event, event + space, inside):
         (tmp_path / "history.jsonl").write_bytes(b"\n".join([fits, long, fits + b"\r", event]))

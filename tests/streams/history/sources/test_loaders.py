@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.schema import event_codec
 from models.schema import events as ev
 from streams.errors import OperatorError
 from streams.history.sources import HistoryEntry, open_source
@@ -61,7 +62,7 @@ def test_its_events_are_as_if_they_came_by_wire(source):
     """Whatever a loader gives is valid, and its ids are of their own."""
     found = events(source)
 
-    assert found and all(ev.decode(ev.encode(event)) == event for event in found)
+    assert found and all(event_codec.decode(event_codec.encode(event)) == event for event in found)
     assert len({event.id for event in found}) == len(found)
 
 
@@ -345,5 +346,9 @@ def test_nothing_in_a_table_ends_the_reading(tmp_path_factory, rows, case):
         assert "\n" not in str(refused)
         return
     assert [item.position for item in found] == list(range(len(found)))
-    assert all(ev.decode(ev.encode(item.event)) == item.event for item in found if isinstance(item, HistoryEntry))
+    assert all(
+        event_codec.decode(event_codec.encode(item.event)) == item.event
+        for item in found
+        if isinstance(item, HistoryEntry)
+    )
     assert len(entries(open_source(f"{kind}:{write(folder, files, suffix)}"))) <= len(found)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.schema import event_codec
 from models.schema import events as ev
 from models.schema.errors import InvalidEvent
 from streams.errors import OperatorError
@@ -95,7 +96,7 @@ def test_it_is_as_if_all_were_sorted_at_once(sources, run):
 def test_runs_of_runs_hold_what_the_runs_held(runs, fan):
     """However few runs there may be at a time before they become one."""
     items = [
-        sorted((time, number, at, ev.encode(login(at, time).event)) for at, time in enumerate(times))
+        sorted((time, number, at, event_codec.encode(login(at, time).event)) for at, time in enumerate(times))
         for number, times in enumerate(runs)
     ]
     with Runs(fan=fan) as kept:
@@ -105,7 +106,9 @@ def test_runs_of_runs_hold_what_the_runs_held(runs, fan):
 
     assert len(streams) == digit_sum(len(runs), fan)
     assert all(stream == sorted(stream, key=lambda item: item[:3]) for stream in streams)
-    back = sorted((time, source, at, ev.encode(event)) for stream in streams for time, source, at, event in stream)
+    back = sorted(
+        (time, source, at, event_codec.encode(event)) for stream in streams for time, source, at, event in stream
+    )
     assert back == sorted(item for run in items for item in run)
 
 
@@ -174,8 +177,8 @@ def test_the_far_future_lies_beyond_the_third_latest_person():
     # the latest of u4 and u3 are in the far future; the third latest person is u0, at 400 + SKEW
     assert found[:7] == [fine[0], fine[1], fine[2], fine[3], fine[4], far[1], far[0]]
     assert [(item.position, item.raw, item.error.reason, item.error.field) for item in found[7:]] == [
-        (8, ev.encode(far[3].event), "far_future", "time"),
-        (7, ev.encode(far[2].event), "far_future", "time"),
+        (8, event_codec.encode(far[3].event), "far_future", "time"),
+        (7, event_codec.encode(far[2].event), "far_future", "time"),
     ]
 
 
@@ -202,7 +205,7 @@ def test_ticks_and_courses_are_nobodys_time():
     )
 
     assert found[:4] == [*fine, HistoryEntry(5, ev.Tick(time=11.0))]
-    assert [item.raw for item in found[4:]] == [ev.encode(course), ev.encode(tick)]
+    assert [item.raw for item in found[4:]] == [event_codec.encode(course), event_codec.encode(tick)]
 
 
 def test_a_log_has_judged_for_itself():

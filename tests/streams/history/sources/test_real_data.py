@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from models.schema import event_codec
 from models.schema import events as ev
 from streams.history.sources import HistoryEntry, HistorySource, open_source
 from tests.data import folder
@@ -64,7 +65,7 @@ def test_every_event_is_valid(kind):
     source = open_source(f"{kind}:{folder(SOURCES[kind])}")
     events = [found.event for found in source if isinstance(found, HistoryEntry)]
 
-    assert all(ev.decode(ev.encode(event)) == event for event in events)
+    assert all(event_codec.decode(event_codec.encode(event)) == event for event in events)
     assert len({event.id for event in events}) == len(events)
 
 
