@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 
+import aiokafka
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from models.recommend.features import names_for
 from models.recommend.ranker_snapshot import RankerSnapshot
 from streams.agents.training.ranker_trainer import RankerTrainer
 from streams.kafka import codec, topics
+from streams.kafka.embedded import EmbeddedBroker
 from streams.metrics import Metrics
 from streams.settings import Settings
 from tests.streams.doubles import ManualSink, Record
@@ -101,3 +104,34 @@ def test_an_unusable_list_is_left_out_and_counted(message: ListExample | bytes, 
     trained = Trained(*LISTS[:40], record(40, message))
     assert trained.left_out(reason) == 1
     assert (trained.published().lists, trained.published().offset) == (40, 40)
+
+
+@pytest.mark.parametrize("known", [0, 40, 60])
+def test_the_next_owner_continues_at_the_end_of_the_lists(
+    embedded_broker: Callable[[Mapping[str, int]], EmbeddedBroker], prefix: str, known: int
+) -> None:
+    """It restores the newest snapshot, and learns each later list once, even if it is delivered again.
+
+    Lists that the snapshot has learned are only kept for replay.
+    """
+    broker = embedded_broker({prefix + topics.LISTS: 1, prefix + topics.SNAPSHOTS: 1})
+    settings, sink, metrics = Settings(broker=broker.url, prefix=prefix, embedded=True), ManualSink(), Metrics()
+
+    async def take_over() -> None:
+        async with aiokafka.AIOKafkaProducer(bootstrap_servers=settings.bootstrap) as producer:
+            for one in LISTS[:60]:
+                await producer.send_and_wait(prefix + topics.LISTS, one.value, partition=0)
+            if former is not None:
+                snapshot = ranker_snapshot.encode_ranker(former)
+                await producer.send_and_wait(prefix + topics.SNAPSHOTS, snapshot, key=b"ranker/none", partition=0)
+        trainer = RankerTrainer(settings, sink, metrics)
+        await trainer.own(True)
+        assert trainer.offset == 59
+        await trainer.process_chunk([*LISTS[50:70], record(70, list_example(3))])
+        trainer.flush()
+
+    former = Trained(*LISTS[:known]).published() if known else None
+    asyncio.run(take_over())
+    published = ranker_snapshot.decode_ranker(sink.on(prefix + topics.SNAPSHOTS)[-1].value or b"")
+    assert (published.lists, published.offset) == (70, 70)
+    assert metrics.value("encore_lists_learned_total") == 70 - known
