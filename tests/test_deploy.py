@@ -1,4 +1,4 @@
-"""What is in deploy/ fits what it deploys: settings, commands, paths, metrics and files are those of the code."""
+"""The files in deploy/ agree with the code: settings, commands, paths, metrics and files exist."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DEPLOY = ROOT / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
-OURS = [name for name, service in SERVICES.items() if service["image"] == "encore:local"]
+ENCORE_SERVICES = [name for name, service in SERVICES.items() if service["image"] == "encore:local"]
 MANIFESTS: list[dict[str, Any]] = [
     manifest
     for file in sorted((DEPLOY / "kubernetes").glob("*.yaml"))
@@ -37,17 +37,17 @@ def of_kind(kind: str) -> list[dict[str, Any]]:
 
 
 def pods() -> list[dict[str, Any]]:
-    """The pods that the manifests describe."""
+    """The pod templates of the manifests."""
     return [manifest["spec"]["template"] for manifest in MANIFESTS if manifest["kind"] in ("Deployment", "Job")]
 
 
 def code(package: str) -> list[Path]:
-    """Every module of a package and of those in it."""
+    """Every module of a package and its subpackages."""
     return list((ROOT / package).rglob("*.py"))
 
 
 def is_command(words: list[str]) -> bool:
-    """Whether the command line has such a command."""
+    """Whether the command line has this command."""
     command: Any = cli
     for word in words:
         if not isinstance(command, Group) or word not in command.commands:
@@ -59,19 +59,19 @@ def is_command(words: list[str]) -> bool:
 # -- the image
 
 
-def test_the_image_is_made_of_files_that_are_there() -> None:
-    """What is copied exists, and the ignore file lets it through."""
-    let_through = (DEPLOY / "Dockerfile.dockerignore").read_text()
+def test_the_image_copies_existing_files() -> None:
+    """Copied files exist, and the ignore file does not exclude them."""
+    included = (DEPLOY / "Dockerfile.dockerignore").read_text()
     copied = [source for line in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.M) for source in line.split()[:-1]]
 
     assert {"requirements.txt", "pyproject.toml", "models", "streams"} <= set(copied)
     for source in copied:
         assert (ROOT / source).exists(), source
-        assert f"!{source}\n" in let_through, source
+        assert f"!{source}\n" in included, source
 
 
-def test_the_image_installs_what_is_pinned_by_hash() -> None:
-    """Every requirement has a hash, and nothing is installed beside them."""
+def test_the_image_installs_only_pinned_versions() -> None:
+    """Every requirement has a hash, and nothing else is installed."""
     assert "pip install --require-hashes -r requirements.txt" in DOCKERFILE
     assert "pip install --no-deps --no-build-isolation --no-index ." in DOCKERFILE
     pinned = re.split(r"\n(?=\S)", (ROOT / "requirements.txt").read_text().strip())
@@ -79,32 +79,32 @@ def test_the_image_installs_what_is_pinned_by_hash() -> None:
 
 
 def test_the_image_has_every_module() -> None:
-    """A folder that the project does not name is there in a checkout, and missing where it is installed."""
+    """A package that pyproject.toml does not include would be missing in an installation."""
     find = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
     named = setuptools.find_packages(str(ROOT), include=find["include"])
-    there = {".".join(file.relative_to(ROOT).parent.parts) for top in ("models", "streams") for file in code(top)}
-    assert set(named) == there
+    existing = {".".join(file.relative_to(ROOT).parent.parts) for top in ("models", "streams") for file in code(top)}
+    assert set(named) == existing
 
 
-def test_the_image_is_of_a_python_we_support() -> None:
-    """Both stages are of one Python, the oldest that the project allows."""
+def test_the_image_has_a_supported_python() -> None:
+    """Both stages use one Python version, the oldest that the project supports."""
     images = re.findall(r"^FROM (\S+)", DOCKERFILE, re.M)
     oldest = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=")
     assert set(images) == {f"python:{oldest}-slim"}
 
 
-def test_the_image_runs_as_somebody_without_rights() -> None:
-    """The last user is not root, and its number is the one that Kubernetes runs."""
+def test_the_image_runs_without_root() -> None:
+    """The last user is not root, and Kubernetes uses the same user id."""
     (user_id,) = re.findall(r"useradd --uid (\d+) .* encore$", DOCKERFILE, re.M)
 
     assert re.findall(r"^USER (\S+)", DOCKERFILE, re.M) == ["encore"]
     assert {pod["spec"]["securityContext"]["runAsUser"] for pod in pods()} == {int(user_id)}
 
 
-def test_the_image_says_whether_it_is_healthy() -> None:
-    """Docker asks what Kubernetes asks; a command that is no worker is not asked."""
+def test_the_image_has_a_health_check() -> None:
+    """Docker uses the same check as Kubernetes; it is disabled for commands other than the worker."""
     assert re.search(r"^HEALTHCHECK .*/readyz", DOCKERFILE, re.M)
-    assert [name for name in OURS if not SERVICES[name].get("healthcheck", {}).get("disable")] == ["worker"]
+    assert [name for name in ENCORE_SERVICES if not SERVICES[name].get("healthcheck", {}).get("disable")] == ["worker"]
 
 
 # -- Compose
@@ -112,36 +112,36 @@ def test_the_image_says_whether_it_is_healthy() -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_images_are_pinned(name: str) -> None:
-    """A version, never the latest."""
-    assert name in OURS or re.search(r":v?\d+\.\d+\.\d+$", SERVICES[name]["image"])
+    """An exact version, never `latest`."""
+    assert name in ENCORE_SERVICES or re.search(r":v?\d+\.\d+\.\d+$", SERVICES[name]["image"])
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_compose_gives_settings_that_exist(name: str) -> None:
-    """What the services get as environment can be read, and leads to the broker beside them."""
+@pytest.mark.parametrize("name", ENCORE_SERVICES)
+def test_compose_uses_valid_settings(name: str) -> None:
+    """The environment of the services is valid and points to the broker of the project."""
     given = {key: re.sub(r"\$\{\w+:-(\w*)\}", r"\1", value) for key, value in SERVICES[name]["environment"].items()}
     assert load(given).bootstrap == ["kafka:9092"]
 
 
 def test_compose_starts_in_order() -> None:
-    """A broker that answers, then the topics, then workers."""
+    """First a healthy broker, then the topics, then the workers."""
     assert SERVICES["topics"]["depends_on"] == {"kafka": {"condition": "service_healthy"}}
     assert SERVICES["worker"]["depends_on"] == {"topics": {"condition": "service_completed_successfully"}}
     assert is_command(SERVICES["topics"]["command"])
     assert SERVICES["worker"]["entrypoint"][-1].endswith("exec encore worker")
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_containers_of_ours_can_change_nothing(name: str) -> None:
-    """A read-only root, no capability, no way to more rights."""
+@pytest.mark.parametrize("name", ENCORE_SERVICES)
+def test_containers_are_read_only(name: str) -> None:
+    """A read-only root file system, no capabilities, no privilege escalation."""
     service = SERVICES[name]
     assert service["read_only"] and service["tmpfs"] == ["/tmp"]
     assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"]
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_what_is_mounted_and_published_is_ours(name: str) -> None:
-    """Files that are mounted exist, volumes are declared, and no port is open to other machines."""
+def test_mounts_exist_and_ports_are_local(name: str) -> None:
+    """Mounted files exist, volumes are declared, and no port is open to other machines."""
     for volume in SERVICES[name].get("volumes", []):
         source = volume.split(":")[0]
         assert (DEPLOY / source).exists() if source.startswith(".") else source in COMPOSE["volumes"], volume
@@ -149,7 +149,7 @@ def test_what_is_mounted_and_published_is_ours(name: str) -> None:
 
 
 def test_prometheus_scrapes_the_workers_of_compose() -> None:
-    """By the name of their service, on their port."""
+    """By the name and port of their service."""
     config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
     (found,) = config["scrape_configs"][0]["dns_sd_configs"]
 
@@ -158,8 +158,8 @@ def test_prometheus_scrapes_the_workers_of_compose() -> None:
     assert config["rule_files"] == ["rules.yml"]
 
 
-def test_grafana_finds_its_dashboard_and_its_data() -> None:
-    """Where the provisioning says, and in the Prometheus of Compose."""
+def test_grafana_finds_its_dashboard_and_data_source() -> None:
+    """At the provisioned path, with the Prometheus of the project."""
     provisioning = DEPLOY / "grafana" / "provisioning"
     (provider,) = yaml.safe_load((provisioning / "dashboards" / "encore.yaml").read_text())["providers"]
     (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yaml").read_text())["datasources"]
@@ -171,8 +171,8 @@ def test_grafana_finds_its_dashboard_and_its_data() -> None:
 # -- Kubernetes
 
 
-def test_kustomize_knows_every_manifest() -> None:
-    """No file lies beside the others unused; the image is of the version that we are."""
+def test_kustomize_includes_every_manifest() -> None:
+    """No manifest is unused, and the image has the version of the project."""
     (kustomization,) = of_kind("Kustomization")
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
@@ -182,8 +182,8 @@ def test_kustomize_knows_every_manifest() -> None:
     assert kustomization["images"][0]["newTag"] == version
 
 
-def test_kubernetes_gives_settings_that_exist(tmp_path: Path) -> None:
-    """The file in the ConfigMap is one that a worker reads, mounted where it is told."""
+def test_kubernetes_uses_valid_settings(tmp_path: Path) -> None:
+    """The file in the ConfigMap is valid and is mounted where ENCORE_SETTINGS points."""
     (settings,) = of_kind("ConfigMap")
     file = tmp_path / "encore.toml"
     file.write_text(settings["data"]["encore.toml"])
@@ -197,13 +197,13 @@ def test_kubernetes_gives_settings_that_exist(tmp_path: Path) -> None:
         assert {"name": "settings", "mountPath": "/etc/encore", "readOnly": True} in container["volumeMounts"]
 
 
-def test_kubernetes_adds_no_settings_of_its_own() -> None:
-    """For a service named `encore` it would set ENCORE_PORT and more, and unknown settings are refused."""
+def test_kubernetes_adds_no_variables() -> None:
+    """For a service named `encore` it would set ENCORE_PORT and others, and unknown settings are rejected."""
     assert [pod["spec"]["enableServiceLinks"] for pod in pods()] == [False, False]
 
 
-def test_pods_can_change_nothing() -> None:
-    """Not root, a read-only root, no capability, no token of the cluster; only /tmp can be written."""
+def test_pods_are_read_only() -> None:
+    """Not root, a read-only root file system, no capabilities, no cluster token; only /tmp is writable."""
     for pod in pods():
         (container,) = pod["spec"]["containers"]
         assert pod["spec"]["securityContext"]["runAsNonRoot"]
@@ -218,13 +218,13 @@ def test_pods_can_change_nothing() -> None:
 
 
 def test_pods_run_commands_that_exist() -> None:
-    """The job makes the topics, the deployment works."""
+    """The job creates the topics, the deployment runs workers."""
     assert [pod["spec"]["containers"][0]["args"] for pod in pods()] == [["topics", "create"], ["worker"]]
     assert all(is_command(pod["spec"]["containers"][0]["args"]) for pod in pods())
 
 
-def test_probes_ask_what_the_web_server_answers() -> None:
-    """Alive and ready are different questions: recovering takes long, and is no reason to be killed."""
+def test_probes_use_paths_of_the_web_server() -> None:
+    """Liveness and readiness differ: a long recovery is no reason to restart a worker."""
     (deployment,) = of_kind("Deployment")
     (worker,) = deployment["spec"]["template"]["spec"]["containers"]
     web = (ROOT / "streams" / "web.py").read_text()
@@ -235,8 +235,8 @@ def test_probes_ask_what_the_web_server_answers() -> None:
     assert worker["ports"] == [{"name": "web", "containerPort": Settings().web_port}]
 
 
-def test_services_find_the_workers() -> None:
-    """What selects them are labels that they have, and that the job has not."""
+def test_services_select_the_workers() -> None:
+    """The selectors match the labels of the workers, and not those of the job."""
     (deployment,) = of_kind("Deployment")
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     chosen = [service["spec"]["selector"] for service in of_kind("Service")]
@@ -253,19 +253,21 @@ def test_services_find_the_workers() -> None:
 
 
 def test_the_campaign_can_be_published() -> None:
-    """The example is one that `encore campaign apply` takes."""
+    """`encore campaign apply` accepts the example."""
     campaign = campaigns.read_campaign(CAMPAIGN)
     assert (campaign.id, campaign.arm.name, campaign.enabled) == ("win-back", "ten-off", True)
 
 
-def test_the_campaign_shows_every_value_at_its_default() -> None:
-    """As its comment says; whoever changes a default finds it here."""
-    said = tomllib.loads(CAMPAIGN.read_text())
-    arm = said.pop("arm")
+def test_the_campaign_shows_every_default() -> None:
+    """As its comment says; a changed default must be changed here too."""
+    values = tomllib.loads(CAMPAIGN.read_text())
+    arm = values.pop("arm")
 
-    assert set(said) == set(Campaign.__struct_fields__) - {"arm", "version"} and set(arm) == set(Arm.__struct_fields__)
-    shortest = Campaign(id=said["id"], arm=Arm(name=arm["name"], amount=arm["amount"]))
-    assert {**said, "arm": arm} == {
-        **{field: getattr(shortest, field) for field in said},
+    assert set(values) == set(Campaign.__struct_fields__) - {"arm", "version"} and set(arm) == set(
+        Arm.__struct_fields__
+    )
+    shortest = Campaign(id=values["id"], arm=Arm(name=arm["name"], amount=arm["amount"]))
+    assert {**values, "arm": arm} == {
+        **{field: getattr(shortest, field) for field in values},
         "arm": {field: getattr(shortest.arm, field) for field in arm},
     }

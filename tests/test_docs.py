@@ -56,25 +56,25 @@ def test_the_documents_are_not_stale(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LISTED)
-def test_the_tables_leave_nothing_out(name: str) -> None:
-    """Each thing has a row of its own, in the order of the code."""
+def test_the_tables_are_complete(name: str) -> None:
+    """Each entry has its own row, in the order of the code."""
     assert [row[0].strip("`") for row in rows(name)] == LISTED[name]
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_everything_has_a_meaning(name: str) -> None:
-    """The last cell, which says what it is, is never empty."""
+def test_every_row_has_a_meaning(name: str) -> None:
+    """The last cell is never empty."""
     assert all(len(row) > 1 and row[-1].strip() for row in rows(name))
 
 
-def test_the_defaults_can_be_given_back() -> None:
-    """What the table shows as a default is what the environment may say, and means the same."""
+def test_the_defaults_are_valid_values() -> None:
+    """A default of the table is a valid value in the environment, with the same meaning."""
     shown = {row[1].strip("`"): row[2].strip("`") for row in rows("settings") if row[2] != "empty"}
     assert load(shown) == Settings()
 
 
 def test_every_command_is_listed() -> None:
-    """Also those below another, with what they have to be given."""
+    """Including subcommands, with their arguments."""
     commands = [row[0].strip("`") for row in rows("commands")]
 
     assert "encore worker" in commands
@@ -82,8 +82,8 @@ def test_every_command_is_listed() -> None:
     assert len(commands) == len(set(commands))
 
 
-def test_renewing_changes_only_what_stands_between_the_comments() -> None:
-    """A text with every pair of comments gets every table; a second time changes nothing."""
+def test_renewing_changes_only_the_text_between_the_comments() -> None:
+    """A text with all comments gets all tables; renewing again changes nothing."""
     text = "# Title\n" + "".join(f"words\n<!-- {name} -->\nsuperseded\n<!-- /{name} -->\n" for name in TABLES) + "end\n"
     renewed = reference.renewed(text)
 

@@ -1,4 +1,4 @@
-"""What watches Encore knows what there is to see: rules and dashboard name metrics, labels and commands of the code."""
+"""Rules and dashboard use only metrics, labels and commands that exist."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ EXPRESSIONS = [*TARGETS, *(rule["expr"] for rule in RULES)]
 
 
 def selectors(expression: str) -> Iterator[tuple[str, str]]:
-    """Every metric of ours in an expression with what stands in its braces; histograms by their own name."""
+    """Every metric of Encore in an expression, with its label matchers; a histogram by its own name."""
     for name, labels in re.findall(r"\b(encore_\w+)(?:\{([^}]*)\})?", expression):
         yield re.sub(r"(encore_\w+_seconds)_(bucket|sum|count)$", r"\1", name), labels
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_every_metric_exists(expression: str) -> None:
-    """A name or label that was changed in the code would show nothing, and alarm nobody."""
+    """An expression with an old name or label would show nothing and never fire."""
     for name, labels in selectors(expression):
         assert name in metrics.METRICS
         assert set(re.findall(r"(\w+)!?=", labels)) <= set(metrics.METRICS[name].labels)
@@ -58,14 +58,14 @@ def test_every_metric_exists(expression: str) -> None:
     ],
 )
 def test_every_value_of_a_label_exists(label: str, values: set[str]) -> None:
-    """What is looked for is what is counted."""
-    sought = [found for one in EXPRESSIONS for found in re.findall(rf'\b{label}!?=~?"([^"]*)"', one)]
-    assert sought and {value for found in sought for value in found.split("|")} <= values
+    """Label values in expressions are values that Encore exports."""
+    used = [found for one in EXPRESSIONS for found in re.findall(rf'\b{label}!?=~?"([^"]*)"', one)]
+    assert used and {value for found in used for value in found.split("|")} <= values
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))
-def test_alerts_can_be_understood(rule: dict[str, Any]) -> None:
-    """A sentence without names of metrics for whoever keeps people, more for whoever runs it, and how bad it is."""
+def test_alerts_have_texts_for_both_readers(rule: dict[str, Any]) -> None:
+    """A sentence without metric names for the retention team, details for operators, and a severity."""
     summary = rule["annotations"]["summary"]
 
     assert summary.endswith(".") and "encore_" not in summary and "{{" not in summary
@@ -74,30 +74,30 @@ def test_alerts_can_be_understood(rule: dict[str, Any]) -> None:
 
 
 def test_alerts_name_commands_that_exist() -> None:
-    """What an alert tells an operator to run can be run."""
-    told = [found for rule in RULES for found in re.findall(r"encore ([a-z-]+ [a-z]+)", str(rule["annotations"]))]
-    assert {"clock release", "dead-letters list", "dead-letters replay"} <= set(told)
-    assert all(is_command(words.split()) for words in told)
+    """An operator can run every command that an alert mentions."""
+    mentioned = [found for rule in RULES for found in re.findall(r"encore ([a-z-]+ [a-z]+)", str(rule["annotations"]))]
+    assert {"clock release", "dead-letters list", "dead-letters replay"} <= set(mentioned)
+    assert all(is_command(words.split()) for words in mentioned)
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-def test_alerts_come_when_they_should() -> None:
-    """Prometheus's own tool plays the days that deploy/prometheus/rules_test.yml describes."""
+def test_alerts_fire_in_the_right_scenarios() -> None:
+    """promtool runs the scenarios of deploy/prometheus/rules_test.yml."""
     tests = DEPLOY / "prometheus" / "rules_test.yml"
     played = subprocess.run(["promtool", "test", "rules", str(tests)], capture_output=True, text=True, check=False)
     assert played.returncode == 0, played.stdout + played.stderr
 
 
-def test_the_dashboard_speaks_to_two_kinds_of_people() -> None:
-    """A row for those who keep people, a row for those who run it; every panel says what it shows."""
+def test_the_dashboard_has_two_rows() -> None:
+    """One row for the retention team, one for operators; every panel has a description."""
     rows = [panel["title"] for panel in PANELS if panel["type"] == "row"]
     assert rows == ["Retention", "Operations"]
     assert all(panel["description"] for panel in PANELS if panel["type"] != "row")
     assert len({panel["id"] for panel in PANELS}) == len(PANELS)
 
 
-def test_panels_do_not_lie_on_each_other() -> None:
-    """Every place of the grid is one panel's, and none sticks out."""
+def test_panels_do_not_overlap() -> None:
+    """Panels do not overlap and stay within the grid."""
     taken: set[tuple[int, int]] = set()
     for panel in PANELS:
         at = panel["gridPos"]
@@ -106,7 +106,7 @@ def test_panels_do_not_lie_on_each_other() -> None:
         taken |= cells
 
 
-def test_every_metric_is_shown_or_watched() -> None:
-    """What is counted is visible: on the dashboard, but for a few that are only asked for by hand."""
+def test_every_metric_is_used() -> None:
+    """Every metric is on the dashboard or in a rule, except a few for manual queries."""
     seen = {name for expression in EXPRESSIONS for name, _ in selectors(expression)}
     assert set(metrics.METRICS) - seen == {"encore_erasures_total", "encore_partitions", "encore_cached_users"}

@@ -28,7 +28,7 @@ from streams.settings import Settings
 VERSION = "1.1.0"
 """Version of the contract: an incompatible change increases the first number, an addition the second."""
 
-OURS = (topics.SNAPSHOTS, topics.META, topics.PEOPLE, topics.INTERACTIONS, topics.ROWS, topics.LISTS)
+OWN_TOPICS = (topics.SNAPSHOTS, topics.META, topics.PEOPLE, topics.INTERACTIONS, topics.ROWS, topics.LISTS)
 """Topics that only Encore reads and writes; they may change with any version."""
 
 TYPES: tuple[type[Any], ...] = (*ev.PERSON_KINDS, *ev.COURSE_KINDS, *ev.INTERNAL_KINDS, *out.OUTPUTS, Campaign)
@@ -119,7 +119,7 @@ def _public_topics(settings: Settings) -> Iterator[tuple[str, Topic, list[Messag
     }
     for topic in topics.topics(settings):
         short = topic.name.removeprefix(settings.prefix)
-        if short not in OURS:
+        if short not in OWN_TOPICS:
             yield short, topic, examples[short]
 
 

@@ -1,4 +1,4 @@
-"""The command line: every command is on the map, and what an operator has to put right is one line and a 2."""
+"""The command line: all commands and their help, and errors that the operator can fix as one line with exit code 2."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ CAMPAIGN = 'id = "back"\n[arm]\nname = "ten"\namount = 10\n'
 QUIET = "quiet_from = {}\nquiet_until = {}\n"
 
 
-class Ended(NamedTuple):
-    """How a command ended: exit code, and what it said."""
+class Completed(NamedTuple):
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -32,12 +32,12 @@ class Ended(NamedTuple):
 
 
 @pytest.fixture(autouse=True)
-def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_encore_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("ENCORE_")]:
         monkeypatch.delenv(name)
 
 
-def encore(capsys: pytest.CaptureFixture[str], *arguments: object) -> Ended:
+def encore(capsys: pytest.CaptureFixture[str], *arguments: object) -> Completed:
     """Run a command as the shell would."""
     sys.argv = ["encore", *map(str, arguments)]
     try:
@@ -45,11 +45,11 @@ def encore(capsys: pytest.CaptureFixture[str], *arguments: object) -> Ended:
         code = 0
     except SystemExit as end:
         code = int(end.code or 0)
-    return Ended(code, *capsys.readouterr())
+    return Completed(code, *capsys.readouterr())
 
 
 @pytest.fixture(autouse=True)
-def our_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+def restore_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", sys.argv)
 
 
@@ -60,12 +60,12 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[t
             yield from commands(command, (*path, name))
 
 
-EVERY = dict(commands(cli))
+COMMANDS = dict(commands(cli))
 
 
-def test_the_commands_are_those_of_the_product() -> None:
-    """Nothing is missing, and whatever is new is written down here."""
-    assert {" ".join(path) for path, command in EVERY.items() if not isinstance(command, click.Group)} == {
+def test_the_list_of_commands_is_complete() -> None:
+    """A new or missing command changes this list."""
+    assert {" ".join(path) for path, command in COMMANDS.items() if not isinstance(command, click.Group)} == {
         "worker", "topics create", "topics check", "campaign check", "campaign apply", "campaign end",
         "clock release", "dead-letters list", "dead-letters show", "dead-letters replay",
         "dead-letters remove", "demo", "contract",
@@ -76,49 +76,49 @@ def test_the_commands_are_those_of_the_product() -> None:
 @pytest.mark.parametrize(
     "error", [KafkaError("the broker\nwent"), KafkaException("the broker went"), TimeoutError("the broker went")]
 )
-def test_what_kafka_says_no_to_is_one_line(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whichever client it comes from, in whichever command."""
+def test_a_kafka_error_is_one_line(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    """From either Kafka client, in any command."""
 
     @cli.command(name="breaks")
     def breaks() -> None:
         raise error
 
     try:
-        refused(encore(capsys, "breaks"), "the broker", "went")
+        failed_with(encore(capsys, "breaks"), "the broker", "went")
     finally:
         del cli.commands["breaks"]
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_help_names_every_command(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """At the top, in each group, and for each command what it does and every option."""
-    for path in [(), *EVERY]:
-        ended = encore(capsys, *path, flag)
-        assert (ended.code, ended.err) == (0, "")
-        below = [inner[-1] for inner in EVERY if inner[:-1] == path]
-        assert all(f"\n  {name} " in ended.out for name in below)
-        for option in EVERY[path].params if path else []:
-            assert all(name in ended.out for name in option.opts if name.startswith("-"))
+    """At the top level, in each group, and for each command with its purpose and every option."""
+    for path in [(), *COMMANDS]:
+        done = encore(capsys, *path, flag)
+        assert (done.code, done.err) == (0, "")
+        below = [inner[-1] for inner in COMMANDS if inner[:-1] == path]
+        assert all(f"\n  {name} " in done.out for name in below)
+        for option in COMMANDS[path].params if path else []:
+            assert all(name in done.out for name in option.opts if name.startswith("-"))
         if path:
-            assert (EVERY[path].help or "").split(".")[0].split("\n")[0] in " ".join(ended.out.split())
+            assert (COMMANDS[path].help or "").split(".")[0].split("\n")[0] in " ".join(done.out.split())
 
 
-def refused(ended: Ended, *words: str) -> None:
-    """One line on stderr, an exit code of 2, and no traceback."""
-    assert ended.code == 2
-    assert ended.out == ""
-    assert ended.err.startswith("encore: ")
-    assert ended.err.count("\n") == 1
-    assert all(word in ended.err for word in words), ended.err
+def failed_with(done: Completed, *words: str) -> None:
+    """Check for one line on stderr, exit code 2, and no traceback."""
+    assert done.code == 2
+    assert done.out == ""
+    assert done.err.startswith("encore: ")
+    assert done.err.count("\n") == 1
+    assert all(word in done.err for word in words), done.err
 
 
 @pytest.mark.parametrize(
-    "path", [path for path, command in EVERY.items() if {"file"} & {p.name for p in command.params}]
+    "path", [path for path, command in COMMANDS.items() if {"file"} & {p.name for p in command.params}]
 )
 def test_wrong_settings_are_one_line(
     path: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """In the environment, in a file, a file that is not there: every command that takes settings says which."""
+    """In the environment, in a file, or in a missing file, for every command with settings."""
     campaign = tmp_path / "campaign.toml"
     campaign.write_text(CAMPAIGN)
     model = tmp_path / "model.json"
@@ -131,13 +131,13 @@ def test_wrong_settings_are_one_line(
         "sources": ["x"],
         "model_file": [model],
     }
-    rest = [value for param in EVERY[path].params for value in needs.get(param.name or "", [])]
+    rest = [value for param in COMMANDS[path].params for value in needs.get(param.name or "", [])]
     file = tmp_path / "encore.toml"
-    refused(encore(capsys, *path, *rest, "--settings", file), str(file), "No such file")
+    failed_with(encore(capsys, *path, *rest, "--settings", file), str(file), "No such file")
     file.write_text("horizn = 1")
-    refused(encore(capsys, *path, *rest, "--settings", file), str(file), "horizn", "did you mean horizon?")
+    failed_with(encore(capsys, *path, *rest, "--settings", file), str(file), "horizn", "did you mean horizon?")
     monkeypatch.setenv("ENCORE_HORIZON", "2w")
-    refused(encore(capsys, *path, *rest), "horizon")
+    failed_with(encore(capsys, *path, *rest), "horizon")
 
 
 @pytest.mark.parametrize(
@@ -160,23 +160,23 @@ def test_wrong_settings_are_one_line(
 def test_a_broken_campaign_is_one_line(
     command: str, contents: str | bytes | None, word: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """With the file and what is wrong in it; nothing is published, nor is a broker asked for."""
+    """With the file and the error; nothing is published and no broker is needed."""
     file = tmp_path / "campaign.toml"
     if contents is not None:
         file.write_bytes(contents if isinstance(contents, bytes) else contents.encode())
-    refused(encore(capsys, "campaign", command, file), str(file), word)
+    failed_with(encore(capsys, "campaign", command, file), str(file), word)
 
 
-def test_a_campaign_that_is_fine_has_its_version(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """From its contents: the same again is the same, any change another."""
-    file, said = tmp_path / "campaign.toml", []
-    for contents in (CAMPAIGN, f"# said again\n{CAMPAIGN}", CAMPAIGN.replace("10", "11")):
+def test_a_valid_campaign_has_a_version(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The version depends on the contents only: the same contents give the same version."""
+    file, outputs = tmp_path / "campaign.toml", []
+    for contents in (CAMPAIGN, f"# outputs again\n{CAMPAIGN}", CAMPAIGN.replace("10", "11")):
         file.write_text(contents)
-        ended = encore(capsys, "campaign", "check", file)
-        assert (ended.code, ended.err) == (0, "")
-        said.append(ended.out)
-    assert said[0] == said[1] != said[2]
-    assert "campaign back, version " in said[0]
+        done = encore(capsys, "campaign", "check", file)
+        assert (done.code, done.err) == (0, "")
+        outputs.append(done.out)
+    assert outputs[0] == outputs[1] != outputs[2]
+    assert "campaign back, version " in outputs[0]
 
 
 @pytest.mark.parametrize(
@@ -192,32 +192,32 @@ def test_a_campaign_that_is_fine_has_its_version(capsys: pytest.CaptureFixture[s
         ["dead-letters", "replay"],
     ],
 )
-def test_a_slip_of_the_tongue_is_a_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """With what is wrong, and where help is to be had."""
-    ended = encore(capsys, *arguments)
-    assert (ended.code, ended.out) == (2, "")
-    assert "Error: " in ended.err
-    assert "-h" in ended.err
+def test_a_usage_error_has_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """With the error and a hint at the help."""
+    done = encore(capsys, *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert "Error: " in done.err
+    assert "-h" in done.err
 
 
 def test_a_contract_that_cannot_be_written_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """The file is the operator's to choose."""
-    refused(encore(capsys, "contract", "--out", tmp_path / "absent" / "contract.yaml"), "contract.yaml")
+    """The operator chooses the file."""
+    failed_with(encore(capsys, "contract", "--out", tmp_path / "absent" / "contract.yaml"), "contract.yaml")
 
 
 @pytest.mark.parametrize("name", ["ssl_cafile", "ssl_certfile", "ssl_keyfile"])
 def test_a_certificate_that_cannot_be_read_is_one_line(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before anybody is spoken to."""
+    """Before any connection is opened."""
     monkeypatch.setenv("ENCORE_SECURITY_PROTOCOL", "SSL")
     monkeypatch.setenv(f"ENCORE_{name.upper()}", "/absent.pem")
     monkeypatch.setenv("ENCORE_BROKER", "kafka://127.0.0.1:1")
-    refused(encore(capsys, "topics", "check"), "ssl")
+    failed_with(encore(capsys, "topics", "check"), "ssl")
 
 
 def test_a_broker_that_does_not_answer_is_one_line() -> None:
-    """From commands of all kinds, with its address; the whole program, as the shell sees it."""
+    """From commands of all kinds, with the broker's address, for the whole program."""
     lines = (["worker"], ["topics", "check"], ["clock", "release"])
     environment = {"PATH": os.environ["PATH"], "ENCORE_BROKER": "kafka://127.0.0.1:1"}
     running = [
@@ -233,4 +233,4 @@ def test_a_broker_that_does_not_answer_is_one_line() -> None:
     ]
     for process in running:
         out, err = process.communicate(timeout=120)
-        refused(Ended(process.returncode, out, err), "no Kafka answers", "kafka://127.0.0.1:1")
+        failed_with(Completed(process.returncode, out, err), "no Kafka answers", "kafka://127.0.0.1:1")

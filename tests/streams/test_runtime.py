@@ -1,34 +1,34 @@
-"""A worker looks for cyclic garbage seldom, and still finds it."""
+"""A worker searches for cyclic garbage rarely, and still finds it."""
 
 import gc
 
 from streams.runtime import GEN0_THRESHOLD, tune_gc
 
 
-class Knot:
-    """Something that holds itself."""
+class SelfReference:
+    """An object that refers to itself."""
 
-    def __init__(self, gone: list[int]) -> None:
+    def __init__(self, deleted: list[int]) -> None:
         self.itself = self
-        self.gone = gone
+        self.deleted = deleted
 
     def __del__(self) -> None:
-        self.gone.append(1)
+        self.deleted.append(1)
 
 
-def test_cycles_are_found_and_what_stands_is_left_alone() -> None:
-    """What was there before is never searched again; what is made and dropped later is, after many objects."""
+def test_new_cycles_are_found_and_existing_objects_are_not_searched() -> None:
+    """Existing objects are never searched again. New cycles are found after many new objects."""
     before = gc.get_threshold()
     try:
         tune_gc()
         assert gc.get_freeze_count() > 0
-        gone: list[int] = []
+        deleted: list[int] = []
         for _ in range(GEN0_THRESHOLD // 2):
-            Knot(gone)
-        assert not gone
+            SelfReference(deleted)
+        assert not deleted
         for _ in range(2 * GEN0_THRESHOLD):
-            Knot(gone)
-        assert gone
+            SelfReference(deleted)
+        assert deleted
     finally:
         gc.unfreeze()
         gc.set_threshold(*before)

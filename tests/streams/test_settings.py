@@ -1,4 +1,4 @@
-"""Settings: one object out of a file and the environment, and every wrong value refused by its name."""
+"""Settings: one object from a file and the environment; every wrong value is rejected by name."""
 
 from pathlib import Path
 
@@ -41,22 +41,22 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "encore.toml"
 
 
-def refused(environment: dict[str, str], file: Path | None = None, given: dict[str, object] | None = None) -> str:
+def rejected(environment: dict[str, str], file: Path | None = None, given: dict[str, object] | None = None) -> str:
     with pytest.raises(SettingsError) as caught:
         load(environment, file, given)
     return str(caught.value)
 
 
 def test_nothing_has_to_be_set() -> None:
-    """Every setting has a default, and the defaults are allowed values."""
+    """Every setting has a default, and the defaults are valid."""
     assert load({}) == load({"HOME": "/root", "ENCORE_TEST_BROKER": "b", "ENCORE_SETTINGS": ""}) == Settings()
     assert len(Settings.__struct_defaults__) == len(Settings.__struct_fields__)
 
 
 @pytest.mark.parametrize(("name", "text"), WRONG)
-def test_a_wrong_value_is_refused_by_name(name: str, text: str) -> None:
-    """The message begins with the setting that has to be put right, in one line."""
-    message = refused({f"ENCORE_{name.upper()}": text})
+def test_a_wrong_value_is_rejected_by_name(name: str, text: str) -> None:
+    """The message is one line and begins with the name of the setting."""
+    message = rejected({f"ENCORE_{name.upper()}": text})
     assert message.startswith(name)
     assert "\n" not in message
 
@@ -66,25 +66,25 @@ def test_a_wrong_value_is_refused_by_name(name: str, text: str) -> None:
     ["skew = nan", "high = nan", "horizon = inf", "partitions = true", "chunk = 5.0", "web_port = 1979-05-27",
      "active_kinds = [1]", "alerts_wait = 1", "broker = 9092", "inputs = [['a']]"],
 )  # fmt: skip
-def test_a_wrong_type_in_a_file_is_refused_by_name(line: str, file: Path) -> None:
-    """TOML has types of its own; what is not a number is none here either."""
+def test_a_wrong_type_in_a_file_is_rejected_by_name(line: str, file: Path) -> None:
+    """TOML has its own types; here, a value of the wrong type is invalid."""
     file.write_text(line)
-    assert refused({}, file).startswith(line.partition(" ")[0])
+    assert rejected({}, file).startswith(line.partition(" ")[0])
 
 
-def test_an_unknown_setting_is_refused_with_the_nearest_one(file: Path) -> None:
-    """In the environment and in a file, with where it stands."""
-    assert refused({"ENCORE_HORIZN": "1d"}) == "ENCORE_HORIZN: no such setting; did you mean horizon?"
+def test_an_unknown_setting_is_rejected_with_the_nearest_name(file: Path) -> None:
+    """In the environment and in a file, with its place."""
+    assert rejected({"ENCORE_HORIZN": "1d"}) == "ENCORE_HORIZN: no such setting; did you mean horizon?"
     file.write_text("quux = 1")
-    assert refused({}, file) == f"{file}: quux: no such setting"
+    assert rejected({}, file) == f"{file}: quux: no such setting"
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
-def test_a_renamed_setting_is_refused_with_its_new_name(old: str, new: str, file: Path) -> None:
+def test_a_renamed_setting_is_rejected_with_its_new_name(old: str, new: str, file: Path) -> None:
     """In the environment and in a file, spelled as it has to be in that place."""
-    assert refused({f"ENCORE_{old.upper()}": "1"}) == f"ENCORE_{old.upper()}: renamed to ENCORE_{new.upper()}"
+    assert rejected({f"ENCORE_{old.upper()}": "1"}) == f"ENCORE_{old.upper()}: renamed to ENCORE_{new.upper()}"
     file.write_text(f"{old} = 1")
-    assert refused({}, file) == f"{file}: {old}: renamed to {new}"
+    assert rejected({}, file) == f"{file}: {old}: renamed to {new}"
 
 
 def test_no_old_name_is_used_again() -> None:
@@ -93,19 +93,19 @@ def test_no_old_name_is_used_again() -> None:
     assert not set(RENAMED) & set(Settings.__struct_fields__)
 
 
-def test_exactly_once_of_faust_is_refused_with_the_reason() -> None:
-    """Who looks for it is told why it is not there."""
-    assert "loses and repeats events" in refused({"ENCORE_PROCESSING_GUARANTEE": "exactly_once"})
+def test_exactly_once_of_faust_is_rejected_with_the_reason() -> None:
+    """The message explains why the setting does not exist."""
+    assert "loses and repeats events" in rejected({"ENCORE_PROCESSING_GUARANTEE": "exactly_once"})
 
 
-def test_logging_in_takes_a_name() -> None:
-    """A protocol with a login is refused without a user name."""
-    assert refused({"ENCORE_SECURITY_PROTOCOL": "SASL_SSL"}).startswith("sasl_username")
+def test_sasl_needs_a_user_name() -> None:
+    """SASL without a user name is rejected."""
+    assert rejected({"ENCORE_SECURITY_PROTOCOL": "SASL_SSL"}).startswith("sasl_username")
     assert load({"ENCORE_SECURITY_PROTOCOL": "SASL_SSL", "ENCORE_SASL_USERNAME": "me"}).sasl_username == "me"
 
 
-def test_what_is_given_beats_the_environment_which_beats_the_file(file: Path) -> None:
-    """Three sources, in that order; an option that was not given does not count."""
+def test_options_override_the_environment_which_overrides_the_file(file: Path) -> None:
+    """Three sources in this order; an option of None is ignored."""
     file.write_text('group = "file"\nprefix = "file"\nmode = "shadow"\nweb_port = 1')
     environment = {"ENCORE_GROUP": "environment", "ENCORE_PREFIX": "environment", "ENCORE_SETTINGS": str(file)}
     settings = load(environment, None, {"group": "given", "prefix": None, "web_port": "2"})
@@ -113,23 +113,23 @@ def test_what_is_given_beats_the_environment_which_beats_the_file(file: Path) ->
     assert settings.web_port == 2
 
 
-def test_a_file_that_is_named_beats_that_of_the_environment(file: Path, tmp_path: Path) -> None:
-    """The one in ENCORE_SETTINGS is not even opened."""
+def test_a_given_file_replaces_that_of_the_environment(file: Path, tmp_path: Path) -> None:
+    """The file of ENCORE_SETTINGS is not even opened."""
     file.write_text('group = "named"')
     assert load({"ENCORE_SETTINGS": str(tmp_path / "absent.toml")}, file).group == "named"
 
 
 @pytest.mark.parametrize("contents", [b"a = [", b"\xff\xfe", b"= 1", None])
 def test_a_file_that_cannot_be_read_is_named(contents: bytes | None, file: Path) -> None:
-    """Missing, no TOML, no text: one line with its path."""
+    """A missing file, invalid TOML, or no text: one line with the path."""
     if contents is not None:
         file.write_bytes(contents)
-    assert refused({"ENCORE_SETTINGS": str(file)}).startswith(f"{file}: ")
+    assert rejected({"ENCORE_SETTINGS": str(file)}).startswith(f"{file}: ")
 
 
 @given(st.integers(1, 3_000), st.sampled_from(["s", "m", "h", "d", ""]), st.sampled_from(["", " "]), st.booleans())
 def test_durations_have_units(number: int, unit: str, space: str, half: bool) -> None:
-    """Seconds, minutes, hours and days; a bare number is seconds; parts and blanks are fine."""
+    """Seconds, minutes, hours and days; a number without a unit is seconds; fractions and spaces are allowed."""
     said = f"{number}.5" if half else str(number)
     seconds = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "": 1}[unit] * float(said)
     assert load({"ENCORE_DWELL": f" {said}{space}{unit}"}).dwell == seconds
@@ -138,8 +138,8 @@ def test_durations_have_units(number: int, unit: str, space: str, half: bool) ->
 @pytest.mark.parametrize(
     ("text", "meant"), [("true", True), ("YES", True), ("1", True), ("false", False), ("no", False), ("0", False)]
 )
-def test_flags_are_said_in_several_ways(text: str, meant: bool) -> None:
-    """Yes, true and 1; no, false and 0."""
+def test_flags_have_several_spellings(text: str, meant: bool) -> None:
+    """yes, true and 1; no, false and 0."""
     assert load({"ENCORE_ALERTS_WAIT": text}).alerts_wait is meant
 
 
@@ -157,27 +157,27 @@ def test_flags_are_said_in_several_ways(text: str, meant: bool) -> None:
         ("wake_every", {"WAKE_EVERY": "0.5s"}),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused_by_name(named: str, environment: dict[str, str]) -> None:
-    """A tier out of reach, news that are always old, a worker without work: said before anything runs."""
-    message = refused({f"ENCORE_{name}": text for name, text in environment.items()})
+def test_conflicting_settings_are_rejected_by_name(named: str, environment: dict[str, str]) -> None:
+    """An unreachable tier, alerts that always expire, a worker without agents: rejected before anything runs."""
+    message = rejected({f"ENCORE_{name}": text for name, text in environment.items()})
     assert message.startswith(f"{named}: ")
     assert "\n" not in message
 
 
-def test_without_ingest_there_need_be_no_inputs() -> None:
-    """Where everybody writes to the log itself."""
+def test_without_ingest_no_inputs_are_needed() -> None:
+    """Other programs may write to the log directly."""
     assert load({"ENCORE_INPUTS": "", "ENCORE_AGENTS": "users"}).inputs == ()
 
 
 def test_lists_are_separated_by_commas(file: Path) -> None:
-    """In the environment; a file may also use its own lists."""
+    """In the environment; a file may also use TOML lists."""
     assert load({"ENCORE_INPUTS": " a, b,,c "}).inputs == ("a", "b", "c")
     file.write_text('inputs = ["a", "b,c"]')
     assert load({}, file).inputs == ("a", "b,c")
 
 
-def test_rules_carry_every_setting_of_the_business() -> None:
-    """No rule is without its setting, and each value arrives."""
+def test_rules_contain_every_business_setting() -> None:
+    """Every business rule has a setting, and its value reaches the rules."""
     assert set(Rules.__struct_fields__) == set(CHANGED)
     assert Settings().rules() == Rules()
     rules = Settings(**CHANGED).rules()

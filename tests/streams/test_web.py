@@ -1,4 +1,4 @@
-"""The web server: figures that Prometheus reads, whether the worker is ready, and what is known of a person."""
+"""The web server: metrics for Prometheus, readiness, and the state of a user."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def json_of(answer: tuple[int, bytes]) -> tuple[int, Any]:
 
 
 def test_metrics_can_be_read_by_prometheus() -> None:
-    """Every figure has its help and type; counters, labels, gauges and buckets say what was counted."""
+    """Every metric has help text and type; counters, labels, gauges and buckets have the right values."""
     metrics = Metrics()
     metrics.add("encore_events_total", "applied", by=3)
     metrics.add("encore_decisions_total", "coupon", 'qu"ot\\ed\n')
@@ -110,8 +110,8 @@ def test_metrics_can_be_read_by_prometheus() -> None:
 
 
 @pytest.mark.parametrize(("why", "status"), [("", 200), ("partitions are being given out", 503)])
-def test_readiness_says_why_not(why: str, status: int) -> None:
-    """503 until the worker works, with the reason; it is alive all the while."""
+def test_readiness_gives_the_reason(why: str, status: int) -> None:
+    """503 with the reason until the worker is ready; it is alive all the time."""
 
     async def act(ask: Ask, _: str) -> None:
         assert json_of(await ask("/readyz")) == (status, {"ready": not why, "why": why or None})
@@ -120,36 +120,48 @@ def test_readiness_says_why_not(why: str, status: int) -> None:
     served(FakeWorker(why=why), act)
 
 
-def known_person(name: str) -> Envelope:
+def known_user(name: str) -> Envelope:
     events = [made(n, NOON + n * 3_600.0, kind, 0.4, name) for n, kind in enumerate((0, 2, 10, 12, 16))]
     state = world(campaign=campaign(), model=model(0.0, 3.0))
     person, _ = live(Person(name), events, state, NOON + DAY)
     return Envelope(person, 9, outbox=(OutboxMessage("i", "t", b"k", b"v", 1.0, True),))
 
 
-def test_a_person_is_told_as_they_stand() -> None:
-    """Tier, score, stage, courses, money, consent, offers, and what is still to be done and delivered."""
-    envelope = known_person("Ada")
+def test_the_answer_describes_a_user() -> None:
+    """Tier, score, stage, courses, money, consent, offers, timers, and undelivered outputs."""
+    envelope = known_user("Ada")
     ledger, activity = envelope.person.ledger, envelope.person.activity
 
     async def act(ask: Ask, _: str) -> None:
-        status, told = json_of(await ask("/users/Ada"))
+        status, answer = json_of(await ask("/users/Ada"))
         assert status == 200
-        assert (told["user_id"], told["tier"], told["churn_probability"]) == ("Ada", "high", ledger.probability)
-        assert (told["stage"], told["events"], told["minutes"]) == ("new", activity.events, activity.minutes)
-        assert told["courses"] == [{"id": "c2", "progress": 0.4, "minutes": 24.0, "last": NOON + 3_600.0}]
-        assert (told["purchases"], told["spend"], told["consent"]) == (1, activity.wallet.spend, True)
-        assert [offer["id"] for offer in told["open_offers"]] == [offer.id for offer in ledger.offers]
-        assert len(told["open_offers"]) == 1
-        assert (told["labels_pending"], told["undelivered"]) == (len(ledger.pending_labels), 1)
-        assert NOON < told["next_due"] < float("inf")
+        assert (answer["user_id"], answer["tier"], answer["churn_probability"]) == (
+            "Ada",
+            "high",
+            ledger.probability,
+        )
+        assert (answer["stage"], answer["events"], answer["minutes"]) == (
+            "new",
+            activity.events,
+            activity.minutes,
+        )
+        assert answer["courses"] == [{"id": "c2", "progress": 0.4, "minutes": 24.0, "last": NOON + 3_600.0}]
+        assert (answer["purchases"], answer["spend"], answer["consent"]) == (
+            1,
+            activity.wallet.spend,
+            True,
+        )
+        assert [offer["id"] for offer in answer["open_offers"]] == [offer.id for offer in ledger.offers]
+        assert len(answer["open_offers"]) == 1
+        assert (answer["labels_pending"], answer["undelivered"]) == (len(ledger.pending_labels), 1)
+        assert NOON < answer["next_due"] < float("inf")
 
     served(FakeWorker(envelope), act)
 
 
 @pytest.mark.parametrize("name", ["a/b", "Jürgen Groß", "50%", "a?b#c", "..", "%2e"])
-def test_a_person_of_any_name_can_be_asked_for(name: str) -> None:
-    """The id stands in the path as URLs have it."""
+def test_a_user_id_may_be_any_text(name: str) -> None:
+    """The id is URL-encoded in the path."""
 
     async def act(ask: Ask, address: str) -> None:
         async with aiohttp.ClientSession() as session:
@@ -157,21 +169,21 @@ def test_a_person_of_any_name_can_be_asked_for(name: str) -> None:
             async with session.get(quoted) as answer:
                 assert (answer.status, (await answer.json())["user_id"]) == (200, name)
 
-    served(FakeWorker(known_person(name)), act)
+    served(FakeWorker(known_user(name)), act)
 
 
-def test_nobody_is_404() -> None:
-    """Somebody whom no worker holds."""
+def test_an_unknown_user_is_404() -> None:
+    """A user that no worker knows."""
 
     async def act(ask: Ask, _: str) -> None:
         assert json_of(await ask("/users/Eve")) == (404, {"error": "this user is not known"})
         assert (await ask("/users/"))[0] == 404
 
-    served(FakeWorker(known_person("Ada")), act)
+    served(FakeWorker(known_user("Ada")), act)
 
 
-def test_a_person_held_by_another_worker_is_asked_for_there() -> None:
-    """The answer is passed on as it is, also that there is nobody."""
+def test_a_request_is_forwarded_to_the_owner() -> None:
+    """The other worker's answer is returned unchanged, also a 404."""
 
     async def act(_: Ask, address: str) -> None:
         async def pass_on(ask: Ask, __: str) -> None:
@@ -180,11 +192,11 @@ def test_a_person_held_by_another_worker_is_asked_for_there() -> None:
 
         await asyncio.to_thread(served, FakeWorker(elsewhere=f"{address}/"), pass_on)
 
-    served(FakeWorker(known_person("Ada")), act)
+    served(FakeWorker(known_user("Ada")), act)
 
 
-def test_a_question_is_passed_on_once_only() -> None:
-    """Two workers who each think that the other holds a person do not ask each other for ever."""
+def test_a_request_is_forwarded_once_only() -> None:
+    """Two workers that each believe the other owns a user do not forward to each other for ever."""
     answers = FakeWorker(elsewhere="http://127.0.0.1:1")
 
     async def act(ask: Ask, _: str) -> None:
@@ -194,8 +206,8 @@ def test_a_question_is_passed_on_once_only() -> None:
     served(answers, act)
 
 
-def test_a_holder_that_does_not_answer_is_no_defect_of_ours() -> None:
-    """The other worker may be ending: whoever asks is told that it cannot be told now."""
+def test_an_owner_that_does_not_answer_is_a_gateway_error() -> None:
+    """The other worker may be shutting down: the client gets a gateway error."""
 
     async def act(ask: Ask, _: str) -> None:
         assert (await ask("/users/Ada"))[0] in {502, 503, 504}
@@ -204,8 +216,8 @@ def test_a_holder_that_does_not_answer_is_no_defect_of_ours() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1"])
-def test_an_address_that_cannot_be_had_is_the_operators_to_change(host: str) -> None:
-    """Taken, or not ours: one line that names it and the setting; nothing is left running."""
+def test_an_unavailable_address_is_an_operator_error(host: str) -> None:
+    """In use, or not on this machine: one line with the address and the setting; nothing is left running."""
 
     async def act(_: Ask, address: str) -> None:
         port = int(address.rpartition(":")[2])

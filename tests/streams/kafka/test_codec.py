@@ -1,4 +1,4 @@
-"""Bytes and types: each reason for which a record is none of ours, origins, and where every output goes."""
+"""Codec: every reason for which a record is rejected, origins, and the topic and key of every output."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ COURSE = ev.CoursePublished(id="1", course_id="c", time=NOW, title="Go")
 HERE = topics.partition_of(b"u1", 8)
 
 
-def refused(raw: bytes | None, max_record_bytes: int = 10_000, skew: float = 300.0) -> InvalidEvent:
+def rejected(raw: bytes | None, max_record_bytes: int = 10_000, skew: float = 300.0) -> InvalidEvent:
     with pytest.raises(InvalidEvent) as caught:
         codec.decode_event(raw, NOW, max_record_bytes, skew)
     return caught.value
@@ -46,20 +46,20 @@ def refused(raw: bytes | None, max_record_bytes: int = 10_000, skew: float = 300
         (b'{"type":"login","id":"1","user_id":"u","time":1}' + b" " * 9_999, "oversize", None),
     ],
 )
-def test_each_reason_has_its_record(raw: bytes | None, reason: str, field: str | None) -> None:
-    """What cannot be read says why, and which field is at fault."""
-    bad = refused(raw)
+def test_an_invalid_record_has_a_reason_and_a_field(raw: bytes | None, reason: str, field: str | None) -> None:
+    """An invalid record has a reason and the name of the invalid field."""
+    bad = rejected(raw)
     assert (bad.reason, bad.field) == (reason, field)
     assert reason in REASONS
 
 
-def test_bounds_are_within() -> None:
-    """As large as may be and as far ahead as may be are taken."""
+def test_limits_are_inclusive() -> None:
+    """An event of exactly the maximum size or exactly at the skew is accepted."""
     event = ev.Login(id="1", user_id="u1", time=NOW + 300.0)
     raw = event_codec.encode(event)
     assert codec.decode_event(raw, NOW, len(raw), 300.0) == event
-    assert refused(raw, len(raw) - 1).reason == "oversize"
-    assert refused(raw, skew=299.0).reason == "far_future"
+    assert rejected(raw, len(raw) - 1).reason == "oversize"
+    assert rejected(raw, skew=299.0).reason == "far_future"
 
 
 def of(event: ev.AnyEvent, key: bytes | None, partition: int) -> ev.Event | ev.Tick:
@@ -77,22 +77,22 @@ def of(event: ev.AnyEvent, key: bytes | None, partition: int) -> ev.Event | ev.T
         (LOGIN, b"u1", (HERE + 1) % 8, "wrong_partition"),
     ],
 )
-def test_a_record_that_stands_in_the_wrong_place_is_refused(
+def test_a_record_with_the_wrong_key_or_partition_is_rejected(
     event: ev.AnyEvent, key: bytes | None, partition: int, reason: str
 ) -> None:
-    """It is about a person, under their id, in their partition, or it is not applied."""
+    """A record of `events` is about a user, has the user id as its key, and is in the user's partition."""
     with pytest.raises(InvalidEvent) as caught:
         of(event, key, partition)
     assert caught.value.reason == reason
 
 
-def test_people_and_ticks_stand_right() -> None:
-    """A person's record in their partition, a tick in any."""
+def test_a_correct_record_and_a_tick_are_accepted() -> None:
+    """A user's record in the user's partition is accepted, and a tick in every partition."""
     assert of(LOGIN, b"u1", HERE) == LOGIN
     assert [of(ev.Tick(time=NOW), None, place) for place in range(8)] == [ev.Tick(time=NOW)] * 8
 
 
-def carrying(*headers: tuple[str, Any]) -> Record:
+def record_with(*headers: tuple[str, Any]) -> Record:
     return Record("events", 0, 7, 0, b"k", b"v", headers)
 
 
@@ -102,10 +102,10 @@ def carrying(*headers: tuple[str, Any]) -> Record:
     st.integers(0, 2**63 - 1),
 )
 def test_an_origin_comes_back_as_it_was_written(topic: str, partition: int, offset: int) -> None:
-    """Whatever the topic's name is, slashes too."""
+    """For any topic name, also with slashes."""
     headers = codec.origin_header(topic, partition, offset)
-    assert codec.origin_of(carrying(("x", b"y"), *headers), frozenset([topic])) == (f"{topic}/{partition}", offset)
-    assert codec.origin_of(carrying(*headers), frozenset([topic + "2"])) is None
+    assert codec.origin_of(record_with(("x", b"y"), *headers), frozenset([topic])) == (f"{topic}/{partition}", offset)
+    assert codec.origin_of(record_with(*headers), frozenset([topic + "2"])) is None
 
 
 @given(st.binary(max_size=30) | st.from_regex(r"\A[a-z]*/\d*/\w{0,30}\Z").map(str.encode))
@@ -115,34 +115,34 @@ def test_an_origin_comes_back_as_it_was_written(topic: str, partition: int, offs
 @example(b"in/0/-1")
 @example(b"in/x/1")
 @example(b"/0")
-def test_any_bytes_for_an_origin_are_one_or_none(value: bytes) -> None:
-    """A direct writer may put anything there: it is an offset that a value can hold, or no origin."""
-    origin = codec.origin_of(carrying((codec.ORIGIN_HEADER, value)), frozenset(["in", ""]))
+def test_any_bytes_are_a_valid_origin_or_none(value: bytes) -> None:
+    """Other writers may put anything there: the result is a valid origin with an offset below 2**64, or None."""
+    origin = codec.origin_of(record_with((codec.ORIGIN_HEADER, value)), frozenset(["in", ""]))
     if origin is not None:
         topic, _, partition = origin[0].rpartition("/")
         assert topic in ("in", "") or topic.startswith(codec.HISTORY_PREFIX)
         assert partition.isdecimal() and 0 <= origin[1] < 2**64
 
 
-def test_a_place_longer_than_any_topic_s_name_is_no_origin() -> None:
-    """Places are kept in memory: nobody is to fill it with them."""
-    assert codec.origin_of(carrying((codec.ORIGIN_HEADER, b"history:%s/0/7" % (b"x" * 300))), frozenset()) is None
+def test_a_place_longer_than_any_topic_name_is_no_origin() -> None:
+    """Valid places are cached, so an invalid header must not fill the memory."""
+    assert codec.origin_of(record_with((codec.ORIGIN_HEADER, b"history:%s/0/7" % (b"x" * 300))), frozenset()) is None
 
 
-def test_history_that_was_sent_is_an_origin_of_its_own() -> None:
-    """It stands on no topic, and no topic can have its name."""
+def test_a_sent_history_has_its_own_origin() -> None:
+    """It is not a topic, and no topic can have this name."""
     headers = codec.origin_header(codec.HISTORY_PREFIX + "5f2a", 0, 7)
-    assert codec.origin_of(carrying(*headers), frozenset()) == ("history:5f2a/0", 7)
+    assert codec.origin_of(record_with(*headers), frozenset()) == ("history:5f2a/0", 7)
 
 
 def test_a_header_without_a_value_is_no_origin() -> None:
-    """Kafka lets a header have none; nor is a record without headers from anywhere."""
-    assert codec.origin_of(carrying(), frozenset([""])) is None
-    assert codec.origin_of(carrying((codec.ORIGIN_HEADER, None)), frozenset([""])) is None
+    """Kafka allows headers without a value. A record without headers has no origin either."""
+    assert codec.origin_of(record_with(), frozenset([""])) is None
+    assert codec.origin_of(record_with((codec.ORIGIN_HEADER, None)), frozenset([""])) is None
 
 
 def filled(kind: type[Output]) -> Output:
-    """An output with some value of the right type in every field."""
+    """An output with a value of the right type in every field."""
     plain: dict[Any, Any] = {str: "u1", float: 1.0, int: 1, bool: True}
     values = {
         field.name: plain.get(field.type, ())
@@ -154,8 +154,8 @@ def filled(kind: type[Output]) -> Output:
 
 
 @pytest.mark.parametrize("kind", [*OUTPUTS, Tombstone])
-def test_every_output_has_its_address(kind: type[Output]) -> None:
-    """A topic of ours, keyed by the person, their pseudonym or the course, so that a person's outputs stay in order."""
+def test_every_output_has_a_topic_and_a_key(kind: type[Output]) -> None:
+    """Its topic, and the user id, pseudonym or course id as the key, so that outputs of a user keep their order."""
     topic, key = codec.address(filled(kind))
     assert topic in {
         topics.ALERTS, topics.TRIGGERS, topics.PROFILES, topics.EXAMPLES, topics.DECISIONS, topics.RECOMMENDATIONS,
@@ -165,28 +165,28 @@ def test_every_output_has_its_address(kind: type[Output]) -> None:
 
 
 @pytest.mark.parametrize("kind", OUTPUTS)
-def test_an_output_can_be_read_by_its_type(kind: type[Output]) -> None:
-    """What is written is JSON of the type that it says."""
+def test_an_output_decodes_to_itself(kind: type[Output]) -> None:
+    """An encoded output is JSON and decodes to the same output."""
     output = filled(kind)
     assert msgspec.json.decode(codec.encode_output(output) or b"", type=kind) == output
 
 
-def test_who_is_forgotten_is_taken_back() -> None:
-    """A profile that is withdrawn has no value, on the topic of profiles."""
+def test_an_erased_user_gets_a_tombstone() -> None:
+    """The tombstone of a profile has no value and goes to the topic of profiles."""
     gone = Tombstone(id="e", user_id="u1")
     assert (codec.address(gone), codec.encode_output(gone)) == ((topics.PROFILES, b"u1"), None)
 
 
-def test_what_has_no_topic_is_a_defect() -> None:
-    """An output of a kind that nobody thought of does not vanish."""
+def test_an_output_type_without_a_topic_is_an_error() -> None:
+    """An output type without a topic raises an error and is not lost silently."""
     with pytest.raises(TypeError):
         codec.address(Output(id="1"))
 
 
-def test_only_lessons_are_lessons() -> None:
-    """What another writer put on the topic is not learned."""
-    for lesson in (filled(Example), filled(EarlySignal)):
-        assert codec.decode_example(codec.encode_output(lesson) or b"") == lesson
+def test_only_training_data_is_decoded_as_training_data() -> None:
+    """Records of other writers on the topic are rejected and not used for training."""
+    for training_data in (filled(Example), filled(EarlySignal)):
+        assert codec.decode_example(codec.encode_output(training_data) or b"") == training_data
     for raw in (b"", b"{}", codec.encode_output(filled(Decision)) or b"", b"\xff"):
         with pytest.raises((msgspec.MsgspecError, UnicodeDecodeError)):
             codec.decode_example(raw)

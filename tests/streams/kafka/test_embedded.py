@@ -1,4 +1,4 @@
-"""The embedded broker: topics, records, offsets and groups like Kafka's, in a process that ends with us."""
+"""The embedded broker: topics, records, offsets and groups as in Kafka, in a process that ends with its parent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def reachable(address: str) -> bool:
 
 
 def until(condition, what):
-    """Wait until the condition holds: the deadline only turns a hang into a failure."""
+    """Wait for a condition; the deadline only turns a hang into a failure."""
     deadline = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < deadline, what
@@ -59,8 +59,8 @@ async def partitions(bootstrap):
         await admin.close()
 
 
-def test_topics_have_the_partitions_asked_for(embedded_broker):
-    """Each topic exists from the start with its own number of partitions."""
+def test_topics_have_the_requested_partitions(embedded_broker):
+    """Each topic exists from the start with its own partition count."""
     topics = {"events": 4, "examples": 1, "wide": 12}
     broker = embedded_broker(topics)
 
@@ -69,7 +69,7 @@ def test_topics_have_the_partitions_asked_for(embedded_broker):
 
 
 def test_records_come_back_with_key_headers_and_time(embedded_broker):
-    """What a producer sent is what a consumer gets, byte for byte and in order."""
+    """A consumer gets the same bytes that the producer sent, in order."""
     broker = embedded_broker({"events": 1})
     headers = [("trace", b"\x00\x01"), ("empty", b"")]
     values = [bytes([i % 256]) * i for i in range(300)]
@@ -81,8 +81,8 @@ def test_records_come_back_with_key_headers_and_time(embedded_broker):
     assert {(r.key, r.headers, r.timestamp) for r in records} == {(b"who", tuple(headers), 1_700_000_000_000)}
 
 
-def test_a_group_goes_on_from_its_committed_offset(embedded_broker):
-    """A member that comes after another reads what the first had not committed."""
+def test_a_group_continues_from_its_committed_offset(embedded_broker):
+    """The next member of a group reads what the previous one had not committed."""
     broker = embedded_broker({"events": 1})
     options = {**QUICK, "enable_auto_commit": False}
 
@@ -100,17 +100,17 @@ def test_a_group_goes_on_from_its_committed_offset(embedded_broker):
 
 
 class LeaderLast(RoundRobinPartitionAssignor):
-    """Gives the others time to ask before the leader answers, as the embedded broker wants it."""
+    """Delays the answer of the group's leader until the others have asked, as the embedded broker requires."""
 
     @classmethod
     def assign(cls, cluster, members):
-        """As round robin does, a little later."""
+        """Assign round robin, a little later."""
         time.sleep(0.2 * (len(members) - 1))
         return super().assign(cluster, members)
 
 
 class Member(threading.Thread):
-    """A group's member with an event loop of its own; `held` are its partitions now."""
+    """A group member with its own event loop; `held` are its current partitions."""
 
     def __init__(self, bootstrap):
         super().__init__(daemon=True)
@@ -118,7 +118,7 @@ class Member(threading.Thread):
         self.start()
 
     def run(self):
-        """Join, keep `held` up to date, and leave when told to."""
+        """Join, keep `held` up to date, and leave on request."""
         asyncio.run(self._poll())
 
     async def _poll(self):
@@ -138,8 +138,8 @@ class Member(threading.Thread):
         await consumer.stop()
 
 
-def test_a_group_shares_its_partitions_and_takes_over_those_of_a_leaver(embedded_broker):
-    """Two members hold two partitions each and none in common; when one leaves, the other holds all four."""
+def test_a_group_shares_partitions_and_takes_over_those_of_a_leaving_member(embedded_broker):
+    """Two members own two partitions each, none in common. When one leaves, the other owns all four."""
     broker = embedded_broker({"events": 4})
     first = Member(broker.bootstrap)
     until(lambda: first.held == {0, 1, 2, 3}, "the first member holds all partitions")
@@ -153,7 +153,7 @@ def test_a_group_shares_its_partitions_and_takes_over_those_of_a_leaver(embedded
 
 
 def test_close_ends_the_process():
-    """After `close` nothing listens any more, and closing again is no error."""
+    """After `close` nothing listens any more, and closing again is not an error."""
     broker = EmbeddedBroker({"events": 1})
     broker.start()
     address = broker.bootstrap
@@ -165,7 +165,7 @@ def test_close_ends_the_process():
 
 
 def test_the_broker_dies_with_a_parent_that_was_killed():
-    """A parent that gets SIGKILL has no time to stop its broker, which ends all the same."""
+    """A parent that gets SIGKILL cannot stop its broker, which ends all the same."""
     code = (
         "import sys, time; from streams.kafka.embedded import EmbeddedBroker\n"
         "with EmbeddedBroker({'events': 1}) as b: print(b.bootstrap, flush=True); time.sleep(600)"
@@ -178,8 +178,8 @@ def test_the_broker_dies_with_a_parent_that_was_killed():
     until(lambda: not reachable(address), "the broker ends")
 
 
-def test_a_broker_that_cannot_start_says_why_in_one_line(monkeypatch, tmp_path):
-    """Without the wheel the error names the package and how to get it, on one line."""
+def test_a_broker_that_cannot_start_gives_the_reason_in_one_line(monkeypatch, tmp_path):
+    """Without the wheel, the error is one line and names the package."""
     (tmp_path / "confluent_kafka.py").write_text("")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(RuntimeError) as failure:
@@ -190,7 +190,7 @@ def test_a_broker_that_cannot_start_says_why_in_one_line(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("topics", [{"no spaces": 1}, {"": 1}, {"..": 1}, {"events": 0}])
-def test_topics_that_kafka_would_refuse_are_refused(topics):
-    """A name or a count that a real broker would not take is an error here as well."""
+def test_topics_that_are_invalid_in_kafka_are_rejected(topics):
+    """A name or partition count that is invalid in Kafka is an error here as well."""
     with pytest.raises(ValueError, match="topic"):
         EmbeddedBroker(topics)

@@ -1,4 +1,4 @@
-"""Topics: one partitioner, the same as everybody's, and names that belong to one Encore."""
+"""Topics: the partitioner of Kafka's clients, and names that belong to one Encore."""
 
 import pytest
 from aiokafka.partitioner import DefaultPartitioner
@@ -13,28 +13,28 @@ JAVA = {b"21": -973932308, b"foobar": -790332482, b"a-little-bit-long-string": -
 
 
 @given(st.binary(max_size=200), st.integers(1, 1_000))
-def test_a_key_belongs_where_every_client_would_put_it(key: bytes, partitions: int) -> None:
-    """The partition is that of aiokafka's default partitioner, which is that of Kafka's Java client."""
+def test_a_key_has_the_partition_that_every_client_gives_it(key: bytes, partitions: int) -> None:
+    """The partition is the same as that of aiokafka's default partitioner and of Kafka's Java client."""
     everywhere = list(range(partitions))
     assert topics.partition_of(key, partitions) == PARTITIONER(key, everywhere, everywhere)
 
 
 def test_a_key_keeps_its_partition_between_versions() -> None:
-    """State stands where the partitioner of the day put it: these hashes are those of Kafka's own tests."""
+    """State depends on the partitioner of the version that wrote it. These hashes are from Kafka's own tests."""
     for key, hashed in JAVA.items():
         assert topics.partition_of(key, 1_000) == (hashed & 0x7FFFFFFF) % 1_000
 
 
-def test_every_topic_has_the_prefix_and_a_name_of_its_own() -> None:
-    """Two Encores with different prefixes share none."""
+def test_every_topic_has_the_prefix_and_a_unique_name() -> None:
+    """Two Encores with different prefixes share no topic."""
     one, two = ({topic.name for topic in topics.topics(Settings(prefix=prefix))} for prefix in ("a.", "b."))
     assert all(name.startswith("a.") for name in one)
     assert one & two == set()
     assert len(one) == len(topics.topics(Settings(prefix="a.")))
 
 
-def test_state_stands_beside_its_log() -> None:
-    """The changelog of people is compacted, not too soon, and has as many partitions as the log."""
+def test_the_changelog_has_the_partitions_of_its_log() -> None:
+    """The changelog of users is compacted after a delay, and has as many partitions as the log."""
     found = {topic.name: topic for topic in topics.topics(Settings(partitions=7))}
     people = found[topics.PEOPLE]
     assert people.partitions == found[topics.EVENTS].partitions == 7
@@ -44,20 +44,20 @@ def test_state_stands_beside_its_log() -> None:
 
 
 @pytest.mark.parametrize("topic", [topics.EXAMPLES, topics.SNAPSHOTS, topics.CAMPAIGNS, topics.META])
-def test_what_has_one_order_has_one_partition(topic: str) -> None:
-    """Whatever is read by offset, or by everybody, is one sequence."""
+def test_a_single_sequence_has_a_single_partition(topic: str) -> None:
+    """A topic that is read by offset, or completely by every worker, is one sequence."""
     assert {found.name: found.partitions for found in topics.topics(Settings(partitions=9))}[topic] == 1
 
 
-def test_the_catalogue_is_kept_whole() -> None:
-    """A worker that starts reads all of it: what was withdrawn years ago stays withdrawn."""
+def test_the_catalogue_never_expires() -> None:
+    """A starting worker reads all of it, so a course that was withdrawn years ago stays withdrawn."""
     found = {topic.name: topic.config for topic in topics.topics(Settings())}
     assert found[topics.CATALOG] == {"cleanup.policy": "delete", "retention.ms": "-1"}
 
 
 @pytest.mark.parametrize(("clock", "stamped"), [("wall", "LogAppendTime"), ("source", "CreateTime")])
-def test_the_log_is_stamped_by_the_broker_unless_history_is_sent(clock: str, stamped: str) -> None:
-    """History keeps the time it brings, and is not deleted for being old; live, nobody may claim another time."""
+def test_the_broker_stamps_the_log_unless_a_history_is_sent(clock: str, stamped: str) -> None:
+    """Records of a history keep their own time and do not expire. Live records get the time of the broker."""
     found = {topic.name: topic.config for topic in topics.topics(Settings(clock=clock))}
     assert found[topics.EVENTS]["message.timestamp.type"] == stamped
     assert (found["learning-events"].get("retention.ms") == "-1") == (clock == "source")

@@ -1,4 +1,4 @@
-"""The contract says what the types say: its examples are ours, fit its schemas, and come back as what they were."""
+"""The contract agrees with the types: its examples fit its schemas and decode to the same objects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from models.schema.errors import InvalidEvent
 from streams.delivery.dead_letters import parse_dead_letter
 from streams.kafka import codec, topics
 from streams.operation import message_examples
-from streams.operation.contract import OURS, TYPES, as_yaml, document
+from streams.operation.contract import OWN_TOPICS, TYPES, as_yaml, document
 from streams.operation.message_examples import MessageExample
 from streams.settings import Settings
 
@@ -38,12 +38,12 @@ OUTPUTS = [one for some in message_examples.outputs().values() for one in some]
 
 
 def validator(schema: dict[str, Any]) -> Draft7Validator:
-    """A validator of a schema that may refer to the document's others."""
+    """A validator of a schema that may refer to other schemas of the document."""
     return Draft7Validator({"components": DOCUMENT["components"], **schema})
 
 
 def references(value: Any) -> Iterator[str]:
-    """Every `$ref` below a value."""
+    """Every `$ref` in a value."""
     if isinstance(value, dict):
         if "$ref" in value:
             yield value["$ref"]
@@ -55,7 +55,7 @@ def references(value: Any) -> Iterator[str]:
 
 
 def resolved(reference: str) -> Any:
-    """What a reference refers to."""
+    """The target of a reference."""
     found = DOCUMENT
     for step in reference.removeprefix("#/").split("/"):
         found = found[step]
@@ -63,7 +63,7 @@ def resolved(reference: str) -> Any:
 
 
 def named(one: MessageExample) -> str:
-    """The name of a test's case."""
+    """The id of a test case."""
     return one.name
 
 
@@ -72,21 +72,21 @@ def test_the_file_is_not_stale() -> None:
     assert FILE.exists() and FILE.read_text() == as_yaml(), f"deploy/asyncapi.yaml is stale, renew it: {RENEW}"
 
 
-def test_the_yaml_says_what_the_document_says() -> None:
-    """A YAML reader finds the document, and a second writing is the same text."""
+def test_the_yaml_contains_the_document() -> None:
+    """A YAML parser returns the document, and writing it twice gives the same text."""
     assert yaml.safe_load(as_yaml()) == DOCUMENT
     assert as_yaml() == as_yaml()
 
 
-def test_every_topic_that_others_meet_is_a_channel() -> None:
-    """All but our own state: model, notes on topics, people."""
+def test_every_public_topic_is_a_channel() -> None:
+    """All topics but those that only Encore uses."""
     assert [channel["address"] for channel in DOCUMENT["channels"].values()] == [
-        topic.name for topic in topics.topics(Settings()) if topic.name not in OURS
+        topic.name for topic in topics.topics(Settings()) if topic.name not in OWN_TOPICS
     ]
 
 
 def test_addresses_follow_the_settings() -> None:
-    """Another prefix, other inputs and other partition counts are another contract."""
+    """Other prefixes, inputs and partition counts give another contract."""
     contract = document(Settings(prefix="shop.", inputs=("clicks",), partitions=3))
     channel = contract["channels"]["clicks"]
 
@@ -95,55 +95,55 @@ def test_addresses_follow_the_settings() -> None:
     assert "learning-events" not in contract["channels"]
 
 
-def test_history_is_kept_and_said_so() -> None:
-    """With `clock = source` the inputs keep records whatever their time; the contract shows it as Kafka has it."""
+def test_retention_of_a_history_is_shown() -> None:
+    """With `clock = source` the inputs keep records of any time, and the contract shows it."""
     kafka = document(Settings(clock="source"))["channels"]["learning-events"]["bindings"]["kafka"]
     assert kafka["topicConfiguration"]["retention.ms"] == -1
 
 
 @pytest.mark.parametrize("reference", sorted(set(references(DOCUMENT))))
-def test_every_reference_leads_somewhere(reference: str) -> None:
+def test_every_reference_has_a_target(reference: str) -> None:
     """No `$ref` is broken."""
     assert resolved(reference)
 
 
 def test_every_kind_and_every_output_has_a_message() -> None:
-    """Nothing that may stand on a topic is left out."""
-    said = {type(one.payload) for one in (*EVENTS, *OUTPUTS)}
+    """Every kind of record on a public topic is in the contract."""
+    found = {type(one.payload) for one in (*EVENTS, *OUTPUTS)}
 
-    assert said == {*ev.KINDS.values(), *out.OUTPUTS, out.Tombstone}
+    assert found == {*ev.KINDS.values(), *out.OUTPUTS, out.Tombstone}
     assert {one.name for one in (*EVENTS, *OUTPUTS)} < set(MESSAGES)
     assert {kind.__name__ for kind in TYPES} <= set(DOCUMENT["components"]["schemas"])
 
 
 def test_every_field_of_an_event_is_shown() -> None:
-    """The examples leave nothing out, so that one look shows what a platform may send."""
+    """The examples contain all fields, so that a reader sees everything that a platform may send."""
     for one in EVENTS:
         assert set(msgspec.json.decode(one.value or b"")) == {"type", *one.payload.__struct_fields__}
 
 
 @pytest.mark.parametrize("name", MESSAGES)
 def test_examples_fit_their_schemas(name: str) -> None:
-    """The payload and headers of each example are what the schemas allow."""
+    """Payload and headers of each example are valid."""
     message = MESSAGES[name]
     (example,) = message["examples"]
-    said = [message, *(resolved(trait["$ref"]) for trait in message.get("traits", []))]
+    found = [message, *(resolved(trait["$ref"]) for trait in message.get("traits", []))]
 
     validator(message["payload"]).validate(example["payload"])
-    for schema in (part["headers"] for part in said if "headers" in part):
+    for schema in (part["headers"] for part in found if "headers" in part):
         validator({**schema, "additionalProperties": False}).validate(example["headers"])
 
 
 @pytest.mark.parametrize("one", EVENTS, ids=named)
-def test_event_examples_come_back_as_they_were(one: MessageExample) -> None:
-    """What the contract shows of an event is what we read."""
+def test_event_examples_decode_to_themselves(one: MessageExample) -> None:
+    """An example of an event decodes to that event."""
     (example,) = MESSAGES[one.name]["examples"]
     assert event_codec.decode(msgspec.json.encode(example["payload"])) == one.payload
 
 
 @pytest.mark.parametrize("one", OUTPUTS, ids=named)
-def test_output_examples_come_back_as_they_were(one: MessageExample) -> None:
-    """What the contract shows of an output is what a consumer that has our types reads."""
+def test_output_examples_decode_to_themselves(one: MessageExample) -> None:
+    """An example of an output decodes to that output for a consumer with the same types."""
     (example,) = MESSAGES[one.name]["examples"]
     if isinstance(one.payload, out.Tombstone):
         assert example["payload"] is None
@@ -151,15 +151,15 @@ def test_output_examples_come_back_as_they_were(one: MessageExample) -> None:
         assert msgspec.convert(example["payload"], type(one.payload)) == one.payload
 
 
-def test_the_campaign_comes_back_as_it_was() -> None:
-    """A campaign on its topic is what a worker reads there."""
+def test_the_campaign_decodes_to_itself() -> None:
+    """A worker reads the same campaign from its topic."""
     running, ended = message_examples.campaign()
     assert msgspec.convert(MESSAGES["campaign"]["examples"][0]["payload"], Campaign) == running.payload
     assert MESSAGES["campaign_ended"]["examples"][0]["payload"] is ended.value is None
 
 
-def test_the_dead_letter_comes_back_as_it_was() -> None:
-    """The headers that the contract shows are all that a letter has."""
+def test_the_dead_letter_decodes_to_itself() -> None:
+    """The contract shows all headers of a dead letter."""
     one = message_examples.dead_letter()
     (example,) = MESSAGES["dead_letter"]["examples"]
     headers = tuple((name, text.encode()) for name, text in example["headers"].items())
@@ -170,8 +170,8 @@ def test_the_dead_letter_comes_back_as_it_was() -> None:
     assert set(MESSAGES["dead_letter"]["headers"]["properties"]) == set(one.headers)
 
 
-def test_outputs_stand_on_the_channel_the_codec_puts_them_on() -> None:
-    """The topic and key of every message are those of the codec."""
+def test_outputs_are_on_the_channel_of_the_codec() -> None:
+    """Topic and key of every message are those of the codec."""
     for one in OUTPUTS:
         topic, key = codec.address(one.payload)
         assert one.name in DOCUMENT["channels"][topic]["messages"]
@@ -179,20 +179,20 @@ def test_outputs_stand_on_the_channel_the_codec_puts_them_on() -> None:
 
 
 @pytest.mark.parametrize("one", EVENTS, ids=named)
-def test_the_schema_refuses_what_we_refuse(one: MessageExample) -> None:
-    """A field that is missing or of another type is refused by both, where either refuses it."""
+def test_the_schema_rejects_what_the_codec_rejects(one: MessageExample) -> None:
+    """A missing field or a value of the wrong type is invalid in the schema exactly if the codec rejects it."""
     schema = validator(MESSAGES[one.name]["payload"])
     payload: dict[str, Any] = msgspec.json.decode(one.value or b"")
-    wrongs: tuple[Any, ...] = (None, {}, -1, "", "x" * 30_000, 1e12)
-    spoilt = [{name: value for name, value in payload.items() if name != gone} for gone in payload]
-    spoilt += [{**payload, name: wrong} for name in payload for wrong in wrongs]
+    wrong_values: tuple[Any, ...] = (None, {}, -1, "", "x" * 30_000, 1e12)
+    invalid = [{name: value for name, value in payload.items() if name != gone} for gone in payload]
+    invalid += [{**payload, name: wrong} for name in payload for wrong in wrong_values]
 
-    for candidate in spoilt:
+    for candidate in invalid:
         assert schema.is_valid(candidate) == _is_read(candidate), candidate
 
 
-def test_a_time_is_a_number_or_a_moment_with_its_zone() -> None:
-    """Both forms that the contract shows for a time are the same moment to us."""
+def test_a_time_is_a_number_or_a_text_with_a_time_zone() -> None:
+    """Both forms of the example are the same time."""
     payload = {"type": "login", "id": "e-1", "user_id": "u-42"}
     forms = DOCUMENT["components"]["schemas"]["Time"]["examples"]
     moments = {event_codec.decode(msgspec.json.encode({**payload, "time": form})).time for form in forms}
