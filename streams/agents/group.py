@@ -123,7 +123,7 @@ class AgentGroup:
         self._owners.append(owner)
         self._flushes.append(owner.flush)
 
-    def _table(self, called: str, topic: str, keeper: StateListener) -> None:
+    def _table(self, called: str, topic: str, listener: StateListener) -> None:
         table = WriteBehindTable(
             self.app,
             name=called,
@@ -132,7 +132,7 @@ class AgentGroup:
             partitions=self._partitions,
             changelog_topic=changelog(self.app, name(self._settings, topic), partitions=self._partitions),
         )
-        table.keeper = keeper
+        table.listener = listener
         self.app.tables.add(table)
 
     def _learn(self, topic: str, agent: str, kind: type[ChurnTrainer] | type[RankerTrainer]) -> None:

@@ -293,7 +293,7 @@ class ChunkConsumer(driver.Consumer):
         """Commit what was acknowledged, after what changed was written; while partitions stay, bit by bit."""
         if self._open:
             for table in self._tables:
-                await table.keeper.write_ahead()
+                await table.listener.write_ahead()
         return bool(await super().commit(topics, start_new_transaction))
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
@@ -324,7 +324,7 @@ class ChunkConsumer(driver.Consumer):
         await self.app.producer.flush()
         try:
             for table in self._tables:
-                while await table.keeper.unsettled():
+                while await table.listener.resolve_conflicts():
                     await self.app.producer.flush()
         except Fenced as error:
             self.log.warning("another worker has begun where we go on (%s): joining the group anew", error)
@@ -337,4 +337,4 @@ class ChunkConsumer(driver.Consumer):
         """Void what we did in this generation since the last commit."""
         self._generation = -1
         for table in self._tables:
-            table.keeper.lost()
+            table.listener.on_partitions_lost()

@@ -41,7 +41,7 @@ class BatchRecovery(CheckedRecovery):
         seen = self.active_offsets[tp]
         fresh = records if seen is None or records[0].offset > seen else [one for one in records if one.offset > seen]
         if fresh:
-            cast(WriteBehindTable, self.tp_to_table[tp]).keeper.restore(tp.partition, fresh)
+            cast(WriteBehindTable, self.tp_to_table[tp]).listener.restore(tp.partition, fresh)
             self.active_offsets[tp] = fresh[-1].offset
             self._active_events_received_at[tp] = self._last_flush_at = monotonic()
         if self.in_recovery and not self.need_recovery():

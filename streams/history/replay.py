@@ -96,16 +96,16 @@ class RecordingSink:
             self._heard(topic, row.key, row.value, dict(row.headers or ()))
         return self._done
 
-    def people(self, rules: Rules, most_hot: int) -> UserStore:
+    def people(self, rules: Rules, max_cached: int) -> UserStore:
         """Return people whose values are acknowledged at once, and stay in memory alone."""
         count = itertools.count()
 
         def written(pairs: Sequence[Pair], after: asyncio.Future[Any] | None = None) -> asyncio.Future[Any]:
             for key, value in pairs:
-                people.logged(key, value, next(count), people.fence)
+                people.on_acknowledged(key, value, next(count), people.fence)
             return self._done
 
-        people = UserStore(rules, most_hot, written)
+        people = UserStore(rules, max_cached, written)
         return people
 
 

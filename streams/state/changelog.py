@@ -1,4 +1,4 @@
-"""The changelog beyond what the table reads: fences of deletions, and what stands between our own records."""
+"""Changelog records outside recovery: the fences of deletions, and the records of other writers."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from streams.kafka import clients
 from streams.settings import Settings
 
 FENCE_HEADER = "fence"
-PATIENCE = 30.0
+READ_TIMEOUT = 30.0
+"""Seconds."""
 
 
-def fenced(fence: int) -> Headers:
-    """Return the headers of a deletion, which has no value to carry the fence."""
+def fence_headers(fence: int) -> Headers:
+    """Return the headers of a deletion. It has no value that could carry the fence."""
     return [(FENCE_HEADER, b"%d" % fence)]
 
 
-def fence_in(headers: Iterable[tuple[str, bytes]] | None) -> int | None:
-    """Return the fence of a deletion, if it says."""
+def fence_from_headers(headers: Iterable[tuple[str, bytes]] | None) -> int | None:
+    """Return the fence of a deletion, or None if its headers have none."""
     found = dict(headers or ()).get(FENCE_HEADER)
     return int(found) if found and found.isdigit() else None
 
 
-async def between(settings: Settings, topic: str, partition: int, offsets: range) -> list[Any]:
-    """Read the records that stand at some offsets of a partition; where compaction took some, the others.
+async def read_range(settings: Settings, topic: str, partition: int, offsets: range) -> list[Any]:
+    """Read the records in a range of offsets of a partition. Records that compaction has removed are missing.
 
     Raises:
         KafkaError, asyncio.TimeoutError: they could not be read.
@@ -39,7 +40,7 @@ async def between(settings: Settings, topic: str, partition: int, offsets: range
     try:
         consumer.assign([place])
         consumer.seek(place, offsets.start)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(READ_TIMEOUT):
             while await consumer.position(place) < offsets.stop:
                 for records in (await consumer.getmany(place, timeout_ms=500)).values():
                     found += [record for record in records if record.offset < offsets.stop]

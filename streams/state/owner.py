@@ -1,7 +1,7 @@
-"""Whoever owns partitions of a table: values recovered, reigns begun and ended, and all of it written.
+"""A partitioned store: recovers, owns and writes the values of the partitions that a worker has.
 
-It is the table's keeper: Faust tells it what recovery read, which partitions it has and which it lost. What is done
-with the values is up to those who own them: the agents.
+It is the listener of its Faust table. Faust reports what recovery reads, and which partitions come and go. The agents
+derive from it and decide what happens to the values.
 """
 
 from __future__ import annotations
@@ -16,162 +16,169 @@ from streams.clock import monotonic
 from streams.delivery.batching import OutgoingRecord
 from streams.delivery.sender import Sender
 from streams.settings import Settings
-from streams.state.changelog import between, fence_in, fenced
+from streams.state.changelog import fence_from_headers, fence_headers, read_range
 from streams.state.partition import ChangelogRecord, ChangelogWriter, Pair, StorePartition
 
-Held = TypeVar("Held", bound=StorePartition[Any])
+Partition = TypeVar("Partition", bound=StorePartition[Any])
 
 
-class PartitionedStore(ABC, Generic[Held]):
-    """Keeps the values of the partitions this worker owns.
+class PartitionedStore(ABC, Generic[Partition]):
+    """Holds the values of the partitions that this worker owns.
 
     Args:
-        sender: what writes, once it is there.
-        settings: the worker's.
-        changelog: the full name of the table's changelog.
+        sender: returns the sender that writes the changelog; called after the worker has started.
+        settings: settings of the worker.
+        changelog: full name of the changelog topic.
     """
 
     def __init__(self, sender: Callable[[], Sender], settings: Settings, changelog: str) -> None:
         self.recovery_seconds = 0.0
-        self.brought_back = 0
-        self._to = sender
+        self.recovered_keys = 0
+        self._get_sender = sender
         self._settings = settings
         self._changelog = changelog
-        self._values: dict[int, Held] = {}
-        self._begun: set[int] = set()
-        self._given_at = monotonic()
+        self._stores: dict[int, Partition] = {}
+        self._acquired: set[int] = set()
+        self._rebalance_started_at = monotonic()
         self._lost = False
 
-    # -- what the agents add
+    # -- what agents implement
 
     @abstractmethod
-    def _made(self, partition: int, write: ChangelogWriter) -> Held:
-        """Return an empty partition, or what a disk has of it."""
+    def _create_partition(self, partition: int, write: ChangelogWriter) -> Partition:
+        """Return a partition: empty, or with what a disk store has of it."""
 
     @abstractmethod
-    def _begin(self, partition: int) -> None:
-        """Go on with a partition: its values stand as the changelog ends, and our reign has begun."""
+    def _on_acquired(self, partition: int) -> None:
+        """Start to apply a partition. It is recovered to the end of the changelog, and a new epoch has begun."""
 
     @abstractmethod
-    def _end(self, partition: int) -> None:
-        """Let go of a partition that was begun: it is another worker's, or our own anew."""
+    def _on_released(self, partition: int) -> None:
+        """Stop applying a partition: it went to another worker, or will be acquired again."""
 
     @abstractmethod
-    def _flush(self, partition: int) -> None:
-        """Write every value of a begun partition that changed."""
+    def _flush_partition(self, partition: int) -> None:
+        """Write every changed value of an acquired partition."""
 
-    # -- the table's keeper
+    # -- listener of the table
 
     def restore(self, partition: int, records: Sequence[ChangelogRecord]) -> None:
-        """Take values from the changelog."""
-        values = self._of(partition)
+        """Take recovered records of the changelog."""
+        values = self._partition(partition)
         for record in records:
-            values.restore(record.key, record.value, fence_in(record.headers) if record.value is None else None)
-        values.cold.reached(max(records[-1].offset, values.cold.position))
+            values.restore(
+                record.key, record.value, fence_from_headers(record.headers) if record.value is None else None
+            )
+        values.cold.advance(max(records[-1].offset, values.cold.position))
 
     def recovered(self, partitions: set[int]) -> None:
-        """Begin to apply the partitions that came; those that stayed go on."""
-        self.drop(set(self._values) - partitions)
-        came = {partition for partition in partitions if self._ended(partition)}
-        for partition in sorted(came):
-            self._close(partition)
-            self._of(partition).begin()
-            self._begin(partition)
-            self._begun.add(partition)
+        """Acquire the partitions that are new; the others continue."""
+        self.drop(set(self._stores) - partitions)
+        acquired = {partition for partition in partitions if self._must_acquire(partition)}
+        for partition in sorted(acquired):
+            self._release_partition(partition)
+            self._partition(partition).acquire()
+            self._on_acquired(partition)
+            self._acquired.add(partition)
         self._lost = False
-        self.brought_back = sum(len(self._values[partition]) for partition in came)
-        self.recovery_seconds = monotonic() - self._given_at
+        self.recovered_keys = sum(len(self._stores[partition]) for partition in acquired)
+        self.recovery_seconds = monotonic() - self._rebalance_started_at
 
-    def given(self) -> None:
-        """Partitions were given out anew: recovery begins."""
-        self._given_at = monotonic()
+    def on_rebalance_started(self) -> None:
+        """Note that partitions were reassigned and recovery begins."""
+        self._rebalance_started_at = monotonic()
 
     def drop(self, partitions: set[int]) -> None:
-        """Forget partitions that went to another worker."""
+        """Drop partitions that went to another worker."""
         for partition in partitions:
-            values = self._values.pop(partition, None)
+            values = self._stores.pop(partition, None)
             if values is not None:
                 values.cold.close()
-            self._close(partition)
+            self._release_partition(partition)
 
-    def lost(self) -> None:
-        """End all reigns: whoever comes back begins anew, from what the changelog has."""
+    def on_partitions_lost(self) -> None:
+        """End the epoch of every partition. What comes back is acquired again, from the changelog."""
         self._lost = True
-        for partition, values in self._values.items():
-            values.abdicate()
-            self._close(partition)
+        for partition, values in self._stores.items():
+            values.release()
+            self._release_partition(partition)
 
     def close(self) -> None:
-        """Forget all partitions, at the end."""
-        self.drop(set(self._values))
+        """Drop all partitions when the worker ends."""
+        self.drop(set(self._stores))
 
-    async def unsettled(self) -> bool:
-        """Look at what others wrote between our own records, and have written again what they wrote over.
+    async def resolve_conflicts(self) -> bool:
+        """Read what other workers wrote between this worker's records, and write the affected keys again.
+
+        Returns:
+            Whether something was written, so that the changelog must be flushed and checked again.
 
         Raises:
-            Dethroned: another owner began a reign; nothing of ours may be committed.
+            Fenced: another owner has a higher fence; nothing of this worker may be committed.
         """
-        wrote = False
-        for partition, values in list(self._values.items()):
+        written = False
+        for partition, values in list(self._stores.items()):
             while values.gaps:
                 gap = values.gaps[0]
-                for record in await between(self._settings, self._changelog, partition, gap):
-                    values.met(record.key, record.value, fence_in(record.headers))
-                values.filled(gap)
-            if values.settle() and partition in self._begun:
-                self._flush(partition)
-                wrote = True
-        return wrote
+                for record in await read_range(self._settings, self._changelog, partition, gap):
+                    values.on_foreign_record(record.key, record.value, fence_from_headers(record.headers))
+                values.close_gap(gap)
+            if values.rewrite_overwritten() and partition in self._acquired:
+                self._flush_partition(partition)
+                written = True
+        return written
 
-    def persisted(self, partition: int) -> int | None:
-        """Return how far the changelog of a partition is in what we hold."""
-        position = self._of(partition).cold.position
+    def persisted_offset(self, partition: int) -> int | None:
+        """Return the changelog offset up to which the partition is complete; None before the first record."""
+        position = self._partition(partition).cold.position
         return None if position < 0 else position
 
     def flush(self) -> None:
-        """Write every value that changed; offsets are chosen right after."""
-        for partition in sorted(self._begun):
-            self._flush(partition)
+        """Write every changed value. The offsets to commit are chosen right after."""
+        for partition in sorted(self._acquired):
+            self._flush_partition(partition)
 
     async def write_ahead(self) -> None:
-        """Write what changed by now, in turns with everything else, so that `flush` has little left to do at once."""
+        """Write changed values in small slices, so that `flush` has little left to do."""
 
     @property
     def _sender(self) -> Sender:
-        return self._to()
+        return self._get_sender()
 
-    def _ended(self, partition: int) -> bool:
-        """Whether a partition is new to us, or another owner had it meanwhile, whatever Faust says."""
-        return partition not in self._begun or not self._of(partition).reigns
+    def _must_acquire(self, partition: int) -> bool:
+        """Whether a partition is new, or another owner had it meanwhile, whatever Faust reports."""
+        return partition not in self._acquired or not self._partition(partition).owned
 
-    def _close(self, partition: int) -> None:
-        if partition in self._begun:
-            self._begun.discard(partition)
-            self._end(partition)
+    def _release_partition(self, partition: int) -> None:
+        if partition in self._acquired:
+            self._acquired.discard(partition)
+            self._on_released(partition)
 
-    def _of(self, partition: int) -> Held:
-        if partition not in self._values:
-            self._values[partition] = self._made(partition, partial(self._write, partition))
-        return self._values[partition]
+    def _partition(self, partition: int) -> Partition:
+        if partition not in self._stores:
+            self._stores[partition] = self._create_partition(partition, partial(self._write, partition))
+        return self._stores[partition]
 
     async def _stop(self, error: Exception) -> None:
-        """Fail the worker, and never come back: Faust would acknowledge the chunk and go on."""
+        """Fail the worker and never return: Faust would otherwise acknowledge the chunk and continue."""
         self._sender.fail(error)
         await asyncio.Event().wait()
 
     def _write(
         self, partition: int, pairs: Sequence[Pair], after: asyncio.Future[Any] | None = None
     ) -> asyncio.Future[Any]:
-        values = self._values[partition]
-        rows = [OutgoingRecord(key, value, fenced(values.fence) if value is None else None) for key, value in pairs]
+        values = self._stores[partition]
+        rows = [
+            OutgoingRecord(key, value, fence_headers(values.fence) if value is None else None) for key, value in pairs
+        ]
         written = self._sender.enqueue_all(self._changelog, partition, rows, after)
-        written.add_done_callback(partial(_written, values, pairs, values.fence))
+        written.add_done_callback(partial(_on_written, values, pairs, values.fence))
         return written
 
 
-def _written(
+def _on_written(
     values: StorePartition[Any], pairs: Sequence[Pair], fence: int, written: asyncio.Future[list[int]]
 ) -> None:
     if not written.cancelled() and written.exception() is None:
         for (key, value), offset in zip(pairs, written.result(), strict=True):
-            values.logged(key, value, offset, fence)
+            values.on_acknowledged(key, value, offset, fence)

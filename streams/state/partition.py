@@ -1,4 +1,4 @@
-"""The values of one partition of a table: what the changelog has, what is decoded or changed since, and who reigns."""
+"""The values of one partition of a store: what the changelog has, what is cached or changed, and the epochs."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from streams.state.header import fence_of
 from streams.state.stores import MemoryStore, Store
 
 Pair = tuple[bytes, bytes | None]
-"""A key and the bytes of its value; none deletes."""
+"""A key and the bytes of its value; None deletes."""
 
 
 class ChangelogWriter(Protocol):
-    """Takes pairs to the changelog, one behind the other, and not before something has happened."""
+    """Writes pairs to the changelog in order, after an optional future."""
 
     def __call__(self, pairs: Sequence[Pair], after: asyncio.Future[Any] | None = None) -> asyncio.Future[Any]:
-        """Write; the future completes when Kafka has all of them."""
+        """Write the pairs. The future completes when Kafka has acknowledged all of them."""
 
 
 FENCE = b"\0fence"
+"""The key under which each epoch writes its fence."""
 
 
 class ChangelogRecord(Protocol):
-    """What recovery reads of a changelog's record; a Kafka record is one."""
+    """The part of a Kafka record that recovery needs."""
 
     offset: int
     key: bytes
@@ -36,7 +37,7 @@ class ChangelogRecord(Protocol):
 
 
 class OwnWrite(NamedTuple):
-    """A record of ours that the changelog has."""
+    """A record that this worker wrote and the changelog has."""
 
     key: bytes
     value: bytes | None
@@ -48,200 +49,200 @@ Value = TypeVar("Value")
 
 
 class StorePartition(ABC, Generic[Value]):
-    """One partition's values. Reading decodes once; writing is behind, until `write`.
+    """The values of one partition. A value is decoded once and written behind, by `write`.
 
-    `cold` holds for every key the bytes that were last written or recovered; `hot` what was decoded or changed since;
-    `dirty` the keys whose hot value is not in the changelog yet. `gaps` are offsets between acknowledgements of our
-    own writes: others wrote there, and `met` has to be told what.
+    `cold` holds the bytes that were last written or recovered for each key. `hot` holds values that were decoded or
+    changed since. `dirty` holds the keys whose value in `hot` is not in the changelog yet. `gaps` are offsets between
+    the acknowledgements of this worker's own writes: other workers wrote there, see `on_foreign_record`.
 
     Args:
-        most_hot: decoded values that are kept.
-        write: takes pairs to the changelog.
-        cold: where bytes are kept; in memory if left out.
+        max_cached: number of decoded values that are kept.
+        write: writes pairs to the changelog.
+        cold: store of the bytes; in memory if left out.
     """
 
-    def __init__(self, most_hot: int, write: ChangelogWriter, cold: Store | None = None) -> None:
+    def __init__(self, max_cached: int, write: ChangelogWriter, cold: Store | None = None) -> None:
         self.cold: Store = MemoryStore() if cold is None else cold
         self.hot: dict[bytes, Value] = {}
         self.dirty: set[bytes] = set()
         self.gaps: list[range] = []
         self.fence = self.cold.fence
-        self._reign = -1
-        self._beyond: list[OwnWrite] = []
-        self._spoiled: set[bytes] = set()
-        self._most_hot = most_hot
+        self._own_fence = -1
+        self._unapplied: list[OwnWrite] = []
+        self._overwritten: set[bytes] = set()
+        self._max_cached = max_cached
         self._write = write
 
     # -- what the changelog has
 
     def restore(self, key: bytes, value: bytes | None, fence: int | None = None) -> None:
-        """Take a value from the changelog: it stands unless an owner with a higher fence has written before.
+        """Take a recovered value. It is void if an owner with a higher fence has written before.
 
         Args:
-            key: whose value it is.
-            value: none deletes.
-            fence: under which it was deleted, where that is known; a value carries its own.
+            key: key of the value.
+            value: the bytes; None deletes.
+            fence: fence of a deletion, if known. A value carries its own.
         """
         under = fence_of(value) if value is not None else self.fence if fence is None else fence
-        if under < self.fence:  # whoever wrote this had lost the partition; compaction may prefer it to what stands
-            self._spoiled.add(key)
+        if under < self.fence:  # its writer had lost the partition; compaction may keep this record
+            self._overwritten.add(key)
             return
         self.fence = self.cold.fence = under
-        self._spoiled.discard(key)
+        self._overwritten.discard(key)
         if key != FENCE:
             if self.hot:
-                self._cool(key)
+                self._evict_one(key)
                 self.dirty.discard(key)
-            self.cold.restored(key, value)
+            self.cold.restore(key, value)
 
-    def logged(self, key: bytes, value: bytes | None, offset: int, fence: int) -> None:
-        """Note that the changelog has what we wrote under a fence, and where."""
+    def on_acknowledged(self, key: bytes, value: bytes | None, offset: int, fence: int) -> None:
+        """Note the offset at which the changelog has a value that this worker wrote."""
         cold = self.cold
         if offset <= cold.position:
             return  # a recovery has read it back
-        if offset == cold.position + 1 and fence == self.fence and not self._beyond:  # the usual case
+        if offset == cold.position + 1 and fence == self.fence and not self._unapplied:  # the usual case
             cold.fence = fence
             if key != FENCE:
-                cold.arrived(key, value)
-            cold.reached(offset)
+                cold.acknowledge(key, value)
+            cold.advance(offset)
             return
-        end = self._beyond[-1].offset if self._beyond else self.cold.position
+        end = self._unapplied[-1].offset if self._unapplied else self.cold.position
         if offset > end + 1:
             self.gaps.append(range(end + 1, offset))
-        self._beyond.append(OwnWrite(key, value, offset, fence))
+        self._unapplied.append(OwnWrite(key, value, offset, fence))
         self._advance()
 
-    def met(self, key: bytes, value: bytes | None, fence: int | None) -> None:
-        """Take what somebody else wrote between our own records: ours is written again, so that it stands last.
+    def on_foreign_record(self, key: bytes, value: bytes | None, fence: int | None) -> None:
+        """Take a record of another worker. The own value is written again, so that it is the last one.
 
         Raises:
-            Dethroned: they are the owner, not we.
+            Fenced: the other worker has a higher fence and owns the partition.
         """
         under = fence_of(value) if value is not None else 0 if fence is None else fence
         if under > self.fence:
-            raise Fenced(f"a record of fence {under} while our reign is {self.fence}")
-        self._spoiled.add(key)
+            raise Fenced(f"a record has fence {under}, this worker has {self.fence}")
+        self._overwritten.add(key)
 
-    def filled(self, gap: range) -> None:
-        """Note that all of a gap was met."""
+    def close_gap(self, gap: range) -> None:
+        """Note that all records of a gap were read."""
         self.gaps = [other for other in self.gaps if other is not gap]
         self._advance()
 
-    def settle(self) -> int:
-        """Have written again what others have written over; return how many keys that are."""
-        if not self.reigns:
+    def rewrite_overwritten(self) -> int:
+        """Write the keys again that other workers have overwritten; return their number."""
+        if not self.owned:
             return 0
-        spoiled, self._spoiled = self._spoiled, set()
-        for key in spoiled:
+        overwritten, self._overwritten = self._overwritten, set()
+        for key in overwritten:
             if key == FENCE:
-                self._announce()
+                self._write_fence()
             elif key in self:
                 self.touch(key)
             else:
                 self._write(((key, None),))
-        return len(spoiled)
+        return len(overwritten)
 
     def _advance(self) -> None:
-        """Hold what is in the changelog, as far as we know all that is before it."""
+        """Apply acknowledged writes to the store, unless a gap before them is open."""
         if self.gaps:
             return
-        for ours in self._beyond:
-            if ours.fence < self.fence:
-                self._spoiled.add(ours.key)
+        for write in self._unapplied:
+            if write.fence < self.fence:
+                self._overwritten.add(write.key)
             else:
-                self.cold.fence = ours.fence
-                if ours.key != FENCE:
-                    self.cold.arrived(ours.key, ours.value)
-            self.cold.reached(ours.offset)
-        self._beyond.clear()
+                self.cold.fence = write.fence
+                if write.key != FENCE:
+                    self.cold.acknowledge(write.key, write.value)
+            self.cold.advance(write.offset)
+        self._unapplied.clear()
 
-    # -- reigns
+    # -- epochs
 
     @property
-    def reigns(self) -> bool:
-        """Whether nobody has begun a reign since ours began."""
-        return self.fence == self._reign
+    def owned(self) -> bool:
+        """Whether no other owner has raised the fence since `acquire`."""
+        return self.fence == self._own_fence
 
-    def begin(self) -> None:
-        """Begin a reign: what is written from now on stands above whatever an owner before us may still write."""
-        self.abdicate()
+    def acquire(self) -> None:
+        """Begin an epoch: raise the fence above everything that an earlier owner may still write."""
+        self.release()
         self.fence += 1
-        self._reign = self.fence
-        self._announce()
-        self.settle()
+        self._own_fence = self.fence
+        self._write_fence()
+        self.rewrite_overwritten()
 
-    def abdicate(self) -> None:
-        """End a reign: nothing counts any more but what the changelog has."""
+    def release(self) -> None:
+        """End the epoch: only what the changelog has is valid."""
         self.hot.clear()
         self.dirty.clear()
         self.gaps.clear()
-        self._beyond.clear()
-        self.cold.forget()
-        self._reign = -1
+        self._unapplied.clear()
+        self.cold.rollback()
+        self._own_fence = -1
 
-    def _announce(self) -> None:
-        self._write(((FENCE, self._sealed(FENCE, self._nothing())),))
+    def _write_fence(self) -> None:
+        self._write(((FENCE, self._encode(FENCE, self._empty())),))
 
     # -- values
 
     @abstractmethod
-    def _nothing(self) -> Value:
-        """Return a value that says nothing, to announce a reign with."""
+    def _empty(self) -> Value:
+        """Return an empty value, to write the fence with."""
 
     @abstractmethod
-    def _sealed(self, key: bytes, value: Value) -> bytes:
-        """Return the bytes of a key's value, which begin with a version, flags and the fence of our reign."""
+    def _encode(self, key: bytes, value: Value) -> bytes:
+        """Encode a value. The bytes begin with version, flags and the fence of this epoch."""
 
     @abstractmethod
     def get(self, key: bytes) -> Value:
-        """Return the value of a key; one that is new has an empty one."""
+        """Return the value of a key; a new key has an empty value."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """Return how many keys there are."""
+        """Return the number of keys."""
 
     def __contains__(self, key: bytes) -> bool:
         return key in self.hot or self.cold.get(key) is not None
 
     def put(self, key: bytes, value: Value) -> None:
-        """Hold a new value; it is to be written."""
+        """Store a new value and mark it dirty."""
         self.hot[key] = value
         self.dirty.add(key)
 
     def touch(self, key: bytes) -> None:
-        """Have a value written again: what we hold may be ahead of the changelog."""
+        """Mark a value dirty, because it may be ahead of the changelog."""
         self.dirty.add(key)
 
     def write(self, *keys: bytes, after: asyncio.Future[Any] | None = None) -> asyncio.Future[Any]:
-        """Write values to the changelog now; the future completes when Kafka has all of them.
+        """Write values to the changelog. The future completes when Kafka has acknowledged all of them.
 
         Args:
-            keys: whose.
-            after: what has to have happened before they leave; if it fails, so does this.
+            keys: keys of the values.
+            after: the write waits for this future; if it fails, the write fails.
         """
         pairs: list[Pair] = []
         for key in keys:
-            pairs += self._written(key, self.get(key))
+            pairs += self._prepare(key, self.get(key))
         self.dirty.difference_update(keys)
         return self._write(pairs, after)
 
-    def _written(self, key: bytes, value: Value) -> Sequence[Pair]:
-        """Hold the bytes of a value, and return what is to be written for it."""
-        sealed = self._sealed(key, value)
-        self._kept(key, sealed)
-        return ((key, sealed),)
+    def _prepare(self, key: bytes, value: Value) -> Sequence[Pair]:
+        """Store the bytes of a value, and return the pairs to write for it."""
+        encoded = self._encode(key, value)
+        self._store_bytes(key, encoded)
+        return ((key, encoded),)
 
-    def shrink(self) -> None:
-        """Let go of decoded values beyond the limit, those decoded longest ago first; dirty ones stay."""
-        surplus = len(self.hot) - self._most_hot
+    def evict(self) -> None:
+        """Drop decoded values beyond the limit, the oldest first. Dirty values stay."""
+        surplus = len(self.hot) - self._max_cached
         if surplus <= 0:
             return
         for key in list(islice((key for key in self.hot if key not in self.dirty), surplus)):
-            self._cool(key)
+            self._evict_one(key)
 
-    def _cool(self, key: bytes) -> None:
-        """Let go of a decoded value."""
+    def _evict_one(self, key: bytes) -> None:
+        """Drop a decoded value."""
         self.hot.pop(key, None)
 
-    def _kept(self, key: bytes, value: bytes | None) -> None:
+    def _store_bytes(self, key: bytes, value: bytes | None) -> None:
         self.cold.put(key, value)

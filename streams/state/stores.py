@@ -1,7 +1,7 @@
-"""Where the values of one partition's people are kept: in memory, or on disk (`streams.state.rocksdb`).
+"""Stores of one partition's bytes: in memory, or on disk (`streams.state.rocksdb`).
 
-A store holds what the changelog is known to have, up to `position`, and on top of it what was written since and may
-still be on its way. `forget` takes the latter back: then the store is what a recovery up to `position` would give.
+A store holds what the changelog has up to `position`, and the unacknowledged writes since. `rollback` removes the
+latter: then the store equals a recovery up to `position`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ class Store(Protocol):
     """Values by key; bytes in, bytes out."""
 
     position: int
-    """the changelog's offset up to which everything is in the store; -1 before the first"""
+    """The changelog offset up to which the store is complete; -1 before the first record."""
     fence: int
-    """the highest fence found in the changelog so far"""
+    """The highest fence found in the changelog so far."""
 
     def get(self, key: bytes) -> bytes | None:
         """Return the newest value of a key."""
@@ -25,68 +25,68 @@ class Store(Protocol):
         """Return every key with its newest value."""
 
     def put(self, key: bytes, value: bytes | None) -> None:
-        """Hold a value that is on its way to the changelog; None is a deletion."""
+        """Store a value that is not acknowledged yet; None deletes."""
 
-    def arrived(self, key: bytes, value: bytes | None) -> None:
-        """Note that the changelog has a value that was put; the values of a key arrive as they were put."""
+    def acknowledge(self, key: bytes, value: bytes | None) -> None:
+        """Note that the changelog has a value. The values of a key are acknowledged in the order of their `put`."""
 
-    def restored(self, key: bytes, value: bytes | None) -> None:
-        """Hold a value that a recovery read, whatever is on its way."""
+    def restore(self, key: bytes, value: bytes | None) -> None:
+        """Store a recovered value, whatever is unacknowledged."""
 
-    def reached(self, position: int) -> None:
-        """Note that everything the changelog has up to an offset is in here."""
+    def advance(self, position: int) -> None:
+        """Note that the store is complete up to an offset of the changelog."""
 
-    def forget(self) -> None:
-        """Take back what was put and is not in the changelog, as far as is known."""
+    def rollback(self) -> None:
+        """Remove the values that are not acknowledged."""
 
     def close(self) -> None:
-        """Let go of everything; what is on disk stays there."""
+        """Close the store; files stay."""
 
 
 class MemoryStore(dict[bytes, bytes]):
-    """Values in a dict. Beside it stand the former values of those keys of which some are still on their way."""
+    """Values in a dict, with the last acknowledged value of each key that has unacknowledged writes."""
 
     def __init__(self) -> None:
         super().__init__()
         self.position = -1
         self.fence = 0
-        self._former: dict[bytes, tuple[bytes | None, int]] = {}
+        self._acknowledged: dict[bytes, tuple[bytes | None, int]] = {}
 
     def put(self, key: bytes, value: bytes | None) -> None:
-        """Hold a value, and remember the one before."""
-        former, under_way = self._former.get(key) or (self.get(key), 0)
-        self._former[key] = former, under_way + 1
-        self._hold(key, value)
+        """Store a value, and keep the last acknowledged one."""
+        acknowledged, unacknowledged = self._acknowledged.get(key) or (self.get(key), 0)
+        self._acknowledged[key] = acknowledged, unacknowledged + 1
+        self._set(key, value)
 
-    def arrived(self, key: bytes, value: bytes | None) -> None:
-        """Count what is still on its way; the value is what to go back to from now on."""
-        _, under_way = self._former.pop(key, (None, 0))
-        if under_way > 1:
-            self._former[key] = value, under_way - 1
-        elif not under_way:
-            self._hold(key, value)
+    def acknowledge(self, key: bytes, value: bytes | None) -> None:
+        """Count the acknowledgement; the value is what `rollback` restores from now on."""
+        _, unacknowledged = self._acknowledged.pop(key, (None, 0))
+        if unacknowledged > 1:
+            self._acknowledged[key] = value, unacknowledged - 1
+        elif not unacknowledged:
+            self._set(key, value)
 
-    def restored(self, key: bytes, value: bytes | None) -> None:
-        """Hold a value."""
-        self._former.pop(key, None)
-        self._hold(key, value)
+    def restore(self, key: bytes, value: bytes | None) -> None:
+        """Store a recovered value."""
+        self._acknowledged.pop(key, None)
+        self._set(key, value)
 
-    def reached(self, position: int) -> None:
-        """Note how far the changelog is in here."""
+    def advance(self, position: int) -> None:
+        """Note the position."""
         self.position = position
 
-    def forget(self) -> None:
-        """Go back to the former values."""
-        for key, (value, _) in self._former.items():
-            self._hold(key, value)
-        self._former.clear()
+    def rollback(self) -> None:
+        """Restore the last acknowledged values."""
+        for key, (value, _) in self._acknowledged.items():
+            self._set(key, value)
+        self._acknowledged.clear()
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Drop everything."""
         self.clear()
-        self._former.clear()
+        self._acknowledged.clear()
 
-    def _hold(self, key: bytes, value: bytes | None) -> None:
+    def _set(self, key: bytes, value: bytes | None) -> None:
         if value is None:
             self.pop(key, None)
         else:

@@ -59,7 +59,7 @@ def measured(seed: int, people: int) -> dict[str, float]:
     gc.collect()
     gc.freeze()
     announced = ev.Announced(time=crowd.start, course=_entry("course-new", 3))
-    spent, wait = asyncio.run(_announce(parts, announced, shelf))
+    spent, wait = asyncio.run(_write_fence(parts, announced, shelf))
     return {"a person": spent / people * 1e6, "all": spent, "wait": wait * 1e3}
 
 
@@ -74,7 +74,7 @@ def _entry(course: str, field: int) -> ev.CoursePublished:
     )
 
 
-async def _announce(parts: list[UserStore], announced: ev.Announced, shelf: Catalogue) -> tuple[float, float]:
+async def _write_fence(parts: list[UserStore], announced: ev.Announced, shelf: Catalogue) -> tuple[float, float]:
     """Ask one partition after the other, while somebody else wants a turn all the time."""
     waits: list[float] = []
     other = asyncio.create_task(_wait(waits))

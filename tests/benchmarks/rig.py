@@ -14,7 +14,7 @@ from confluent_kafka import Producer
 
 from tests.harness.process import Process
 
-PATIENCE = 900.0
+READ_TIMEOUT = 900.0
 """A bound for waiting: it only turns a hang into a failure."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -61,11 +61,11 @@ class Measured(Process):
 
     def watch(self, events: Callable[[], float], until: float, every: float = 0.25) -> list[Sample]:
         """Sample until so many events were applied."""
-        samples, deadline = [self.sample(events())], time.monotonic() + PATIENCE
+        samples, deadline = [self.sample(events())], time.monotonic() + READ_TIMEOUT
         while samples[-1].events < until:
             self.check_running()
             if time.monotonic() > deadline:
-                raise RuntimeError(f"{samples[-1].events:.0f} of {until:.0f} events in {PATIENCE:.0f} s")
+                raise RuntimeError(f"{samples[-1].events:.0f} of {until:.0f} events in {READ_TIMEOUT:.0f} s")
             time.sleep(every)
             samples.append(self.sample(events()))
         return samples

@@ -120,7 +120,7 @@ class MeasuredWorker(WorkerProcess, Measured):
 
     def seconds_to_ready(self) -> float:
         """Wait until it is ready; return the seconds since it was started."""
-        self.until(lambda: self.metric("encore_ready") == 1, "the worker is ready", patience=rig.PATIENCE)
+        self.until(lambda: self.metric("encore_ready") == 1, "the worker is ready", patience=rig.READ_TIMEOUT)
         return time.monotonic() - self.started_at
 
     def applied(self) -> float:

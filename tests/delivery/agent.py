@@ -1,4 +1,4 @@
-"""A worker's keeper without a broker, driven as Faust drives it."""
+"""A worker's listener without a broker, driven as Faust drives it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SETTINGS = Settings(clock="source")
 
 
 class AgentDriver:
-    """A worker's keeper over a sink that a test acknowledges, at the offsets that the changelog gives."""
+    """A worker's listener over a sink that a test acknowledges, at the offsets that the changelog gives."""
 
     def __init__(self, settings: Settings = SETTINGS) -> None:
         self.sink, self.metrics = ManualSink(), Metrics()

@@ -23,7 +23,7 @@ class Barrier:
     def __init__(self, voided: bool = False) -> None:
         self.flushed = asyncio.Event()
         self.failure: Exception | None = None
-        self.sender = SimpleNamespace(voided=lambda: voided)
+        self.sender = SimpleNamespace(take_voided=lambda: voided)
 
     async def flush(self) -> None:
         await self.flushed.wait()
@@ -116,7 +116,7 @@ def test_a_commit_is_written_ahead_only_while_partitions_stay(monkeypatch: pytes
     monkeypatch.setattr(ChunkConsumer.__mro__[1], "commit", commit)
     chunks, _ = consumer(Barrier(), EVENTS)
     table = WriteBehindTable.__new__(WriteBehindTable)
-    table.keeper = SimpleNamespace(write_ahead=ahead)  # type: ignore[assignment]
+    table.listener = SimpleNamespace(write_ahead=ahead)  # type: ignore[assignment]
     chunks.app.tables = {"people": table}
     for chunks._open in (True, False):
         asyncio.run(chunks.commit())
@@ -133,10 +133,10 @@ def test_a_commit_that_failed_is_tried_again() -> None:
 def test_what_was_acknowledged_before_an_assignment_is_void_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A chunk acknowledged after the commit at revocation: its state may be gone, so its offset is void."""
 
-    async def given(*_: Any) -> None:
+    async def assigned(*_: Any) -> None:
         """Faust's part."""
 
-    monkeypatch.setattr(ChunkConsumer.__mro__[1], "on_partitions_assigned", given)
+    monkeypatch.setattr(ChunkConsumer.__mro__[1], "on_partitions_assigned", assigned)
     chunks, _ = consumer(Barrier(), EVENTS)
     chunks._acked[EVENTS].append(4)
     assert chunks._new_offset(EVENTS) == 5
@@ -152,13 +152,13 @@ def test_what_was_let_go_of_makes_all_void_although_nobody_was_told_of_a_loss(
     """Kafka may forget us, and take us back, within one rebalance: those who own values begin anew."""
     lost: list[str] = []
 
-    async def given(*_: Any) -> None:
+    async def assigned(*_: Any) -> None:
         """Faust's part."""
 
-    monkeypatch.setattr(ChunkConsumer.__mro__[1], "on_partitions_assigned", given)
+    monkeypatch.setattr(ChunkConsumer.__mro__[1], "on_partitions_assigned", assigned)
     chunks, _ = consumer(Barrier(voided), EVENTS)
     table = WriteBehindTable.__new__(WriteBehindTable)
-    table.keeper = SimpleNamespace(lost=lambda: lost.append("people"))  # type: ignore[assignment]
+    table.listener = SimpleNamespace(on_partitions_lost=lambda: lost.append("people"))  # type: ignore[assignment]
     chunks.app.tables = {"people": table}
     asyncio.run(chunks.on_partitions_assigned({EVENTS}, 2))
     assert lost == ["people"] * voided

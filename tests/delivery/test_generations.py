@@ -21,29 +21,29 @@ EVENTS, CHANGELOG = TP(topics.EVENTS, 0), TP(topics.PEOPLE, 0)
 
 
 class Keeper:
-    """A keeper that notes what it is told; `settles` says what each look at the changelog comes to."""
+    """A listener that notes what it is told; `settles` says what each look at the changelog comes to."""
 
     def __init__(self, *settles: Callable[[], bool]) -> None:
         self.told: list[Any] = []
         self._settles = list(settles)
 
-    def lost(self) -> None:
+    def on_partitions_lost(self) -> None:
         self.told.append("lost")
 
     def restore(self, partition: int, records: list[Any]) -> None:
         self.told.append([record.offset for record in records])
 
-    async def unsettled(self) -> bool:
+    async def resolve_conflicts(self) -> bool:
         return self._settles.pop(0)() if self._settles else False
 
 
 class Group:
     """A consumer as far as it deals with its group, and what it does there."""
 
-    def __init__(self, keeper: Keeper, hold: LeaseState = LeaseState.OWNED) -> None:
+    def __init__(self, listener: Keeper, hold: LeaseState = LeaseState.OWNED) -> None:
         self.did: list[str] = []
         table = WriteBehindTable.__new__(WriteBehindTable)
-        table.keeper = keeper
+        table.listener = listener
         self.thread = SimpleNamespace(committing=-1, call_thread=self._call, rejoin=self._note("rejoin"))
         self.consumer = ChunkConsumer.__new__(ChunkConsumer)
         parts: dict[str, Any] = {
@@ -145,10 +145,10 @@ def test_who_was_expelled_commits_nothing_and_tells_its_keeper(monkeypatch: pyte
 
     monkeypatch.setattr(ChunkConsumer.__mro__[1], "on_partitions_revoked", revoked)
     for hold, did, told in ((LeaseState.LOST, [], ["lost"]), (LeaseState.OWNED, ["commit"], [])):
-        keeper = Keeper()
-        group = Group(keeper, hold)
+        listener = Keeper()
+        group = Group(listener, hold)
         asyncio.run(group.consumer.on_partitions_revoked({EVENTS}))
-        assert (group.did, keeper.told) == (did, told)
+        assert (group.did, listener.told) == (did, told)
         assert not asyncio.run(group.consumer._commit_offsets({EVENTS: 5}))
 
 
@@ -165,16 +165,16 @@ def test_who_is_dethroned_joins_anew_without_a_commit() -> None:
     def dethroned() -> bool:
         raise Fenced("a record of fence 2")
 
-    keeper = Keeper(dethroned)
-    group = Group(keeper)
+    listener = Keeper(dethroned)
+    group = Group(listener)
     assert not asyncio.run(group.consumer._commit_offsets({EVENTS: 5}))
-    assert (group.did, keeper.told) == (["flush", "rejoin"], ["lost"])
+    assert (group.did, listener.told) == (["flush", "rejoin"], ["lost"])
 
 
 def test_a_recovery_in_batches_ends_with_the_last_record_and_reads_none_twice() -> None:
     """Faust says from where and up to where; offsets that compaction took are none it would wait for."""
-    keeper, table = Keeper(), WriteBehindTable.__new__(WriteBehindTable)
-    table.keeper = keeper
+    listener, table = Keeper(), WriteBehindTable.__new__(WriteBehindTable)
+    table.listener = listener
     recovery = BatchRecovery.__new__(BatchRecovery)
     parts: dict[str, Any] = {
         "app": SimpleNamespace(in_recovery=True),
@@ -196,5 +196,5 @@ def test_a_recovery_in_batches_ends_with_the_last_record_and_reads_none_twice() 
     recovery.apply(CHANGELOG, batch)
     recovery.apply(CHANGELOG, [SimpleNamespace(offset=9)])
     assert recovery.signal_recovery_end.is_set()
-    assert keeper.told == [[3, 7], [9]]
+    assert listener.told == [[3, 7], [9]]
     assert not recovery.in_recovery

@@ -1,4 +1,4 @@
-"""The guards of the keeper one by one, without a broker: a run with one would seldom show that a guard is gone."""
+"""The guards of the listener one by one, without a broker: a run with one would seldom show that a guard is gone."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ CHANGELOG = TP(topics.PEOPLE, 0)
 def test_recovery_reads_on_behind_what_was_written_here() -> None:
     """With an empty changelog, too: what stands here is not read back over what has changed since."""
     office = AgentDriver()
-    assert office.users.persisted(0) is None
+    assert office.users.persisted_offset(0) is None
     office.begin()
-    assert office.users.persisted(0) == 0
+    assert office.users.persisted_offset(0) == 0
     office.apply(0)
     office.settle(1)
-    assert office.users.persisted(0) == len(office.sink.on(topics.PEOPLE)) - 1
+    assert office.users.persisted_offset(0) == len(office.sink.on(topics.PEOPLE)) - 1
 
 
 def test_faust_is_told_how_far_that_is() -> None:
     """It is what Faust asks the table before it reads a changelog."""
     office, table = AgentDriver(), WriteBehindTable.__new__(WriteBehindTable)
-    table.keeper = office.users
+    table.listener = office.users
     assert table.persisted_offset(CHANGELOG) is None
     office.begin()
     assert table.persisted_offset(CHANGELOG) == 0
@@ -46,7 +46,7 @@ def test_a_foreign_record_in_the_changelog_is_read_before_ours_behind_it() -> No
     office.apply(0)
     office.fold.flush()
     office.acknowledge(40)
-    assert office.users.persisted(0) == 0
+    assert office.users.persisted_offset(0) == 0
 
 
 def test_a_partition_that_another_owner_had_meanwhile_begins_anew() -> None:
@@ -85,7 +85,7 @@ def test_a_partition_that_goes_is_forgotten_and_says_nothing_more() -> None:
     office.users.drop({0})
     office.acknowledge(1)
     assert not [put for put in office.sink.all if put.topic != topics.PEOPLE]
-    assert (office.users.folds, office.users.persisted(0), len(gone.outbox)) == ({}, None, 0)
+    assert (office.users.folds, office.users.persisted_offset(0), len(gone.outbox)) == ({}, None, 0)
     office.users.recovered({0})
     assert office.fold.people.get(b"Ada").person.activity.events == 0
 
@@ -96,7 +96,7 @@ def test_a_partition_comes_back_with_what_the_changelog_has() -> None:
     first.apply(0)
     first.fold.flush()
     second.read(changelog(first))
-    assert second.users.persisted(0) == 1
+    assert second.users.persisted_offset(0) == 1
     second.users.recovered({0})
     fences = [header.fence_of(value or b"") for _, value in changelog(second)]
     assert fences == [first.fold.people.fence + 1]

@@ -14,9 +14,9 @@ RULES = Rules(pseudonym_key=b"key")
 class Partition(UserStore):
     """People whose changelog is a list."""
 
-    def __init__(self, most_hot: int = 100) -> None:
+    def __init__(self, max_cached: int = 100) -> None:
         self.sink = ManualSink()
-        super().__init__(RULES, most_hot, self.sink.changelog("changelog"))
+        super().__init__(RULES, max_cached, self.sink.changelog("changelog"))
 
     @property
     def written(self) -> list[tuple[bytes, bytes | None]]:

@@ -60,7 +60,7 @@ class Station:
         self.people = UserStore(rules, hot, self.sink.changelog(PEOPLE, partition))
         for key, value in changelog:
             self.people.restore(key, value)
-        self.people.begin()
+        self.people.acquire()
         self.ahead = WriteAheadOutputs(lambda: self.sink, "", of, self.metrics)
         self.fold = LogProcessor(
             partition,

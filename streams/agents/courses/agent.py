@@ -27,7 +27,7 @@ from streams.kafka.codec import Record
 from streams.kafka.topics import name
 from streams.metrics import GaugeName, Metrics
 from streams.settings import Settings
-from streams.state.changelog import between
+from streams.state.changelog import read_range
 from streams.state.owner import PartitionedStore
 from streams.state.partition import ChangelogWriter, StorePartition
 from streams.state.recent_ids import RecentIds
@@ -42,10 +42,10 @@ records that were not acknowledged at a crash or a rebalance, so they follow soo
 class CourseStore(StorePartition[CourseState]):
     """The courses of one partition."""
 
-    def _nothing(self) -> CourseState:
+    def _empty(self) -> CourseState:
         return CourseState(CooccurrenceRow(""))
 
-    def _sealed(self, key: bytes, value: CourseState) -> bytes:
+    def _encode(self, key: bytes, value: CourseState) -> bytes:
         return store.encode_course(value, self.fence)
 
     def get(self, key: bytes) -> CourseState:
@@ -93,13 +93,13 @@ class CoursesAgent(PartitionedStore[CourseStore]):
         try:
             if partition not in self._recent_ids:
                 await self._read_recent_ids(partition, records[0].offset)
-            if self._lost or partition not in self._begun:
+            if self._lost or partition not in self._acquired:
                 return False
             self._metrics.add("encore_records_total", "courses", by=len(records))
             for record in records:
                 self._apply(partition, record)
-            if len(self._of(partition).dirty) >= self._max_dirty:
-                self._flush(partition)
+            if len(self._partition(partition).dirty) >= self._max_dirty:
+                self._flush_partition(partition)
         except Exception as error:  # noqa: BLE001 - Faust would acknowledge the chunk and go on
             await self._stop(error)
         await asyncio.sleep(0)
@@ -107,7 +107,7 @@ class CoursesAgent(PartitionedStore[CourseStore]):
 
     def look_up(self, partition: int, course: str) -> CourseState | None:
         """Return a course of this worker; None if it is unknown here."""
-        values = self._values.get(partition)
+        values = self._stores.get(partition)
         return values.get(course.encode()) if values is not None and course.encode() in values else None
 
     # -- one record
@@ -119,7 +119,7 @@ class CoursesAgent(PartitionedStore[CourseStore]):
             self._metrics.add("encore_course_interactions_total", "unreadable")
             self._dead_letters.send(record, bad)
             return
-        values, key = self._of(partition), message.course.encode()
+        values, key = self._partition(partition), message.course.encode()
         course = values.get(key)
         repeat = self._recent_ids[partition].add(message.id)
         if record.offset <= course.offset:  # the row contains it, but the changelog may not have that row
@@ -142,7 +142,7 @@ class CoursesAgent(PartitionedStore[CourseStore]):
         recent = RecentIds(MAX_RECENT_IDS)
         if offset:
             before = range(max(0, offset - MAX_RECENT_IDS), offset)
-            for record in await between(self._settings, self._interactions, partition, before):
+            for record in await read_range(self._settings, self._interactions, partition, before):
                 try:
                     recent.add(codec.decode_interaction(record.value or b"", record.key).id)
                 except InvalidEvent:
@@ -153,7 +153,7 @@ class CoursesAgent(PartitionedStore[CourseStore]):
 
     def _publish_audience(self, partition: int, key: bytes) -> None:
         """Publish an audience that the changelog has. Once Kafka has the output, its members are dropped."""
-        audience = self._of(partition).get(key).audience
+        audience = self._partition(partition).get(key).audience
         if audience is None or not audience.waits:
             return
         output = _audience_output(key.decode(), audience)
@@ -162,12 +162,12 @@ class CoursesAgent(PartitionedStore[CourseStore]):
         sent.add_done_callback(partial(self._on_published, partition, key, audience.announcement))
 
     def _on_published(self, partition: int, key: bytes, announcement: str, sent: asyncio.Future[Any]) -> None:
-        if sent.cancelled() or sent.exception() is not None or partition not in self._begun:
+        if sent.cancelled() or sent.exception() is not None or partition not in self._acquired:
             return
         self._metrics.add("encore_outputs_total", topics.AUDIENCES)
-        course = self._of(partition).get(key)
+        course = self._partition(partition).get(key)
         if course.audience is not None and course.audience.announcement == announcement:
-            self._of(partition).put(key, replace(course, audience=course.audience.done()))
+            self._partition(partition).put(key, replace(course, audience=course.audience.done()))
 
     # -- one partition
 
@@ -175,32 +175,32 @@ class CoursesAgent(PartitionedStore[CourseStore]):
     def _dead_letters(self) -> DeadLetterQueue:
         return DeadLetterQueue(self._sender, self._settings.prefix, self._metrics)
 
-    def _made(self, partition: int, write: ChangelogWriter) -> CourseStore:
+    def _create_partition(self, partition: int, write: ChangelogWriter) -> CourseStore:
         return CourseStore(MAX_CACHED_ROWS, write)
 
-    def _begin(self, partition: int) -> None:
+    def _on_acquired(self, partition: int) -> None:
         self._recent_ids.pop(partition, None)
-        for key, value in list(self._of(partition).cold.items()):
+        for key, value in list(self._partition(partition).cold.items()):
             if store.has_unpublished_audience(value):
                 self._publish_audience(partition, key)
 
-    def _end(self, partition: int) -> None:
+    def _on_released(self, partition: int) -> None:
         self._recent_ids.pop(partition, None)
 
-    def _flush(self, partition: int) -> None:
-        values = self._of(partition)
+    def _flush_partition(self, partition: int) -> None:
+        values = self._partition(partition)
         if keys := sorted(values.dirty):
             complete = [key for key in keys if (found := values.get(key).audience) is not None and found.waits]
             values.write(*keys).add_done_callback(partial(self._on_written, partition, complete))
-        values.shrink()
+        values.evict()
 
     def _on_written(self, partition: int, complete: Sequence[bytes], written: asyncio.Future[Any]) -> None:
-        if not written.cancelled() and written.exception() is None and partition in self._begun:
+        if not written.cancelled() and written.exception() is None and partition in self._acquired:
             for key in complete:
                 self._publish_audience(partition, key)
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
-        return {("encore_course_rows", ()): float(sum(len(values) for values in self._values.values()))}
+        return {("encore_course_rows", ()): float(sum(len(values) for values in self._stores.values()))}
 
 
 def _audience_output(course: str, audience: AudienceMerge) -> CourseAudience:

@@ -67,14 +67,14 @@ class UsersAgent(PartitionedStore[UserStore]):
         self._turn = 0.0
         metrics.watch(self._gauges)
 
-    def given(self) -> None:
+    def on_rebalance_started(self) -> None:
         """Partitions were given out anew: recovery begins."""
-        super().given()
+        super().on_rebalance_started()
         self._metrics.add("encore_rebalances_total")
 
-    def lost(self) -> None:
-        """End all reigns; what was on its way is void, and the log says it again."""
-        super().lost()
+    def on_partitions_lost(self) -> None:
+        """End all owned; what was on its way is void, and the log says it again."""
+        super().on_partitions_lost()
         self._ahead = self._nothing_said()
 
     # -- the agent
@@ -171,7 +171,7 @@ class UsersAgent(PartitionedStore[UserStore]):
 
     # -- one partition
 
-    def _made(self, partition: int, write: ChangelogWriter) -> UserStore:
+    def _create_partition(self, partition: int, write: ChangelogWriter) -> UserStore:
         return UserStore(self._settings.rules(), self._settings.cached_users, write, self._store(partition))
 
     def _store(self, partition: int) -> Store:
@@ -179,9 +179,9 @@ class UsersAgent(PartitionedStore[UserStore]):
             return MemoryStore()
         return RocksDBStore(Path(self._settings.data_folder) / self._settings.group / self._changelog / str(partition))
 
-    def _begin(self, partition: int) -> None:
+    def _on_acquired(self, partition: int) -> None:
         clock = PartitionClock(follows_log=self._settings.expiry == "log")
-        people, prefix = self._of(partition), self._settings.prefix
+        people, prefix = self._partition(partition), self._settings.prefix
         self.folds[partition] = fold = LogProcessor(
             partition,
             self._partitions,
@@ -196,20 +196,20 @@ class UsersAgent(PartitionedStore[UserStore]):
         )
         fold.recovered()
 
-    def _end(self, partition: int) -> None:
+    def _on_released(self, partition: int) -> None:
         fold = self.folds.pop(partition)
         fold.outbox.close()
         if self.listing is not None:
             self.listing.forget(fold)
 
-    def _flush(self, partition: int) -> None:
+    def _flush_partition(self, partition: int) -> None:
         self.folds[partition].flush()
 
     def _nothing_said(self) -> WriteAheadOutputs:
         return WriteAheadOutputs(lambda: self._sender, self._settings.prefix, self._partitions, self._metrics)
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
-        people = list(self._values.values())
+        people = list(self._stores.values())
         gauges: dict[tuple[GaugeName, tuple[str, ...]], float] = {
             ("encore_partitions", ()): len(self.folds),
             ("encore_cached_users", ()): sum(len(some.hot) for some in people),
@@ -217,7 +217,7 @@ class UsersAgent(PartitionedStore[UserStore]):
             ("encore_outbox", ()): sum(len(fold.outbox) for fold in self.folds.values()),
             ("encore_unacknowledged", ()): self._sender.backlog,
             ("encore_recovery_seconds", ()): self.recovery_seconds,
-            ("encore_recovered_people", ()): self.brought_back,
+            ("encore_recovered_people", ()): self.recovered_keys,
         }
         for index, tier in enumerate(("none", *TIERS)):
             gauges["encore_people", (tier,)] = sum(some.tiers[index] for some in people)

@@ -142,7 +142,7 @@ class LogProcessor:
         self._metrics.add("encore_events_total", "applied", by=self._quiet)
         self._times.clear()
         self._quiet = 0
-        self.people.shrink()
+        self.people.evict()
 
     def drain(self, slice_: TimeBudget) -> bool:
         """Do due work until the slice is over; return whether some is left."""
@@ -174,7 +174,7 @@ class LogProcessor:
         if self.people.dirty:
             self.outbox.ahead.send()
             self.outbox.save_all(sorted(self.people.dirty))  # what is said is said in the same order every time
-        self.people.shrink()
+        self.people.evict()
 
     def write(self, left: deque[bytes], slice_: TimeBudget) -> None:
         """Write people who are still to be written, until the slice is over; those that were looked at are gone."""

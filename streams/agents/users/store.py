@@ -27,8 +27,8 @@ class UserStore(StorePartition[Envelope]):
     next due is worked out once, when they come or change.
     """
 
-    def __init__(self, rules: Rules, most_hot: int, write: ChangelogWriter, cold: Store | None = None) -> None:
-        super().__init__(most_hot, write, cold)
+    def __init__(self, rules: Rules, max_cached: int, write: ChangelogWriter, cold: Store | None = None) -> None:
+        super().__init__(max_cached, write, cold)
         self.tiers: Counter[int] = Counter()
         self.bytes = 0
         self._known = 0
@@ -36,10 +36,10 @@ class UserStore(StorePartition[Envelope]):
         self._rules = rules
         self._dues: dict[bytes, float] = {}
 
-    def _nothing(self) -> Envelope:
+    def _empty(self) -> Envelope:
         return Envelope(Person(""))
 
-    def _sealed(self, key: bytes, value: Envelope) -> bytes:
+    def _encode(self, key: bytes, value: Envelope) -> bytes:
         return env.seal(value, self.fence, self._rules, self._dues.get(key))
 
     def get(self, key: bytes) -> Envelope:
@@ -78,9 +78,9 @@ class UserStore(StorePartition[Envelope]):
         value = self.cold.get(key)
         return float("inf") if value is None else env.due_of(value)
 
-    def abdicate(self) -> None:
+    def release(self) -> None:
         """End a reign, and forget who is due."""
-        super().abdicate()
+        super().release()
         self._dues.clear()
 
     def scan(self) -> Iterator[tuple[bytes, env.Prefix]]:
@@ -116,16 +116,16 @@ class UserStore(StorePartition[Envelope]):
     def __len__(self) -> int:
         return self._known
 
-    def _written(self, key: bytes, value: Envelope) -> Sequence[Pair]:
+    def _prepare(self, key: bytes, value: Envelope) -> Sequence[Pair]:
         if value.person.ledger.erased_at >= 0 and not value.person.activity.events:
-            return self._buried(key, value)
-        return super()._written(key, value)
+            return self._prepare_erased(key, value)
+        return super()._prepare(key, value)
 
-    def _cool(self, key: bytes) -> None:
-        super()._cool(key)
+    def _evict_one(self, key: bytes) -> None:
+        super()._evict_one(key)
         self._dues.pop(key, None)
 
-    def _kept(self, key: bytes, value: bytes | None) -> None:
+    def _store_bytes(self, key: bytes, value: bytes | None) -> None:
         before = self.cold.get(key)
         if before is not None and value is not None and before[1] >> 1 == value[1] >> 1:  # the usual case
             self.bytes += len(value) - len(before)
@@ -144,15 +144,15 @@ class UserStore(StorePartition[Envelope]):
         elif len(value) > 1:
             self.tiers[value[1] >> 1] += by
 
-    def _buried(self, key: bytes, envelope: Envelope) -> Sequence[Pair]:
+    def _prepare_erased(self, key: bytes, envelope: Envelope) -> Sequence[Pair]:
         """Keep offsets and the time of erasure under a hash, then delete what stands under the key."""
         stone = key if key.startswith(TOMBSTONE) else self._tombstone(key)
-        value = self._sealed(stone, replace(envelope, person=replace(envelope.person, id="")))
-        self._kept(stone, value)
+        value = self._encode(stone, replace(envelope, person=replace(envelope.person, id="")))
+        self._store_bytes(stone, value)
         if stone == key:
             return ((stone, value),)
-        self._kept(key, None)
-        self._cool(key)
+        self._store_bytes(key, None)
+        self._evict_one(key)
         return (stone, value), (key, None)
 
     def _tombstone(self, key: bytes) -> bytes:

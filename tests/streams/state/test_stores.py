@@ -41,13 +41,13 @@ def held(store: Store) -> dict[bytes, bytes]:
 def test_what_is_on_its_way_is_held_and_can_be_taken_back(make: Make) -> None:
     """Behind it stands what the changelog has."""
     store = make()
-    store.restored(b"a", b"1")
+    store.restore(b"a", b"1")
     store.put(b"a", b"2")
     store.put(b"b", b"1")
     assert held(store) == {b"a": b"2", b"b": b"1"}
     store.put(b"a", None)
     assert held(store) == {b"b": b"1"}
-    store.forget()
+    store.rollback()
     assert held(store) == {b"a": b"1"}
 
 
@@ -56,13 +56,13 @@ def test_what_arrives_is_no_longer_taken_back(make: Make) -> None:
     store = make()
     store.put(b"a", b"1")
     store.put(b"a", b"2")
-    store.arrived(b"a", b"1")
+    store.acknowledge(b"a", b"1")
     assert held(store) == {b"a": b"2"}
-    store.forget()
+    store.rollback()
     assert held(store) == {b"a": b"1"}
     store.put(b"a", None)
-    store.arrived(b"a", None)
-    store.forget()
+    store.acknowledge(b"a", None)
+    store.rollback()
     assert held(store) == {}
 
 
@@ -70,9 +70,9 @@ def test_what_a_recovery_reads_replaces_what_is_on_its_way(make: Make) -> None:
     """It may have been read back from there; what arrives later still stands last."""
     store = make()
     store.put(b"a", b"2")
-    store.restored(b"a", b"1")
+    store.restore(b"a", b"1")
     assert held(store) == {b"a": b"1"}
-    store.arrived(b"a", b"2")
+    store.acknowledge(b"a", b"2")
     assert held(store) == {b"a": b"2"}
 
 
@@ -106,13 +106,13 @@ def test_both_are_what_the_changelog_has_and_what_is_on_its_way(done: list[tuple
                 offset += 1
                 logged = {**logged, key: value} if value is not None else {k: v for k, v in logged.items() if k != key}
                 for store in (memory, disk):
-                    (store.arrived if move == "arrive" else store.restored)(key, value)
-                    store.reached(offset)
+                    (store.arrived if move == "arrive" else store.restore)(key, value)
+                    store.advance(offset)
                 way = [put for put in way if move == "arrive" or put[0] != key]
             elif move in ("forget", "reopen"):
                 way.clear()
-                memory.forget()
-                disk.forget()
+                memory.rollback()
+                disk.rollback()
                 if move == "reopen":
                     disk.close()
                     disk = RocksDBStore(Path(folder))
@@ -138,8 +138,8 @@ def test_what_arrives_after_the_end_does_no_harm(tmp_path: Path) -> None:
     disk = RocksDBStore(tmp_path)
     disk.close()
     for offset in range(2_000):
-        disk.arrived(b"%d" % offset, b"1")
-        disk.reached(offset)
+        disk.acknowledge(b"%d" % offset, b"1")
+        disk.advance(offset)
     again = RocksDBStore(tmp_path)
     assert (held(again), again.position) == ({}, -1)
     again.close()
@@ -149,7 +149,7 @@ def test_a_disk_keeps_its_fence(tmp_path: Path) -> None:
     """Otherwise a reader that goes on from its position would take what a former owner wrote behind its back."""
     disk = RocksDBStore(tmp_path)
     disk.fence = 7
-    disk.reached(3)
+    disk.advance(3)
     disk.close()
     again = RocksDBStore(tmp_path)
     assert (again.fence, again.position) == (7, 3)
@@ -159,10 +159,10 @@ def test_a_disk_keeps_its_fence(tmp_path: Path) -> None:
 def test_a_disk_that_lay_about_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Deletions that it missed may be gone from the changelog by now."""
     disk = RocksDBStore(tmp_path)
-    disk.restored(b"erased since", b"1")
-    disk.reached(0)
+    disk.restore(b"erased since", b"1")
+    disk.advance(0)
     disk.close()
-    later = rocksdb.wall() + rocksdb.FRESH + 60
+    later = rocksdb.wall() + rocksdb.MAX_AGE + 60
     monkeypatch.setattr(rocksdb, "wall", lambda: later)
     again = RocksDBStore(tmp_path)
     assert (held(again), again.position) == ({}, -1)

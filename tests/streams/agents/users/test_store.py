@@ -52,27 +52,27 @@ def test_who_is_touched_is_written_again() -> None:
 
 def test_shrinking_lets_go_of_clean_people_only() -> None:
     """Who must still be written stays decoded, however many they are; nobody is lost."""
-    people = Partition(most_hot=2)
+    people = Partition(max_cached=2)
     for n in range(6):
         people.put(b"%d" % n, some(str(n), n))
-    people.shrink()
+    people.evict()
     assert len(people.hot) == 6
     for n in range(4):
         people.write(b"%d" % n)
-    people.shrink()
+    people.evict()
     assert set(people.hot) == {b"4", b"5"} == people.dirty
     assert [people.get(b"%d" % n).offset for n in range(6)] == list(range(6))
 
 
 def test_shrinking_keeps_as_many_as_allowed() -> None:
     """Within the limit nothing happens; beyond it, those held longest go."""
-    people = Partition(most_hot=2)
+    people = Partition(max_cached=2)
     for n in range(3):
         people.put(b"%d" % n, some(str(n)))
         people.write(b"%d" % n)
-    people.shrink()
+    people.evict()
     assert set(people.hot) == {b"1", b"2"}
-    people.shrink()
+    people.evict()
     assert set(people.hot) == {b"1", b"2"}
 
 
@@ -88,11 +88,11 @@ def test_a_lower_fence_never_replaces_a_higher_one(writes: list[tuple[int, int]]
 def test_an_owner_begins_above_everything_before() -> None:
     """Each recovery raises the fence in the changelog before anything else, and all it writes carries it."""
     first = Partition()
-    first.begin()
+    first.acquire()
     first.put(b"u", some("u", 1))
     first.write(b"u")
     second = first.again()
-    second.begin()
+    second.acquire()
     assert [key for key, _ in second.written] == [FENCE]
     second.put(b"u", some("u", 2))
     second.write(b"u")

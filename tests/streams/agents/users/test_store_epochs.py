@@ -1,4 +1,4 @@
-"""Whose word counts in a changelog that others write to as well: gaps, foreign records, reigns that end."""
+"""Whose word counts in a changelog that others write to as well: gaps, foreign records, owned that end."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def sealed(offset: int, fence: int, name: str = "u") -> bytes:
 def reigning() -> Partition:
     """A partition whose reign's fence stands at offset 0."""
     people = Partition()
-    people.begin()
-    people.logged(FENCE, people.written[0][1], 0, 1)
+    people.acquire()
+    people.on_acknowledged(FENCE, people.written[0][1], 0, 1)
     return people
 
 
@@ -36,27 +36,27 @@ def written(people: Partition, user: str, offset: int) -> bytes:
 def test_the_position_follows_our_own_records() -> None:
     """Up to there nothing has to be read again."""
     people = reigning()
-    people.logged(b"u", written(people, "u", 5), 1, 1)
-    assert (people.cold.position, people.gaps, people.settle()) == (1, [], 0)
+    people.on_acknowledged(b"u", written(people, "u", 5), 1, 1)
+    assert (people.cold.position, people.gaps, people.rewrite_overwritten()) == (1, [], 0)
 
 
 def test_it_does_not_pass_a_gap_before_the_gap_is_known() -> None:
     """What stands there may be another owner's, and what stands behind it void: until then it may be taken back."""
     people = reigning()
-    people.logged(b"u", written(people, "u", 5), 3, 1)
-    people.logged(b"v", written(people, "v", 6), 4, 1)
+    people.on_acknowledged(b"u", written(people, "u", 5), 3, 1)
+    people.on_acknowledged(b"v", written(people, "v", 6), 4, 1)
     assert (people.cold.position, people.gaps) == (0, [range(1, 3)])
-    people.filled(people.gaps[0])
+    people.close_gap(people.gaps[0])
     assert (people.cold.position, people.gaps) == (4, [])
-    people.abdicate()
+    people.release()
     assert [people.get(key).offset for key in (b"u", b"v")] == [5, 6]
 
 
 def test_a_gap_that_is_not_known_is_read_by_the_next_recovery() -> None:
     """Nothing behind it counts then but what that reads."""
     people = reigning()
-    people.logged(b"u", written(people, "u", 5), 3, 1)
-    people.abdicate()
+    people.on_acknowledged(b"u", written(people, "u", 5), 3, 1)
+    people.release()
     assert (people.cold.position, b"u" in people, people.gaps) == (0, False, [])
 
 
@@ -68,7 +68,7 @@ def test_when_somebody_is_due_follows_what_is_held_of_them() -> None:
     assert people.due_of(b"u") == 5.0
     people.put(b"u", Envelope(Person("u", ledger=Ledger(grid=7.0)), 2))
     assert people.due_of(b"u") == 7.0
-    people.abdicate()
+    people.release()
     assert people.due_of(b"u") == inf
     people.restore(b"u", seal(Envelope(due, 1), 1, RULES))
     assert (people.due_of(b"u"), people.get(b"u").person, people.due_of(b"u")) == (5.0, due, 5.0)
@@ -79,32 +79,32 @@ def test_what_a_former_owner_writes_over_is_to_be_written_again() -> None:
     people = reigning()
     for name in ("u", "v"):
         written(people, name, 5)
-    people.met(b"u", sealed(3, 0), None)
-    people.met(b"v", None, 0)
-    people.met(b"ghost", sealed(3, 0, "ghost"), None)
-    people.met(FENCE, sealed(0, 0, ""), None)
+    people.on_foreign_record(b"u", sealed(3, 0), None)
+    people.on_foreign_record(b"v", None, 0)
+    people.on_foreign_record(b"ghost", sealed(3, 0, "ghost"), None)
+    people.on_foreign_record(FENCE, sealed(0, 0, ""), None)
     before = len(people.written)
-    assert people.settle() == 4
+    assert people.rewrite_overwritten() == 4
     assert people.dirty == {b"u", b"v"}
     again = dict(people.written[before:])
     assert again.keys() == {b"ghost", FENCE}
     assert (again[b"ghost"], fence_of(again[FENCE] or b"")) == (None, 1)
-    assert people.settle() == 0
+    assert people.rewrite_overwritten() == 0
 
 
 def test_a_successor_ends_a_reign() -> None:
     """Nothing of ours may be committed then."""
     people = reigning()
     with pytest.raises(Fenced):
-        people.met(b"u", sealed(3, 2), None)
+        people.on_foreign_record(b"u", sealed(3, 2), None)
     with pytest.raises(Fenced):
-        people.met(b"u", None, 2)
+        people.on_foreign_record(b"u", None, 2)
 
 
 def test_the_next_owner_writes_again_what_a_former_one_wrote_over() -> None:
     """Though nobody noticed it while the owner in between was there."""
     people = recovered([(FENCE, sealed(0, 2, "")), (b"u", sealed(9, 2)), (b"u", sealed(3, 1)), (b"v", sealed(3, 1))])
-    people.begin()
+    people.acquire()
     assert people.dirty == {b"u"}
     assert people.written[1:] == [(b"v", None)]
     assert unseal(people.cold.get(b"u") or b"").offset == 9
@@ -123,10 +123,10 @@ def test_our_own_record_of_a_former_reign_is_void_like_any_other() -> None:
     """It was on its way when the reign ended, and arrives behind the new fence."""
     people = reigning()
     late = written(people, "u", 5)
-    people.begin()
-    people.logged(b"u", late, 1, 1)
-    people.logged(FENCE, people.written[-1][1], 2, 2)
-    assert (people.cold.position, b"u" in people, people.settle()) == (2, False, 1)
+    people.acquire()
+    people.on_acknowledged(b"u", late, 1, 1)
+    people.on_acknowledged(FENCE, people.written[-1][1], 2, 2)
+    assert (people.cold.position, b"u" in people, people.rewrite_overwritten()) == (2, False, 1)
     assert people.written[-1] == (b"u", None)
 
 
@@ -136,16 +136,16 @@ def test_what_recovery_has_read_is_not_taken_again_when_it_is_acknowledged() -> 
     mine = written(people, "u", 5)
     people.restore(b"u", mine)
     people.restore(b"u", sealed(8, 1))
-    people.cold.reached(2)
-    people.logged(b"u", mine, 1, 1)
+    people.cold.advance(2)
+    people.on_acknowledged(b"u", mine, 1, 1)
     assert people.get(b"u").offset == 8
 
 
 def test_nothing_is_settled_by_who_does_not_reign() -> None:
     """It has lost the partition, and writes no more."""
     people = reigning()
-    people.met(b"u", sealed(3, 0), None)
-    people.abdicate()
+    people.on_foreign_record(b"u", sealed(3, 0), None)
+    people.release()
     before = len(people.written)
-    assert people.settle() == 0
+    assert people.rewrite_overwritten() == 0
     assert len(people.written) == before
