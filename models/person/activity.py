@@ -1,8 +1,8 @@
-"""What a person did, folded event by event: the half of a person's state that does not depend on order.
+"""A person's activity, folded event by event. It is the part of a person's state that does not depend on order.
 
-Shuffled within the lateness, the same events give the same activity up to rounding, because nothing here asks "what
-came last" of anything but time: days live in a ring, counters decay towards the latest moment, and the newest gap
-between active days stays open until a later day closes it. Every part has a cap, every update is O(1).
+The same events, shuffled within the allowed lateness, give the same activity up to rounding. "Latest" always means the
+latest time and not the latest record: days are counted in a ring, counters decay towards the latest time, and the
+newest gap between active days stays open until a later day closes it. Every part is bounded; every update is O(1).
 """
 
 from __future__ import annotations
@@ -14,34 +14,32 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from models.person import wallet as wallets
-from models.person.wallet import Wallet
+from models.person.courses import CourseProgress, fold_course
+from models.person.rings import advance, increment
+from models.person.wallet import Wallet, update_wallet
 from models.schema import events as ev
 
 DAY = 86_400.0
 RING_DAYS = 84
 WEEKS = 52
-MAX_COURSES = 24
 HALF_LIVES = (1.0, 7.0, 28.0)
 GAP_EDGES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 18, 22, 28, 35, 45, 60, 80, 110, 150, 200, 300)
-"""Upper edges, in days, of the gap histogram's bins; one more bin holds all that is longer."""
+"""Upper edges of the bins of the gap histogram, in days; one more bin holds all longer gaps."""
 
 _BIN = tuple(next((i for i, edge in enumerate(GAP_EDGES) if gap <= edge), len(GAP_EDGES)) for gap in range(302))
 
 
-class CourseProgress(Struct, frozen=True, array_like=True, gc=False):
-    """How far a person is in one course."""
-
-    id: str
-    first: float
-    last: float
-    progress: float = 0.0
-    minutes: float = 0.0
-    completed_at: float = 0.0
-
-
 class Gaps(Struct, frozen=True, array_like=True, gc=False):
-    """The closed gaps between a person's active days, in days."""
+    """Statistics of the closed gaps between a person's active days, in days.
+
+    Attributes:
+        count: number of gaps.
+        total: their sum.
+        squares: sum of their squares.
+        longest: the longest gap.
+        smoothed: exponentially smoothed gap; the newest gap has weight 0.3.
+        histogram: number of gaps in each bin of `GAP_EDGES`.
+    """
 
     count: int = 0
     total: float = 0.0
@@ -52,11 +50,28 @@ class Gaps(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Activity(Struct, frozen=True, array_like=True, gc=False):
-    """A person's activity. Times are seconds since 1970 UTC, days and weeks are counted from there.
+    """A person's activity. Times are seconds since 1970 UTC; days and weeks (from Monday) are counted from there.
 
-    `ring[d % 84]` counts the events of day d for the 84 days up to `day`; `weeks[w % 52]` the active days and
-    `buys[w % 52]` the purchases of week w (from Monday) up to `week`; `decayed` holds event counts with half-lives of
-    1, 7 and 28 days, as of `last`.
+    Attributes:
+        first: time of the first activity.
+        last: time of the latest activity.
+        events: number of active events.
+        day: the latest active day.
+        day_before: the active day before `day`; the gap between them is still open.
+        daily_events: ring of 84 days up to `day`: events of day d in slot d % 84.
+        week: the latest week in the weekly rings.
+        weekly_active_days: ring of 52 weeks up to `week`: active days of week w in slot w % 52.
+        weekly_purchases: the same for purchases.
+        decayed: event counts with half-lives of 1, 7 and 28 days, as of `last`.
+        gaps: statistics of gaps between active days.
+        minutes: minutes of learning.
+        exercises: number of exercises with a score.
+        score_sum: sum of these scores.
+        social: number of questions, answers, comments, likes, shares and live sessions.
+        ratings: number of ratings.
+        rating_sum: their sum.
+        courses: progress in the latest courses.
+        wallet: payments.
     """
 
     first: float = 0.0
@@ -64,10 +79,10 @@ class Activity(Struct, frozen=True, array_like=True, gc=False):
     events: int = 0
     day: int = 0
     day_before: int = 0
-    ring: bytes = bytes(RING_DAYS)
+    daily_events: bytes = bytes(RING_DAYS)
     week: int = 0
-    weeks: bytes = bytes(WEEKS)
-    buys: bytes = bytes(WEEKS)
+    weekly_active_days: bytes = bytes(WEEKS)
+    weekly_purchases: bytes = bytes(WEEKS)
     decayed: tuple[float, float, float] = (0.0, 0.0, 0.0)
     gaps: Gaps = Gaps()
     minutes: float = 0.0
@@ -84,95 +99,95 @@ def fold(activity: Activity, event: ev.Event, active: bool, late: bool = False) 
     """Fold one event of a person into their activity.
 
     Args:
-        activity: as it stood.
-        event: the event; it must not have been folded before.
-        active: whether the event counts as the person being active (the first setting of the label).
-        late: the event is older than work that was already done as of a later moment: it counts in the totals and,
-            while its day is in the ring, there; rhythm is not repaired.
+        activity: before the event.
+        event: must not have been folded before.
+        active: whether the event counts as activity of the person (`Rules.active_kinds`).
+        late: whether the event is older than timers that were already processed. It counts in the totals and, if the
+            ring still covers it, in its day. Gaps and decayed counts are not corrected.
 
     Returns:
-        The activity as it stands afterwards; the one given is unchanged.
+        The new activity; the given one is unchanged.
     """
-    changes = _seen(activity, event.time, late) if active else {}
+    changes = _count_activity(activity, event.time, late) if active else {}
     if isinstance(event, ev.Learning):
         if (course_id := event.course_id) is not None:
-            changes["courses"] = _in_course(activity.courses, course_id, event)
-        if (learned := _LEARNED.get(type(event))) is not None:
-            learned(activity, event, changes)
+            changes["courses"] = fold_course(activity.courses, course_id, event)
+        if (count := _COUNTERS.get(type(event))) is not None:
+            count(activity, event, changes)
     if changes:
         activity = replace(activity, **changes)
-    return _paid(activity, event) if event.money else activity
+    return _fold_payment(activity, event) if event.money else activity
 
 
 def active_days(activity: Activity, today: int, days: int) -> int:
-    """Count the active days among the `days` days (at most 84) up to `today`, which is not before the last one."""
+    """Count the active days among the `days` days (at most 84) up to `today`, which must not be before the last one."""
     window = min(days, RING_DAYS) - (today - activity.day)
     if window <= 0 or not activity.events:
         return 0
     end = activity.day % RING_DAYS + RING_DAYS + 1
-    return window - (activity.ring * 2)[end - window : end].count(0)
+    return window - (activity.daily_events * 2)[end - window : end].count(0)
 
 
 def week_of(day: int) -> int:
-    """Return the number of the week, beginning on Monday, in which a day lies."""
+    """Return the number of the week of a day; weeks start on Monday."""
     return (day + 3) // 7
 
 
 Changes = dict[str, Any]
-"""New values of an activity's fields, by name: whatever an event changes is put in place at once."""
+"""New values of an activity's fields by name. All changes of an event are applied together."""
 
 
-def _seen(activity: Activity, time: float, late: bool) -> Changes:
+def _count_activity(activity: Activity, time: float, late: bool) -> Changes:
     day = int(time // DAY)
     if not activity.events:
-        return _first_seen(activity, time, day)
+        return _first_activity(activity, time, day)
     last, newest = activity.last, activity.day
     late = late and time <= last
     if day == newest and not late and time >= last:  # the usual case
         return {
             "last": time,
             "events": activity.events + 1,
-            "ring": _bumped(activity.ring, day % RING_DAYS),
-            "decayed": _decayed(activity.decayed, last, time),
+            "daily_events": increment(activity.daily_events, day % RING_DAYS),
+            "decayed": _decay(activity.decayed, last, time),
         }
     if day > newest:
-        ring, fresh = _advanced(activity.ring, newest, day), True
+        ring, new_day = advance(activity.daily_events, newest, day), True
     elif day > newest - RING_DAYS:
-        ring, fresh = activity.ring, not activity.ring[day % RING_DAYS]
+        ring, new_day = activity.daily_events, not activity.daily_events[day % RING_DAYS]
     else:
         return {"events": activity.events + 1, "first": min(activity.first, time)}
-    week, weeks, buys = _week(activity, week_of(day), fresh)
+    week, active_days, purchases = _count_week(activity, week_of(day), new_day)
     changes = {
         "first": min(activity.first, time),
         "last": max(last, time),
         "events": activity.events + 1,
         "day": max(newest, day),
-        "ring": _bumped(ring, day % RING_DAYS),
+        "daily_events": increment(ring, day % RING_DAYS),
         "week": week,
-        "weeks": weeks,
-        "buys": buys,
-        "decayed": activity.decayed if late else _decayed(activity.decayed, last, time),
+        "weekly_active_days": active_days,
+        "weekly_purchases": purchases,
+        "decayed": activity.decayed if late else _decay(activity.decayed, last, time),
     }
-    return changes | _gap_closed(activity, day) if fresh and not late else changes
+    return changes | _close_gap(activity, day) if new_day and not late else changes
 
 
-def _first_seen(activity: Activity, time: float, day: int) -> Changes:
-    week, weeks, buys = _week(activity, week_of(day), fresh=True)
+def _first_activity(activity: Activity, time: float, day: int) -> Changes:
+    week, active_days, purchases = _count_week(activity, week_of(day), new_day=True)
     return {
         "first": time,
         "last": time,
         "events": 1,
         "day": day,
         "day_before": day,
-        "ring": _bumped(bytes(RING_DAYS), day % RING_DAYS),
+        "daily_events": increment(bytes(RING_DAYS), day % RING_DAYS),
         "week": week,
-        "weeks": weeks,
-        "buys": buys,
+        "weekly_active_days": active_days,
+        "weekly_purchases": purchases,
         "decayed": (1.0, 1.0, 1.0),
     }
 
 
-def _decayed(counts: tuple[float, float, float], last: float, time: float) -> tuple[float, float, float]:
+def _decay(counts: tuple[float, float, float], last: float, time: float) -> tuple[float, float, float]:
     (a, b, c), (short, middle, long), days = counts, HALF_LIVES, (time - last) / DAY
     if days >= 0:
         return (
@@ -183,128 +198,81 @@ def _decayed(counts: tuple[float, float, float], last: float, time: float) -> tu
     return a + exp2(days / short), b + exp2(days / middle), c + exp2(days / long)
 
 
-def _advanced(ring: bytes, newest: int, day: int) -> bytes:
-    size = len(ring)
-    if day - newest >= size:
-        return bytes(size)
-    cleared = bytearray(ring)
-    for index in range(newest + 1, day + 1):
-        cleared[index % size] = 0
-    return bytes(cleared)
-
-
-def _bumped(ring: bytes, index: int) -> bytes:
-    if ring[index] == 255:
-        return ring
-    bumped = bytearray(ring)
-    bumped[index] += 1
-    return bytes(bumped)
-
-
-def _week(activity: Activity, week: int, fresh: bool) -> tuple[int, bytes, bytes]:
-    newest, weeks, buys = activity.week, activity.weeks, activity.buys
+def _count_week(activity: Activity, week: int, new_day: bool) -> tuple[int, bytes, bytes]:
+    """Move the weekly rings forward to a week and count a new active day in it."""
+    newest, active_days, purchases = activity.week, activity.weekly_active_days, activity.weekly_purchases
     if week > newest:
-        weeks, buys, newest = _advanced(weeks, newest, week), _advanced(buys, newest, week), week
-    if fresh and week > newest - WEEKS:
-        weeks = _bumped(weeks, week % WEEKS)
-    return newest, weeks, buys
+        active_days, purchases = advance(active_days, newest, week), advance(purchases, newest, week)
+        newest = week
+    if new_day and week > newest - WEEKS:
+        active_days = increment(active_days, week % WEEKS)
+    return newest, active_days, purchases
 
 
-def _gap_closed(activity: Activity, day: int) -> Changes:
-    """Close a gap: the newest one when a later day comes, a part of it when a day inside it turns out to be active."""
+def _close_gap(activity: Activity, day: int) -> Changes:
+    """Close the newest gap at a later active day, or a part of it at a late active day inside the gap."""
     before, newest = activity.day_before, activity.day
     if day > newest:
         if newest == before:
             return {"day_before": newest}
-        return {"day_before": newest, "gaps": _with_gap(activity.gaps, newest - before)}
+        return {"day_before": newest, "gaps": _add_gap(activity.gaps, newest - before)}
     if day > before:
-        return {"day_before": day, "gaps": _with_gap(activity.gaps, day - before)}
+        return {"day_before": day, "gaps": _add_gap(activity.gaps, day - before)}
     return {"day_before": day} if newest == before else {}
 
 
-def _with_gap(gaps: Gaps, days: int) -> Gaps:
+def _add_gap(gaps: Gaps, days: int) -> Gaps:
     return Gaps(
         gaps.count + 1,
         gaps.total + days,
         gaps.squares + days * days,
         max(gaps.longest, days),
         days if not gaps.count else 0.7 * gaps.smoothed + 0.3 * days,
-        _bumped(gaps.histogram, _BIN[min(days, 301)]),
+        increment(gaps.histogram, _BIN[min(days, 301)]),
     )
 
 
-def _lesson(activity: Activity, event: ev.LessonProgress, changes: Changes) -> None:
+def _count_lesson(activity: Activity, event: ev.LessonProgress, changes: Changes) -> None:
     changes["minutes"] = activity.minutes + event.minutes
 
 
-def _live(activity: Activity, event: ev.LiveSession, changes: Changes) -> None:
+def _count_live_session(activity: Activity, event: ev.LiveSession, changes: Changes) -> None:
     changes["minutes"] = activity.minutes + event.minutes
     changes["social"] = activity.social + 1
 
 
-def _social(activity: Activity, event: ev.Learning, changes: Changes) -> None:
+def _count_social(activity: Activity, event: ev.Learning, changes: Changes) -> None:
     changes["social"] = activity.social + 1
 
 
-def _exercise(activity: Activity, event: ev.Exercise, changes: Changes) -> None:
+def _count_exercise(activity: Activity, event: ev.Exercise, changes: Changes) -> None:
     if event.score is not None:
         changes["exercises"] = activity.exercises + 1
         changes["score_sum"] = activity.score_sum + event.score
 
 
-def _review(activity: Activity, event: ev.Review, changes: Changes) -> None:
+def _count_review(activity: Activity, event: ev.Review, changes: Changes) -> None:
     if event.rating is not None:
         changes["ratings"] = activity.ratings + 1
         changes["rating_sum"] = activity.rating_sum + event.rating
 
 
-_LEARNED: dict[type[ev.Event], Callable[[Activity, Any, Changes], None]] = {
-    ev.LessonProgress: _lesson,
-    ev.LiveSession: _live,
-    ev.Exercise: _exercise,
-    ev.Review: _review,
-    **dict.fromkeys((ev.Question, ev.Answer, ev.Comment, ev.Like, ev.Shared), _social),
+_COUNTERS: dict[type[ev.Event], Callable[[Activity, Any, Changes], None]] = {
+    ev.LessonProgress: _count_lesson,
+    ev.LiveSession: _count_live_session,
+    ev.Exercise: _count_exercise,
+    ev.Review: _count_review,
+    **dict.fromkeys((ev.Question, ev.Answer, ev.Comment, ev.Like, ev.Shared), _count_social),
 }
-"""What a kind of learning changes besides the days and the course."""
+"""Counters of an event type, in addition to active days and course progress."""
 
 
-def _in_course(courses: tuple[CourseProgress, ...], course_id: str, event: ev.Learning) -> tuple[CourseProgress, ...]:
-    for index, course in enumerate(courses):
-        if course.id == course_id:
-            moved = _progressed(course, event)
-            return (moved,) if len(courses) == 1 else (*courses[:index], moved, *courses[index + 1 :])
-    kept = (*courses, _progressed(CourseProgress(course_id, event.time, event.time), event))
-    if len(kept) > MAX_COURSES:
-        oldest = min(kept, key=lambda course: (course.last, course.id))
-        kept = tuple(course for course in kept if course is not oldest)
-    return tuple(sorted(kept, key=lambda course: course.id))
-
-
-def _progressed(course: CourseProgress, event: ev.Learning) -> CourseProgress:
-    time, progress, minutes, completed = event.time, course.progress, course.minutes, course.completed_at
-    first, last = course.first, course.last
-    first, last = (first if first < time else time), (last if last > time else time)
-    if type(event) is ev.LessonProgress:
-        progress, minutes = _further(progress, event.progress), minutes + event.minutes
-    elif type(event) is ev.LessonCompleted:
-        progress = _further(progress, event.progress)
-    elif type(event) is ev.LiveSession:
-        minutes += event.minutes
-    elif type(event) is ev.CourseCompleted:
-        progress, completed = 1.0, max(completed, time)
-    return CourseProgress(course.id, first, last, progress, minutes, completed)
-
-
-def _further(progress: float, told: float | None) -> float:
-    return progress if told is None or told < progress else told
-
-
-def _paid(activity: Activity, event: ev.Event) -> Activity:
-    wallet = wallets.update_wallet(activity.wallet, event)
+def _fold_payment(activity: Activity, event: ev.Event) -> Activity:
+    wallet = update_wallet(activity.wallet, event)
     if not isinstance(event, ev.Purchase):
         return activity if wallet is activity.wallet else replace(activity, wallet=wallet)
-    bought_in = week_of(int(event.time // DAY))
-    week, weeks, buys = _week(activity, bought_in, fresh=False)
-    if bought_in > week - WEEKS:
-        buys = _bumped(buys, bought_in % WEEKS)
-    return replace(activity, week=week, weeks=weeks, buys=buys, wallet=wallet)
+    purchase_week = week_of(int(event.time // DAY))
+    week, active_days, purchases = _count_week(activity, purchase_week, new_day=False)
+    if purchase_week > week - WEEKS:
+        purchases = increment(purchases, purchase_week % WEEKS)
+    return replace(activity, week=week, weekly_active_days=active_days, weekly_purchases=purchases, wallet=wallet)

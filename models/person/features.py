@@ -20,7 +20,8 @@ from struct import Struct
 import numpy as np
 from numpy.typing import NDArray
 
-from models.person.activity import DAY, GAP_EDGES, HALF_LIVES, RING_DAYS, WEEKS, Activity, CourseProgress, week_of
+from models.person.activity import DAY, GAP_EDGES, HALF_LIVES, RING_DAYS, WEEKS, Activity, week_of
+from models.person.courses import CourseProgress
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "silence": (
@@ -107,12 +108,12 @@ def current_course(activity: Activity) -> CourseProgress | None:
 
 def retention_rate(activity: Activity, now: float, least_days: int = 1) -> float:
     """Return r: the share of the person's weeks (at most 52) with at least `least_days` active days."""
-    return _share_of_weeks(activity, now, activity.weeks, least_days)
+    return _share_of_weeks(activity, now, activity.weekly_active_days, least_days)
 
 
 def repurchase_rate(activity: Activity, now: float) -> float:
     """Return c: the share of the person's weeks (at most 52) with a purchase."""
-    return _share_of_weeks(activity, now, activity.buys, 1)
+    return _share_of_weeks(activity, now, activity.weekly_purchases, 1)
 
 
 def _share_of_weeks(activity: Activity, now: float, ring: bytes, least: int) -> float:
@@ -138,7 +139,7 @@ def _values(activity: Activity, now: float, horizon: float, windows: Sequence[in
         *_silence(activity, silence, tenure, gap, horizon),
         *_gaps(activity, gap),
         *_lately(activity, today, silence, tenure),
-        *_shares(activity.weeks, activity.week, weeks_ago, own_weeks, windows),
+        *_shares(activity.weekly_active_days, activity.week, weeks_ago, own_weeks, windows),
         log1p(gaps),
         log((gaps + 1) / (tenure + horizon / 4)),
         log1p(tenure),
@@ -197,7 +198,7 @@ def _lately(activity: Activity, today: int, silence: float, tenure: float) -> tu
     of_7 = of_28 = of_84 = 0
     days_ago = today - activity.day
     if days_ago < RING_DAYS:
-        ring, end = activity.ring * 2, activity.day % RING_DAYS + RING_DAYS + 1
+        ring, end = activity.daily_events * 2, activity.day % RING_DAYS + RING_DAYS + 1
         begin = end + days_ago
         of_84 = RING_DAYS - days_ago - ring.count(0, begin - RING_DAYS, end)
         if days_ago < 28:
@@ -244,8 +245,8 @@ def _money(activity: Activity, now: float, weeks_ago: int, own_weeks: int) -> tu
     wallet = activity.wallet
     purchases, repurchase, bought = wallet.purchases, 0.0, 0.0
     if purchases:
-        (repurchase,) = _shares(activity.buys, activity.week, weeks_ago, own_weeks, (WEEKS,))
-        bought = 0.0 if weeks_ago else activity.buys[activity.week % WEEKS] / purchases
+        (repurchase,) = _shares(activity.weekly_purchases, activity.week, weeks_ago, own_weeks, (WEEKS,))
+        bought = 0.0 if weeks_ago else activity.weekly_purchases[activity.week % WEEKS] / purchases
     spend, since = wallet.spend - wallet.refunded, now - (wallet.last or activity.first)
     return (
         log1p(purchases),

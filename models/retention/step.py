@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from models.offers import attribution
 from models.person import activity, features
+from models.person.courses import MAX_COURSES, CourseProgress
 from models.person.ledger import NEVER, Ledger, add_digest, event_digest, output_id
 from models.person.lifecycle import stage
 from models.person.person import Person, keeps_training_row, label_due, next_wake
@@ -234,7 +235,7 @@ def _on_grid(
     course = _stalled_course(person, due, world)
     if course is None or not _speaks(world):
         return person, said
-    told = (*person.ledger.alerted_courses, course.id)[-activity.MAX_COURSES :]
+    told = (*person.ledger.alerted_courses, course.id)[-MAX_COURSES:]
     person = replace(person, ledger=replace(person.ledger, alerted_courses=told))
     if any(isinstance(output, Alert) for output in said):  # it says what happened in the course
         return person, said
@@ -246,7 +247,7 @@ def _speaks(world: Context) -> bool:
     return world.ready or not world.rules.alerts_wait
 
 
-def _stalled_course(person: Person, at: float, world: Context) -> activity.CourseProgress | None:
+def _stalled_course(person: Person, at: float, world: Context) -> CourseProgress | None:
     """Return the course the person stopped in the middle of, once a stop: not while it is their usual pace."""
     course = features.current_course(person.activity)
     if (

@@ -12,7 +12,6 @@ from models.person.activity import (
     DAY,
     GAP_EDGES,
     HALF_LIVES,
-    MAX_COURSES,
     RING_DAYS,
     WEEKS,
     Activity,
@@ -20,6 +19,7 @@ from models.person.activity import (
     fold,
 )
 from models.person.activity import week_of as numbered_week
+from models.person.courses import MAX_COURSES
 from models.person.rules import ACTIVE_KINDS
 from models.schema import events as ev
 from tests.models.people import HOUR, NOON, START, histories, shuffled
@@ -119,7 +119,7 @@ def test_weeks_count_active_days_and_purchases_from_monday(events: list[ev.Event
         days = {day for day in days_of(events) if monday(day * DAY) == week}
         buys = [event for event in events if isinstance(event, ev.Purchase) and monday(event.time) == week]
         index = (activity.week - back) % WEEKS
-        assert (activity.weeks[index], activity.buys[index]) == (len(days), len(buys))
+        assert (activity.weekly_active_days[index], activity.weekly_purchases[index]) == (len(days), len(buys))
 
 
 def _counted(event: ev.Event) -> bool:
@@ -173,7 +173,12 @@ def test_courses_are_capped_and_the_one_left_longest_ago_goes() -> None:
 def test_every_part_has_a_cap(events: list[ev.Event]) -> None:
     """Rings and histogram keep their length, courses stay within theirs."""
     activity = folded(events)
-    lengths = (len(activity.ring), len(activity.weeks), len(activity.buys), len(activity.gaps.histogram))
+    lengths = (
+        len(activity.daily_events),
+        len(activity.weekly_active_days),
+        len(activity.weekly_purchases),
+        len(activity.gaps.histogram),
+    )
     assert lengths == (RING_DAYS, WEEKS, WEEKS, len(GAP_EDGES) + 1)
     assert len(activity.courses) <= MAX_COURSES
 
@@ -181,7 +186,7 @@ def test_every_part_has_a_cap(events: list[ev.Event]) -> None:
 def test_a_very_busy_day_does_not_overflow() -> None:
     """A day with more events than a byte counts stays at 255; the totals go on."""
     activity = folded([login(NOON + second) for second in range(300)])
-    assert (max(activity.ring), activity.events) == (255, 300)
+    assert (max(activity.daily_events), activity.events) == (255, 300)
 
 
 def test_progress_is_the_most_reached_and_minutes_add_up() -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from models.person.activity import DAY, Activity, Wallet, active_days, fold
+from models.person.activity import DAY, Activity, active_days, fold
+from models.person.wallet import Wallet
 from models.schema import events as ev
 from tests.models.people import NOON
 
@@ -71,14 +72,14 @@ def test_an_event_that_is_no_sign_of_life_leaves_the_rhythm_alone() -> None:
 def test_a_purchase_counts_in_its_week_even_if_it_is_no_sign_of_life() -> None:
     """With purchases taken out of the active kinds, the purchases of a week still count."""
     activity = after(ev.Purchase(**WHO, amount=1.0), active=False)
-    assert (activity.events, sum(activity.buys), sum(activity.weeks)) == (0, 1, 0)
+    assert (activity.events, sum(activity.weekly_purchases), sum(activity.weekly_active_days)) == (0, 1, 0)
 
 
 def test_a_late_event_counts_in_totals_and_in_its_day() -> None:
     """While its day is in the ring it is counted there; the rhythm is not repaired."""
     before = after(login(0), login(10))
     late = fold(before, login(4), active=True, late=True)
-    assert (late.events, active_days(late, late.day, 84), sum(late.weeks)) == (3, 3, 3)
+    assert (late.events, active_days(late, late.day, 84), sum(late.weekly_active_days)) == (3, 3, 3)
     assert (late.gaps, late.day_before, late.decayed, late.last) == (
         before.gaps, before.day_before, before.decayed, before.last,
     )  # fmt: skip
@@ -88,7 +89,12 @@ def test_an_event_older_than_the_ring_counts_in_the_totals_alone() -> None:
     """Beyond 84 days only the number of events and the first moment change."""
     before = after(login(100))
     late = fold(before, login(0), active=True, late=True)
-    assert (late.events, late.first, late.ring, late.weeks) == (2, NOON, before.ring, before.weeks)
+    assert (late.events, late.first, late.daily_events, late.weekly_active_days) == (
+        2,
+        NOON,
+        before.daily_events,
+        before.weekly_active_days,
+    )
 
 
 def test_a_late_event_that_is_the_newest_moves_the_counters_with_it() -> None:
