@@ -1,1 +1,1 @@
-"""The courses agent: folds interactions into one co-occurrence row per course."""
+"""The courses agent: applies interactions to one co-occurrence row per course."""

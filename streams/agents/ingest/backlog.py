@@ -31,8 +31,8 @@ class BacklogMonitor:
 
     - Its last response is older than the response with the queued records. Responses leave out partitions whose
       records wait to be taken from the consumer, and say nothing of records that arrived since.
-    - The process was paused (stopped, or asleep with its machine). The response that waited for it has the high
-      watermark of the moment when the first record arrived, and does not know the backlog behind it.
+    - The process was paused (stopped, or asleep with its machine). A response waited for it. Its high watermark is
+      from the moment when the first record arrived, and does not include the backlog behind it.
     """
 
     def __init__(self) -> None:

@@ -92,6 +92,7 @@ class ChurnTrainer(Trainer):
         return self.learner.labels > 0 and not self._superseded
 
     def _encode(self) -> bytes:
+        """Return a snapshot, and remember it as our own for `on_record`."""
         snapshot = encode_snapshot(self.learner.snapshot(self.offset))
         self._own_snapshots[snapshot] = self.offset
         return snapshot

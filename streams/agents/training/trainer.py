@@ -27,8 +27,8 @@ class Trainer(ABC):
     """Learns each record of a single-partition topic once, in the log's order.
 
     One worker owns the topic's partition, and only it publishes. A snapshot contains the offset up to which it has
-    learned. After a crash the next owner restores the newest snapshot, reads the records behind it again, and skips
-    records that are delivered a second time. A subclass says what a record teaches and what a snapshot holds.
+    learned. After a crash, the next owner restores the newest snapshot and reads the records behind it again. It
+    skips records that are delivered a second time. A subclass defines how to learn a record and what a snapshot holds.
 
     Args:
         settings: the worker's.
