@@ -1,1 +1,1 @@
-"""The state of one person: activity, ledger, preferences, and the features read from them."""
+"""The state of one person: activity, ledger and preferences, and the features computed from it."""

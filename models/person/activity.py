@@ -156,7 +156,7 @@ def _count_activity(activity: Activity, time: float, late: bool) -> Changes:
         ring, new_day = activity.daily_events, not activity.daily_events[day % RING_DAYS]
     else:
         return {"events": activity.events + 1, "first": min(activity.first, time)}
-    week, active_days, purchases = _count_week(activity, week_of(day), new_day)
+    week, days_per_week, purchases = _count_week(activity, week_of(day), new_day)
     changes = {
         "first": min(activity.first, time),
         "last": max(last, time),
@@ -164,7 +164,7 @@ def _count_activity(activity: Activity, time: float, late: bool) -> Changes:
         "day": max(newest, day),
         "daily_events": increment(ring, day % RING_DAYS),
         "week": week,
-        "weekly_active_days": active_days,
+        "weekly_active_days": days_per_week,
         "weekly_purchases": purchases,
         "decayed": activity.decayed if late else _decay(activity.decayed, last, time),
     }
@@ -172,7 +172,7 @@ def _count_activity(activity: Activity, time: float, late: bool) -> Changes:
 
 
 def _first_activity(activity: Activity, time: float, day: int) -> Changes:
-    week, active_days, purchases = _count_week(activity, week_of(day), new_day=True)
+    week, days_per_week, purchases = _count_week(activity, week_of(day), new_day=True)
     return {
         "first": time,
         "last": time,
@@ -181,7 +181,7 @@ def _first_activity(activity: Activity, time: float, day: int) -> Changes:
         "day_before": day,
         "daily_events": increment(bytes(RING_DAYS), day % RING_DAYS),
         "week": week,
-        "weekly_active_days": active_days,
+        "weekly_active_days": days_per_week,
         "weekly_purchases": purchases,
         "decayed": (1.0, 1.0, 1.0),
     }
@@ -200,13 +200,13 @@ def _decay(counts: tuple[float, float, float], last: float, time: float) -> tupl
 
 def _count_week(activity: Activity, week: int, new_day: bool) -> tuple[int, bytes, bytes]:
     """Move the weekly rings forward to a week and count a new active day in it."""
-    newest, active_days, purchases = activity.week, activity.weekly_active_days, activity.weekly_purchases
+    newest, days_per_week, purchases = activity.week, activity.weekly_active_days, activity.weekly_purchases
     if week > newest:
-        active_days, purchases = advance(active_days, newest, week), advance(purchases, newest, week)
+        days_per_week, purchases = advance(days_per_week, newest, week), advance(purchases, newest, week)
         newest = week
     if new_day and week > newest - WEEKS:
-        active_days = increment(active_days, week % WEEKS)
-    return newest, active_days, purchases
+        days_per_week = increment(days_per_week, week % WEEKS)
+    return newest, days_per_week, purchases
 
 
 def _close_gap(activity: Activity, day: int) -> Changes:
@@ -272,7 +272,7 @@ def _fold_payment(activity: Activity, event: ev.Event) -> Activity:
     if not isinstance(event, ev.Purchase):
         return activity if wallet is activity.wallet else replace(activity, wallet=wallet)
     purchase_week = week_of(int(event.time // DAY))
-    week, active_days, purchases = _count_week(activity, purchase_week, new_day=False)
+    week, days_per_week, purchases = _count_week(activity, purchase_week, new_day=False)
     if purchase_week > week - WEEKS:
         purchases = increment(purchases, purchase_week % WEEKS)
-    return replace(activity, week=week, weekly_active_days=active_days, weekly_purchases=purchases, wallet=wallet)
+    return replace(activity, week=week, weekly_active_days=days_per_week, weekly_purchases=purchases, wallet=wallet)

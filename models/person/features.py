@@ -1,13 +1,13 @@
-"""The row a churn model sees: one flat vector per person and moment, from their activity alone.
+"""The feature vector of a churn model: one row per person and time, from the person's activity alone.
 
-Formulas follow the field's usual ones: retention rate r = (1/T) sum_t 1[A_t >= tau], repurchase rate
-c = (1/T) sum_t 1[P_t > 0] over the T weeks since the person's first event, log(1 + A/B) of this week's active days
-over the person's own trend, and survival terms of the present silence: under a Pareto-II model of the person's gaps
-(see Fader & Hardie on the Lomax distribution), as if they had just been here, and by the gaps they really had, each
-with a little prior mixed in. Windows and priors scale with the horizon, so a platform's own rhythm is its measure.
+The formulas are common ones. T counts the weeks since the person's first event. The retention rate is
+r = (1/T) sum_t 1[A_t >= tau], the repurchase rate c = (1/T) sum_t 1[P_t > 0]. log(1 + A/B) compares this week's active
+days with the person's own trend. Survival terms describe the present silence: under a Pareto-II model of the person's
+gaps (see Fader & Hardie on the Lomax distribution), under the same model for a silence of 0, and from the empirical
+gaps. Each has a weak prior. Windows and priors scale with the horizon, so features adapt to a platform's own rhythm.
 
-A row is computed in plain Python: it costs the same alone and in company, and only that of hundreds at a time is
-cheaper in numpy.
+Rows are computed in plain Python. A single row costs the same alone or in a batch, and numpy would be faster only for
+batches of hundreds.
 """
 
 from __future__ import annotations
@@ -46,42 +46,44 @@ _PACK = Struct(f"{len(NAMES)}d").pack
 
 
 def rows(people: Sequence[Activity], times: Sequence[float], horizon: float) -> NDArray[np.float32]:
-    """Compute the features of many people, each at a moment of their own.
+    """Compute the features of many people, each at a time of its own.
 
     Args:
-        people: n activities, each with at least one event, none of them later than its moment.
-        times: n moments, in seconds since 1970 UTC.
+        people: n activities, each with at least one event and none after its time.
+        times: n times in seconds since 1970 UTC.
         horizon: the churn horizon in seconds.
 
     Returns:
-        An (n, features) matrix in the order of `NAMES`, rounded to float16's precision: the row that is kept until its
-        label comes is exactly the row that was scored. A person's row does not depend on who else is asked.
+        An (n, features) matrix in the order of `NAMES`, rounded to float16 precision. The row that waits for its label
+        is therefore exactly the row that was scored. A row does not depend on the other rows.
     """
     days = horizon / DAY
     windows = (WEEKS, *(min(WEEKS, max(1, round(days * times / 7))) for times in (1, 2, 4)))
-    packed = [_PACK(*_values(activity, now, days, windows)) for activity, now in zip(people, times, strict=True)]
+    packed = [
+        _PACK(*_feature_values(activity, now, days, windows)) for activity, now in zip(people, times, strict=True)
+    ]
     values = np.frombuffer(b"".join(packed), np.float64).reshape(-1, len(NAMES))
     return values.astype(np.float16).astype(np.float32)
 
 
 def row(activity: Activity, now: float, horizon: float) -> NDArray[np.float32]:
-    """Compute the features of one person at a moment: one value a name of `NAMES`, as `rows` does."""
+    """Compute the (features,) row of one person, as `rows` does."""
     one: NDArray[np.float32] = rows((activity,), (now,), horizon)[0]
     return one
 
 
 def pack(features: NDArray[np.float32]) -> bytes:
-    """Write a row in two bytes a value."""
+    """Encode a row with two bytes for each value."""
     return features.astype(np.float16).tobytes()
 
 
 def unpack(packed: bytes) -> NDArray[np.float32]:
-    """Read what `pack` wrote; nothing is lost, since rows are rounded before they are scored."""
+    """Decode what `pack` encoded. It is lossless because rows are rounded before they are scored."""
     return np.frombuffer(packed, np.float16).astype(np.float32)
 
 
 def array(values: Sequence[float]) -> NDArray[np.float32]:
-    """Return a row that was written as plain numbers."""
+    """Return a row from plain numbers."""
     return np.array(values, np.float32)
 
 
@@ -92,13 +94,13 @@ def silence_days(activity: Activity, now: float) -> float:
 
 
 def mean_gap(activity: Activity, horizon_days: float) -> float:
-    """Return the person's usual days between active days, leaning on a quarter of the horizon while little is known."""
+    """Return the person's mean gap between active days, with a quarter of the horizon as prior (weight: two gaps)."""
     gaps = activity.gaps
     return (gaps.total + horizon_days / 2) / (gaps.count + 2)
 
 
 def current_course(activity: Activity) -> CourseProgress | None:
-    """Return the course the person was last in."""
+    """Return the course with the latest event, if there is one."""
     latest = None
     for course in activity.courses:
         if latest is None or (course.last, course.id) > (latest.last, latest.id):
@@ -106,63 +108,66 @@ def current_course(activity: Activity) -> CourseProgress | None:
     return latest
 
 
-def retention_rate(activity: Activity, now: float, least_days: int = 1) -> float:
-    """Return r: the share of the person's weeks (at most 52) with at least `least_days` active days."""
-    return _share_of_weeks(activity, now, activity.weekly_active_days, least_days)
+def retention_rate(activity: Activity, now: float, min_days: int = 1) -> float:
+    """Return r: the fraction of the person's weeks (at most 52) with at least `min_days` active days."""
+    return _share_of_weeks(activity, now, activity.weekly_active_days, min_days)
 
 
 def repurchase_rate(activity: Activity, now: float) -> float:
-    """Return c: the share of the person's weeks (at most 52) with a purchase."""
+    """Return c: the fraction of the person's weeks (at most 52) with a purchase."""
     return _share_of_weeks(activity, now, activity.weekly_purchases, 1)
 
 
-def _share_of_weeks(activity: Activity, now: float, ring: bytes, least: int) -> float:
+def _share_of_weeks(activity: Activity, now: float, ring: bytes, minimum: int) -> float:
     this_week = week_of(int(now // DAY))
     weeks = min(WEEKS, _own_weeks(activity, now))
-    shown = weeks - (this_week - activity.week)
-    hits = sum(ring[w % WEEKS] >= least for w in range(activity.week - shown + 1, activity.week + 1))
+    held = weeks - (this_week - activity.week)
+    hits = sum(ring[w % WEEKS] >= minimum for w in range(activity.week - held + 1, activity.week + 1))
     return hits / max(1, weeks)
 
 
 def _own_weeks(activity: Activity, now: float) -> int:
-    """Return how many weeks the person has been there, the first and this one included."""
+    """Return the number of weeks since the first event, including the first and the present week."""
     weeks = week_of(int(now // DAY)) - week_of(int(activity.first // DAY)) + 1
     return weeks if weeks > 1 else 1
 
 
-def _values(activity: Activity, now: float, horizon: float, windows: Sequence[int]) -> tuple[float, ...]:
-    """Compute one row; the horizon is in days, the windows are in weeks, none longer than a year."""
+def _feature_values(activity: Activity, now: float, horizon: float, windows: Sequence[int]) -> tuple[float, ...]:
+    """Compute one row. The horizon is in days; windows are in weeks, at most 52."""
     silence, tenure, gap = silence_days(activity, now), (now - activity.first) / DAY, mean_gap(activity, horizon)
     own_weeks, today, gaps = _own_weeks(activity, now), int(now // DAY), activity.gaps.count
     weeks_ago, horizons = week_of(today) - activity.week, tenure / horizon
     return (
-        *_silence(activity, silence, tenure, gap, horizon),
-        *_gaps(activity, gap),
-        *_lately(activity, today, silence, tenure),
-        *_shares(activity.weekly_active_days, activity.week, weeks_ago, own_weeks, windows),
+        *_silence_features(activity, silence, tenure, gap, horizon),
+        *_gap_features(activity, gap),
+        *_recent_features(activity, today, silence, tenure),
+        *_week_shares(activity.weekly_active_days, activity.week, weeks_ago, own_weeks, windows),
         log1p(gaps),
         log((gaps + 1) / (tenure + horizon / 4)),
         log1p(tenure),
         log1p(activity.events),
         sqrt(horizons if horizons < 20.0 else 20.0),
-        *_progress(activity, now),
+        *_progress_features(activity, now),
         log1p(activity.minutes),
         (activity.score_sum + 0.5) / (activity.exercises + 1),
         log1p(activity.social),
-        *_money(activity, now, weeks_ago, own_weeks),
+        *_money_features(activity, now, weeks_ago, own_weeks),
         (activity.rating_sum + 0.7) / (activity.ratings + 1),
     )
 
 
-def _silence(activity: Activity, silence: float, tenure: float, gap: float, horizon: float) -> tuple[float, ...]:
+def _silence_features(
+    activity: Activity, silence: float, tenure: float, gap: float, horizon: float
+) -> tuple[float, ...]:
     gaps = activity.gaps
     count, total, histogram = gaps.count, gaps.total, gaps.histogram
     longest, open_gap = gaps.longest, activity.day - activity.day_before
-    lately = gaps.smoothed if count else horizon / 4
+    smoothed = gaps.smoothed if count else horizon / 4
     survival = -(count + 2) * log1p(horizon / (total + silence + horizon / 2))
-    so_long = sum(histogram[bisect_left(GAP_EDGES, silence if silence > 1.0 else 1.0) :])  # to the width of a bin
+    # Gaps at least as long as the silence, to the width of a bin.
+    as_long = sum(histogram[bisect_left(GAP_EDGES, silence if silence > 1.0 else 1.0) :])
     beyond = sum(histogram[bisect_left(GAP_EDGES, silence + horizon) :])
-    own = (beyond + 3 * exp(survival)) / (so_long + 3)
+    own = (beyond + 3 * exp(survival)) / (as_long + 3)
     own = 0.001 if own < 0.001 else own if own < 0.999 else 0.999
     log_silence = log1p(silence)
     return (
@@ -170,15 +175,15 @@ def _silence(activity: Activity, silence: float, tenure: float, gap: float, hori
         log1p(silence / gap),
         log_silence - log1p(open_gap if open_gap > longest else longest),
         survival,
-        log1p(1.3 * silence / (lately + 0.3 * horizon / 4)),
+        log1p(1.3 * silence / (smoothed + 0.3 * horizon / 4)),
         silence / (tenure + 1),
         -(count + 2) * log1p(horizon / (total + horizon / 2)),
         log(own / (1 - own)),
-        (count - so_long + 0.5) / (count + 1),
+        (count - as_long + 0.5) / (count + 1),
     )
 
 
-def _gaps(activity: Activity, gap: float) -> tuple[float, float, float]:
+def _gap_features(activity: Activity, gap: float) -> tuple[float, float, float]:
     gaps = activity.gaps
     count = gaps.count
     if not count:
@@ -189,8 +194,8 @@ def _gaps(activity: Activity, gap: float) -> tuple[float, float, float]:
     return log(gap), spread / gap, log((gaps.smoothed + 0.3) / (gap + 0.3))
 
 
-def _lately(activity: Activity, today: int, silence: float, tenure: float) -> tuple[float, ...]:
-    """Return decayed counts and their trends, and the active days of the last week, month and quarter."""
+def _recent_features(activity: Activity, today: int, silence: float, tenure: float) -> tuple[float, ...]:
+    """Return decayed counts with their trends, and active days of the last week, month and quarter."""
     short, middle, long = activity.decayed
     day = log(short * exp2(-silence / _SHORT) + 0.02)
     week = log(middle * exp2(-silence / _MIDDLE) + 0.02)
@@ -211,15 +216,15 @@ def _lately(activity: Activity, today: int, silence: float, tenure: float) -> tu
     return day, week, month, day - week, week - month, of_7 / 7, of_28 / 28, of_84 / 84, trend
 
 
-def _shares(ring: bytes, newest: int, weeks_ago: int, own: int, windows: Sequence[int]) -> list[float]:
-    """Return, window by window, in which share of the person's newest weeks anything was counted.
+def _week_shares(ring: bytes, newest: int, weeks_ago: int, own: int, windows: Sequence[int]) -> list[float]:
+    """Return for each window the fraction of the person's newest weeks with a count above 0.
 
     Args:
         ring: counts by week, up to `newest`.
-        newest: the last week in the ring.
-        weeks_ago: how many weeks ago that was.
-        own: how many weeks the person has been there.
-        windows: how many weeks to look back.
+        newest: the latest week in the ring.
+        weeks_ago: weeks from `newest` to now.
+        own: number of weeks since the person's first event.
+        windows: lengths of the windows, in weeks.
     """
     twice, end, shares = ring * 2, newest % WEEKS + WEEKS + 1, []
     for window in windows:
@@ -229,7 +234,7 @@ def _shares(ring: bytes, newest: int, weeks_ago: int, own: int, windows: Sequenc
     return shares
 
 
-def _progress(activity: Activity, now: float) -> tuple[float, ...]:
+def _progress_features(activity: Activity, now: float) -> tuple[float, ...]:
     latest, courses, done = current_course(activity), activity.courses, 0
     if latest is None:
         return 0.0, 0.0, 0.0, 0.0, 0.0
@@ -241,11 +246,11 @@ def _progress(activity: Activity, now: float) -> tuple[float, ...]:
     return latest.progress, stalled, len(courses) - done, done, 1.0 if latest.completed_at else 0.0
 
 
-def _money(activity: Activity, now: float, weeks_ago: int, own_weeks: int) -> tuple[float, ...]:
+def _money_features(activity: Activity, now: float, weeks_ago: int, own_weeks: int) -> tuple[float, ...]:
     wallet = activity.wallet
     purchases, repurchase, bought = wallet.purchases, 0.0, 0.0
     if purchases:
-        (repurchase,) = _shares(activity.weekly_purchases, activity.week, weeks_ago, own_weeks, (WEEKS,))
+        (repurchase,) = _week_shares(activity.weekly_purchases, activity.week, weeks_ago, own_weeks, (WEEKS,))
         bought = 0.0 if weeks_ago else activity.weekly_purchases[activity.week % WEEKS] / purchases
     spend, since = wallet.spend - wallet.refunded, now - (wallet.last or activity.first)
     return (

@@ -1,4 +1,4 @@
-"""Where a person is in their life with the platform."""
+"""The lifecycle stage of a person."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from models.person.rules import Rules
 def stage(activity: Activity, now: float, rules: Rules) -> str:
     """Return the lifecycle stage: new, active, at risk, dormant, churned or returned.
 
-    A person is churned when silent beyond the look-back, dormant when silent for half the horizon, at risk when
-    silent for three of their usual gaps, returned when back after a gap as long as the horizon, and new within their
-    first horizon.
+    - churned: silent for longer than the look-back.
+    - dormant: silent for longer than half the horizon and three of the person's usual gaps.
+    - at risk: silent for longer than three usual gaps.
+    - returned: active again after a gap of at least the horizon.
+    - new: within the first horizon.
+    - active: otherwise.
     """
     silence = now - activity.last
     usual = mean_gap(activity, rules.horizon / DAY) * DAY

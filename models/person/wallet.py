@@ -1,4 +1,4 @@
-"""What a person paid and what for: counts, sums and moments, in any order the same."""
+"""A person's payments: counts, sums and times that do not depend on the order of events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,21 @@ _MEMBERSHIP = (ev.SubscriptionStarted, ev.SubscriptionRenewed)
 
 
 class Wallet(Struct, frozen=True, array_like=True, gc=False):
-    """What a person paid: counts, sums and moments."""
+    """A person's payments. Amounts are in the platform's currency, times in seconds since 1970 UTC.
+
+    Attributes:
+        purchases: number of purchases.
+        spend: sum of purchases and membership fees.
+        spend_squares: sum of the squares of purchase amounts.
+        first: time of the first purchase.
+        last: time of the latest purchase.
+        refunds: number of refunds.
+        refunded: their sum.
+        redeemed: number of redeemed coupons.
+        points: balance of points.
+        member_since: latest start or renewal of a membership; 0 if there was none.
+        member_until: latest cancellation; 0 if there was none.
+    """
 
     purchases: int = 0
     spend: float = 0.0
@@ -27,7 +41,7 @@ class Wallet(Struct, frozen=True, array_like=True, gc=False):
 
 
 def update_wallet(wallet: Wallet, event: ev.Event) -> Wallet:
-    """Return the wallet after an event about money; after any other it is the same."""
+    """Return the wallet after an event. Events without a payment leave it the same."""
     time = event.time
     if isinstance(event, ev.PointsEarned):
         return replace(wallet, points=wallet.points + event.points)
