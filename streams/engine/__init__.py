@@ -1,6 +1,10 @@
-"""All of Faust's inside that Encore needs to be different, through the classes that Faust lets one replace.
+"""The engine: every part of Faust that Encore replaces, through classes that Faust lets an application replace.
 
-Chunked delivery (one Faust message carries up to a few hundred records of a partition), a table whose changelog is
-written behind (one record a person and commit, acknowledged before offsets are committed), and a producer whose
-failures stop the worker instead of being forgotten. Nothing outside this folder imports Faust's private modules.
+- Chunked delivery: one Faust message carries up to `chunk` records of a partition.
+- A write-behind table: one changelog record per user and commit, acknowledged before offsets are committed.
+- Batch recovery: whole fetched batches of a changelog go to the table.
+- A producer whose failures stop the worker instead of being ignored.
+
+`engine = plain` changes three things: chunks of one record, a changelog record per event, and Faust's own recovery. All
+guards stay in place. No module outside this folder imports private modules of Faust.
 """

@@ -1,4 +1,4 @@
-"""A Faust app with our transport: everything Faust is told stands here."""
+"""A Faust app with Encore's transport. All configuration of Faust is here."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from streams.settings import Settings
 
 
 class Transport(driver.Transport):
-    """Faust's transport with our consumer and producer."""
+    """Faust's transport with the consumer and producer of this package."""
 
     Consumer = ChunkConsumer
     Producer = Producer
 
 
 class RawChunks(Schema):  # type: ignore[type-arg]
-    """Hands a chunk of records through as it is; decoding is ours, since what cannot be decoded has a destination."""
+    """Passes a chunk of raw records on. Agents decode, because a record that cannot be decoded is a dead letter."""
 
     def loads_key(self, app: Any, message: Any, **options: Any) -> Any:
-        """Return the key as it came."""
+        """Return the raw key."""
         return message.key
 
     def loads_value(self, app: Any, message: Any, **options: Any) -> Any:
-        """Return the records as they came."""
+        """Return the raw records."""
         return message.value
 
 
 class App(faust.App):
-    """A Faust app that delivers chunks of at most `chunk` records, and whose producer is a barrier.
+    """A Faust app that delivers chunks of at most `chunk` records and whose producer flush is a barrier.
 
-    `refused` says why the consumer group will never take it, if it will not.
+    `refused` holds the error that keeps the app out of its consumer group for good.
     """
 
     chunk: int = 200
@@ -50,20 +50,20 @@ class App(faust.App):
     refused: BaseException | None = None
     lease: PartitionLease
 
-    def deliver(self, topic: str, agent: str, take: Callable[[int, list[Any]], Awaitable[bool]]) -> None:
-        """Have chunks of a topic given to somebody, one after the other.
+    def deliver(self, topic: str, agent: str, process: Callable[[int, list[Any]], Awaitable[bool]]) -> None:
+        """Deliver the chunks of a topic to a function, one after the other.
 
         Args:
-            topic: its full name.
-            agent: the name under which Faust keeps it.
-            take: takes a partition and records of it; returns whether they are done and may be committed.
+            topic: full name of the topic.
+            agent: name of the Faust agent.
+            process: takes a partition and its records; returns whether they were processed and may be committed.
         """
         source = self.topic(topic, schema=RawChunks(), internal=False)
 
         async def loop(stream: Any) -> None:
-            stream.enable_acks = False  # Faust's own would cover what it skips
+            stream.enable_acks = False  # Faust's own acknowledgement would cover skipped messages
             async for event in stream.events():
-                event.message.taken = await take(event.message.partition, event.message.value)
+                event.message.processed = await process(event.message.partition, event.message.value)
                 await stream.ack(event)
 
         self.agent(source, name=agent, concurrency=1)(loop)
@@ -76,19 +76,19 @@ class App(faust.App):
 
 
 class BeforeCommit(Sensor):
-    """Calls back at the moment before offsets are chosen: what is put on the producer then is durable with them."""
+    """Calls back right before offsets are chosen. What is enqueued then is durable before they are committed."""
 
     def __init__(self, call: Any) -> None:
         super().__init__()
         self._call = call
 
     def on_commit_initiated(self, consumer: Any) -> None:
-        """Called synchronously by Faust's consumer; the barrier of `Producer.flush` follows."""
+        """Faust's consumer calls this synchronously. The barrier of `Producer.flush` follows."""
         self._call()
 
 
 def new_app(settings: Settings) -> App:
-    """Return an app that talks to the settings' broker and has no agents yet."""
+    """Return an app for the broker of the settings, without agents."""
     fast = settings.engine == "fast"
     app = App(
         settings.group,
@@ -121,10 +121,10 @@ def new_app(settings: Settings) -> App:
         value_serializer="raw",
         key_serializer="raw",
         TableManager=BatchTables if fast else PlainTables,
-        recovery_consistency_check=False,  # ours is stricter, and says what to do
+        recovery_consistency_check=False,  # CheckedRecovery is stricter, and its message says what to do
     )
     app.chunk = settings.chunk if fast else 1
     app.lease = PartitionLease(settings.session_timeout)
     if settings.embedded:
-        app.fetch_wait_ms = 50  # that broker always waits as long as it may
+        app.fetch_wait_ms = 50  # the embedded broker always waits for the whole time
     return app

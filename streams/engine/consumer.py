@@ -1,161 +1,53 @@
-"""Chunked delivery: Faust's consumer, handing on up to `chunk` records of a partition as one message."""
+"""Chunked delivery: a Faust consumer that delivers up to `chunk` records of a partition as one message."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, Protocol, cast
+from collections.abc import AsyncIterator
+from typing import Any, cast
 
-import aiokafka
-from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.errors import IllegalGenerationError, IllegalStateError, KafkaError
-from faust.assignor.partition_assignor import PartitionAssignor
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 from mode import Service
 
-from streams.delivery.lease import Fenced, LeaseState, PartitionLease
+from streams.delivery.lease import Fenced, LeaseState
+from streams.engine.consumer_thread import Committed, ConsumerSettings, ConsumerThread
 from streams.engine.producer import Producer
 from streams.engine.recovery import BatchRecovery
 from streams.engine.table import WriteBehindTable
-from streams.kafka.clients import FATAL_GROUP_ERRORS
 
-Committed = Mapping[TP, int]
-IDLE_TOGETHER = 3.0
-
-
-class ConsumerSettings(Protocol):
-    """What the consumer asks of its app."""
-
-    chunk: int
-    fetch_wait_ms: int
-    lease: PartitionLease
-    refused: BaseException | None
+MEMBERSHIP_CHECK_INTERVAL = 3.0
+"""Seconds between two checks of what the group has given this worker."""
 
 
 class Chunk(ConsumerMessage):
-    """Records of a partition as one message. It counts as done once it was `taken`, in the generation it came in.
+    """Records of a partition as one message. It is acknowledged only if an agent processed it in its generation.
 
-    Faust without its compiled parts acknowledges what it skips, too: chunks of a generation that is over, and those
-    that wait while partitions change hands.
+    Without its compiled parts, Faust also acknowledges messages that it skips: those of an earlier generation, and
+    those that wait during a rebalance. `processed` keeps their offsets from being committed.
     """
 
-    taken = False
+    processed = False
 
     def on_final_ack(self, consumer: Any) -> bool:
-        """Tell the consumer, if there is something to tell."""
-        if not self.taken or self.generation_id != consumer.app.consumer_generation_id:
+        """Acknowledge to the consumer, unless the chunk was skipped."""
+        if not self.processed or self.generation_id != consumer.app.consumer_generation_id:
             self.acked = True
             return False
         return bool(consumer.ack(self))
 
 
-class ConsumerThread(driver.AIOKafkaConsumerThread):
-    """Reads what transactions committed, and nothing of those that were aborted (Faust reads both).
-
-    A commit is for the generation in which its offsets were chosen: aiokafka tries again with the newest, in which
-    they may be somebody else's, and what they stand for may be void.
-    """
-
-    committing = -1
-
-    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
-        in_transaction = self.consumer.in_transaction
-        self.consumer.in_transaction = True  # Faust's only way to ask for read_committed
-        try:
-            consumer = super()._create_worker_consumer(transport)
-        finally:
-            self.consumer.in_transaction = in_transaction
-        consumer._fetch_max_wait_ms = cast(ConsumerSettings, self.consumer.app).fetch_wait_ms  # Faust's own is fixed
-        return consumer
-
-    async def on_start(self) -> None:
-        """Join, and from then on note what Kafka hears of us."""
-        await super().on_start()
-        coordinator = self._ensure_consumer()._coordinator
-        beat, commit, lease = coordinator._do_heartbeat, coordinator._do_commit_offsets, self._lease
-
-        async def noted() -> bool:
-            since = lease.now()
-            alive = bool(await beat())
-            if alive:
-                lease.renew(since)
-            return alive
-
-        async def committed(assignment: Any, offsets: Any) -> None:
-            if coordinator.generation != self.committing:
-                raise IllegalGenerationError(f"chosen in generation {self.committing}, now {coordinator.generation}")
-            await commit(assignment, offsets)
-
-        coordinator._do_heartbeat, coordinator._do_commit_offsets = noted, committed
-
-    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Hold what was given to us for as long as Kafka knows us."""
-        coordinator: GroupCoordinator = self._ensure_consumer()._coordinator
-        self._lease.join(lambda: coordinator.generation >= 0)
-        await super().on_partitions_assigned(assigned, generation_id)
-
-    @property
-    def _lease(self) -> PartitionLease:
-        return cast(ConsumerSettings, self.consumer.app).lease
-
-    async def seek_to_committed(self) -> Committed:
-        """Go back to what was committed; where nothing was, to the beginning (Faust leaves that position alone)."""
-        committed = await super().seek_to_committed()
-        fresh = [tp for tp, offset in committed.items() if not offset and not self.consumer._is_changelog_tp(tp)]
-        if fresh:
-            await self.seek_to_beginning(*fresh)
-        return committed
-
-    def nothing_given(self) -> bool:
-        """Return whether the last assignment gave nobody anything.
-
-        Distributions are by web address, which workers may share: only emptiness can be trusted.
-        """
-        assignor = cast(PartitionAssignor, self.app.assignor)
-        shares = [*assignor.tables_metadata().values(), *assignor.external_topics_metadata().values()]
-        return not any(partitions for share in shares for partitions in share.values())
-
-    async def not_taken(self) -> KafkaError | None:
-        """Return why the group never takes us; Faust asks only when it fetches, which it does once it was taken."""
-        consumer = self._ensure_consumer()
-        try:
-            if not consumer.assignment():
-                consumer._coordinator.check_errors()
-        except KafkaError as error:
-            return error if isinstance(error, FATAL_GROUP_ERRORS) else None
-        return None
-
-    async def rejoin(self) -> None:
-        """Learn anew which topics there are, and have the group's partitions given out anew."""
-        consumer = self._ensure_consumer()
-        await consumer._client.force_metadata_update()
-        consumer._coordinator.request_rejoin()
-
-    async def rewind(self, offsets: Mapping[TP, int]) -> None:
-        """Go back to offsets that were fetched but not delivered; a position that is further back already stays."""
-        await self.call_thread(self._rewind, offsets)
-
-    async def _rewind(self, offsets: Mapping[TP, int]) -> None:
-        consumer = self._ensure_consumer()
-        for tp, offset in offsets.items():
-            with contextlib.suppress(IllegalStateError):  # it is not ours any more
-                if await consumer.position(tp) > offset:
-                    consumer.seek(tp, offset)
-
-
 class ChunkConsumer(driver.Consumer):
-    """Delivers chunks, and commits what was acknowledged in order.
+    """Delivers chunks, and commits acknowledged offsets in order.
 
-    One agent of concurrency 1 reads each partition, so chunks are acknowledged in the order in which they were
-    delivered: the newest acknowledged offset covers all before it, and Faust's gap bookkeeping has nothing to do. A
-    commit happens only after everything that was handed to the producer before it has been acknowledged; one that
-    failed is tried again, since what is safe stays noted until the broker has it.
+    One agent of concurrency 1 reads each partition, so chunks are acknowledged in the order of their delivery. The
+    newest acknowledged offset covers all earlier ones, and Faust's bookkeeping of gaps is not needed. A commit waits
+    for the acknowledgement of everything enqueued before it. A failed commit is tried again: the offset stays noted
+    until the broker has it.
 
-    Between a revocation and the end of the recovery that follows, nothing but changelogs is fetched. Faust lets its
-    fetcher run on and clears its queues when streams resume: what arrived in between was read, and never seen.
+    Between a revocation and the end of the next recovery, only changelogs are fetched. Faust would let its fetcher
+    continue and clear its queues when streams resume: records that arrived in between would be lost.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -171,7 +63,7 @@ class ChunkConsumer(driver.Consumer):
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
-        """Fetch records and yield them as chunks; those of a changelog one by one, as Faust's recovery wants them."""
+        """Fetch records and yield them as chunks. Changelog records come one by one, as Faust's recovery expects."""
         epoch = self._epoch
         records, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
@@ -193,14 +85,14 @@ class ChunkConsumer(driver.Consumer):
                 yield tp, message
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Commit before Faust forgets what was acknowledged, so that the next owner starts where we stopped.
+        """Commit before Faust drops the acknowledged offsets, so that the next owner starts where this one stopped.
 
-        Where Kafka does not know us any more, the next owner has begun already: what it does not have is void.
+        If the worker is no longer a member, the next owner has started already: everything uncommitted is void.
         """
         self._open = False
         self._epoch += 1
         if cast(ConsumerSettings, self.app).lease.state is LeaseState.LOST:
-            self._lose()
+            self._void()
         else:
             await self.commit()
         self._generation = -1
@@ -209,12 +101,12 @@ class ChunkConsumer(driver.Consumer):
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Void what was acknowledged before: what it changed may belong to somebody else by now.
+        """Discard earlier acknowledgements: the state that they changed may have another owner now.
 
-        Where something was let go of because Kafka did not know us for a while, all is void that we did meanwhile.
+        If the sender discarded records because the membership was lost, everything done meanwhile is void.
         """
         if cast(Producer, self.app.producer).sender.take_voided():
-            self._lose()
+            self._void()
         self._safe.clear()
         for tp in list(self._acked):
             self._acked.pop(tp, None)
@@ -223,29 +115,29 @@ class ChunkConsumer(driver.Consumer):
         await super().on_partitions_assigned(assigned, generation_id)
 
     def resume_flow(self) -> None:
-        """Let messages through; those that are not a changelog's once recovery is over and positions are sought."""
+        """Resume messages. Topics other than changelogs follow when recovery is over and positions are set."""
         super().resume_flow()
         self._open = not self.app.in_recovery
 
     @Service.task
-    async def _joins_or_fails(self) -> None:
-        async for _ in self.itertimer(IDLE_TOGETHER, name="joined"):
+    async def _fail_if_not_admitted(self) -> None:
+        async for _ in self.itertimer(MEMBERSHIP_CHECK_INTERVAL, name="admission"):
             if self._thread._consumer is not None:
-                error = await self._thread.call_thread(self._thread.not_taken)
+                error = await self._thread.call_thread(self._thread.admission_error)
                 if error is not None:
                     cast(ConsumerSettings, self.app).refused = error
 
     @Service.task
-    async def _never_idle_together(self) -> None:
-        """Join anew when the last assignment gave nobody anything.
+    async def _rejoin_if_group_is_empty(self) -> None:
+        """Rejoin the group if the last assignment gave no partition to any member.
 
-        That happens when the group's leader had no metadata at that moment, as right after a broker came back: Faust
-        gives out what it knows, and nothing would ever ask again.
+        This happens if the group's leader had no metadata, for example right after a broker restart. Faust assigns
+        the partitions that it knows and would never ask again.
         """
-        async for _ in self.itertimer(IDLE_TOGETHER, name="idle together"):
+        async for _ in self.itertimer(MEMBERSHIP_CHECK_INTERVAL, name="empty group"):
             settled = self._open and not self.app.rebalancing and not self.app.in_recovery
-            if settled and self._thread.nothing_given():
-                self.log.warning("nobody was given any partition: joining the group anew")
+            if settled and self._thread.group_has_no_partitions():
+                self.log.warning("no member of the group has a partition: rejoining")
                 await self._thread.call_thread(self._thread.rejoin)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
@@ -283,21 +175,21 @@ class ChunkConsumer(driver.Consumer):
             last.timestamp_type,
             [],
             None,
-            records,  # type: ignore[arg-type]  # a chunk is a list of records; the agent's schema hands it through
+            records,  # type: ignore[arg-type]  # a chunk is a list of records; the agent's schema passes it on
             None,
             tp=tp,
             generation_id=self.app.consumer_generation_id,
         )
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
-        """Commit what was acknowledged, after what changed was written; while partitions stay, bit by bit."""
+        """Commit acknowledged offsets after writing changed state, in small slices while no rebalance is running."""
         if self._open:
             for table in self._tables:
                 await table.listener.write_ahead()
         return bool(await super().commit(topics, start_new_transaction))
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Ignore gaps in offsets: compaction, markers of transactions, and every chunk make them."""
+        """Ignore gaps in offsets: compaction, transaction markers and every chunk cause them."""
 
     def _new_offset(self, tp: TP) -> int | None:
         acked = self._acked[tp]
@@ -309,7 +201,7 @@ class ChunkConsumer(driver.Consumer):
 
     async def _commit_offsets(self, offsets: Committed, start_new_transaction: bool = True) -> bool:
         generation = self._generation
-        if generation < 0 or not await self._durable():
+        if generation < 0 or not await self._flush_state():
             return False
         mine = {tp: offset for tp, offset in offsets.items() if tp in self.assignment()}
         self._thread.committing = generation
@@ -319,22 +211,22 @@ class ChunkConsumer(driver.Consumer):
         self.app.monitor.on_tp_commit(mine)
         return True
 
-    async def _durable(self) -> bool:
-        """Wait until all that was put is in the changelog, and nobody's word stands above it."""
+    async def _flush_state(self) -> bool:
+        """Wait until all state is in the changelog, and no other worker has written over it."""
         await self.app.producer.flush()
         try:
             for table in self._tables:
                 while await table.listener.resolve_conflicts():
                     await self.app.producer.flush()
         except Fenced as error:
-            self.log.warning("another worker has begun where we go on (%s): joining the group anew", error)
-            self._lose()
+            self.log.warning("another worker owns a partition of this one (%s): rejoining the group", error)
+            self._void()
             await self._thread.call_thread(self._thread.rejoin)
             return False
         return True
 
-    def _lose(self) -> None:
-        """Void what we did in this generation since the last commit."""
+    def _void(self) -> None:
+        """Discard everything done in this generation since the last commit."""
         self._generation = -1
         for table in self._tables:
             table.listener.on_partitions_lost()

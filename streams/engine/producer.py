@@ -1,4 +1,4 @@
-"""Faust's producer around our sender: its flush is a barrier, and a failure stops the app."""
+"""A Faust producer around `Sender`: its flush is a barrier, and a failure stops the app."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from faust.transport.drivers import aiokafka as driver
 from streams.delivery.lease import PartitionLease
 from streams.delivery.sender import Sender
 
-LAST_WORDS = 10.0
+STOP_TIMEOUT = 10.0
+"""Seconds to send what is left when the app stops."""
 
 
-class Held(Protocol):
-    """What the producer asks of its app."""
+class LeaseHolder(Protocol):
+    """What the producer needs from its app."""
 
     lease: PartitionLease
 
 
 class Producer(driver.Producer):
-    """Sends idempotently and forgets no failure.
+    """Sends idempotently and reports every failure.
 
-    Faust's own flush gives up after a tenth of a second, and what the broker rejects ends in a future that nobody
-    awaits. Here a record that was not acknowledged crashes the app, before any offset behind it is committed.
+    Faust's own flush gives up after a tenth of a second, and a rejected record ends in a future that is never awaited.
+    Here an unacknowledged record crashes the app before any later offset is committed.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.sender = Sender(self._failed, cast(Held, self.app).lease)
+        self.sender = Sender(self._failed, cast(LeaseHolder, self.app).lease)
         self._ending: asyncio.Future[Any] | None = None
 
     async def flush(self) -> None:
-        """Wait until everything put before this call is acknowledged; raises the first failure."""
+        """Wait until every record enqueued before this call is acknowledged; raise the first failure."""
         await self.buffer.flush()
         await self.sender.flush()
 
@@ -42,9 +43,9 @@ class Producer(driver.Producer):
         self.add_future(self.sender.run(self._ensure_producer()))
 
     async def on_stop(self) -> None:
-        """Send what is left, unless sending has failed."""
+        """Send the remaining records, unless sending has failed."""
         if self.sender.failure is None and self.sender.backlog:
-            await asyncio.wait([asyncio.ensure_future(self.sender.flush())], timeout=LAST_WORDS)
+            await asyncio.wait([asyncio.ensure_future(self.sender.flush())], timeout=STOP_TIMEOUT)
         await super().on_stop()
 
     def _settings_extra(self) -> dict[str, Any]:

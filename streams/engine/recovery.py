@@ -1,4 +1,4 @@
-"""Batch recovery: whole fetched batches of a changelog go to the table, instead of one event at a time."""
+"""Batch recovery: whole fetched batches of a changelog go to the table instead of single events."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streams.engine.table import WriteBehindTable
 
 
 class CheckedRecovery(Recovery):
-    """Faust's recovery, which overlooks a table ahead of its changelog where that has but one record."""
+    """Faust's recovery with a stricter check: Faust misses a table ahead of a changelog with a single record."""
 
     async def _seek_offsets(self, consumer: Any, tps: set[TP], offsets: Any, title: str) -> None:
         for tp in tps:
@@ -23,19 +23,19 @@ class CheckedRecovery(Recovery):
             if have is not None and have > there:
                 raise ConsistencyError(
                     f"{tp.topic}/{tp.partition} ends at {there}, but the data folder has it up to {have}: records were "
-                    "lost, or the topic was made anew; if that was meant, delete the folder"
+                    "lost, or the topic was created again; if that was intended, delete the folder"
                 )
         await super()._seek_offsets(consumer, tps, offsets, title)
 
 
 class BatchRecovery(CheckedRecovery):
-    """Faust's recovery, but for who applies what was fetched: the consumer hands batches over, past all queues.
+    """Faust's recovery, except that the consumer passes fetched batches directly to the table, past all queues.
 
-    Faust decides as ever which partitions have to be recovered, from where and up to where, and what follows.
+    Faust still decides which partitions are recovered, from which offset to which, and what follows.
     """
 
     def apply(self, tp: TP, records: list[Any]) -> None:
-        """Take the next records of a changelog partition, in their order; the last one of all ends the recovery."""
+        """Apply the next records of a changelog partition in order. The last record of all ends the recovery."""
         if tp not in self.active_tps:
             return
         seen = self.active_offsets[tp]
@@ -54,7 +54,7 @@ class BatchRecovery(CheckedRecovery):
 
     @Service.task
     async def _slurp_changelogs(self) -> None:
-        """Read no queue: nothing is put there."""
+        """Read no queue: batches bypass it."""
 
 
 class PlainTables(TableManager):

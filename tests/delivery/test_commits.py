@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from streams.engine.consumer import ChunkConsumer, ConsumerThread
+from streams.engine.consumer import ChunkConsumer
+from streams.engine.consumer_thread import ConsumerThread
 from streams.engine.table import WriteBehindTable
 from streams.kafka import topics
 

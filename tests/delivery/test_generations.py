@@ -12,7 +12,8 @@ from aiokafka.errors import IllegalGenerationError
 from faust.types import TP
 
 from streams.delivery.lease import Fenced, LeaseState, PartitionLease
-from streams.engine.consumer import Chunk, ChunkConsumer, ConsumerThread
+from streams.engine.consumer import Chunk, ChunkConsumer
+from streams.engine.consumer_thread import ConsumerThread
 from streams.engine.recovery import BatchRecovery
 from streams.engine.table import WriteBehindTable
 from streams.kafka import topics
@@ -91,7 +92,7 @@ def test_only_what_was_taken_in_this_generation_is_done(taken: bool, generation:
         app=SimpleNamespace(consumer_generation_id=3), ack=lambda message: counted.append(message) or True
     )
     message = chunk(generation)
-    message.taken = taken
+    message.processed = taken
     assert message.on_final_ack(consumer) == done
     assert counted == [message] * done
 

@@ -106,7 +106,7 @@ def test_both_are_what_the_changelog_has_and_what_is_on_its_way(done: list[tuple
                 offset += 1
                 logged = {**logged, key: value} if value is not None else {k: v for k, v in logged.items() if k != key}
                 for store in (memory, disk):
-                    (store.arrived if move == "arrive" else store.restore)(key, value)
+                    (store.acknowledge if move == "arrive" else store.restore)(key, value)
                     store.advance(offset)
                 way = [put for put in way if move == "arrive" or put[0] != key]
             elif move in ("forget", "reopen"):
