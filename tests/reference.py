@@ -28,7 +28,7 @@ from streams.settings import Settings
 
 TABLE_NAMES = ("commands", "settings", "metrics", "topics", "dead-letters", "decisions", "event-types")
 _TYPES = {"counter": metrics.COUNTERS, "gauge": metrics.GAUGES, "histogram": metrics.HISTOGRAMS}
-_DIRECTIONS = {"in": "in", "log": "in, and Encore's own log", "out": "out", "own": "Encore's own"}
+_DIRECTIONS = {"in": "input", "log": "input and log", "out": "output", "own": "internal"}
 _DURATIONS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
@@ -38,7 +38,7 @@ def tables() -> dict[str, str]:
         "commands": _table(("Command", "What it does"), _commands(cli, "encore")),
         "settings": _table(("Setting", "Environment", "Default", "Meaning"), _settings()),
         "metrics": _table(("Metric", "Type", "Labels", "Meaning"), _metrics()),
-        "topics": _table(("Topic", "Direction", "Partitions", "Clean-up", "What for"), _topics()),
+        "topics": _table(("Topic", "Direction", "Partitions", "Clean-up", "Purpose"), _topics()),
         "dead-letters": _table(("Reason", "Meaning"), _reasons(errors.REASONS)),
         "decisions": _table(("Reason", "Meaning"), _reasons(campaign.REASONS)),
         "event-types": _table(_EVENT_COLUMNS, _event_types()),
@@ -50,7 +50,7 @@ def tables_in(text: str) -> list[str]:
     return [name for name in TABLE_NAMES if f"<!-- {name} -->" in text]
 
 
-def renewed(text: str) -> str:
+def renew(text: str) -> str:
     """Return a text with new contents between the comments of each table that it has.
 
     Raises:
@@ -67,7 +67,7 @@ def renewed(text: str) -> str:
     return text
 
 
-def described() -> dict[str, str]:
+def setting_meanings() -> dict[str, str]:
     """Return what each setting means: the text after its field."""
     (module,) = ast.parse(inspect.getsource(Settings)).body
     assert isinstance(module, ast.ClassDef)
@@ -79,14 +79,14 @@ def described() -> dict[str, str]:
 
 
 def _settings() -> Iterator[tuple[str, ...]]:
-    standard, meaning = Settings(), described()
+    standard, meaning = Settings(), setting_meanings()
     for name in Settings.__struct_fields__:
-        shown = _shown(name, getattr(standard, name))
+        shown = _default_text(name, getattr(standard, name))
         yield f"`{name}`", f"`ENCORE_{name.upper()}`", f"`{shown}`" if shown else "empty", meaning[name]
 
 
-def _shown(name: str, value: Any) -> str:
-    """Return a value as it may stand in the environment."""
+def _default_text(name: str, value: Any) -> str:
+    """Return a value as it can be written in the environment."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
@@ -185,7 +185,7 @@ def main(arguments: list[str]) -> int:
         return 2
     for file in map(Path, arguments):
         try:
-            file.write_text(renewed(file.read_text()))
+            file.write_text(renew(file.read_text()))
         except (OSError, ValueError) as error:
             click.echo(f"{file}: {error}", err=True)
             return 2

@@ -85,16 +85,16 @@ def test_every_command_is_listed() -> None:
 def test_renewing_changes_only_the_text_between_the_comments() -> None:
     """A text with all comments gets all tables; renewing again changes nothing."""
     text = "# Title\n" + "".join(f"words\n<!-- {name} -->\nsuperseded\n<!-- /{name} -->\n" for name in TABLES) + "end\n"
-    renewed = reference.renewed(text)
+    renewed = reference.renew(text)
 
     assert all(table in renewed for table in TABLES.values()) and "superseded" not in renewed
     assert renewed.startswith("# Title\nwords\n") and renewed.endswith("end\n")
-    assert reference.renewed(renewed) == renewed
+    assert reference.renew(renewed) == renewed
 
 
 def test_a_document_gets_the_tables_that_it_has_comments_for() -> None:
     """Only these; everything else stays as it is."""
-    renewed = reference.renewed("before\n<!-- topics -->\nsuperseded\n<!-- /topics -->\nafter\n")
+    renewed = reference.renew("before\n<!-- topics -->\nsuperseded\n<!-- /topics -->\nafter\n")
     assert renewed == f"before\n<!-- topics -->\n\n{TABLES['topics']}\n<!-- /topics -->\nafter\n"
 
 

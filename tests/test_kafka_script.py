@@ -1,4 +1,4 @@
-"""deploy/kafka/kafka.sh: a real broker that keeps its data when killed, compacts, and takes listeners."""
+"""deploy/kafka/kafka.sh: a real broker that keeps its data when it is killed, compacts topics, and accepts further listeners."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def test_records_and_offsets_survive_a_kill(own_kafka, prefix):
     assert own_kafka.bootstrap == address
 
 
-def test_a_killed_broker_answers_nobody(own_kafka):
-    """`kill` returns when the process is gone, and `close` then leaves nothing of it."""
+def test_a_killed_broker_does_not_answer(own_kafka):
+    """`kill` returns when the process is gone, and `close` then removes its data."""
     own_kafka.kill()
     assert not listens(own_kafka.port)
     own_kafka.close()
@@ -70,7 +70,7 @@ def test_a_killed_broker_answers_nobody(own_kafka):
 
 @pytest.mark.kafka(own=True)
 def test_a_killed_test_run_leaves_no_broker():
-    """A broker and its data are gone soon after the process that started it got SIGKILL."""
+    """A broker and its data disappear soon after its parent process got SIGKILL."""
     code = (
         "import time; from tests.harness.kafka import RealKafka\n"
         "broker = RealKafka(); print(broker.port, broker.folder, flush=True); time.sleep(600)"
@@ -86,7 +86,7 @@ def test_a_killed_test_run_leaves_no_broker():
 
 
 def test_topics_must_be_created(kafka, prefix):
-    """A topic has the partitions it was created with; one that nobody created is not there when asked for."""
+    """A topic has the partitions it was created with; a topic that was not created does not exist."""
     asyncio.run(kafka.create({f"{prefix}-events": 3}))
 
     async def partitions(*names):
@@ -139,7 +139,7 @@ async def read_to(bootstrap, topic, last):
 
 @pytest.mark.kafka(own=True)
 def test_extra_properties_add_a_listener(prefix):
-    """A listener with a password serves those who know it, and the same records as the plain one."""
+    """A listener with a password serves clients with that password, and has the same records as the plain one."""
     secured = f"127.0.0.1:{free_port()}"
     extra = (
         f"encore.listeners=SASL_PLAINTEXT://{secured}\n"

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # One Apache Kafka broker on this machine, for tests and trials: no container, loopback only.
 #
-#   kafka.sh fetch                           fetch the pinned jars, unless they are here
+#   kafka.sh fetch                           fetch the pinned jars, unless they exist
 #   kafka.sh start DIR PORT [CONTROLLER]     run the broker in the foreground, its data in DIR
 #
-# `start` replaces the shell by the broker: the process id is the broker's own. DIR is formatted when
-# it is new and taken as it is otherwise, so a broker that was killed starts again on its data.
-# CONTROLLER is the port of the controller, a free one unless given.
+# `start` replaces the shell with the broker, so the process id is that of the broker. A new DIR is formatted;
+# an existing one is used as it is, so a broker that was killed starts again with its data.
+# CONTROLLER is the port of the controller; by default, a free port.
 #
-# DIR/extra.properties, if present, is added to the settings and wins over them. Its line
+# DIR/extra.properties, if it exists, is added to the settings and has priority over them. Its line
 #   encore.listeners=SASL_PLAINTEXT://127.0.0.1:9095,SSL://127.0.0.1:9096
-# adds listeners beside the plain one. ENCORE_KAFKA_HEAP (512m) is the broker's memory.
+# adds listeners to the plain one. ENCORE_KAFKA_HEAP (512m) is the broker's memory.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -28,7 +28,7 @@ need_java() {
     [ "${version:-0}" -ge 17 ] || die "java 17 or newer is needed, this is ${version:-unknown}"
 }
 
-# The jars carry the pom they came from: another pom fetches them again.
+# The jars are stored with their pom; with another pom they are fetched again.
 fetch() {
     need_java
     if cmp -s "$here/pom.xml" "$jars/pom.xml"; then return; fi
@@ -45,7 +45,7 @@ fetch() {
     rm -f "$fresh.log"
 }
 
-# Below the range that systems hand out by themselves, so no client's own socket takes it.
+# Below the range of ephemeral ports, so that no client socket takes it.
 free_port() {
     local port
     while :; do
