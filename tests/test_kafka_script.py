@@ -1,4 +1,4 @@
-"""deploy/kafka/kafka.sh: a real broker that keeps its data when it is killed, compacts topics, and accepts further listeners."""
+"""deploy/kafka/kafka.sh: a real broker that keeps its data when killed, compacts topics, and accepts more listeners."""
 
 from __future__ import annotations
 
