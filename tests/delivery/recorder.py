@@ -31,6 +31,8 @@ class TopicRecorder:
     def __init__(self, broker: Kafka, prefix: str, wanted: Iterable[str]) -> None:
         self.records: dict[str, list[Any]] = defaultdict(list)
         self._last: dict[tuple[str, int], int] = {}
+        self._ingested: dict[tuple[str, int], int] = {}
+        self._inputs = frozenset((prefix + LEARNING, prefix + PURCHASES))
         self._broker, self._prefix, self._wanted = broker, prefix, [prefix + topic for topic in wanted]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._read()), daemon=True)
@@ -62,7 +64,17 @@ class TopicRecorder:
             fresh = [record for record in records if record.offset > self._last.get(at, -1)]
             if fresh:
                 self._last[at] = fresh[-1].offset
+                if place.topic == self._prefix + topics.EVENTS:
+                    self._note_origins(fresh)
                 self.records[place.topic.removeprefix(self._prefix)] += fresh
+
+    def _note_origins(self, records: Iterable[Any]) -> None:
+        for record in records:
+            origin = codec.origin_of(record, self._inputs)
+            if origin is not None:
+                source, _, partition = origin[0].removeprefix(self._prefix).rpartition("/")
+                at = source, int(partition)
+                self._ingested[at] = max(origin[1], self._ingested.get(at, -1))
 
     def last_offset(self, topic: str, partition: int) -> int:
         """Return the offset of the last record read from a partition; -1 before the first."""
@@ -93,13 +105,7 @@ class TopicRecorder:
 
     def ingested(self) -> dict[tuple[str, int], int]:
         """Return, by input topic and partition, the last offset that has come into the log."""
-        last: dict[tuple[str, int], int] = {}
-        for record in list(self.records[topics.EVENTS]):
-            origin = codec.origin_of(record, frozenset((self._prefix + LEARNING, self._prefix + PURCHASES)))
-            if origin is not None:
-                source, _, partition = origin[0].removeprefix(self._prefix).rpartition("/")
-                last[source, int(partition)] = max(origin[1], last.get((source, int(partition)), -1))
-        return last
+        return dict(self._ingested)
 
 
 def _refuse(pairs: Sequence[Pair], after: asyncio.Future[Any] | None = None) -> asyncio.Future[Any]:

@@ -60,9 +60,6 @@ CAMPAIGN = Campaign(
     version="1",
 )
 
-Way = dict[str, str]
-"""A way to run a worker, as settings (see conftest)."""
-
 
 class Scenario(Deployment):
     """A deployment whose model and campaign are published: `with Scenario(...) as scenario`.

@@ -14,7 +14,8 @@ from streams.state import header
 from streams.state.partition import FENCE
 from tests.delivery import changelog_faults
 from tests.delivery.history import END, by_person, history
-from tests.delivery.scenario import PARTITIONS, Scenario, Way
+from tests.delivery.scenario import PARTITIONS, Scenario
+from tests.delivery.ways import BOTH_STORES, Way, ways
 from tests.harness.kafka import Kafka
 from tests.harness.process import wait_until
 
@@ -22,10 +23,11 @@ COMPACTED_SOON = {"segment_ms": "300", "min_compaction_lag_ms": "0", "min_cleana
 USUAL = {"segment_ms": "3600000", "min_compaction_lag_ms": "3600000", "min_cleanable_dirty_ratio": "0.1"}
 
 
-def test_an_empty_changelog_is_a_beginning(kafka: Kafka, prefix: str, any_way: Way) -> None:
+@ways(*BOTH_STORES, "plain-memory")
+def test_an_empty_changelog_is_a_beginning(kafka: Kafka, prefix: str, way: Way) -> None:
     """A worker that saw nobody ends, and its successor begins where nothing but a fence is."""
     sent = by_person(history(10, days=1.0))
-    with Scenario(kafka, prefix, **any_way, agents="users") as scenario:
+    with Scenario(kafka, prefix, **way, agents="users") as scenario:
         scenario.until_held(worker := scenario.worker(disk="same"), PARTITIONS)
         assert worker.stop() == 0
         scenario.until_held(scenario.worker(disk="same"), PARTITIONS)
@@ -33,6 +35,7 @@ def test_an_empty_changelog_is_a_beginning(kafka: Kafka, prefix: str, any_way: W
         scenario.finish(sent, END)
 
 
+@ways(*BOTH_STORES)
 def test_compaction_leaves_gaps_and_nobody_out(kafka: Kafka, prefix: str, way: Way) -> None:
     """Recovery ends though most offsets of the changelog are gone, and everybody is there."""
     sent = by_person(history(40))
@@ -84,12 +87,13 @@ def test_a_disk_ahead_of_its_changelog_is_refused(kafka: Kafka, prefix: str, tmp
         assert "delete the folder" in worker.log.read_text()
 
 
-def test_what_a_stranger_wrote_over_is_written_again(kafka: Kafka, prefix: str, any_way: Way) -> None:
+@ways(*BOTH_STORES, "plain-memory")
+def test_what_a_stranger_wrote_over_is_written_again(kafka: Kafka, prefix: str, way: Way) -> None:
     """A former owner's late record must not be the last of its key: compaction would leave nothing else."""
     sent = by_person(history(10, days=1.0))
     user = sent[0].event.user_id.encode()
     place = partition_of(user, PARTITIONS)
-    with Scenario(kafka, prefix, **any_way, agents="users") as scenario:
+    with Scenario(kafka, prefix, **way, agents="users") as scenario:
 
         def last() -> bytes:
             records = [record for record in list(scenario.recorder.records[topics.PEOPLE]) if record.key == user]
@@ -107,11 +111,12 @@ def test_what_a_stranger_wrote_over_is_written_again(kafka: Kafka, prefix: str, 
         assert worker.stop() == 0
 
 
-def test_who_finds_a_higher_fence_commits_nothing_and_begins_anew(kafka: Kafka, prefix: str, any_way: Way) -> None:
+@ways(*BOTH_STORES, "plain-memory")
+def test_who_finds_a_higher_fence_commits_nothing_and_begins_anew(kafka: Kafka, prefix: str, way: Way) -> None:
     """What it wrote behind that fence is void for the next owner: it has to come again from the log."""
     sent = by_person(history(20, days=1.0))
     half = len(sent) // 2
-    with Scenario(kafka, prefix, **any_way, agents="users") as scenario:
+    with Scenario(kafka, prefix, **way, agents="users") as scenario:
         scenario.until_held(worker := scenario.worker(), PARTITIONS)
         scenario.append(scenario.with_partitions(sent[:half]))
         scenario.until_applied()

@@ -6,10 +6,12 @@ import time
 from random import Random
 
 from tests.delivery.history import END, HOUR, by_person, history
-from tests.delivery.scenario import PARTITIONS, Scenario, Way
+from tests.delivery.scenario import PARTITIONS, Scenario
+from tests.delivery.ways import BOTH_STORES, Way, ways
 from tests.harness.kafka import Kafka, RealKafka
 
 
+@ways(*BOTH_STORES, "plain-rocksdb")
 def test_a_worker_killed_three_times_leaves_no_trace(kafka: Kafka, prefix: str, way: Way) -> None:
     """SIGKILL in mid-stream, three times: people as undisturbed, every output there, always with the same content.
 
@@ -28,6 +30,7 @@ def test_a_worker_killed_three_times_leaves_no_trace(kafka: Kafka, prefix: str, 
         scenario.finish(sent, END)
 
 
+@ways("fast-rocksdb")
 def test_a_broker_killed_under_load_loses_nothing(own_kafka: RealKafka, prefix: str, way: Way) -> None:
     """The broker dies and comes back on its data while two workers are at work: they go on, and nothing shows."""
     sent = by_person(history(200))

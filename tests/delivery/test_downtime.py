@@ -9,11 +9,13 @@ from models.schema import events as ev
 from streams.agents.ingest.backlog import PAUSE_THRESHOLD
 from streams.kafka import topics
 from tests.delivery.history import END, HOUR, LEARNING, Sent, history, slices
-from tests.delivery.scenario import PARTITIONS, Scenario, Way
+from tests.delivery.scenario import PARTITIONS, Scenario
+from tests.delivery.ways import Way, ways
 from tests.harness.kafka import Kafka
 from tests.harness.process import wait_until
 
 
+@ways("fast-rocksdb")
 def test_three_days_of_backlog_make_nobody_silent(kafka: Kafka, prefix: str, way: Way) -> None:
     """Nobody is called silent because the other topic was read first; a crash in the middle changes nothing.
 
@@ -31,6 +33,7 @@ def test_three_days_of_backlog_make_nobody_silent(kafka: Kafka, prefix: str, way
         scenario.finish(sent, END)
 
 
+@ways("fast-memory")
 def test_a_backlog_read_by_two_workers_makes_nobody_silent(kafka: Kafka, prefix: str, way: Way) -> None:
     """Two workers are there for the inputs: none runs ahead of another, whoever reads what."""
     sent = history(1_000)
@@ -48,6 +51,7 @@ def test_a_backlog_read_by_two_workers_makes_nobody_silent(kafka: Kafka, prefix:
         scenario.finish(sent, END)
 
 
+@ways("fast-memory")
 def test_what_came_while_a_worker_stood_still_makes_nobody_silent(kafka: Kafka, prefix: str, way: Way) -> None:
     """The answer that waits for it holds the first records of one topic, and says of the other that it has none."""
     sent = history(400)

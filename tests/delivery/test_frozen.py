@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 
 from tests.delivery.history import END, HOUR, by_person, history
-from tests.delivery.scenario import PARTITIONS, Scenario, Way
+from tests.delivery.scenario import PARTITIONS, Scenario
+from tests.delivery.ways import BOTH_STORES, Way, ways
 from tests.harness.kafka import Kafka
 
 
+@ways(*BOTH_STORES)
 def test_a_frozen_worker_comes_back_and_spoils_nothing(kafka: Kafka, prefix: str, way: Way) -> None:
     """SIGSTOP: another worker takes over, and what the frozen one writes and commits when it wakes up is void.
 

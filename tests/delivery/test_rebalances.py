@@ -6,12 +6,14 @@ import signal
 
 from models.schema import events as ev
 from tests.delivery.history import END, HOUR, START, Sent, by_person, history
-from tests.delivery.scenario import PARTITIONS, Scenario, Way
+from tests.delivery.scenario import PARTITIONS, Scenario
+from tests.delivery.ways import BOTH_STORES, Way, ways
 from tests.harness.kafka import Kafka
 from tests.harness.process import wait_until
 from tests.harness.worker import WorkerProcess
 
 
+@ways(*BOTH_STORES)
 def test_workers_join_and_leave_in_mid_stream(kafka: Kafka, prefix: str, way: Way) -> None:
     """Partitions go to workers that join, and come back when they leave: people and outputs as if nothing happened.
 
@@ -41,6 +43,7 @@ def test_workers_join_and_leave_in_mid_stream(kafka: Kafka, prefix: str, way: Wa
         scenario.finish(sent, END)
 
 
+@ways(*BOTH_STORES)
 def test_who_hands_over_in_peace_leaves_nothing_to_redo(kafka: Kafka, prefix: str, way: Way) -> None:
     """What was applied is committed when a partition goes or the worker is told to end, however rare commits are.
 
