@@ -1,4 +1,4 @@
-"""A worker's listener without a broker, driven as Faust drives it."""
+"""A users agent without a broker, called as Faust calls it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SETTINGS = Settings(clock="source")
 
 
 class AgentDriver:
-    """A worker's listener over a sink that a test acknowledges, at the offsets that the changelog gives."""
+    """A users agent over a record sink whose records a test acknowledges, at offsets that the test chooses."""
 
     def __init__(self, settings: Settings = SETTINGS) -> None:
         self.sink, self.metrics = ManualSink(), Metrics()
@@ -30,18 +30,19 @@ class AgentDriver:
         state = world(rules=settings.rules())
         self.users = UsersAgent(cast(App, self.app), settings, self.metrics, lambda: state, 1)
 
-    def begin(self) -> AgentDriver:
-        """Be given the partition with an empty changelog; the fence is acknowledged at offset 0."""
+    def assign(self) -> AgentDriver:
+        """Assign partition 0 with an empty changelog; the fence is acknowledged at offset 0."""
         self.users.recovered({0})
         self.acknowledge(0)
         return self
 
     @property
     def fold(self) -> LogProcessor:
+        """The log processor of partition 0."""
         return self.users.folds[0]
 
     def apply(self, *offsets: int, user: str = "Ada", apart: float = 1.0) -> None:
-        """Apply a chunk of a person's logins, so many seconds apart, that no ingest wrote."""
+        """Apply a chunk of a user's logins, so many seconds apart; the records have no origin."""
         self.fold.apply([login(offset, user, apart) for offset in offsets])
 
     def read(self, changelog: Iterable[tuple[bytes, bytes | None]], first: int = 0) -> AgentDriver:
@@ -50,20 +51,21 @@ class AgentDriver:
         self.users.restore(0, records)
         return self
 
-    def waiting(self) -> list[Put]:
+    def unacknowledged_changelog(self) -> list[Put]:
+        """Return the records on their way to the changelog."""
         return self.sink.open(topics.PEOPLE)
 
     def acknowledge(self, first: int) -> None:
-        """Acknowledge what waits for the changelog, from this offset on."""
-        for offset, put in enumerate(self.waiting(), first):
+        """Acknowledge the records on their way to the changelog, from this offset on."""
+        for offset, put in enumerate(self.unacknowledged_changelog(), first):
             put.done.set_result(SimpleNamespace(offset=offset))
         turn()
 
     def settle(self, first: int) -> int:
-        """Write everybody, and acknowledge all there is until nobody has anything to say; return the next offset."""
+        """Write all users and acknowledge all records until no user has outputs left; return the next offset."""
         while self.fold.people.dirty or self.sink.open():
             self.fold.flush()
-            count = len(self.waiting())
+            count = len(self.unacknowledged_changelog())
             self.acknowledge(first)
             first += count
             self.sink.acknowledge()
@@ -71,9 +73,12 @@ class AgentDriver:
 
 
 def login(offset: int, user: str, apart: float) -> Record:
+    """Return the log record of a login."""
+    """Return the log record of a login."""
     event = ev.Login(id=f"{user} {offset}", user_id=user, time=START + offset * apart)
     return Record(topics.EVENTS, 0, offset, int(event.time * 1_000), user.encode(), event_codec.encode(event))
 
 
-def changelog(office: AgentDriver) -> list[tuple[bytes, bytes | None]]:
-    return [(put.key or b"", put.value) for put in office.sink.on(topics.PEOPLE)]
+def changelog(driver: AgentDriver) -> list[tuple[bytes, bytes | None]]:
+    """Return the keys and values that the agent has written to its changelog."""
+    return [(put.key or b"", put.value) for put in driver.sink.on(topics.PEOPLE)]

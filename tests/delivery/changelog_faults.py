@@ -1,4 +1,4 @@
-"""What others may do to the changelog of people: other settings, records cut off, records of a stranger."""
+"""Faults of the users changelog: changed settings, deleted records, records of another owner."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from tests.delivery.scenario import PARTITIONS, Scenario
 
 
 def configure(scenario: Scenario, **config: str) -> None:
-    """Change settings of the topic; dots are written as underscores."""
+    """Change settings of the topic; underscores stand for dots."""
     entries = [
         ConfigEntry(name.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
         for name, value in config.items()
     ]
     resource = ConfigResource(ResourceType.TOPIC, _topic(scenario), incremental_configs=entries)
     admin = _admin(scenario)
-    _done(admin.incremental_alter_configs([resource]))
+    _wait(admin.incremental_alter_configs([resource]))
 
 
 def truncate(scenario: Scenario) -> None:
-    """Delete every record there is; offsets go on from where they are."""
+    """Delete all records; the next offsets stay as they are."""
     configure(scenario, cleanup_policy="compact,delete")
     ends = [TopicPartition(_topic(scenario), partition, -1) for partition in range(PARTITIONS)]
     admin = _admin(scenario)
-    _done(admin.delete_records(ends))
+    _wait(admin.delete_records(ends))
     configure(scenario, cleanup_policy="compact")
 
 
 def write(scenario: Scenario, partition: int, key: bytes, value: bytes | None) -> None:
-    """Write a record as a stranger does."""
+    """Write a record as another owner would."""
 
     async def put() -> None:
         async with aiokafka.AIOKafkaProducer(bootstrap_servers=scenario.broker.bootstrap) as producer:
@@ -45,7 +45,7 @@ def write(scenario: Scenario, partition: int, key: bytes, value: bytes | None) -
 
 
 def count_missing(scenario: Scenario) -> int:
-    """Return how many offsets of the topic hold no record any more."""
+    """Return how many offsets of the topic hold no record any longer."""
 
     async def count() -> int:
         places = [aiokafka.TopicPartition(_topic(scenario), partition) for partition in range(PARTITIONS)]
@@ -68,6 +68,6 @@ def _admin(scenario: Scenario) -> AdminClient:
     return AdminClient({"bootstrap.servers": scenario.broker.bootstrap})
 
 
-def _done(futures: dict[Any, Future[Any]]) -> None:
+def _wait(futures: dict[Any, Future[Any]]) -> None:
     for future in futures.values():
         future.result(30)

@@ -13,46 +13,50 @@ from tests.delivery.reference import Reference
 
 
 def assert_as_undisturbed(recorder: TopicRecorder, reference: Reference) -> None:
-    """Assert that people and outputs are those of an undisturbed run."""
+    """Assert that users and outputs are those of an undisturbed run."""
     wrong = find_differences(recorder, reference)
     assert not wrong, f"{len(wrong)} differences, the first:\n" + "\n".join(line[:600] for line in wrong[:12])
 
 
 def find_differences(recorder: TopicRecorder, reference: Reference) -> list[str]:
-    """Return in words where people and outputs differ from an undisturbed run."""
+    """Return each difference of users and outputs from an undisturbed run, in words."""
     found = recorder.users(reference.rules)
-    wrong = _unlike(reference.people, found)
-    wrong += [f"{key.decode()}: {len(one.outbox)} outputs never left" for key, one in found.items() if one.outbox]
-    for topic, said in recorder.outputs().items():
+    wrong = _differing_users(reference.people, found)
+    wrong += [
+        f"{key.decode()}: {len(one.outbox)} outputs were never published" for key, one in found.items() if one.outbox
+    ]
+    for topic, published in recorder.outputs().items():
         expected = reference.outputs[topic]
-        wrong += [f"{topic}: {name} is missing" for name in expected.keys() - said.keys()]
-        wrong += [f"{topic}: {name} should not be: {said[name]!r}" for name in said.keys() - expected.keys()]
-        both = said.keys() & expected.keys()
+        wrong += [f"{topic}: {name} is missing" for name in expected.keys() - published.keys()]
+        wrong += [f"{topic}: {name} should not be: {published[name]!r}" for name in published.keys() - expected.keys()]
+        both = published.keys() & expected.keys()
         wrong += [
-            f"{topic}: {name} is {said[name]!r}, not {expected[name]!r}"
+            f"{topic}: {name} is {published[name]!r}, not {expected[name]!r}"
             for name in both
-            if said[name] != expected[name]
+            if published[name] != expected[name]
         ]
     return wrong
 
 
-def _changed(name: str, found: object, expected: object) -> list[str]:
+def _differing_fields(name: str, found: object, expected: object) -> list[str]:
     """Return the innermost fields in which two structs differ."""
     if not isinstance(found, msgspec.Struct):
         return [] if found == expected else [f"{name[1:]} is {found!r}, not {expected!r}"]
     fields = found.__struct_fields__
     return [
-        one for field in fields for one in _changed(f"{name}.{field}", getattr(found, field), getattr(expected, field))
+        one
+        for field in fields
+        for one in _differing_fields(f"{name}.{field}", getattr(found, field), getattr(expected, field))
     ]
 
 
-def _unlike(people: Mapping[str, Person], found: Mapping[bytes, env.Envelope]) -> list[str]:
+def _differing_users(people: Mapping[str, Person], found: Mapping[bytes, env.Envelope]) -> list[str]:
     wrong = []
     for user, person in people.items():
         envelope = found.get(user.encode())
         forgotten = person.ledger.erased_at >= 0 and not person.activity.events
         if forgotten != (envelope is None):
-            wrong.append(f"{user}: " + ("was not forgotten" if forgotten else "is missing"))
+            wrong.append(f"{user}: " + ("was not erased" if forgotten else "is missing"))
         elif envelope is not None and envelope.person != person:
-            wrong.append(f"{user}: " + "; ".join(_changed("", envelope.person, person)))
-    return wrong + [f"{key.decode()}: nobody" for key in found if key.decode() not in people]
+            wrong.append(f"{user}: " + "; ".join(_differing_fields("", envelope.person, person)))
+    return wrong + [f"{key.decode()}: unknown user" for key in found if key.decode() not in people]

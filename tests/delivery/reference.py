@@ -1,6 +1,6 @@
-"""What ought to come out of a history, worked out without any of `streams` but its spelling of outputs.
+"""The expected users and outputs of a history, computed without `streams` except for the encoding of outputs.
 
-For each person their events in order through `retention.wake` and `retention.step`.
+The events of each user go in order through `retention.wake` and `retention.step`.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ OUTPUT_TOPICS = (
 )
 
 Outputs = dict[str, dict[str, set[bytes]]]
-"""By topic and id, every content that went out under it."""
+"""By topic and id, every content that was published under that id."""
 
 
 class Reference(NamedTuple):
-    """The people and outputs of an undisturbed run, by the two functions of `models.retention` alone."""
+    """The users and outputs of an undisturbed run, from the two functions of `models.retention` alone."""
 
     people: dict[str, Person]
     outputs: Outputs
@@ -48,46 +48,46 @@ class Reference(NamedTuple):
 
     @classmethod
     def of(cls, sent: Iterable[Sent], world: Context, until: float) -> Reference:
-        """Work it out for a history, up to a last tick."""
+        """Compute it for a history, up to a last tick."""
         by_user: dict[str, list[ev.Event]] = defaultdict(list)
         for one in sent:
             by_user[one.event.user_id].append(one.event)
         people, outputs = {}, {topic: defaultdict(set) for topic in OUTPUT_TOPICS}
         for user, events in by_user.items():
-            people[user], said = lived(user, events, world, until)
-            for output in said:
+            people[user], published = play(user, events, world, until)
+            for output in published:
                 if not isinstance(output, Tombstone):
                     outputs[codec.address(output)[0]][output.id].add(codec.encode_output(output) or b"")
         return cls(people, {topic: dict(by_id) for topic, by_id in outputs.items()}, world.rules)
 
 
-def lived(user: str, events: Iterable[ev.Event], world: Context, until: float) -> tuple[Person, list[Output]]:
-    """Take a person through their events and, as it falls due in between, through time."""
-    person, said = Person(user), list[Output]()
+def play(user: str, events: Iterable[ev.Event], world: Context, until: float) -> tuple[Person, list[Output]]:
+    """Apply the events of a user in order, and fire the timers that fall due in between."""
+    person, outputs = Person(user), list[Output]()
     for event in events:
-        person, more = _woken(person, nextafter(event.time, 0.0), world)
-        moved = retention.step(person, event, world)
-        person, said = moved.person, [*said, *more, *moved.outputs]
-        if not person.id:  # forgotten: whoever comes back under the same name is somebody new
+        person, more = _wake(person, nextafter(event.time, 0.0), world)
+        transition = retention.step(person, event, world)
+        person, outputs = transition.person, [*outputs, *more, *transition.outputs]
+        if not person.id:  # erased: a later event under the same id starts a new user
             person = msgspec.structs.replace(person, id=user)
-    person, more = _woken(person, until - world.rules.lateness, world)
-    return person, said + more
+    person, more = _wake(person, until - world.rules.lateness, world)
+    return person, outputs + more
 
 
-def _woken(person: Person, until: float, world: Context) -> tuple[Person, list[Output]]:
-    said = list[Output]()
+def _wake(person: Person, until: float, world: Context) -> tuple[Person, list[Output]]:
+    outputs = list[Output]()
     while (due := next_due(person, world.rules)) <= until:
-        moved = retention.wake(person, due, world)
-        person, said = moved.person, [*said, *moved.outputs]
-    return person, said
+        transition = retention.wake(person, due, world)
+        person, outputs = transition.person, [*outputs, *transition.outputs]
+    return person, outputs
 
 
 @cache
 def frozen_model(rules: Rules) -> bytes:
-    """Return the snapshot of a model that learned from other people's history and learns no more."""
+    """Return the snapshot of a model that has learned from another history and learns no more."""
     learner = ChurnLearner()
     for user, events in _by_user(history(80, 6.0, seed=77)).items():
-        for output in lived(user, events, Context(rules=rules), START + 9 * DAY)[1]:
+        for output in play(user, events, Context(rules=rules), START + 9 * DAY)[1]:
             if isinstance(output, Example):
                 learner.learn(features.array(output.x), output.churned)
     assert learner.labels > 100

@@ -1,4 +1,4 @@
-"""The changelog of people as others may leave it: empty, compacted, cut off, written by a stranger. On a real Kafka."""
+"""The users changelog in every condition: empty, compacted, truncated, written by another owner. On a real Kafka."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ USUAL = {"segment_ms": "3600000", "min_compaction_lag_ms": "3600000", "min_clean
 
 
 @ways(*BOTH_STORES, "plain-memory")
-def test_an_empty_changelog_is_a_beginning(kafka: Kafka, prefix: str, way: Way) -> None:
-    """A worker that saw nobody ends, and its successor begins where nothing but a fence is."""
+def test_a_worker_starts_on_an_empty_changelog(kafka: Kafka, prefix: str, way: Way) -> None:
+    """A worker ends without having had a user; its successor finds only a fence."""
     sent = by_person(history(10, days=1.0))
     with Scenario(kafka, prefix, **way, agents="users") as scenario:
         scenario.until_held(worker := scenario.worker(disk="same"), PARTITIONS)
@@ -36,8 +36,8 @@ def test_an_empty_changelog_is_a_beginning(kafka: Kafka, prefix: str, way: Way) 
 
 
 @ways(*BOTH_STORES)
-def test_compaction_leaves_gaps_and_nobody_out(kafka: Kafka, prefix: str, way: Way) -> None:
-    """Recovery ends though most offsets of the changelog are gone, and everybody is there."""
+def test_recovery_of_a_compacted_changelog_finds_every_user(kafka: Kafka, prefix: str, way: Way) -> None:
+    """Recovery ends although most offsets of the changelog are gone, and no user is missing."""
     sent = by_person(history(40))
     half = len(sent) // 2
     with Scenario(kafka, prefix, **way, agents="users", commit_every="0.1s") as scenario:
@@ -55,8 +55,8 @@ def test_compaction_leaves_gaps_and_nobody_out(kafka: Kafka, prefix: str, way: W
         scenario.finish(sent, END)
 
 
-def test_a_disk_that_stays_is_read_on_from(kafka: Kafka, prefix: str) -> None:
-    """What the changelog had before is on the disk, and is not read again: here it could not be."""
+def test_recovery_continues_from_the_disk(kafka: Kafka, prefix: str) -> None:
+    """Records whose values are on disk are not read again: the test deletes them from the changelog."""
     sent = by_person(history(60))
     half = len(sent) // 2
     with Scenario(kafka, prefix, store="rocksdb", agents="users") as scenario:
@@ -71,7 +71,7 @@ def test_a_disk_that_stays_is_read_on_from(kafka: Kafka, prefix: str) -> None:
 
 
 def test_a_disk_ahead_of_its_changelog_is_refused(kafka: Kafka, prefix: str, tmp_path: Path) -> None:
-    """The topic was lost or made anew: which of the two is right, only an operator can say."""
+    """The topic was lost or created again: only an operator can decide which of the two is right."""
     sent = by_person(history(20, days=1.0))
     with Scenario(kafka, prefix, store="rocksdb", agents="users") as scenario:
         scenario.until_held(worker := scenario.worker(data_folder=str(tmp_path)), PARTITIONS)
@@ -88,8 +88,8 @@ def test_a_disk_ahead_of_its_changelog_is_refused(kafka: Kafka, prefix: str, tmp
 
 
 @ways(*BOTH_STORES, "plain-memory")
-def test_what_a_stranger_wrote_over_is_written_again(kafka: Kafka, prefix: str, way: Way) -> None:
-    """A former owner's late record must not be the last of its key: compaction would leave nothing else."""
+def test_a_value_overwritten_by_a_former_owner_is_written_again(kafka: Kafka, prefix: str, way: Way) -> None:
+    """A late record of a former owner must not stay the last of its key: compaction would keep only that record."""
     sent = by_person(history(10, days=1.0))
     user = sent[0].event.user_id.encode()
     place = partition_of(user, PARTITIONS)
@@ -112,8 +112,10 @@ def test_what_a_stranger_wrote_over_is_written_again(kafka: Kafka, prefix: str, 
 
 
 @ways(*BOTH_STORES, "plain-memory")
-def test_who_finds_a_higher_fence_commits_nothing_and_begins_anew(kafka: Kafka, prefix: str, way: Way) -> None:
-    """What it wrote behind that fence is void for the next owner: it has to come again from the log."""
+def test_a_worker_that_finds_a_higher_fence_commits_nothing_and_starts_over(
+    kafka: Kafka, prefix: str, way: Way
+) -> None:
+    """Its values behind that fence are void for the next owner, which has to read their records from the log."""
     sent = by_person(history(20, days=1.0))
     half = len(sent) // 2
     with Scenario(kafka, prefix, **way, agents="users") as scenario:

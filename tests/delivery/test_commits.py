@@ -1,4 +1,4 @@
-"""The guards of the consumer one by one: what is read, what is committed, and when. No broker; its loop is driven."""
+"""Each guard of the consumer alone: what is read, what is committed, and when. There is no broker."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVENTS, CHANGELOG = TP(topics.EVENTS, 0), TP(topics.PEOPLE, 0)
 
 
 class Barrier:
-    """A producer whose flush a test lets through; `voided` is what its sender let go of."""
+    """A producer whose flush ends when a test says so; `voided` tells whether its sender dropped records."""
 
     def __init__(self, voided: bool = False) -> None:
         self.flushed = asyncio.Event()
@@ -33,7 +33,7 @@ class Barrier:
 
 
 def consumer(producer: Any, *mine: TP) -> tuple[ChunkConsumer, list[dict[TP, int]]]:
-    """Return a consumer that holds some partitions, and the commits that reach its broker."""
+    """Return a consumer with some partitions, and the list of commits that reach its broker."""
     made, commits = ChunkConsumer.__new__(ChunkConsumer), list[dict[TP, int]]()
 
     async def commit(offsets: dict[TP, int]) -> bool:
@@ -57,7 +57,7 @@ def consumer(producer: Any, *mine: TP) -> tuple[ChunkConsumer, list[dict[TP, int
     return made, commits
 
 
-def test_nothing_is_committed_before_all_that_was_put_is_safe() -> None:
+def test_nothing_is_committed_before_all_enqueued_records_are_safe() -> None:
     """The flush before a commit is a barrier, however long it takes."""
 
     async def scenario() -> None:
@@ -75,7 +75,7 @@ def test_nothing_is_committed_before_all_that_was_put_is_safe() -> None:
 
 
 def test_nothing_is_committed_after_a_failure() -> None:
-    """What the broker rejected is not in the state: its record has to come again."""
+    """A rejected record is not in the state: the log record behind it has to be read again."""
 
     async def scenario() -> None:
         barrier = Barrier()
@@ -89,8 +89,8 @@ def test_nothing_is_committed_after_a_failure() -> None:
     asyncio.run(scenario())
 
 
-def test_only_what_is_ours_is_committed() -> None:
-    """A partition that went is its next owner's to commit."""
+def test_only_assigned_partitions_are_committed() -> None:
+    """A revoked partition is committed by its next owner."""
 
     async def scenario() -> None:
         barrier = Barrier()
@@ -104,7 +104,7 @@ def test_only_what_is_ours_is_committed() -> None:
 
 
 def test_a_commit_is_written_ahead_only_while_partitions_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bit by bit, before all that is left is written at once; at a revocation there is no time for it."""
+    """Users are written bit by bit before the commit writes the rest at once. A revocation leaves no time for that."""
     done: list[str] = []
 
     async def ahead() -> None:
@@ -124,18 +124,18 @@ def test_a_commit_is_written_ahead_only_while_partitions_stay(monkeypatch: pytes
     assert done == ["ahead", "commit", "commit"]
 
 
-def test_a_commit_that_failed_is_tried_again() -> None:
-    """What is safe stays noted until the broker has it, though no newer chunk comes."""
+def test_a_failed_commit_is_tried_again() -> None:
+    """A safe offset stays recorded until the broker has it, even if no newer chunk comes."""
     chunks, _ = consumer(None, EVENTS)
     chunks._acked[EVENTS] += [4, 9]
     assert [chunks._new_offset(EVENTS), chunks._new_offset(EVENTS)] == [10, 10]
 
 
-def test_what_was_acknowledged_before_an_assignment_is_void_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A chunk acknowledged after the commit at revocation: its state may be gone, so its offset is void."""
+def test_an_assignment_voids_earlier_acknowledgements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state behind a chunk acknowledged after the commit at revocation may be gone, so its offset is void."""
 
     async def assigned(*_: Any) -> None:
-        """Faust's part."""
+        """Stands for Faust's own method."""
 
     monkeypatch.setattr(ChunkConsumer.__mro__[1], "on_partitions_assigned", assigned)
     chunks, _ = consumer(Barrier(), EVENTS)
@@ -147,14 +147,14 @@ def test_what_was_acknowledged_before_an_assignment_is_void_after_it(monkeypatch
 
 
 @pytest.mark.parametrize("voided", [True, False])
-def test_what_was_let_go_of_makes_all_void_although_nobody_was_told_of_a_loss(
+def test_voided_records_make_the_state_void_even_without_a_reported_loss(
     voided: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Kafka may forget us, and take us back, within one rebalance: those who own values begin anew."""
+    """Kafka may expel a worker and take it back within one rebalance: then the stores start over."""
     lost: list[str] = []
 
     async def assigned(*_: Any) -> None:
-        """Faust's part."""
+        """Stands for Faust's own method."""
 
     monkeypatch.setattr(ChunkConsumer.__mro__[1], "on_partitions_assigned", assigned)
     chunks, _ = consumer(Barrier(voided), EVENTS)
@@ -167,7 +167,7 @@ def test_what_was_let_go_of_makes_all_void_although_nobody_was_told_of_a_loss(
 
 
 def test_nothing_but_changelogs_is_fetched_while_partitions_change_hands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Faust clears its queues when streams resume: what of the log were fetched before would be read and never seen."""
+    """Faust clears its queues when streams resume: log records fetched before that would be lost."""
     fetched: list[set[TP]] = []
 
     async def fetch(self: Any, wanted: set[TP], timeout: float) -> dict[TP, list[Any]]:
@@ -186,8 +186,8 @@ def test_nothing_but_changelogs_is_fetched_while_partitions_change_hands(monkeyp
     assert fetched == [{CHANGELOG}, {EVENTS, CHANGELOG}, {EVENTS}]
 
 
-def test_where_nothing_was_committed_reading_begins_at_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever the position has come to: an owner that died before its first commit left all to its successor."""
+def test_a_partition_without_a_commit_is_read_from_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its position is: an owner that died before its first commit leaves all records to its successor."""
     sought: list[TP] = []
     other = TP(topics.EVENTS, 1)
 

@@ -1,4 +1,4 @@
-"""Days of backlog after an outage, on a real Kafka: two topics of different length, read in nearly one order."""
+"""Days of backlog after an outage, on a real Kafka: two topics of different length, read nearly in time order."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from tests.harness.process import wait_until
 
 
 @ways("fast-rocksdb")
-def test_three_days_of_backlog_make_nobody_silent(kafka: Kafka, prefix: str, way: Way) -> None:
-    """Nobody is called silent because the other topic was read first; a crash in the middle changes nothing.
+def test_three_days_of_backlog_make_no_user_silent(kafka: Kafka, prefix: str, way: Way) -> None:
+    """No user is called silent because the other topic was read first; a crash in between changes nothing.
 
-    Collectors write in transactions, and every other transaction is aborted, the last one too: what those wrote never
-    was.
+    Collectors write in transactions. Every other transaction is aborted, also the last one: its records do not count.
     """
     sent = history(400)
     with Scenario(kafka, prefix, **way) as scenario:
-        marks = _collected(scenario, sent)
+        marks = _send_as_collectors(scenario, sent)
         first = scenario.worker()
         wait_until(lambda: scenario.recorder.records[topics.ALERTS], "the first alerts")
         first.kill()
@@ -34,14 +33,14 @@ def test_three_days_of_backlog_make_nobody_silent(kafka: Kafka, prefix: str, way
 
 
 @ways("fast-memory")
-def test_a_backlog_read_by_two_workers_makes_nobody_silent(kafka: Kafka, prefix: str, way: Way) -> None:
-    """Two workers are there for the inputs: none runs ahead of another, whoever reads what."""
+def test_a_backlog_read_by_two_workers_makes_no_user_silent(kafka: Kafka, prefix: str, way: Way) -> None:
+    """Two workers read the inputs: neither runs ahead of the other, whichever partitions it reads."""
     sent = history(1_000)
     with Scenario(kafka, prefix, **way) as scenario:
         workers = [scenario.worker(), scenario.worker()]
         for worker in workers:
             scenario.until_held(worker, PARTITIONS // 2)
-        for worker in workers:  # shorter than their session lasts: they keep what they have
+        for worker in workers:  # shorter than their session: they keep their partitions
             worker.send(signal.SIGSTOP)
         marks = scenario.send_inputs(sent)
         time.sleep(2 * PAUSE_THRESHOLD)
@@ -52,8 +51,8 @@ def test_a_backlog_read_by_two_workers_makes_nobody_silent(kafka: Kafka, prefix:
 
 
 @ways("fast-memory")
-def test_what_came_while_a_worker_stood_still_makes_nobody_silent(kafka: Kafka, prefix: str, way: Way) -> None:
-    """The answer that waits for it holds the first records of one topic, and says of the other that it has none."""
+def test_records_sent_to_a_frozen_worker_make_no_user_silent(kafka: Kafka, prefix: str, way: Way) -> None:
+    """The fetch response that waits for it holds the first records of one topic and none of the other."""
     sent = history(400)
     with Scenario(kafka, prefix, **way) as scenario:
         worker = scenario.worker()
@@ -68,8 +67,8 @@ def test_what_came_while_a_worker_stood_still_makes_nobody_silent(kafka: Kafka, 
         scenario.finish(sent, END)
 
 
-def _collected(scenario: Scenario, sent: list[Sent]) -> dict[tuple[str, int], int]:
-    """Send a history in transactions, each followed by one that is taken back; return where it ends."""
+def _send_as_collectors(scenario: Scenario, sent: list[Sent]) -> dict[tuple[str, int], int]:
+    """Send a history in transactions, each followed by an aborted one; return the last offsets."""
     marks: dict[tuple[str, int], int] = {}
     for piece in slices(sent, 12 * HOUR):
         marks |= scenario.send_inputs(piece, transaction=f"{scenario.settings.group}-collector")

@@ -1,4 +1,4 @@
-"""A worker that stands still for longer than its session lasts, on a real Kafka, and does not know it."""
+"""A worker that is frozen for longer than its session lasts and does not know it, on a real Kafka."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tests.harness.kafka import Kafka
 
 
 @ways(*BOTH_STORES)
-def test_a_frozen_worker_comes_back_and_spoils_nothing(kafka: Kafka, prefix: str, way: Way) -> None:
-    """SIGSTOP: another worker takes over, and what the frozen one writes and commits when it wakes up is void.
+def test_a_frozen_worker_that_resumes_damages_nothing(kafka: Kafka, prefix: str, way: Way) -> None:
+    """SIGSTOP: another worker takes over. What the frozen one writes and commits after SIGCONT is void.
 
-    It is given some of its partitions back, and to Faust they never went.
+    It gets some of its partitions back; to Faust it never lost them.
     """
     sent = by_person(history(200))
     with Scenario(kafka, prefix, **way, lateness="6h", commit_every="2s") as scenario:

@@ -1,4 +1,4 @@
-"""The guards around generations of the group, one by one: what counts as done, what may be committed, what is lost."""
+"""Each guard around the generations of the group: what is acknowledged, what may be committed, what is lost."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from streams.kafka import topics
 EVENTS, CHANGELOG = TP(topics.EVENTS, 0), TP(topics.PEOPLE, 0)
 
 
-class Keeper:
-    """A listener that notes what it is told; `settles` says what each look at the changelog comes to."""
+class RecordingListener:
+    """A state listener that records its calls; `settles` gives the result of each check of the changelog."""
 
     def __init__(self, *settles: Callable[[], bool]) -> None:
-        self.told: list[Any] = []
+        self.calls: list[Any] = []
         self._settles = list(settles)
 
     def on_partitions_lost(self) -> None:
-        self.told.append("lost")
+        self.calls.append("lost")
 
     def restore(self, partition: int, records: list[Any]) -> None:
-        self.told.append([record.offset for record in records])
+        self.calls.append([record.offset for record in records])
 
     async def resolve_conflicts(self) -> bool:
         return self._settles.pop(0)() if self._settles else False
 
 
 class Group:
-    """A consumer as far as it deals with its group, and what it does there."""
+    """A consumer without the parts that do not concern its group; `actions` lists what it does there."""
 
-    def __init__(self, listener: Keeper, hold: LeaseState = LeaseState.OWNED) -> None:
-        self.did: list[str] = []
+    def __init__(self, listener: RecordingListener, lease_state: LeaseState = LeaseState.OWNED) -> None:
+        self.actions: list[str] = []
         table = WriteBehindTable.__new__(WriteBehindTable)
         table.listener = listener
         self.thread = SimpleNamespace(committing=-1, call_thread=self._call, rejoin=self._note("rejoin"))
@@ -52,7 +52,7 @@ class Group:
                 producer=SimpleNamespace(flush=self._note("flush")),
                 monitor=SimpleNamespace(on_tp_commit=lambda offsets: None),
                 tables={"people": table},
-                lease=SimpleNamespace(state=hold),
+                lease=SimpleNamespace(state=lease_state),
             ),
             "log": SimpleNamespace(warning=lambda *words: None),
             "assignment": lambda: {EVENTS},
@@ -68,7 +68,7 @@ class Group:
 
     def _note(self, what: str) -> Callable[[], Any]:
         async def noted() -> None:
-            self.did.append(what)
+            self.actions.append(what)
 
         return noted
 
@@ -76,7 +76,7 @@ class Group:
         await work()
 
     async def _commit(self, offsets: Any) -> bool:
-        self.did.append(f"commit in {self.thread.committing}")
+        self.actions.append(f"commit in {self.thread.committing}")
         return True
 
 
@@ -85,8 +85,8 @@ def chunk(generation: int) -> Chunk:
 
 
 @pytest.mark.parametrize(("taken", "generation", "done"), [(True, 3, True), (False, 3, False), (True, 2, False)])
-def test_only_what_was_taken_in_this_generation_is_done(taken: bool, generation: int, done: bool) -> None:
-    """Faust without its compiled parts acknowledges what it skips, and what a former generation left."""
+def test_only_chunks_taken_in_this_generation_are_acknowledged(taken: bool, generation: int, done: bool) -> None:
+    """Faust without its compiled parts acknowledges skipped chunks, and chunks of former generations."""
     counted: list[Chunk] = []
     consumer: Any = SimpleNamespace(
         app=SimpleNamespace(consumer_generation_id=3), ack=lambda message: counted.append(message) or True
@@ -97,12 +97,12 @@ def test_only_what_was_taken_in_this_generation_is_done(taken: bool, generation:
     assert counted == [message] * done
 
 
-def test_a_commit_is_for_the_generation_it_was_chosen_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """aiokafka would try again with the newest, in which these partitions may be somebody else's."""
+def test_a_commit_is_sent_in_the_generation_in_which_it_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiokafka would try again in the newest generation, in which the partitions may belong to another consumer."""
     sent: list[Any] = []
 
     async def start(self: Any) -> None:
-        """Faust's part."""
+        """Stands for Faust's own method."""
 
     async def commit(assignment: Any, offsets: Any) -> None:
         sent.append(offsets)
@@ -138,43 +138,43 @@ def test_a_commit_is_for_the_generation_it_was_chosen_in(monkeypatch: pytest.Mon
     asyncio.run(scenario())
 
 
-def test_who_was_expelled_commits_nothing_and_tells_its_keeper(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its partitions have new owners; in peace, what was applied is committed first."""
+def test_an_expelled_consumer_commits_nothing_and_reports_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its partitions have new owners. A consumer that still owns them commits first."""
 
     async def revoked(self: Any, tps: set[TP]) -> None:
-        """Faust's part."""
+        """Stands for Faust's own method."""
 
     monkeypatch.setattr(ChunkConsumer.__mro__[1], "on_partitions_revoked", revoked)
-    for hold, did, told in ((LeaseState.LOST, [], ["lost"]), (LeaseState.OWNED, ["commit"], [])):
-        listener = Keeper()
-        group = Group(listener, hold)
+    for lease_state, actions, calls in ((LeaseState.LOST, [], ["lost"]), (LeaseState.OWNED, ["commit"], [])):
+        listener = RecordingListener()
+        group = Group(listener, lease_state)
         asyncio.run(group.consumer.on_partitions_revoked({EVENTS}))
-        assert (group.did, listener.told) == (did, told)
+        assert (group.actions, listener.calls) == (actions, calls)
         assert not asyncio.run(group.consumer._commit_offsets({EVENTS: 5}))
 
 
-def test_what_had_to_be_written_again_is_safe_before_the_commit() -> None:
-    """And looked at once more, until nobody's word stands above ours."""
-    group = Group(Keeper(lambda: True))
+def test_rewritten_values_are_safe_before_the_commit() -> None:
+    """The changelog is checked again, until no other owner's record stands behind ours."""
+    group = Group(RecordingListener(lambda: True))
     assert asyncio.run(group.consumer._commit_offsets({EVENTS: 5}))
-    assert group.did == ["flush", "flush", "commit in 3"]
+    assert group.actions == ["flush", "flush", "commit in 3"]
 
 
-def test_who_is_dethroned_joins_anew_without_a_commit() -> None:
-    """What it did since its last commit is void."""
+def test_a_fenced_consumer_rejoins_without_a_commit() -> None:
+    """Its work since the last commit is void."""
 
-    def dethroned() -> bool:
+    def fenced() -> bool:
         raise Fenced("a record of fence 2")
 
-    listener = Keeper(dethroned)
+    listener = RecordingListener(fenced)
     group = Group(listener)
     assert not asyncio.run(group.consumer._commit_offsets({EVENTS: 5}))
-    assert (group.did, listener.told) == (["flush", "rejoin"], ["lost"])
+    assert (group.actions, listener.calls) == (["flush", "rejoin"], ["lost"])
 
 
-def test_a_recovery_in_batches_ends_with_the_last_record_and_reads_none_twice() -> None:
-    """Faust says from where and up to where; offsets that compaction took are none it would wait for."""
-    listener, table = Keeper(), WriteBehindTable.__new__(WriteBehindTable)
+def test_a_batch_recovery_ends_with_the_last_record_and_reads_no_record_twice() -> None:
+    """Faust gives the first and the last offset. Recovery does not wait for offsets that compaction removed."""
+    listener, table = RecordingListener(), WriteBehindTable.__new__(WriteBehindTable)
     table.listener = listener
     recovery = BatchRecovery.__new__(BatchRecovery)
     parts: dict[str, Any] = {
@@ -197,5 +197,5 @@ def test_a_recovery_in_batches_ends_with_the_last_record_and_reads_none_twice() 
     recovery.apply(CHANGELOG, batch)
     recovery.apply(CHANGELOG, [SimpleNamespace(offset=9)])
     assert recovery.signal_recovery_end.is_set()
-    assert listener.told == [[3, 7], [9]]
+    assert listener.calls == [[3, 7], [9]]
     assert not recovery.in_recovery

@@ -1,4 +1,4 @@
-"""Workers that come and go, and partitions that go with them, on a real Kafka."""
+"""Workers that join and leave, and the partitions that move with them, on a real Kafka."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tests.harness.worker import WorkerProcess
 
 
 @ways(*BOTH_STORES)
-def test_workers_join_and_leave_in_mid_stream(kafka: Kafka, prefix: str, way: Way) -> None:
-    """Partitions go to workers that join, and come back when they leave: people and outputs as if nothing happened.
+def test_workers_join_and_leave_under_load(kafka: Kafka, prefix: str, way: Way) -> None:
+    """Partitions move to workers that join and back when they leave: users and outputs are those of an undisturbed run.
 
-    Whoever is told to leave, by SIGTERM or SIGINT, does so within its deadline and with exit code 0.
+    A worker that gets SIGTERM or SIGINT ends within its deadline, with exit code 0.
     """
     sent = by_person(history(300))
     with Scenario(kafka, prefix, **way, lateness="6h") as scenario:
         first = scenario.worker()
 
         def leave(number: int) -> None:
-            wait_until(scenario.workers[1].metrics, "it answers, so it hears signals")
+            wait_until(scenario.workers[1].metrics, "the worker answers, so it handles signals")
             assert scenario.workers[1].stop(number) == 0
             del scenario.workers[1]
 
@@ -44,41 +44,43 @@ def test_workers_join_and_leave_in_mid_stream(kafka: Kafka, prefix: str, way: Wa
 
 
 @ways(*BOTH_STORES)
-def test_who_hands_over_in_peace_leaves_nothing_to_redo(kafka: Kafka, prefix: str, way: Way) -> None:
-    """What was applied is committed when a partition goes or the worker is told to end, however rare commits are.
+def test_an_orderly_handover_leaves_no_work_to_repeat(kafka: Kafka, prefix: str, way: Way) -> None:
+    """Applied records are committed at a revocation and at the end, however rare periodic commits are.
 
-    The log is written directly, in transactions of which every other one is aborted: what those wrote never was.
+    The log is written directly, in transactions. Every other one is aborted: its records do not count.
     """
     sent = history(120)
     half = len(sent) // 2
     with Scenario(kafka, prefix, **way, agents="users", commit_every="10m") as scenario:
         first = scenario.worker()
-        _transacted(scenario, sent[:half])
-        wait_until(lambda: _taken(first) == half, "the first half applied")
+        _append_in_transactions(scenario, sent[:half])
+        wait_until(lambda: _records_applied(first) == half, "the first half applied")
         second = scenario.worker()
         scenario.until_held(second, PARTITIONS // 2)
         assert scenario.lag() == 0
-        _transacted(scenario, sent[half:])
-        wait_until(lambda: _taken(first) + _taken(second) == len(sent), "the second half applied")
-        taken = _taken(second)
+        _append_in_transactions(scenario, sent[half:])
+        wait_until(lambda: _records_applied(first) + _records_applied(second) == len(sent), "the second half applied")
+        applied = _records_applied(second)
         assert first.stop(signal.SIGTERM) == 0
         scenario.until_held(second, PARTITIONS)
         assert scenario.lag() == 0
-        assert _taken(second) == taken
+        assert _records_applied(second) == applied
         assert second.stop(signal.SIGINT) == 0
         assert scenario.lag() == 0
         last = scenario.worker(commit_every="1s")
         scenario.tick(END)
         scenario.settle(sent, END)
-        assert _taken(last) == PARTITIONS
+        assert _records_applied(last) == PARTITIONS
 
 
-def _taken(worker: WorkerProcess) -> int:
+def _records_applied(worker: WorkerProcess) -> int:
     return int(worker.metric("encore_records_total"))
 
 
-def _transacted(scenario: Scenario, sent: list[Sent]) -> None:
-    """Write events into the log, after others of the same people that are taken back."""
-    junk = [Sent(ev.Login(id=f"{one.event.id} void", user_id=one.event.user_id, time=START), one.topic) for one in sent]
-    scenario.append(scenario.with_partitions(junk), transaction=f"{scenario.settings.group}-collector", abort=True)
+def _append_in_transactions(scenario: Scenario, sent: list[Sent]) -> None:
+    """Append events to the log, after other events of the same users in an aborted transaction."""
+    aborted = [
+        Sent(ev.Login(id=f"{one.event.id} void", user_id=one.event.user_id, time=START), one.topic) for one in sent
+    ]
+    scenario.append(scenario.with_partitions(aborted), transaction=f"{scenario.settings.group}-collector", abort=True)
     scenario.append(scenario.with_partitions(sent), transaction=f"{scenario.settings.group}-collector")

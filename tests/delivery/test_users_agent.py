@@ -1,4 +1,4 @@
-"""The guards of the listener one by one, without a broker: a run with one would seldom show that a guard is gone."""
+"""Each guard of the users agent alone, without a broker: a run with a broker would rarely show a missing guard."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ from tests.streams.doubles import LOOP, Times
 CHANGELOG = TP(topics.PEOPLE, 0)
 
 
-def test_recovery_reads_on_behind_what_was_written_here() -> None:
-    """With an empty changelog, too: what stands here is not read back over what has changed since."""
-    office = AgentDriver()
-    assert office.users.persisted_offset(0) is None
-    office.begin()
-    assert office.users.persisted_offset(0) == 0
-    office.apply(0)
-    office.settle(1)
-    assert office.users.persisted_offset(0) == len(office.sink.on(topics.PEOPLE)) - 1
+def test_recovery_continues_behind_own_writes() -> None:
+    """With an empty changelog, too: recovery must not put older values over newer ones."""
+    driver = AgentDriver()
+    assert driver.users.persisted_offset(0) is None
+    driver.assign()
+    assert driver.users.persisted_offset(0) == 0
+    driver.apply(0)
+    driver.settle(1)
+    assert driver.users.persisted_offset(0) == len(driver.sink.on(topics.PEOPLE)) - 1
 
 
-def test_faust_is_told_how_far_that_is() -> None:
-    """It is what Faust asks the table before it reads a changelog."""
-    office, table = AgentDriver(), WriteBehindTable.__new__(WriteBehindTable)
-    table.listener = office.users
+def test_the_table_tells_faust_where_recovery_continues() -> None:
+    """Faust asks the table for this offset before it reads a changelog."""
+    driver, table = AgentDriver(), WriteBehindTable.__new__(WriteBehindTable)
+    table.listener = driver.users
     assert table.persisted_offset(CHANGELOG) is None
-    office.begin()
+    driver.assign()
     assert table.persisted_offset(CHANGELOG) == 0
 
 
-def test_a_foreign_record_in_the_changelog_is_read_before_ours_behind_it() -> None:
-    """A gap in our own acknowledgements is what another owner wrote: recovery must not begin behind it."""
-    office = AgentDriver().begin()
-    office.apply(0)
-    office.fold.flush()
-    office.acknowledge(40)
-    assert office.users.persisted_offset(0) == 0
+def test_recovery_continues_before_a_record_of_another_owner() -> None:
+    """A gap between the acknowledged offsets was written by another owner: recovery must read it."""
+    driver = AgentDriver().assign()
+    driver.apply(0)
+    driver.fold.flush()
+    driver.acknowledge(40)
+    assert driver.users.persisted_offset(0) == 0
 
 
-def test_a_partition_that_another_owner_had_meanwhile_begins_anew() -> None:
-    """Faust says it stayed; but people came whom nobody here has in the queue, and their outputs may not have left."""
-    frozen, successor = AgentDriver().begin(), AgentDriver()
+def test_a_partition_that_had_another_owner_starts_over() -> None:
+    """To Faust the partition stayed. But the other owner added users whose timers and outputs are unknown here."""
+    frozen, successor = AgentDriver().assign(), AgentDriver()
     frozen.apply(0, user="Ada")
     successor.read(changelog(frozen)[:1])
     successor.users.recovered({0})
@@ -66,33 +66,33 @@ def test_a_partition_that_another_owner_had_meanwhile_begins_anew() -> None:
     assert {put.key for put in frozen.sink.on(topics.PROFILES)} == {b"Ada", b"Eve"}
 
 
-def test_a_partition_that_stays_goes_on() -> None:
-    """Whose changelog nobody else wrote to: what was applied and not yet written stays as it is."""
-    office = AgentDriver().begin()
-    office.apply(0)
-    fold = office.fold
-    office.users.recovered({0})
-    assert office.fold is fold
+def test_a_partition_that_stays_keeps_its_state() -> None:
+    """No other owner wrote to its changelog: changes that are not written yet stay as they are."""
+    driver = AgentDriver().assign()
+    driver.apply(0)
+    fold = driver.fold
+    driver.users.recovered({0})
+    assert driver.fold is fold
     assert fold.people.dirty == {b"Ada"}
 
 
-def test_a_partition_that_goes_is_forgotten_and_says_nothing_more() -> None:
-    """The next owner delivers what was not acknowledged; what Kafka says of our records changes nothing any more."""
-    office = AgentDriver().begin()
-    office.apply(0)
-    office.fold.flush()
-    gone = office.fold
-    office.users.drop({0})
-    office.acknowledge(1)
-    assert not [put for put in office.sink.all if put.topic != topics.PEOPLE]
-    assert (office.users.folds, office.users.persisted_offset(0), len(gone.outbox)) == ({}, None, 0)
-    office.users.recovered({0})
-    assert office.fold.people.get(b"Ada").person.activity.events == 0
+def test_a_revoked_partition_is_dropped_and_publishes_no_more() -> None:
+    """The next owner delivers unacknowledged outputs. Late acknowledgements change nothing here."""
+    driver = AgentDriver().assign()
+    driver.apply(0)
+    driver.fold.flush()
+    gone = driver.fold
+    driver.users.drop({0})
+    driver.acknowledge(1)
+    assert not [put for put in driver.sink.all if put.topic != topics.PEOPLE]
+    assert (driver.users.folds, driver.users.persisted_offset(0), len(gone.outbox)) == ({}, None, 0)
+    driver.users.recovered({0})
+    assert driver.fold.people.get(b"Ada").person.activity.events == 0
 
 
-def test_a_partition_comes_back_with_what_the_changelog_has() -> None:
-    """State, fence, and the outputs of which nobody knows whether they arrived, before any new event."""
-    first, second = AgentDriver().begin(), AgentDriver()
+def test_a_partition_is_restored_from_the_changelog() -> None:
+    """State, fence, and the outputs whose arrival is unknown: all of it before any new event."""
+    first, second = AgentDriver().assign(), AgentDriver()
     first.apply(0)
     first.fold.flush()
     second.read(changelog(first))
@@ -105,9 +105,9 @@ def test_a_partition_comes_back_with_what_the_changelog_has() -> None:
     second.fold.drain(Times(1))
 
 
-def test_a_log_read_again_from_its_beginning_changes_nobody() -> None:
-    """Though no ingest stamped its records, and far more went by than the ids that a person remembers."""
-    first, second = AgentDriver().begin(), AgentDriver()
+def test_a_log_read_again_from_its_beginning_changes_no_user() -> None:
+    """Even if its records have no origin, and there are far more of them than a user remembers ids."""
+    first, second = AgentDriver().assign(), AgentDriver()
     first.apply(*range(60), apart=3_600.0)
     first.settle(1)
     second.read(changelog(first))
@@ -117,35 +117,35 @@ def test_a_log_read_again_from_its_beginning_changes_nobody() -> None:
     assert second.fold.people.dirty == {b"Ada"}
 
 
-def test_what_recovery_reads_back_is_not_written_again() -> None:
-    """A commit may come while recovery has read only the older of a person's values: that must not become the last."""
-    office = AgentDriver().begin()
-    office.apply(0)
-    end = office.settle(1)
-    old = changelog(office)[-1]
-    office.apply(1)
-    office.settle(end)
-    office.fold.people.touch(b"Ada")  # as an output does that was acknowledged
-    office.read([old], end - 1)
-    office.fold.flush()
-    assert office.waiting() == []
+def test_recovered_values_are_not_written_again() -> None:
+    """A commit may come when recovery has read only an older value of a user: it must not become the newest."""
+    driver = AgentDriver().assign()
+    driver.apply(0)
+    end = driver.settle(1)
+    old = changelog(driver)[-1]
+    driver.apply(1)
+    driver.settle(end)
+    driver.fold.people.touch(b"Ada")  # as the acknowledgement of an output does
+    driver.read([old], end - 1)
+    driver.fold.flush()
+    assert driver.unacknowledged_changelog() == []
 
 
 def test_a_long_history_in_one_chunk_loses_nothing() -> None:
-    """However many outputs of a person come before Kafka acknowledges the first: a backlog is read that fast."""
+    """Even if a user has many outputs before Kafka acknowledges the first: a backlog is read that fast."""
     settings = Settings(clock="source", horizon=86_400.0, lookback=2 * 86_400.0, wake_every=6 * 3_600.0)
-    office = AgentDriver(settings).begin()
-    office.apply(*range(200), apart=12 * 3_600.0)
-    office.settle(1)
-    assert office.sink.on(topics.DEAD_LETTERS) == []
-    assert office.fold.people.get(b"Ada").person.activity.events == 200
-    assert len({put.value for put in office.sink.on(topics.EXAMPLES)}) > 300
+    driver = AgentDriver(settings).assign()
+    driver.apply(*range(200), apart=12 * 3_600.0)
+    driver.settle(1)
+    assert driver.sink.on(topics.DEAD_LETTERS) == []
+    assert driver.fold.people.get(b"Ada").person.activity.events == 200
+    assert len({put.value for put in driver.sink.on(topics.EXAMPLES)}) > 300
 
 
-def test_writing_ahead_leaves_turns_to_others_and_nothing_to_the_commit() -> None:
-    """Thousands of people are more than a turn's work; what others change in between is theirs to write."""
-    office, turns = AgentDriver().begin(), [0]
-    office.fold.apply([login(number, f"user {number}", 1.0) for number in range(4_000)])
+def test_writing_ahead_yields_to_other_tasks_and_leaves_nothing_for_the_commit() -> None:
+    """Thousands of users are written in several turns of the event loop; other tasks run in between."""
+    driver, turns = AgentDriver().assign(), [0]
+    driver.fold.apply([login(number, f"user {number}", 1.0) for number in range(4_000)])
 
     async def scenario() -> None:
         async def others() -> None:
@@ -154,44 +154,45 @@ def test_writing_ahead_leaves_turns_to_others_and_nothing_to_the_commit() -> Non
                 await asyncio.sleep(0)
 
         other = asyncio.ensure_future(others())
-        await office.users.write_ahead()
+        await driver.users.write_ahead()
         other.cancel()
 
     LOOP.run_until_complete(scenario())
-    assert not office.fold.people.dirty
+    assert not driver.fold.people.dirty
     assert turns[0] > 1
-    before = len(office.waiting())
-    office.users.flush()
-    assert len(office.waiting()) == before
+    before = len(driver.unacknowledged_changelog())
+    driver.users.flush()
+    assert len(driver.unacknowledged_changelog()) == before
 
 
-def test_between_commits_everybody_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So a commit has few to write, and decisions do not wait behind a crowd.
+def test_all_users_are_written_between_commits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a commit has few users to write, and decisions do not wait for it.
 
-    While chunks are full nobody is: then people change again before the next commit. Nor while partitions change hands.
+    No user is written while chunks are full, because users then change again before the next commit. Nor is any
+    written while partitions change hands.
     """
-    office = AgentDriver().begin()
+    driver = AgentDriver().assign()
     monkeypatch.setattr(agent, "CALM", 1e9)
     full = [login(number, f"user {number}", 1.0) for number in range(agent.FULL)]
-    assert LOOP.run_until_complete(office.users.process_chunk(0, full))
-    _idle(office, lambda: False, 0.5)
-    assert len(office.fold.people.dirty) == len(full)
+    assert LOOP.run_until_complete(driver.users.process_chunk(0, full))
+    _idle(driver, lambda: False, 0.5)
+    assert len(driver.fold.people.dirty) == len(full)
     monkeypatch.setattr(agent, "CALM", 0.0)
-    office.app.rebalancing = True
-    _idle(office, lambda: False, 0.5)
-    assert len(office.fold.people.dirty) == len(full)
-    office.app.rebalancing = False
-    _idle(office, lambda: not office.fold.people.dirty, 30.0)
-    assert {put.key for put in office.waiting()} == {record.key for record in full}
+    driver.app.rebalancing = True
+    _idle(driver, lambda: False, 0.5)
+    assert len(driver.fold.people.dirty) == len(full)
+    driver.app.rebalancing = False
+    _idle(driver, lambda: not driver.fold.people.dirty, 30.0)
+    assert {put.key for put in driver.unacknowledged_changelog()} == {record.key for record in full}
 
 
-def _idle(office: AgentDriver, over: Callable[[], bool], most: float) -> None:
-    """Let a worker have nothing to apply until something is over, for some seconds at most."""
+def _idle(driver: AgentDriver, over: Callable[[], bool], max_seconds: float) -> None:
+    """Run the idle task of the agent until a condition holds, for so many seconds at most."""
 
     async def scenario() -> None:
-        idle = asyncio.ensure_future(office.users.idle())
+        idle = asyncio.ensure_future(driver.users.idle())
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(most):
+            async with asyncio.timeout(max_seconds):
                 while not over():
                     await asyncio.sleep(0.01)
         idle.cancel()

@@ -1,4 +1,4 @@
-"""On the wall's clock, time does not overtake what the platform has sent and nobody has read yet."""
+"""On the wall clock, time does not overtake input records that no worker has read yet."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from tests.harness.deployment import Deployment
 from tests.harness.kafka import Kafka
 
 HOUR = 3_600.0
-PEOPLE = 30
+USERS = 30
 
 
-def alarmed() -> bytes:
-    """A model that calls everybody's risk high who has been silent for three hours."""
-    nothing, weights = [0.0] * len(features.NAMES), [0.0] * len(features.NAMES)
+def silence_model() -> bytes:
+    """A model that gives a high risk to every user who has been silent for three hours."""
+    zeros, weights = [0.0] * len(features.NAMES), [0.0] * len(features.NAMES)
     weights[features.SILENCE] = 200.0
-    known = LogisticSnapshot(
-        labels=1_000, offset=0, rows=1_000, mean=nothing, variance=[1.0] * len(nothing), weights=weights, bias=-22.0,
-        gradients=nothing, steps=1,
+    model = LogisticSnapshot(
+        labels=1_000, offset=0, rows=1_000, mean=zeros, variance=[1.0] * len(zeros), weights=weights, bias=-22.0,
+        gradients=zeros, steps=1,
     )  # fmt: skip
-    return encode_snapshot(known)
+    return encode_snapshot(model)
 
 
-def test_whoever_stands_in_the_inputs_is_not_silent(kafka: Kafka, prefix: str) -> None:
-    """Workers that keep people are up before ingest is: they wait with the time, and call only the silent silent."""
+def test_users_with_unread_input_are_not_silent(kafka: Kafka, prefix: str) -> None:
+    """Users agents that start before ingest hold the clock, and call only silent users silent."""
     encore = Deployment.on(
         kafka, prefix, clock="wall", expiry="wall", tick_every=1, wake_every="1h", labels_needed=1, dwell=0,
         horizon="1d", lookback="2d",
     )  # fmt: skip
-    asyncio.run(publish(encore.settings, "model-snapshots", b"churn", alarmed()))
+    asyncio.run(publish(encore.settings, "model-snapshots", b"churn", silence_model()))
     now = time.time()
-    names = [f"p{number}" for number in range(PEOPLE)]
+    names = [f"p{number}" for number in range(USERS)]
     before = [ev.Login(id=f"{user}-", user_id=user, time=now - 6 * HOUR) for user in [*names, "gone"]]
     since = [
         ev.Login(id=f"{user}-{third}", user_id=user, time=now - (18 - third) * HOUR / 3)
@@ -48,7 +48,7 @@ def test_whoever_stands_in_the_inputs_is_not_silent(kafka: Kafka, prefix: str) -
     with encore.worker(agents="users") as users:
         users.ready()
         users.until(lambda: users.metric("encore_events_total", fate="applied") == len(before))
-        time.sleep(4)  # time enough for ticks
+        time.sleep(4)  # several tick intervals
         assert users.metric("encore_ticks_total") == 0
         with encore.worker(agents="ingest"):
             users.until(lambda: users.metric("encore_events_total") == len(before) + len(since))
@@ -60,8 +60,8 @@ def test_whoever_stands_in_the_inputs_is_not_silent(kafka: Kafka, prefix: str) -
     assert {alert["user_id"] for alert in alerts if alert["tier"] == "high"} == {"gone"}
 
 
-def test_who_writes_to_the_log_alone_has_time_without_ingest(kafka: Kafka, prefix: str) -> None:
-    """Where the inputs are empty, nothing can stand in them: ticks tell the wall's time."""
+def test_time_passes_without_ingest_where_inputs_are_empty(kafka: Kafka, prefix: str) -> None:
+    """Empty inputs hold no unread event: ticks carry the wall clock's time."""
     encore = Deployment.on(kafka, prefix, clock="wall", expiry="wall", tick_every=1)
     now = time.time()
     with encore.worker(agents="users") as users:
@@ -69,8 +69,8 @@ def test_who_writes_to_the_log_alone_has_time_without_ingest(kafka: Kafka, prefi
         users.until(lambda: users.metric("encore_clock_seconds", partition="0") >= now)
 
 
-def test_an_operator_lets_time_go_on_without_ingest(kafka: Kafka, prefix: str) -> None:
-    """Whoever knows that what stands in the inputs is of no matter says so, once, to all workers."""
+def test_an_operator_releases_the_clock_without_ingest(kafka: Kafka, prefix: str) -> None:
+    """An operator who knows that unread input does not matter tells all workers so, with one command."""
     encore = Deployment.on(kafka, prefix, clock="wall", expiry="wall", tick_every=1)
     encore.send("learning-events", ev.Login(id="1", user_id="u", time=time.time()))
     now = time.time()

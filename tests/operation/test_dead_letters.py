@@ -1,4 +1,4 @@
-"""Dead letters on a real Kafka: listed, shown byte for byte, mended, sent back once."""
+"""Dead letters: listed, shown byte for byte, corrected, replayed once."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def encore(any_broker, prefix):
     return Deployment.on(any_broker, prefix)
 
 
-def test_a_dead_letter_is_mended_and_sent_back_once(encore):
-    """A purchase with an impossible amount is kept, gets its amount, is applied; a second replay does nothing."""
+def test_a_dead_letter_is_corrected_and_replayed_once(encore):
+    """A purchase with an impossible amount gets another amount and is applied; a second replay does nothing."""
     with encore.worker() as worker:
         worker.ready()
         encore.send("purchase-events", BAD, b"\xff\x00 no event", ev.Login(id="l1", user_id="u1", time=START))

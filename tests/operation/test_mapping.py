@@ -1,4 +1,4 @@
-"""A platform's own objects, live: mapped by ingest, buried as they came, mended by mending the file."""
+"""A platform's own objects, live: mapped by ingest, kept as dead letters, replayed after a change of the mapping."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tests.harness.process import CHECKOUT
 START = 1_750_000_000.0
 
 
-def call(number: int, event: str, **changed: object) -> bytes:
-    """A `track` call of Segment's."""
-    said = {
+def track_call(number: int, event: str, **others: object) -> bytes:
+    """A `track` call of Segment."""
+    fields = {
         "type": "track",
         "event": event,
         "messageId": f"m{number}",
         "userId": "u1",
         "timestamp": "2025-06-15T15:06:40Z",
     }
-    return orjson.dumps({**said, **changed})
+    return orjson.dumps({**fields, **others})
 
 
 @pytest.fixture
@@ -33,15 +33,15 @@ def encore(any_broker, prefix, tmp_path):
 
 
 def test_foreign_objects_are_mapped_live(encore, tmp_path):
-    """Beside a topic of our own events; what is skipped is counted, what is wrong is kept until it is mended."""
+    """In addition to a topic of Encore's events. Skipped objects are counted; wrong ones become dead letters."""
     own = ev.Login(id="l1", user_id="u1", time=START)
-    odd = call(4, "Order Completed", properties={"paid": 5})
-    huge = call(5, "Signed In", context="x" * encore.settings.max_record_bytes)
+    odd = track_call(4, "Order Completed", properties={"paid": 5})
+    huge = track_call(5, "Signed In", context="x" * encore.settings.max_record_bytes)
     with encore.worker() as worker:
         worker.ready()
         encore.send("user-updates", own)
-        encore.send("learning-events", call(1, "Signed In"), call(2, "Cart Viewed"), b"nonsense", odd, huge)
-        encore.send("learning-events", call(3, "Order Completed", properties={"total": "12.50"}))
+        encore.send("learning-events", track_call(1, "Signed In"), track_call(2, "Cart Viewed"), b"nonsense", odd, huge)
+        encore.send("learning-events", track_call(3, "Order Completed", properties={"total": "12.50"}))
         letters = {record.value for record in encore.read_until("dead-letters", lambda records: len(records) == 3)}
         assert letters == {b"nonsense", odd, huge[:500_000]}
         worker.until(lambda: worker.user("u1").get("spend") == 12.5)
@@ -60,8 +60,8 @@ def test_foreign_objects_are_mapped_live(encore, tmp_path):
         worker.until(lambda: worker.user("u1").get("spend") == 17.5)
 
 
-def test_a_wrong_mapping_is_told_before_anything_is_read(encore, tmp_path):
-    """The worker does not start; the file and the key are in one line."""
+def test_a_worker_with_a_wrong_mapping_does_not_start(encore, tmp_path):
+    """One line names the file and the key."""
     (tmp_path / "segment.toml").write_text('[type]\nvalue = "logn"\n')
     run = encore.run_process("worker")
 

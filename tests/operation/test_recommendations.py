@@ -1,4 +1,4 @@
-"""The taste loop as platforms and operators see it: uses in, rows, lists and audiences out, whatever dies meanwhile."""
+"""Recommendations as platforms and operators use them: course events in; rows, lists and audiences out."""
 
 from __future__ import annotations
 
@@ -40,48 +40,50 @@ def catalogue() -> list[ev.CourseEvent]:
     ]
 
 
-def uses(people: int, most: int = 6, first: int = 0, start: float = START) -> list[ev.Event]:
-    """People who each go through some courses of one field, in turn; whoever finishes the first, finishes the next."""
-    told: list[ev.Event] = []
+def course_uses(people: int, most: int = 6, first: int = 0, start: float = START) -> list[ev.Event]:
+    """Users who each take some courses of one field in turn."""
+    events: list[ev.Event] = []
     for step in range(most):
         for person in range(first, people):
             field, course = FIELDS[person % 3], (person // 3 + step) % 10
             about: dict[str, Any] = {"user_id": f"u{person}", "course_id": f"{field}-{course}"}
             time = start + step * DAY / 2 + person
-            told.append(ev.CourseView(id=f"view {person} {step}", time=time, **about))
+            events.append(ev.CourseView(id=f"view {person} {step}", time=time, **about))
             if step % 2 == 0:
-                told.append(ev.CourseCompleted(id=f"done {person} {step}", time=time + 600.0, **about))
-    return sorted(told, key=lambda event: event.time)
+                events.append(ev.CourseCompleted(id=f"done {person} {step}", time=time + 600.0, **about))
+    return sorted(events, key=lambda event: event.time)
 
 
-def test_people_are_told_what_they_would_like_next(kafka, prefix):
-    """Lists come on a topic and over the web, each course with its reason; what is withdrawn is gone at once."""
+def test_users_get_recommendations(kafka, prefix):
+    """Lists come on a topic and over HTTP, each course with its reason; a withdrawn course disappears at once."""
     encore = Deployment.on(kafka, prefix, **OURS)
     with encore.worker() as worker:
         worker.ready()
-        encore.send("learning-events", *catalogue(), *uses(60))
-        told = encore.read_until("recommendations", lambda records: len({record.key for record in records}) == 60)
-        lists = {record.key.decode(): json.loads(record.value) for record in told}
+        encore.send("learning-events", *catalogue(), *course_uses(60))
+        events = encore.read_until("recommendations", lambda records: len({record.key for record in records}) == 60)
+        lists = {record.key.decode(): json.loads(record.value) for record in events}
         assert all(one["reason"] for said in lists.values() for one in said["courses"])
-        worker.until(lambda: _folded(worker) == len(uses(60)) and worker.metric("encore_lists_waiting") == 0)
+        worker.until(
+            lambda: _events_applied(worker) == len(course_uses(60)) and worker.metric("encore_lists_waiting") == 0
+        )
         for person in range(60):
-            had = {event.course_id for event in uses(60) if event.user_id == f"u{person}"}
-            courses = {one["course_id"] for one in _asked(worker, f"u{person}")}
+            had = {event.course_id for event in course_uses(60) if event.user_id == f"u{person}"}
+            courses = {one["course_id"] for one in _recommendations(worker, f"u{person}")}
             assert courses
             assert not had & courses
-        worker.until(lambda: _fields(_asked(worker, "u0")[:3]) == {"databases"})
-        gone = _asked(worker, "u0")[0]["course_id"]
+        worker.until(lambda: _fields(_recommendations(worker, "u0")[:3]) == {"databases"})
+        gone = _recommendations(worker, "u0")[0]["course_id"]
         encore.send("learning-events", ev.CourseWithdrawn(id="gone", course_id=gone, time=START + 5 * DAY))
-        worker.until(lambda: gone not in [one["course_id"] for one in _asked(worker, "u0")])
-        encore.send("learning-events", *uses(90, first=60, start=START + 6 * DAY))
+        worker.until(lambda: gone not in [one["course_id"] for one in _recommendations(worker, "u0")])
+        encore.send("learning-events", *course_uses(90, first=60, start=START + 6 * DAY))
         worker.until(lambda: worker.metric("encore_ranker_lists") > 0)
         assert worker.get("/users/u0/recommendations?n=3000")[0] == 400
-        assert len(_asked(worker, "u0", "?n=2&repeats=all")) == 2
+        assert len(_recommendations(worker, "u0", "?n=2&repeats=all")) == 2
         assert worker.metric("encore_failures_total") == worker.metric("encore_dead_letters_total") == 0
 
 
-def test_a_course_that_is_announced_gets_the_audience_it_would_please(kafka, prefix):
-    """Those whose courses it resembles, from all partitions, within the size asked for; nobody who wants no news."""
+def test_an_announced_course_gets_its_audience(kafka, prefix):
+    """Users of similar courses, from all partitions, within the given size, and none without consent."""
     encore = Deployment.on(kafka, prefix, **OURS)
     unwilling = ev.ConsentWithdrawn(id="no", user_id="u0", time=START + 4 * DAY)
     new = ev.CoursePublished(
@@ -89,8 +91,8 @@ def test_a_course_that_is_announced_gets_the_audience_it_would_please(kafka, pre
     )
     with encore.worker() as one, encore.worker() as other:
         wait_for_shares([one, other], 4)
-        encore.send("learning-events", *catalogue(), *uses(60), unwilling)
-        one.until(lambda: _folded(one) + _folded(other) == len(uses(60)) + 1)
+        encore.send("learning-events", *catalogue(), *course_uses(60), unwilling)
+        one.until(lambda: _events_applied(one) + _events_applied(other) == len(course_uses(60)) + 1)
         encore.send("learning-events", new)
         (record,) = encore.read_until("course-audiences", bool)
         audience = json.loads(record.value)
@@ -104,42 +106,42 @@ def test_a_course_that_is_announced_gets_the_audience_it_would_please(kafka, pre
 
 
 @pytest.mark.parametrize("engine", ["fast", "plain"])
-def test_rows_are_those_of_one_worker_whoever_dies(kafka, prefix, engine):
-    """Two workers, one of them killed in the middle and another one come: every interaction counts once."""
+def test_course_rows_are_exact_after_a_crash(kafka, prefix, engine):
+    """Two workers, of which one is killed under load and replaced: every interaction counts once."""
     encore = Deployment.on(
         kafka, prefix, **{**OURS, "agents": "users,courses", "engine": engine, "commit_every": "0.5s"}
     )
-    told = uses(90, 8)
-    with encore.worker() as stays, encore.worker() as dies:
-        wait_for_shares([stays, dies], 4)
-        encore.send("events", *told[: len(told) // 2])
+    events = course_uses(90, 8)
+    with encore.worker() as survivor, encore.worker() as killed:
+        wait_for_shares([survivor, killed], 4)
+        encore.send("events", *events[: len(events) // 2])
         encore.read_until("course-rows", lambda records: len(records) > 20)
-        encore.send("events", *told[len(told) // 2 :])
-        dies.stop(signal.SIGKILL)
-        with encore.worker() as comes:
-            wait_for_shares([stays, comes], 4)
+        encore.send("events", *events[len(events) // 2 :])
+        killed.stop(signal.SIGKILL)
+        with encore.worker() as joins:
+            wait_for_shares([survivor, joins], 4)
             found: dict[str, CooccurrenceRow] = {}
-            expected = reference(told)
+            expected = reference(events)
 
             def there() -> bool:
                 found.clear()
-                found.update(standing(encore))
+                found.update(stored_rows(encore))
                 return {name: row.uses for name, row in found.items()} == {n: row.uses for n, row in expected.items()}
 
-            stays.until(there)
-            assert stays.metric("encore_dead_letters_total") + comes.metric("encore_dead_letters_total") == 0
-    now = told[-1].time
+            survivor.until(there)
+            assert survivor.metric("encore_dead_letters_total") + joins.metric("encore_dead_letters_total") == 0
+    now = events[-1].time
     for name, row in expected.items():
-        assert true_values(found[name], now) == pytest.approx(true_values(row, now), rel=1e-9, abs=1e-9), name
+        assert undecayed_values(found[name], now) == pytest.approx(undecayed_values(row, now), rel=1e-9, abs=1e-9), name
         assert set(found[name].people) == set(row.people)
 
 
-def reference(told: list[ev.Event]) -> dict[str, CooccurrenceRow]:
-    """The rows by the pure functions alone."""
+def reference(events: list[ev.Event]) -> dict[str, CooccurrenceRow]:
+    """The rows from the pure functions alone."""
     tastes: dict[str, Preferences] = defaultdict(Preferences)
     found: dict[str, CooccurrenceRow] = {}
     rules = Rules(pseudonym_key=b"k")
-    for event in told:
+    for event in events:
         key = key_for(Person(event.user_id), rules)
         tastes[event.user_id], heard = fold_interaction(tastes[event.user_id], event, key)
         if heard is not None:
@@ -149,16 +151,22 @@ def reference(told: list[ev.Event]) -> dict[str, CooccurrenceRow]:
     return found
 
 
-def standing(encore: Deployment) -> dict[str, CooccurrenceRow]:
-    """The rows as the compacted topic has them."""
+def stored_rows(encore: Deployment) -> dict[str, CooccurrenceRow]:
+    """The rows in the compacted topic."""
     newest = {record.key: record.value for record in encore.read("course-rows") if not record.key.startswith(b"\0")}
     return {key.decode(): store.decode_course(value).row for key, value in newest.items()}
 
 
-def true_values(row: CooccurrenceRow, now: float) -> dict[str, float]:
-    """What a row says, as of a moment, whatever its landmark is."""
+def undecayed_values(row: CooccurrenceRow, now: float) -> dict[str, float]:
+    """The values of a row at a moment, whatever its landmark is."""
     fading = 2.0 ** ((row.landmark - now) / CountingWindow().fading)
-    values = {"mass": row.mass, "uses": row.uses, "audience": row.audience, "first": row.first, "last": row.last}
+    values = {
+        "mass": row.mass,
+        "uses": row.uses,
+        "audience": row.audience,
+        "first": row.first,
+        "last": row.last,
+    }
     for course, pair in row.near.items():
         values |= {f"{course} near": pair.together, f"{course} order": pair.order}
         values[f"{course} fading"] = pair.fading * fading
@@ -169,7 +177,7 @@ def true_values(row: CooccurrenceRow, now: float) -> dict[str, float]:
     return values
 
 
-def _asked(worker: Any, person: str, query: str = "") -> list[dict[str, Any]]:
+def _recommendations(worker: Any, person: str, query: str = "") -> list[dict[str, Any]]:
     status, body = worker.get(f"/users/{person}/recommendations{query}")
     assert status == 200, body
     said: list[dict[str, Any]] = json.loads(body)["recommendations"]
@@ -180,5 +188,5 @@ def _fields(said: list[dict[str, Any]]) -> set[str]:
     return {one["course_id"].split("-")[0] for one in said}
 
 
-def _folded(worker: Any) -> float:
+def _events_applied(worker: Any) -> float:
     return float(worker.metric("encore_events_total"))

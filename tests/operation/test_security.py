@@ -1,4 +1,4 @@
-"""Every client speaks TLS and logs in where Kafka asks for it."""
+"""Every client uses TLS and logs in where Kafka requires it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def certificate(tmp_path):
 
 
 @pytest.mark.kafka(own=True)
-def test_a_worker_lives_on_a_broker_with_tls_and_passwords(certificate, prefix):
-    """Topics, ingest, users, lag and dead letters all pass over SASL_SSL; a wrong password is one line."""
+def test_a_worker_runs_on_a_broker_with_tls_and_passwords(certificate, prefix):
+    """Topics, ingest, users, lag and dead letters all use SASL_SSL; a wrong password gives one line."""
     cert, both = certificate
     secured = f"127.0.0.1:{free_port()}"
     extra = (

@@ -1,4 +1,4 @@
-"""History sent to a live system: nothing lost, nothing twice, nothing too early, and nobody gets old news."""
+"""History sent to a live system: no event lost, repeated or early, and no user gets an expired alert."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ RULES = {
 }
 
 
-def lives(people: int = 40, days: int = 12, start: float = START) -> list[ev.Event]:
-    """People of whom every second learns daily, and the others for the first four days only."""
+def learning_weeks(people: int = 40, days: int = 12, start: float = START) -> list[ev.Event]:
+    """Users of whom every second one learns daily, and the others on the first four days only."""
     return [
         ev.LessonProgress(
             id=f"{start}-{person}-{day}",
@@ -44,8 +44,8 @@ def lives(people: int = 40, days: int = 12, start: float = START) -> list[ev.Eve
     ]
 
 
-def in_time(encore: Deployment) -> int:
-    """See that no tick in the log stands before an earlier event; return how many ticks there are."""
+def count_ticks_in_order(encore: Deployment) -> int:
+    """Assert that no tick in the log precedes an event that is older than it; return the number of ticks."""
     ticks, clock = 0, dict.fromkeys(range(4), 0.0)
     for record in encore.read("events"):
         event = event_codec.decode(record.value)
@@ -60,20 +60,20 @@ def sent(encore: Deployment, *arguments: object) -> dict[str, object]:
     return orjson.loads(encore.check("send", *map(str, arguments), "--json"))
 
 
-def test_what_is_sent_twice_counts_once(any_broker, prefix, tmp_path):
-    """Whoever was interrupted sends again, under whatever name: people know what is in them already.
+def test_events_sent_twice_count_once(any_broker, prefix, tmp_path):
+    """An interrupted `send` can be repeated, also from a renamed file: users know the offsets they contain.
 
-    What is unusable is among the dead letters with its reason, courses are in the catalogue.
+    Unusable lines become dead letters with their reason; courses go to the catalogue.
     """
     encore = Deployment.on(any_broker, prefix, **RULES)
     course = ev.CoursePublished(id="c", course_id="c1", time=START + 5, title="One")
     future = ev.Login(id="f", user_id="u1", time=START + 900 * DAY)
-    file = replayed.write_events([*lives(), course, future], tmp_path / "events.jsonl")
+    file = replayed.write_events([*learning_weeks(), course, future], tmp_path / "events.jsonl")
     file.write_bytes(b"{broken\n" + file.read_bytes())
     with encore.worker() as worker:
         worker.ready()
         summary = sent(encore, file, "--until", "2025-07-20")
-        assert (summary["events"], summary["catalogue"]) == (len(lives()), 1)
+        assert (summary["events"], summary["catalogue"]) == (len(learning_weeks()), 1)
         assert summary["dead_letters"] == {"malformed": 1, "far_future": 1}
         assert summary["last"] == START + 34 * DAY
         assert len(encore.read("course-catalog")) == 1
@@ -81,37 +81,37 @@ def test_what_is_sent_twice_counts_once(any_broker, prefix, tmp_path):
         assert len(before[topics.EXAMPLES]) > 50
         again = sent(encore, file.rename(tmp_path / "renamed.jsonl"), "--until", "2025-07-20")
         assert again["events"] == summary["events"]
-        assert worker.metric("encore_duplicates_total", how="origin") == len(lives())
+        assert worker.metric("encore_duplicates_total", how="origin") == len(learning_weeks())
         assert (replayed.read_topics(encore), [worker.user(f"u{person}") for person in range(5)]) == (before, people)
     listed = encore.check("dead-letters", "list").splitlines()
     assert {line.split()[1] for line in listed} == {"far_future", "malformed"}
 
 
 @pytest.mark.parametrize("to", ["events", "learning-events"])
-def test_time_passes_at_the_speed_that_is_wanted(embedded_broker, prefix, tmp_path, to):
-    """With ticks in between, also where nothing happens, that never overtake an event."""
+def test_time_passes_at_the_given_speed(embedded_broker, prefix, tmp_path, to):
+    """Ticks come in between, also where no event is, and never overtake an event."""
     encore = Deployment.on(embedded_broker, prefix, **{**RULES, "agents": "ingest,users"})
-    gap = [*lives(days=2), *lives(days=1, start=START + 9 * DAY)]
+    gap = [*learning_weeks(days=2), *learning_weeks(days=1, start=START + 9 * DAY)]
     file = replayed.write_events(gap, tmp_path / "events.jsonl")
     with encore.worker() as worker:
         worker.ready()
         where = () if to == "events" else ("--to", to)
         assert sent(encore, file, "--speed", 4 * DAY, *where)["events"] == len(gap)
         assert worker.metric("encore_records_total", agent="users") == len(encore.read("events"))
-    assert in_time(encore) > 4 * (5 if to == "events" else 1)
+    assert count_ticks_in_order(encore) > 4 * (5 if to == "events" else 1)
 
 
-def test_old_news_is_not_mailed(any_broker, prefix, tmp_path):
-    """All is decided as in a replay; what would have been an alert or a coupon is undelivered: expired."""
-    past = ReplayedHistory.play(lives(), tmp_path, **{**RULES, "alert_lasts": "1d"})
+def test_expired_alerts_and_coupons_are_not_sent(any_broker, prefix, tmp_path):
+    """Decisions are those of a replay; each alert or coupon becomes a record `undelivered`, with reason expired."""
+    history = ReplayedHistory.play(learning_weeks(), tmp_path, **{**RULES, "alert_lasts": "1d"})
     encore = Deployment.on(any_broker, prefix, **{**RULES, "alert_lasts": "1d", "expiry": "wall", "agents": "users"})
-    encore.check("campaign", "apply", str(past.campaign))
-    encore.check("model", "publish", str(past.model))
+    encore.check("campaign", "apply", str(history.campaign))
+    encore.check("model", "publish", str(history.model))
     with encore.worker() as worker:
         worker.ready()
-        encore.check("send", str(past.file), "--until", past.until)
+        encore.check("send", str(history.file), "--until", history.until)
         said = replayed.read_topics(encore)
-    news = {**past.frozen.pop(topics.ALERTS), **past.frozen.pop(topics.TRIGGERS)}
+    news = {**history.frozen.pop(topics.ALERTS), **history.frozen.pop(topics.TRIGGERS)}
     assert (said.pop(topics.ALERTS), said.pop(topics.TRIGGERS)) == ({}, {})
     undelivered = {
         name: notice
@@ -122,14 +122,14 @@ def test_old_news_is_not_mailed(any_broker, prefix, tmp_path):
     assert undelivered.keys() == news.keys() != set()
     assert {notice["reason"] for notice in undelivered.values()} == {Undelivered.__struct_defaults__[-1]}
     decided = {name: contents for name, contents in said[topics.DECISIONS].items() if name not in undelivered}
-    assert {**said, topics.DECISIONS: decided} == past.frozen
+    assert {**said, topics.DECISIONS: decided} == history.frozen
 
 
-def test_history_cannot_go_behind_what_has_happened(embedded_broker, prefix, tmp_path):
-    """Where the log is further already, and where the settings would have it be, one line says so; nothing is sent."""
+def test_history_older_than_the_log_is_refused(embedded_broker, prefix, tmp_path):
+    """Where the log, or the clock of the settings, is further already, one line says so and nothing is sent."""
     encore = Deployment.on(embedded_broker, prefix, **{**RULES, "agents": "users"})
-    late = replayed.write_events(lives(days=1, start=START + 20 * DAY), tmp_path / "late.jsonl")
-    early = replayed.write_events(lives(days=1), tmp_path / "early.jsonl")
+    late = replayed.write_events(learning_weeks(days=1, start=START + 20 * DAY), tmp_path / "late.jsonl")
+    early = replayed.write_events(learning_weeks(days=1), tmp_path / "early.jsonl")
     with encore.worker() as worker:
         worker.ready()
         encore.check("send", str(late))
@@ -144,56 +144,58 @@ def test_history_cannot_go_behind_what_has_happened(embedded_broker, prefix, tmp
     encore.environment["ENCORE_CLOCK"] = "wall"
     run = encore.run("send", str(early))
     assert (run.returncode, run.stderr.count("\n"), "clock = source" in run.stderr) == (2, 1, True), run.stderr
-    assert len({record.value for record in encore.read("events") if record.key}) == len(lives(days=1))
+    assert len({record.value for record in encore.read("events") if record.key}) == len(learning_weeks(days=1))
 
 
-def test_a_live_system_begins_with_what_a_replay_learned(any_broker, prefix, tmp_path):
-    """It scores from the first event; the trainer goes on from it, and from the one that is put in its place."""
-    past = ReplayedHistory.play(lives(), tmp_path, **RULES)
-    labels = decode_snapshot(past.model.read_bytes()).labels
+def test_a_live_system_starts_with_a_model_from_a_replay(any_broker, prefix, tmp_path):
+    """It scores from the first event. The trainer continues from this model, and later from its replacement."""
+    history = ReplayedHistory.play(learning_weeks(), tmp_path, **RULES)
+    labels = decode_snapshot(history.model.read_bytes()).labels
     encore = Deployment.on(any_broker, prefix, **RULES)
-    assert encore.check("model", "publish", str(past.model)) == f"a model of {labels} labels is published\n"
-    run = encore.run("model", "publish", str(past.model))
+    assert encore.check("model", "publish", str(history.model)) == f"a model of {labels} labels is published\n"
+    run = encore.run("model", "publish", str(history.model))
     assert (run.returncode, run.stderr.count("\n"), "--replace" in run.stderr) == (2, 1, True), run.stderr
     with encore.worker() as worker:
         worker.ready()
         assert worker.metric("encore_model_labels") == labels
-        encore.check("send", str(past.file))
-        examples = labelled(encore)
+        encore.check("send", str(history.file))
+        examples = labelled_rows(encore)
         assert "prior" not in {example["model"] for example in examples}
         learned = worker.metric("encore_learned_total")
         assert learned == len(examples) > 50
         worker.until(lambda: worker.metric("encore_model_labels") == labels + learned)
-        encore.check("model", "publish", str(past.model), "--replace")
+        encore.check("model", "publish", str(history.model), "--replace")
         worker.until(lambda: worker.metric("encore_model_labels") == labels)
-        later = replayed.write_events(lives(start=START + 15 * DAY), tmp_path / "later.jsonl")
+        later = replayed.write_events(learning_weeks(start=START + 15 * DAY), tmp_path / "later.jsonl")
         encore.check("send", str(later))
-        more = len(labelled(encore)) - len(examples)
+        more = len(labelled_rows(encore)) - len(examples)
         assert more > 50
         worker.until(lambda: worker.metric("encore_model_labels") == labels + more)
 
 
-def labelled(encore: Deployment) -> list[dict[str, object]]:
+def labelled_rows(encore: Deployment) -> list[dict[str, object]]:
     said = [json.loads(record.value) for record in encore.read("examples")]
     return [one for one in said if one["type"] == "example"]
 
 
-def test_a_live_system_goes_on_where_history_ends(kafka, prefix, tmp_path):
-    """On topics made for live use: workers with clock = source take the history, the same people then live on."""
+def test_a_live_system_continues_where_history_ends(kafka, prefix, tmp_path):
+    """On topics for live use, workers with clock = source take the history; then the same users continue live."""
     encore = Deployment.on(kafka, prefix, **{**RULES, "clock": "wall", "agents": "ingest,users"})
     encore.environment["ENCORE_CLOCK"] = "source"
     for number, to in enumerate(("events", "learning-events")):
-        file = replayed.write_events(lives(10, 3, start=START + number * 5 * DAY), tmp_path / f"{number}.jsonl")
+        file = replayed.write_events(
+            learning_weeks(10, 3, start=START + number * 5 * DAY), tmp_path / f"{number}.jsonl"
+        )
         with encore.worker() as worker:
             worker.ready()
             encore.check("send", str(file), *(() if to == "events" else ("--to", to)))
     encore.environment["ENCORE_CLOCK"] = "wall"
-    past = ReplayedHistory.play(lives(10, 3), tmp_path, **RULES)
-    encore.check("model", "publish", str(past.model))
+    history = ReplayedHistory.play(learning_weeks(10, 3), tmp_path, **RULES)
+    encore.check("model", "publish", str(history.model))
     assert len(encore.read("examples")) > 10
     with encore.worker(agents="ingest,users,trainer") as worker:
         worker.ready()
         assert worker.user("u1")["events"] == 6
-        assert worker.metric("encore_learned_total") == 0  # the model knows these rows
+        assert worker.metric("encore_learned_total") == 0  # the model has learned from these rows
         encore.send("learning-events", ev.Login(id="now", user_id="u1", time=START + 30 * DAY))
         worker.until(lambda: worker.user("u1")["events"] == 7)

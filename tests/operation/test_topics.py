@@ -1,4 +1,4 @@
-"""Topics made and checked on a real Kafka, and the memory of which ones the state was built on."""
+"""Topics created and checked on a real Kafka, and the record of the topics on which the state was built."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ async def admin_client(encore):
 
 
 def refused(run):
-    """The one line with which a command refuses, after checking that it is one."""
+    """Assert that a command refused with one line, and return the line."""
     assert (run.returncode, run.stdout, run.stderr.count("\n")) == (2, "", 1), run
     return run.stderr
 
 
-def test_topics_are_made_once_and_checked(encore):
-    """`create` makes what is missing, a second time nothing, and `check` is content with it."""
-    made = encore.check("topics", "create", process=True).splitlines()
-    assert len(made) == 21
+def test_topics_are_created_once_and_checked(encore):
+    """`create` creates the missing topics, a second time none; then `check` finds no fault."""
+    created = encore.check("topics", "create", process=True).splitlines()
+    assert len(created) == 21
     assert encore.check("topics", "create") == "all topics exist\n"
     assert encore.check("topics", "check") == "21 topics are correct\n"
 
@@ -75,8 +75,8 @@ def test_a_missing_topic_is_named(encore):
     assert "run `encore topics create`" in refused(encore.run_process("worker"))
 
 
-def test_a_topic_made_again_under_standing_state_is_refused(encore):
-    """An input or a topic in between that was made again has other offsets than state remembers: no worker takes it."""
+def test_a_topic_created_again_under_existing_state_is_refused(encore):
+    """An input or intermediate topic that was created again has other offsets than the state: no worker starts."""
     encore.check("topics", "create")
     delete(encore, "learning-events", "interactions")
     run = encore.run("topics", "create")
@@ -84,8 +84,8 @@ def test_a_topic_made_again_under_standing_state_is_refused(encore):
     assert "interactions was deleted and created again" in refused(encore.run("worker"))
 
 
-def test_state_deleted_with_its_topics_is_a_new_beginning(encore):
-    """Where the state went too, nothing remembers the old offsets, and `create` begins anew."""
+def test_state_deleted_with_its_topics_starts_over(encore):
+    """Where the state is deleted, too, nothing refers to the old offsets, and `create` starts over."""
     encore.check("topics", "create")
     delete(encore, "learning-events", "people-changelog", "examples", "model-snapshots")
     assert len(encore.check("topics", "create").splitlines()) == 4
@@ -93,7 +93,7 @@ def test_state_deleted_with_its_topics_is_a_new_beginning(encore):
 
 
 def test_more_partitions_than_the_state_has_are_refused(encore):
-    """The log and the state have as many partitions as they had in the beginning."""
+    """The log and the state keep the number of partitions that they had at first."""
     encore.check("topics", "create")
     grow(encore, "events", 6)
     assert "events has 6 partitions and" in refused(encore.run("topics", "check"))
@@ -105,14 +105,14 @@ def test_more_partitions_than_the_state_has_are_refused(encore):
 
 
 def test_another_clock_needs_another_log(encore):
-    """A log stamped by the broker is no log for a simulation that stamps its own records."""
+    """A log with timestamps of its producers does not fit a live system, which needs those of the broker."""
     encore.check("topics", "create")
     other = Deployment(encore.settings.bootstrap[0], encore.settings.group, clock="wall")
     assert "message.timestamp.type=CreateTime, it must be LogAppendTime" in refused(other.run("topics", "check"))
 
 
-def test_a_campaign_that_is_not_published_cannot_be_ended(encore):
-    """The line says which there are; one that is, can."""
+def test_only_a_published_campaign_can_be_ended(encore):
+    """The line names the published campaigns."""
     encore.check("topics", "create")
     said = refused(encore.run("campaign", "end", "nosuch"))
     assert "campaign nosuch is not published; published campaigns: none" in said
@@ -122,9 +122,9 @@ def test_a_campaign_that_is_not_published_cannot_be_ended(encore):
 
 
 def test_the_topics_of_a_prefix_belong_to_one_group_and_key(encore):
-    """A worker of another group would take the state from under the first one's: it is refused, in shadow mode too.
+    """A worker of another group would share the state with the first group: it is refused, also in shadow mode.
 
-    With another key, one would not know again whom the first one has erased.
+    With another key, a worker would not recognise the users that were erased.
     """
     encore.check("topics", "create")
     with encore.worker() as worker:

@@ -1,4 +1,4 @@
-"""A worker as an operator and a platform see it: events in, news out, questions answered, an end within seconds."""
+"""A worker as operators and platforms use it: events in, outputs out, queries, and an orderly end."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def encore(kafka, prefix):
 
 
 @pytest.fixture
-def anywhere(any_broker, prefix):
+def encore_on_any_broker(any_broker, prefix):
     return Deployment.on(any_broker, prefix, **WEEKS)
 
 
-def lives(people, days, start=START):
-    """People of whom every second learns daily, and the others for the first four days only."""
+def learning_days(people, days, start=START):
+    """Users of whom every second one learns daily, and the others on the first four days only."""
     return [
         ev.LessonProgress(
             id=f"{person}-{day}",
@@ -56,20 +56,22 @@ def lives(people, days, start=START):
     ]
 
 
-def test_events_become_alerts_and_coupons(anywhere, tmp_path):
-    """Learning goes in through the input topics; labels mature, the model is published, and the silent are told of."""
-    encore = anywhere
+def test_events_become_alerts_and_coupons(encore_on_any_broker, tmp_path):
+    """Learning events go in; labels mature, the model is published, and silent users get alerts and coupons."""
+    encore = encore_on_any_broker
     (tmp_path / "campaign.toml").write_text(CAMPAIGN)
     assert "is running" in encore.check("campaign", "apply", str(tmp_path / "campaign.toml"))
     with encore.worker() as worker:
         worker.ready()
-        encore.send("learning-events", *lives(60, 12))
-        worker.until(lambda: worker.metric("encore_records_total", agent="users") == len(lives(60, 12)))
+        encore.send("learning-events", *learning_days(60, 12))
+        worker.until(lambda: worker.metric("encore_records_total", agent="users") == len(learning_days(60, 12)))
         encore.tick(START + 20 * DAY)
         worker.until(lambda: worker.metric("encore_model_labels") >= 20)
-        later = lives(60, 9, START + 21 * DAY)
+        later = learning_days(60, 9, START + 21 * DAY)
         encore.send("learning-events", *[replace(event, id="b" + event.id) for event in later])
-        worker.until(lambda: worker.metric("encore_records_total", agent="users") >= len(lives(60, 12)) + len(later))
+        worker.until(
+            lambda: worker.metric("encore_records_total", agent="users") >= len(learning_days(60, 12)) + len(later)
+        )
         encore.tick(START + 40 * DAY)
         triggers = encore.read_until("coupon-triggers", lambda records: len(records) > 5)
         alerts = [json.loads(record.value) for record in encore.read("retention-alerts")]
@@ -82,11 +84,11 @@ def test_events_become_alerts_and_coupons(anywhere, tmp_path):
 
 
 def test_a_new_worker_starts_from_the_last_snapshot(encore):
-    """The model outlives its workers; a snapshot that was tampered with is refused, and the examples learned again."""
+    """The model outlives its workers. A forged snapshot is refused, and the examples are learned again."""
     with encore.worker() as worker:
         worker.ready()
-        encore.send("learning-events", *lives(60, 12))
-        worker.until(lambda: worker.metric("encore_records_total", agent="users") == len(lives(60, 12)))
+        encore.send("learning-events", *learning_days(60, 12))
+        worker.until(lambda: worker.metric("encore_records_total", agent="users") == len(learning_days(60, 12)))
         encore.tick(START + 30 * DAY)
         worker.until(lambda: worker.metric("encore_people", tier="none") == 60 and worker.metric("encore_outbox") == 0)
         worker.until(lambda: worker.metric("encore_learned_total") == worker.metric("encore_labels_total") > 100)
@@ -96,14 +98,14 @@ def test_a_new_worker_starts_from_the_last_snapshot(encore):
         worker.ready()
         assert (worker.metric("encore_model_labels"), worker.metric("encore_learned_total")) == (learned, 0)
     encore.send("model-snapshots", b"{}", partition=0)
-    forge(encore)
+    publish_forged_snapshot(encore)
     with encore.worker() as worker:
         worker.ready()
         worker.until(lambda: worker.metric("encore_learned_total") == learned)
         assert worker.metric("encore_snapshots_refused_total") > 0
 
 
-def forge(encore):
+def publish_forged_snapshot(encore):
     """Publish the newest snapshot with one number changed and the checksum left as it was."""
     import asyncio
 
@@ -115,24 +117,24 @@ def forge(encore):
     asyncio.run(publish(encore.settings, "model-snapshots", b"churn", json.dumps(sealed).encode()))
 
 
-def test_a_person_is_shown_by_whichever_worker_is_asked(encore):
-    """Two workers share the partitions; both answer for everybody, and a stranger is a 404."""
+def test_every_worker_answers_for_every_user(encore):
+    """Two workers share the partitions; both answer for all users, and with 404 for an unknown one."""
     with encore.worker() as one, encore.worker() as other:
         one.ready(), other.ready()
         one.until(lambda: one.metric("encore_partitions") == other.metric("encore_partitions") == 2)
-        encore.send("learning-events", *lives(8, 2))
+        encore.send("learning-events", *learning_days(8, 2))
         one.until(lambda: all(one.user(f"u{person}").get("events") == 2 for person in range(8)))
         assert [other.user(f"u{person}").get("events") for person in range(8)] == [2] * 8
         assert (one.get("/users/stranger")[0], other.get("/users/stranger")[0]) == (404, 404)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_worker_with_its_state_committed(anywhere, number):
-    """After Ctrl-C the exit code is 0, and the next worker has nothing to repeat."""
-    encore = anywhere
+def test_a_signal_ends_a_worker_with_its_state_committed(encore_on_any_broker, number):
+    """The exit code is 0, and the next worker has nothing to repeat."""
+    encore = encore_on_any_broker
     with encore.worker() as worker:
         worker.ready()
-        encore.send("learning-events", *lives(20, 3))
+        encore.send("learning-events", *learning_days(20, 3))
         worker.until(lambda: worker.metric("encore_records_total", agent="users") == 60)
         assert worker.stop(number) == 0
     with encore.worker() as worker:
@@ -141,8 +143,8 @@ def test_a_signal_ends_a_worker_with_its_state_committed(anywhere, number):
         assert worker.metric("encore_records_total", agent="users") == 0
 
 
-def test_what_keeps_a_worker_from_starting_is_one_line(encore):
-    """A port that is taken and a broker that does not answer: a line, exit code 2, no traceback."""
+def test_a_worker_that_cannot_start_says_why_in_one_line(encore):
+    """A port in use, or a broker that does not answer: one line, exit code 2, no traceback."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         run = encore.run_process("worker", "--web-port", port)
@@ -153,21 +155,21 @@ def test_what_keeps_a_worker_from_starting_is_one_line(encore):
     assert "no Kafka answers at kafka://127.0.0.1:1" in run.stderr
 
 
-def test_shadow_decides_and_sends_nothing(anywhere, tmp_path):
-    """In shadow mode every decision is recorded, and neither alerts nor triggers leave."""
-    encore = anywhere
+def test_shadow_mode_decides_and_sends_nothing(encore_on_any_broker, tmp_path):
+    """Every decision is recorded, and neither alerts nor coupon triggers are published."""
+    encore = encore_on_any_broker
     (tmp_path / "campaign.toml").write_text(CAMPAIGN)
     encore.check("campaign", "apply", str(tmp_path / "campaign.toml"))
     with encore.worker(mode="shadow", labels_needed=0, alerts_wait="no", prior_churn=0.9) as worker:
         worker.ready()
-        encore.send("learning-events", *lives(20, 3))
+        encore.send("learning-events", *learning_days(20, 3))
         decisions = encore.read_until("decisions", lambda records: len(records) >= 20)
     assert {json.loads(record.value)["reason"] for record in decisions} == {"shadow"}
     assert (encore.read("retention-alerts"), encore.read("coupon-triggers")) == ([], [])
 
 
-def test_the_silent_are_reached_by_time(any_broker, prefix):
-    """On the wall's clock the worker writes ticks: whoever falls silent is told of, and labelled, without any event."""
+def test_silent_users_are_reached_by_ticks_alone(any_broker, prefix):
+    """On the wall clock the worker writes ticks: silent users get alerts and labels without any further event."""
     encore = Deployment.on(
         any_broker, prefix, clock="wall", expiry="wall", tick_every=0.5, lateness=4, skew=0.5, wake_every=2,
         horizon=4, lookback=30, stalled_after=2, labels_needed=0, alerts_wait="no", prior_churn=0.9, dwell=0,
@@ -176,7 +178,7 @@ def test_the_silent_are_reached_by_time(any_broker, prefix):
     with encore.worker() as worker:
         worker.ready()
         now = time.time()
-        encore.send("learning-events", *[replace(event, time=now) for event in lives(4, 1)])
+        encore.send("learning-events", *[replace(event, time=now) for event in learning_days(4, 1)])
         everybody = {"u0", "u1", "u2", "u3"}
         alerts = encore.read_until(
             "retention-alerts", lambda records: len(records) >= 8 and stalled(records) == everybody
@@ -196,8 +198,8 @@ def stalled(records):
 
 
 @pytest.mark.parametrize("agents", ["ingest", "users", "users,trainer,ingest"])
-def test_a_group_that_takes_nobody_ends_the_worker(strict, prefix, agents):
-    """A session longer than the broker allows: no worker waits for ever, and each says why, also in the end."""
+def test_a_worker_whose_group_refuses_it_ends(strict, prefix, agents):
+    """With a session longer than the broker allows, every kind of worker ends and says why."""
     encore = Deployment.on(strict, prefix, session_timeout=60, agents=agents)
     run = encore.run_process("worker", "--web-port", free_port())
     assert run.returncode == 1, run
@@ -207,13 +209,13 @@ def test_a_group_that_takes_nobody_ends_the_worker(strict, prefix, agents):
 
 @pytest.fixture(scope="module")
 def strict():
-    """A broker that wants to hear of its members within ten seconds."""
+    """A broker that allows sessions of at most ten seconds."""
     with RealKafka("group.max.session.timeout.ms=10000\n") as broker:
         yield broker
 
 
-def test_a_worker_leaves_nothing_behind_in_the_folder_of_temporary_files(encore, tmp_path):
-    """Faust wants a folder for its data; nothing is ever in it, and it goes with the worker."""
+def test_a_worker_leaves_no_temporary_files(encore, tmp_path):
+    """Faust needs a folder for its data; the worker removes it at its end."""
     encore.environment["TMPDIR"] = str(tmp_path)
     with encore.worker() as worker:
         worker.ready()
