@@ -20,7 +20,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 NO_BROKER = "no broker: "
 KAFKA_FIXTURES = {"kafka", "own_kafka"}
 BROKER_FIXTURES = KAFKA_FIXTURES | {"embedded_broker", "any_broker"}
-INTEGRATION_FOLDERS = {Path(__file__).parent / "operation"}
+TESTS = Path(__file__).parent
+INTEGRATION_PATHS = {TESTS / "operation", TESTS / "streams" / "demo" / "test_run.py"}
 
 hypothesis.settings.register_profile(
     "tests", parent=hypothesis.settings(), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -44,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if (
             BROKER_FIXTURES & fixtures
             or item.get_closest_marker("kafka")
-            or INTEGRATION_FOLDERS & set(item.path.parents)
+            or INTEGRATION_PATHS & {item.path, *item.path.parents}
         ):
             item.add_marker("integration")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from pathlib import Path
 
 import orjson
 import pytest
@@ -49,7 +50,9 @@ def frozen(broker, prefix: str, history: ReplayedHistory, **settings: object) ->
 @pytest.mark.parametrize(
     ("which", "workers", "chunk"), [("oulad", 1, 200), ("oulad", 2, 1), ("simulator", 2, 200), ("simulator", 1, 1_000)]
 )
-def test_what_is_sent_straight_into_the_log_is_decided_as_in_a_replay(kafka, prefix, histories, which, workers, chunk):
+def test_what_is_sent_straight_into_the_log_is_decided_as_in_a_replay(
+    kafka, prefix, tmp_path, histories, which, workers, chunk
+):
     """With one worker and with two, in chunks and record by record."""
     history = histories(which)
     encore = frozen(kafka, prefix, history, chunk=chunk)
@@ -58,14 +61,14 @@ def test_what_is_sent_straight_into_the_log_is_decided_as_in_a_replay(kafka, pre
         sent = orjson.loads(encore.check("send", str(history.file), "--until", history.until, "--json"))
         assert (sent["events"], sent["dead_letters"]) == (len(history.events), {})
         replayed.assert_same_outputs(replayed.read_topics(encore), history.frozen)
-    assert_log_replays_the_same(encore, history, str(history.file.parent / f"assert_log_replays_the_same-{workers}"))
+    assert_log_replays_the_same(encore, history, tmp_path / "log")
 
 
-def assert_log_replays_the_same(encore: Deployment, history: ReplayedHistory, folder: str) -> None:
+def assert_log_replays_the_same(encore: Deployment, history: ReplayedHistory, folder: Path) -> None:
     """Replay the log itself, with its ticks, and assert the same outputs."""
     given = ("--model", str(history.model), "--frozen", "--campaign", str(history.campaign), "--out", folder)
     encore.check("replay", "kafka:events", *given)
-    replayed.assert_same_outputs(replayed.read_files(history.file.parent / folder), history.frozen)
+    replayed.assert_same_outputs(replayed.read_files(folder), history.frozen)
 
 
 @pytest.mark.parametrize(("which", "workers", "chunk"), [("simulator", 1, 1), ("oulad", 2, 200), ("simulator", 2, 200)])

@@ -216,6 +216,7 @@ def test_a_certificate_that_cannot_be_read_is_one_line(
     failed_with(encore(capsys, "topics", "check"), "ssl")
 
 
+@pytest.mark.integration
 def test_a_broker_that_does_not_answer_is_one_line() -> None:
     """From commands of all kinds, with the broker's address, for the whole program."""
     lines = (["worker"], ["topics", "check"], ["clock", "release"])
@@ -232,5 +233,5 @@ def test_a_broker_that_does_not_answer_is_one_line() -> None:
         for line in lines
     ]
     for process in running:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
         failed_with(Completed(process.returncode, out, err), "no Kafka answers", "kafka://127.0.0.1:1")

@@ -104,6 +104,7 @@ def test_aborted_transactions_never_were(kafka, prefix):
     assert [entry.event for entry in found] == LOGINS[0:6:2]
 
 
+@pytest.mark.integration
 def test_a_broker_that_is_away_is_told():
     """In a line, within seconds."""
     with pytest.raises(OperatorError, match=r"kafka:events: no answer of kafka://127\.0\.0\.1:1 \("):
