@@ -47,6 +47,8 @@ SETTINGS = {
     "alert_lasts": "3650d",
     "labels_needed": "1",
 }
+UNHURRIED = {"session_timeout": "60s"}
+"""For tests in which no worker may be expelled from its group, however busy the machine is."""
 CAMPAIGN = Campaign(
     id="spring",
     arm=Arm(name="tenner", amount=10.0, valid_days=0.5),

@@ -9,7 +9,7 @@ from models.schema import events as ev
 from streams.agents.ingest.backlog import PAUSE_THRESHOLD
 from streams.kafka import topics
 from tests.delivery.history import END, HOUR, LEARNING, Sent, history, slices
-from tests.delivery.scenario import PARTITIONS, Scenario
+from tests.delivery.scenario import PARTITIONS, UNHURRIED, Scenario
 from tests.delivery.ways import Way, ways
 from tests.harness.kafka import Kafka
 from tests.harness.process import wait_until
@@ -36,7 +36,7 @@ def test_three_days_of_backlog_make_no_user_silent(kafka: Kafka, prefix: str, wa
 def test_a_backlog_read_by_two_workers_makes_no_user_silent(kafka: Kafka, prefix: str, way: Way) -> None:
     """Two workers read the inputs: neither runs ahead of the other, whichever partitions it reads."""
     sent = history(1_000)
-    with Scenario(kafka, prefix, **way) as scenario:
+    with Scenario(kafka, prefix, **way, **UNHURRIED) as scenario:
         workers = [scenario.worker(), scenario.worker()]
         for worker in workers:
             scenario.until_held(worker, PARTITIONS // 2)
@@ -54,7 +54,7 @@ def test_a_backlog_read_by_two_workers_makes_no_user_silent(kafka: Kafka, prefix
 def test_records_sent_to_a_frozen_worker_make_no_user_silent(kafka: Kafka, prefix: str, way: Way) -> None:
     """The fetch response that waits for it holds the first records of one topic and none of the other."""
     sent = history(400)
-    with Scenario(kafka, prefix, **way) as scenario:
+    with Scenario(kafka, prefix, **way, **UNHURRIED) as scenario:
         worker = scenario.worker()
         scenario.until_held(worker, PARTITIONS)
         for piece in slices(sent, 12 * HOUR):

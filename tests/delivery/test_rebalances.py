@@ -6,7 +6,7 @@ import signal
 
 from models.schema import events as ev
 from tests.delivery.history import END, HOUR, START, Sent, by_person, history
-from tests.delivery.scenario import PARTITIONS, Scenario
+from tests.delivery.scenario import PARTITIONS, UNHURRIED, Scenario
 from tests.delivery.ways import BOTH_STORES, Way, ways
 from tests.harness.kafka import Kafka
 from tests.harness.process import wait_until
@@ -20,7 +20,7 @@ def test_workers_join_and_leave_under_load(kafka: Kafka, prefix: str, way: Way) 
     A worker that gets SIGTERM or SIGINT ends within its deadline, with exit code 0.
     """
     sent = by_person(history(300))
-    with Scenario(kafka, prefix, **way, lateness="6h") as scenario:
+    with Scenario(kafka, prefix, **way, **UNHURRIED, lateness="6h") as scenario:
         first = scenario.worker()
 
         def leave(number: int) -> None:
@@ -51,7 +51,7 @@ def test_an_orderly_handover_leaves_no_work_to_repeat(kafka: Kafka, prefix: str,
     """
     sent = history(120)
     half = len(sent) // 2
-    with Scenario(kafka, prefix, **way, agents="users", commit_every="10m") as scenario:
+    with Scenario(kafka, prefix, **way, **UNHURRIED, agents="users", commit_every="10m") as scenario:
         first = scenario.worker()
         _append_in_transactions(scenario, sent[:half])
         wait_until(lambda: _records_applied(first) == half, "the first half applied")

@@ -22,7 +22,7 @@ def test_a_worker_that_ends_is_told_with_its_last_words():
         async with WorkerProcess(
             {}, command("print('first'); print('broken: no disk'); raise SystemExit(3)")
         ) as worker:
-            for _ in range(200):
+            for _ in range(2_000):
                 worker.check()
                 await asyncio.sleep(0.05)
 
