@@ -1,4 +1,4 @@
-"""The laws of the layout: models/ knows and streams/ moves, imports go one way, and there are no circles."""
+"""The laws of the layout: models/ decides and streams/ moves, imports go downwards between rooms, without circles."""
 
 import ast
 import sys
@@ -25,6 +25,29 @@ def modules(package: str) -> dict[str, ast.Module]:
     named = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
     return {name: ast.parse(path.read_text()) for name, path in named.items()}
 
+
+MAX_LOOSE = 10
+MAX_LINES = 300
+PLAIN_LISTS = {"models/schema/events.py"}
+"""Files that are one list from top to bottom may be longer."""
+ROOMS: dict[str, tuple[set[str], ...]] = {
+    "models": ({"retention"}, {"recommend"}, {"churn", "offers"}, {"person"}, {"schema"}),
+    "streams": (
+        {"__main__"},
+        {"evaluation"},
+        {"demo"},
+        {"history"},
+        {"app"},
+        {"report", "operation", "web"},
+        {"agents"},
+        {"engine"},
+        {"state"},
+        {"delivery"},
+        {"kafka"},
+        {"settings", "metrics", "clock", "errors", "runtime"},
+    ),
+}
+"""The rooms of each package from top to bottom. A module imports from its own room and from lower ones."""
 
 MODELS, STREAMS = modules("models"), modules("streams")
 EVERY = {**MODELS, **STREAMS}
@@ -73,3 +96,46 @@ def test_there_are_no_circles() -> None:
     order = list(TopologicalSorter(graph).static_order())
     assert set(order) == set(EVERY)
     assert {"models.retention.step", "models.schema.events"} <= set(order)
+
+
+def room(name: str) -> str:
+    """The folder or loose module of its package in which a module is."""
+    return name.split(".")[1] if "." in name else ""
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_no_import_runs_upwards_between_rooms(package: str) -> None:
+    """A module imports from its own room or a lower one; two rooms of one level do not import each other."""
+    level = {name: place for place, names in enumerate(ROOMS[package]) for name in names}
+    upwards = [
+        (name, target)
+        for name, tree in modules(package).items()
+        for target in imported(tree)
+        if target in EVERY and target.startswith(f"{package}.") and room(name)
+        if room(target) != room(name) and level[room(target)] <= level[room(name)]
+    ]
+    assert upwards == []
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_every_room_has_its_level(package: str) -> None:
+    """A new folder or loose module is put into the stated order, and none is stated that does not exist."""
+    assert {room(name) for name in modules(package)} - {""} == set().union(*ROOMS[package])
+
+
+def test_there_are_few_loose_modules() -> None:
+    """Nearly all modules are in a room; in models/ all of them."""
+    loose = {package: {path.name for path in (ROOT / package).glob("*.py")} - {"__init__.py"} for package in ROOMS}
+    assert loose["models"] == set()
+    assert len(loose["streams"]) <= MAX_LOOSE
+
+
+def test_no_file_is_long() -> None:
+    """A long file is usually two; a plain list may be longer."""
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sources()}
+    assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES and name not in PLAIN_LISTS} == {}
+
+
+def sources() -> list[Path]:
+    """All source files of the two packages."""
+    return [path for package in ROOMS for path in sorted((ROOT / package).rglob("*.py"))]
