@@ -15,7 +15,7 @@ import aiokafka
 from msgspec.structs import replace
 
 from models.retention.context import Context
-from streams.agents.courses.view import CourseView
+from streams.agents.courses.view import GlobalCourseView
 from streams.agents.global_state import GlobalState
 from streams.agents.group import AgentGroup
 from streams.agents.ingest import mapping_file
@@ -54,7 +54,7 @@ class Worker:
         self._tasks: list[asyncio.Task[None]] = []
         self._ticker = Ticker(settings.stall)
         self._global_state = GlobalState(settings, self.metrics, self._ticker)
-        self._courses = CourseView(settings, self.metrics) if self._recommends else None
+        self._courses = GlobalCourseView(settings, self.metrics) if self._recommends else None
         if self._courses is not None:
             self._global_state.world = replace(self._global_state.world, shelf=self._courses.catalogue)
         self._global_reader = GlobalTopicReader(settings, self._global_topics(), self._on_global_record)

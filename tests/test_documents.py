@@ -18,6 +18,7 @@ import pytest
 import yaml
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from models.schema import event_codec
 from models.schema import events as ev
 from models.schema.outputs import Alert, CouponTrigger
 from streams.__main__ import cli
@@ -149,7 +150,7 @@ def test_targets_of_make_exist() -> None:
 def test_the_json_of_the_readme_is_real() -> None:
     """The event decodes as ours; alert and trigger decode as the types that go out."""
     event, alert, trigger = (" ".join(block.split()) for block in blocks(TEXTS["README.md"], "json"))
-    assert isinstance(ev.decode(event.encode()), ev.LessonProgress)
+    assert isinstance(event_codec.decode(event.encode()), ev.LessonProgress)
     told, coupon = msgspec.json.decode(alert, type=Alert), msgspec.json.decode(trigger, type=CouponTrigger)
     assert told.user_id == coupon.user_id
     for text, output in ((alert, told), (trigger, coupon)):
@@ -165,11 +166,11 @@ def test_every_alert_has_its_runbook() -> None:
 
 def test_the_mapping_example_is_one(tmp_path: Path) -> None:
     """The mapping file in the document can be loaded."""
-    from streams.agents.ingest.mapping_file import load
+    from streams.agents.ingest.mapping_file import load_mapping
 
     file = tmp_path / "mapping.toml"
     file.write_text(blocks(TEXTS["deploy/EVENTS.md"], "toml")[0])
-    load(file)
+    load_mapping(file)
 
 
 def test_the_consumer_of_the_readme_works(embedded_broker: Callable[[Mapping[str, int]], EmbeddedBroker]) -> None:
@@ -185,7 +186,7 @@ def test_the_consumer_of_the_readme_works(embedded_broker: Callable[[Mapping[str
     finally:
         consumer.kill()
         consumer.wait()
-    events = [ev.decode(report) for report in reports]
+    events = [event_codec.decode(report) for report in reports]
     assert [type(event) for event in events] == [ev.CouponDelivered] * 2
     assert [event.offer_id for event in events] == [json.loads(value)["id"] for value in (trigger, other)]
 

@@ -9,7 +9,7 @@ from faust.tables.manager import TableManager
 
 from models.retention.context import Context
 from streams.agents.courses.agent import CoursesAgent
-from streams.agents.courses.view import CourseView
+from streams.agents.courses.view import GlobalCourseView
 from streams.agents.users.agent import UsersAgent
 from streams.agents.users.recommending import RecommendationJob
 from streams.delivery.sender import Sender
@@ -46,7 +46,7 @@ class AgentGroup:
         metrics: Metrics,
         partitions: int,
         world: Callable[[], Context],
-        library: CourseView | None,
+        library: GlobalCourseView | None,
     ) -> None:
         self.app = app
         self.users: UsersAgent | None = None
@@ -96,7 +96,7 @@ class AgentGroup:
         for owner in self._owners:
             owner.close()
 
-    def _add_users(self, world: Callable[[], Context], library: CourseView | None) -> None:
+    def _add_users(self, world: Callable[[], Context], library: GlobalCourseView | None) -> None:
         self.users = UsersAgent(self.app, self._settings, self._metrics, world, self._partitions)
         self._own(self.users, "users", "people", topics.PEOPLE, topics.EVENTS)
         self.app.task(self.users.idle)

@@ -32,7 +32,7 @@ TIME_SLICE = 0.02
 _log = logging.getLogger(__name__)
 
 
-class CourseView:
+class GlobalCourseView:
     """Reads the topics of courses, and keeps the catalogue that recommendations are made from.
 
     A busy course writes a row every second. So only the newest row of each course waits, until there is time to index

@@ -17,7 +17,7 @@ from models.person.person import Person
 from models.retention.context import Context
 from models.retention.recommending import is_lesson, is_old, lesson
 from models.schema import events as ev
-from streams.agents.courses.view import CourseView
+from streams.agents.courses.view import GlobalCourseView
 from streams.agents.users.processor import LogProcessor
 from streams.clock import TimeBudget, monotonic
 from streams.delivery.sender import RecordSink
@@ -57,7 +57,7 @@ class RecommendationJob:
     def __init__(
         self,
         settings: Settings,
-        library: CourseView,
+        library: GlobalCourseView,
         world: Callable[[], Context],
         sink: Callable[[], RecordSink],
         metrics: Metrics,

@@ -12,7 +12,7 @@ from models.recommend.similarity import CooccurrenceRow, CountingWindow, interac
 from models.schema import event_codec
 from models.schema import events as ev
 from streams.agents.courses import store
-from streams.agents.courses.view import MIN_LISTS, CourseView
+from streams.agents.courses.view import MIN_LISTS, GlobalCourseView
 from streams.kafka import topics
 from streams.metrics import Metrics
 from streams.settings import Settings
@@ -20,9 +20,9 @@ from tests.models.tastes import heard
 from tests.streams.doubles import Record, Times
 
 
-def new_view() -> tuple[CourseView, Metrics]:
+def new_view() -> tuple[GlobalCourseView, Metrics]:
     metrics = Metrics()
-    return CourseView(Settings(), metrics), metrics
+    return GlobalCourseView(Settings(), metrics), metrics
 
 
 def row_of(course: str, *others: str, uses: int = 3) -> CooccurrenceRow:
@@ -42,7 +42,7 @@ def on_catalogue(event: ev.CourseEvent | bytes) -> Record:
     return Record(topics.CATALOG, 0, 0, 0, b"c", event if isinstance(event, bytes) else event_codec.encode(event))
 
 
-def reasons(view: CourseView, *used: str) -> dict[str, str]:
+def reasons(view: GlobalCourseView, *used: str) -> dict[str, str]:
     """Return the courses recommended to a user of some courses, with the reasons."""
     taste = Preferences()
     for time, course in enumerate(used):
@@ -50,7 +50,7 @@ def reasons(view: CourseView, *used: str) -> dict[str, str]:
     return {one.course: one.reason for one in view.catalogue.recommend(taste, 20.0, 5)}
 
 
-def recommended(view: CourseView, *used: str) -> set[str]:
+def recommended(view: GlobalCourseView, *used: str) -> set[str]:
     """Return the courses recommended to a user of some courses."""
     return set(reasons(view, *used))
 
