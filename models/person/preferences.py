@@ -119,7 +119,7 @@ class Interaction(Output, frozen=True, kw_only=True, tag_field="type", tag="inte
     new: bool
     others: tuple[OtherCourse, ...] = ()
     urgent: ClassVar[bool] = False
-    certain: ClassVar[bool] = True
+    reproducible: ClassVar[bool] = True
 
 
 def fold_interaction(preferences: Preferences, event: ev.Event, person: int) -> tuple[Preferences, Interaction | None]:

@@ -15,7 +15,7 @@ from streams.kafka import topics
 from streams.metrics import Metrics
 from streams.settings import Settings
 from tests.delivery.history import START
-from tests.models.people import world
+from tests.models.people import make_context
 from tests.streams.doubles import ManualSink, Put, Record, turn
 
 SETTINGS = Settings(clock="source")
@@ -27,7 +27,7 @@ class AgentDriver:
     def __init__(self, settings: Settings = SETTINGS) -> None:
         self.sink, self.metrics = ManualSink(), Metrics()
         self.app = SimpleNamespace(producer=SimpleNamespace(sender=self.sink), rebalancing=False)
-        state = world(rules=settings.rules())
+        state = make_context(rules=settings.rules())
         self.users = UsersAgent(cast(App, self.app), settings, self.metrics, lambda: state, 1)
 
     def assign(self) -> AgentDriver:

@@ -22,11 +22,13 @@ from streams.kafka import codec, topics
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.state.partition import FENCE
-from tests.models.people import campaign, model, world
+from tests.models.people import make_campaign, make_context, make_model
 from tests.streams.doubles import ManualSink, Put, Record, Still, Times
 
 PEOPLE = "people-changelog"
-NIGHTS = world(campaign=campaign(quiet_from=22.0, quiet_until=7.5, hold_out=0.3, cool_down_days=2.0), model=model())
+NIGHTS = make_context(
+    campaign=make_campaign(quiet_from=22.0, quiet_until=7.5, hold_out=0.3, cool_down_days=2.0), model=make_model()
+)
 Changelog = list[tuple[bytes, bytes | None]]
 
 

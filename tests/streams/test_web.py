@@ -24,7 +24,7 @@ from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.web import FORWARDED_HEADER, WorkerQueries, serve
 from tests.harness.kafka import free_port
-from tests.models.people import NOON, campaign, live, made, model, world
+from tests.models.people import NOON, make_campaign, make_context, make_event, make_model, process_events
 
 Ask = Callable[..., Awaitable[tuple[int, bytes]]]
 """Get a path from the server: its status and body."""
@@ -121,9 +121,9 @@ def test_readiness_gives_the_reason(why: str, status: int) -> None:
 
 
 def known_user(name: str) -> Envelope:
-    events = [made(n, NOON + n * 3_600.0, kind, 0.4, name) for n, kind in enumerate((0, 2, 10, 12, 16))]
-    state = world(campaign=campaign(), model=model(0.0, 3.0))
-    person, _ = live(Person(name), events, state, NOON + DAY)
+    events = [make_event(n, NOON + n * 3_600.0, kind, 0.4, name) for n, kind in enumerate((0, 2, 10, 12, 16))]
+    state = make_context(campaign=make_campaign(), model=make_model(0.0, 3.0))
+    person, _ = process_events(Person(name), events, state, NOON + DAY)
     return Envelope(person, 9, outbox=(OutboxMessage("i", "t", b"k", b"v", 1.0, True),))
 
 

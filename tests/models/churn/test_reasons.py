@@ -10,7 +10,7 @@ from models.churn.scorer import Scorer, linear_scorer
 from models.person import features
 from models.person.activity import DAY, Activity, fold
 from models.schema import events as ev
-from tests.models.people import NOON, made
+from tests.models.people import NOON, make_event
 
 HORIZON = 14 * DAY
 
@@ -42,7 +42,7 @@ def effects(model: Scorer, row: np.ndarray) -> dict[str, float]:
 @settings(max_examples=80)
 def test_the_strongest_groups_in_the_requested_direction_are_named(weights: list[float], rising: bool) -> None:
     """At most three, strongest first, none below the minimum effect, each with its effect on the logit."""
-    activity = after(login(), made(1, NOON + DAY, 2, 0.4, "u"))
+    activity = after(login(), make_event(1, NOON + DAY, 2, 0.4, "u"))
     now = NOON + 6 * DAY
     row, model = features.row(activity, now, HORIZON), scorer(weights)
     sign = 1 if rising else -1

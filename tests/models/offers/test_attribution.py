@@ -7,7 +7,7 @@ from models.person.person import Person
 from models.person.rules import Rules
 from models.schema import events as ev
 from models.schema.outputs import CouponTrigger, Decision, OfferOutcome
-from tests.models.people import HOUR, NOON, live, model, world
+from tests.models.people import HOUR, NOON, make_context, make_model, process_events
 
 RULES = Rules(pseudonym_key=b"key")
 OFFER = Offer("cabc", "back", "ten", 10.0, NOON, NOON + 7 * DAY, 0.9, b"")
@@ -82,11 +82,11 @@ def test_offers_run_out() -> None:
 def test_the_whole_way_from_trigger_to_outcome() -> None:
     """Silence, trigger, redemption with the trigger's id: the outcome names the decision that was sent."""
     start: list[ev.Event] = [ev.Login(id="1", user_id="u", time=NOON)]
-    _, said = live(Person("u"), start, world(), NOON + 12 * DAY)
+    _, said = process_events(Person("u"), start, make_context(), NOON + 12 * DAY)
     trigger = next(output for output in said if isinstance(output, CouponTrigger))
     decision = next(output for output in said if isinstance(output, Decision) and output.time == trigger.time)
     event = ev.CouponRedeemed(id="2", user_id="u", time=trigger.time + HOUR, offer_id=trigger.id)
-    _, after = live(Person("u"), [*start, event], world(), NOON + 30 * DAY)
+    _, after = process_events(Person("u"), [*start, event], make_context(), NOON + 30 * DAY)
     outcomes = [output for output in after if isinstance(output, OfferOutcome)]
     assert [(o.outcome, o.decision, o.campaign) for o in outcomes][:1] == [("redeemed", decision.id, "back")]
     assert decision.sent
@@ -95,6 +95,6 @@ def test_the_whole_way_from_trigger_to_outcome() -> None:
 def test_an_offer_left_alone_expires_once() -> None:
     """Without any event after it, the end of an offer is told once, at its end."""
     start: list[ev.Event] = [ev.Login(id="1", user_id="u", time=NOON)]
-    _, said = live(Person("u"), start, world(model=model(0.0, 3.0)), NOON + 60 * DAY)
+    _, said = process_events(Person("u"), start, make_context(model=make_model(0.0, 3.0)), NOON + 60 * DAY)
     ends = [output.valid_until for output in said if isinstance(output, CouponTrigger)]
     assert [output.time for output in said if isinstance(output, OfferOutcome)] == ends == [NOON + 7 * DAY]

@@ -13,7 +13,16 @@ from models.person.rules import Rules
 from models.retention import step as retention
 from models.schema import events as ev
 from models.schema.outputs import Alert, CouponTrigger, Decision, Output
-from tests.models.people import HOUR, NOON, START, campaign, live, model, woken, world
+from tests.models.people import (
+    HOUR,
+    NOON,
+    START,
+    make_campaign,
+    make_context,
+    make_model,
+    process_events,
+    process_timers,
+)
 
 YES, NO, UNSAID = Ledger(consent=1), Ledger(consent=-1), Ledger()
 OPEN = Ledger(offers=(Offer("o", "back", "ten", 10.0, NOON - DAY, NOON + 1, 1.0, b""),))
@@ -24,7 +33,7 @@ def coupons(*days_ago: float, name: str = "back", kind: str = "coupon") -> Ledge
 
 
 def reason(ledger: Ledger = UNSAID, kind: str = "coupon", shadow: bool = False, **changes: object) -> str:
-    return decide(kind, "u", ledger, campaign(**changes), NOON, shadow).reason  # type: ignore[arg-type]
+    return decide(kind, "u", ledger, make_campaign(**changes), NOON, shadow).reason  # type: ignore[arg-type]
 
 
 CASES = [
@@ -83,21 +92,21 @@ def test_the_hold_out_is_asked_last(ledger: Ledger, changes: dict[str, object], 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
 def test_the_hold_out_has_its_share(share: float) -> None:
     """About as many people are held out as the campaign says."""
-    held = sum(held_out(f"user-{n}", campaign(hold_out=share)) for n in range(10_000))
+    held = sum(held_out(f"user-{n}", make_campaign(hold_out=share)) for n in range(10_000))
     assert abs(held / 10_000 - share) < 0.015
 
 
 @given(st.text(min_size=1, max_size=9), st.floats(0, 1), st.floats(0, 1), st.floats(1, 1_000))
 def test_the_hold_out_is_sticky(person_id: str, share: float, more: float, amount: float) -> None:
     """Who is held out stays so when the share grows or anything but the campaign's id changes."""
-    if held_out(person_id, campaign(hold_out=share)):
-        assert held_out(person_id, campaign(hold_out=max(share, more), version="v2", cool_down_days=amount))
+    if held_out(person_id, make_campaign(hold_out=share)):
+        assert held_out(person_id, make_campaign(hold_out=max(share, more), version="v2", cool_down_days=amount))
 
 
 def test_hold_outs_of_two_campaigns_are_independent() -> None:
     """Half of those held out of one campaign are held out of another."""
-    one = [n for n in range(10_000) if held_out(f"user-{n}", campaign(hold_out=0.5))]
-    both = [n for n in one if held_out(f"user-{n}", campaign(id="other", hold_out=0.5))]
+    one = [n for n in range(10_000) if held_out(f"user-{n}", make_campaign(hold_out=0.5))]
+    both = [n for n in one if held_out(f"user-{n}", make_campaign(id="other", hold_out=0.5))]
     assert abs(len(both) / len(one) - 0.5) < 0.03
 
 
@@ -106,23 +115,25 @@ def test_hold_out_and_shadow_count_as_if_sent() -> None:
     counted = {
         actual.reason: actual.counts
         for actual in (
-            decide("coupon", "u", UNSAID, campaign(hold_out=share), NOON, shadow)
+            decide("coupon", "u", UNSAID, make_campaign(hold_out=share), NOON, shadow)
             for share, shadow in ((0.0, False), (1.0, False), (0.0, True))
         )
     }
     assert counted == {"sent": True, "hold_out": True, "shadow": True}
-    assert decide("coupon", "u", NO, campaign(), NOON, False) == Verdict("no_consent", campaign())
+    assert decide("coupon", "u", NO, make_campaign(), NOON, False) == Verdict("no_consent", make_campaign())
 
 
 def test_a_cap_outlasts_any_number_of_contacts() -> None:
     """Whoever had as many coupons as the campaign allows gets no further one, however many contacts came since."""
     person = Person("u", ledger=Ledger(tier="high"))
-    state = world(model=model(0.0, 3.0), campaign=campaign(cool_down_days=1.0, contact_cool_down_days=0.0))
+    state = make_context(
+        model=make_model(0.0, 3.0), campaign=make_campaign(cool_down_days=1.0, contact_cool_down_days=0.0)
+    )
     said: list[Output] = []
     for day in range(0, 100, 2):
         base = {"user_id": "u", "time": NOON + day * DAY}
         events: list[ev.Event] = [ev.CourseCompleted(id=f"{day}{n}", course_id=f"{n}", **base) for n in "abcd"]
-        person, more = live(person, events, state, NOON + (day + 1) * DAY)
+        person, more = process_events(person, events, state, NOON + (day + 1) * DAY)
         tier = msgspec.structs.replace(person.ledger, tier="", tier_since=0.0)
         person, said = msgspec.structs.replace(person, ledger=tier), said + more
     assert sum(isinstance(output, CouponTrigger) for output in said) == 2
@@ -131,11 +142,11 @@ def test_a_cap_outlasts_any_number_of_contacts() -> None:
 @pytest.mark.parametrize("cap", [1, 16, 39])
 def test_a_cap_of_any_size_is_reached(cap: int) -> None:
     """The ledger counts as far as the largest cap that is asked for, long after the offers are over."""
-    state = world(model=model(0.0, 3.0), campaign=campaign(cool_down_days=1.0, cap_per_person=cap))
+    state = make_context(model=make_model(0.0, 3.0), campaign=make_campaign(cool_down_days=1.0, cap_per_person=cap))
     person, said = Person("u"), []
     for day in range(0, 400, 10):
         login = ev.Login(id=str(day), user_id="u", time=NOON + day * DAY)
-        person, _ = woken(person, login.time, state)
+        person, _ = process_timers(person, login.time, state)
         person = msgspec.structs.replace(person, ledger=msgspec.structs.replace(person.ledger, tier="", tier_since=0.0))
         moved = retention.step(person, login, state)
         person, said = moved.person, [*said, *moved.outputs]
@@ -150,7 +161,7 @@ MINUTES = st.integers(0, 1_440).map(lambda minutes: minutes / 60)
 @settings(max_examples=400)
 def test_quiet_hours_are_those_of_the_local_clock(start: float, end: float, quarters: int, after: int) -> None:
     """It is quiet when the local time of day lies from the start until before the end, over midnight too."""
-    rules = campaign(quiet_from=start, quiet_until=end, utc_offset_hours=quarters / 4)
+    rules = make_campaign(quiet_from=start, quiet_until=end, utc_offset_hours=quarters / 4)
     minute = (START + after + quarters * 900) % DAY / 60
     first, last = start * 60, end * 60
     inside = first <= minute < last if first <= last else minute >= first or minute < last
@@ -162,7 +173,7 @@ def test_quiet_hours_are_those_of_the_local_clock(start: float, end: float, quar
 @settings(max_examples=400)
 def test_quiet_hours_end_later_than_now(start: float, end: float, offset: float, now: float) -> None:
     """The moment to ask again is later than now and within a day; asked then, it is either past or later again."""
-    rules = campaign(quiet_from=start, quiet_until=end, utc_offset_hours=offset)
+    rules = make_campaign(quiet_from=start, quiet_until=end, utc_offset_hours=offset)
     ends = quiet_until(rules, now)
     if ends is not None:
         assert now < ends <= now + DAY + 1e-3
@@ -174,7 +185,7 @@ def test_quiet_hours_end_later_than_now(start: float, end: float, offset: float,
 @settings(max_examples=400)
 def test_quiet_hours_begin_when_they_begin(start: float, end: float, quarters: int, after: int) -> None:
     """It is quiet from then on, and was not before, unless they last the whole day; without any, they never begin."""
-    rules = campaign(quiet_from=start, quiet_until=end, utc_offset_hours=quarters / 4)
+    rules = make_campaign(quiet_from=start, quiet_until=end, utc_offset_hours=quarters / 4)
     begins = next_quiet(rules, START + after)
     if round(start * 60) == round(end * 60):
         assert begins == float("inf")
@@ -187,7 +198,7 @@ def test_quiet_hours_begin_when_they_begin(start: float, end: float, quarters: i
 @given(st.integers(0, 86_399), st.floats(0, 12 * HOUR))
 def test_what_may_leave_late_is_not_decided_for_the_night(second: int, late: float) -> None:
     """Quiet is asked of both ends: of the moment itself, and of the latest at which it may leave."""
-    rules, now = campaign(quiet_from=22.0, quiet_until=8.0), START + second
+    rules, now = make_campaign(quiet_from=22.0, quiet_until=8.0), START + second
     verdict = decide("coupon", "u", UNSAID, rules, now, False, late)
     night = quiet_until(rules, now) is not None or quiet_until(rules, now + late) is not None
     assert (verdict.reason, verdict.retry is not None) == (("quiet_hours", True) if night else ("sent", False))
@@ -197,8 +208,12 @@ def test_nothing_that_is_due_leaves_in_quiet_hours() -> None:
     """Silence found at half past nine is acted on the next morning, since it could not leave before half past ten."""
     rules = Rules()
     user = next(f"u{n}" for n in range(9_999) if 21.2 * HOUR < wake_phase(f"u{n}", rules) < 21.8 * HOUR)
-    state = world(campaign=campaign(quiet_from=22.0, quiet_until=8.0, arm=Arm(name="a", amount=1, valid_days=1)))
-    _, said = live(Person(user), [ev.Login(id="1", user_id=user, time=START + 10 * HOUR)], state, START + 20 * DAY)
+    state = make_context(
+        campaign=make_campaign(quiet_from=22.0, quiet_until=8.0, arm=Arm(name="a", amount=1, valid_days=1))
+    )
+    _, said = process_events(
+        Person(user), [ev.Login(id="1", user_id=user, time=START + 10 * HOUR)], state, START + 20 * DAY
+    )
     asked = [(d.reason, d.time % DAY // HOUR) for d in said if isinstance(d, Decision) and d.candidate == "coupon"]
     assert asked == [("quiet_hours", 21), ("sent", 8)]
     (trigger,) = [output for output in said if isinstance(output, CouponTrigger)]
@@ -210,8 +225,10 @@ def test_nothing_that_is_due_leaves_in_quiet_hours() -> None:
 def test_when_the_quiet_hours_end_it_is_asked_again_and_sent(offset: float) -> None:
     """A candidate in the night is decided again at the local morning, under another id, and then goes out."""
     night = START + 23 * HOUR - offset * HOUR
-    state = world(campaign=campaign(quiet_from=22.0, quiet_until=8.0, utc_offset_hours=offset), model=model(0.0, 3.0))
-    _, said = live(Person("u"), [ev.Login(id="1", user_id="u", time=night)], state, night + 9.5 * HOUR)
+    state = make_context(
+        campaign=make_campaign(quiet_from=22.0, quiet_until=8.0, utc_offset_hours=offset), model=make_model(0.0, 3.0)
+    )
+    _, said = process_events(Person("u"), [ev.Login(id="1", user_id="u", time=night)], state, night + 9.5 * HOUR)
     decisions = [output for output in said if isinstance(output, Decision)]
     assert [(d.reason, d.time) for d in decisions] == [("quiet_hours", night), ("sent", night + 9 * HOUR)]
     assert decisions[0].id != decisions[1].id

@@ -22,7 +22,7 @@ from models.person.activity import week_of as numbered_week
 from models.person.courses import MAX_COURSES
 from models.person.rules import ACTIVE_KINDS
 from models.schema import events as ev
-from tests.models.people import HOUR, NOON, START, histories, shuffled
+from tests.models.people import HOUR, NOON, START, histories, shuffle_events
 
 
 def folded(events: list[ev.Event], activity: Activity | None = None) -> Activity:
@@ -133,11 +133,11 @@ def test_a_week_begins_on_monday() -> None:
     assert weeks == [0, 1, 1, 2]
 
 
-@given(histories(most=40, longest_gap_days=10), st.integers(0, 2**32))
+@given(histories(max_events=40, max_gap_days=10), st.integers(0, 2**32))
 @settings(max_examples=200)
 def test_order_within_the_lateness_does_not_matter(events: list[ev.Event], seed: int) -> None:
     """Displaced by at most an hour each, the same events give the same activity."""
-    assert_alike(folded(shuffled(events, seed)), folded(events))
+    assert_alike(folded(shuffle_events(events, seed)), folded(events))
 
 
 MIDNIGHTS = st.lists(st.tuples(st.integers(0, 9), st.integers(-1_799, 1_799)), min_size=1, max_size=20)
@@ -149,10 +149,10 @@ def test_order_around_midnight_does_not_matter(drawn: list[tuple[int, int]], see
     """The same holds where all events lie within half an hour of a midnight."""
     times = sorted({START + day * DAY + offset for day, offset in drawn})
     events: list[ev.Event] = [login(time) for time in times]
-    assert_alike(folded(shuffled(events, seed)), folded(events))
+    assert_alike(folded(shuffle_events(events, seed)), folded(events))
 
 
-@given(histories(most=12))
+@given(histories(max_events=12))
 def test_the_activity_given_is_not_changed(events: list[ev.Event]) -> None:
     """A fold gives a new activity and leaves the old one as it was."""
     activity = folded(events[:-1])
@@ -169,7 +169,7 @@ def test_courses_are_capped_and_the_one_left_longest_ago_goes() -> None:
     assert [course.id for course in folded(list(views)).courses] == kept
 
 
-@given(histories(most=40, longest_gap_days=400))
+@given(histories(max_events=40, max_gap_days=400))
 def test_every_part_has_a_cap(events: list[ev.Event]) -> None:
     """Rings and histogram keep their length, courses stay within theirs."""
     activity = folded(events)

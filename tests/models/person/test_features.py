@@ -12,7 +12,7 @@ from models.person import features
 from models.person.activity import DAY, Activity, fold
 from models.person.rules import ACTIVE_KINDS
 from models.schema import events as ev
-from tests.models.people import HOUR, NOON, histories, made
+from tests.models.people import HOUR, NOON, histories, make_event
 
 HORIZON = 14 * DAY
 
@@ -33,7 +33,7 @@ def started(events: list[ev.Event]) -> list[ev.Event]:
     return [ev.Login(id="0", user_id="u", time=events[0].time), *events]
 
 
-@given(histories(most=40, longest_gap_days=300), st.floats(0, 4_000), st.floats(0.1, 400))
+@given(histories(max_events=40, max_gap_days=300), st.floats(0, 4_000), st.floats(0.1, 400))
 @settings(max_examples=150)
 def test_every_value_is_finite(events: list[ev.Event], later_days: float, horizon_days: float) -> None:
     """Whatever the history, the silence since and the horizon, no value is infinite or not a number."""
@@ -43,7 +43,7 @@ def test_every_value_is_finite(events: list[ev.Event], later_days: float, horizo
     assert row.shape == (len(features.NAMES),)
 
 
-@given(st.lists(st.tuples(histories(most=15, longest_gap_days=60), st.floats(0, 400)), min_size=1, max_size=8))
+@given(st.lists(st.tuples(histories(max_events=15, max_gap_days=60), st.floats(0, 400)), min_size=1, max_size=8))
 @settings(max_examples=60, deadline=None)
 def test_a_row_is_the_persons_own(crowd: list[tuple[list[ev.Event], float]]) -> None:
     """Asked for together or alone, in any company, everybody's row is the same to the last bit."""
@@ -85,7 +85,7 @@ def weeks_until(first: float, now: float) -> list[date]:
     return [monday(now) - timedelta(weeks=back) for back in range(min(52, count))]
 
 
-@given(histories(most=40, longest_gap_days=60), st.integers(0, 600), st.integers(1, 4))
+@given(histories(max_events=40, max_gap_days=60), st.integers(0, 600), st.integers(1, 4))
 @settings(max_examples=150)
 def test_retention_rate_is_the_share_of_weeks_with_enough_days(
     events: list[ev.Event], later_days: int, least: int
@@ -99,7 +99,7 @@ def test_retention_rate_is_the_share_of_weeks_with_enough_days(
     assert features.retention_rate(folded(events), now, least) == pytest.approx(kept / len(weeks))
 
 
-@given(histories(most=40, longest_gap_days=60), st.integers(0, 600))
+@given(histories(max_events=40, max_gap_days=60), st.integers(0, 600))
 @settings(max_examples=150)
 def test_repurchase_rate_is_the_share_of_weeks_with_a_purchase(events: list[ev.Event], later_days: int) -> None:
     """c counts the person's own weeks, newest 52 at most, in which something was bought."""
@@ -116,12 +116,12 @@ def test_repurchase_share_is_this_weeks_part_of_all_purchases() -> None:
     activity = folded([*events])
     assert named(activity, events[-1].time)["repurchase_share"] == 0.25
     assert named(activity, events[-1].time + 7 * DAY)["repurchase_share"] == 0.0
-    assert named(folded([made(0, NOON, 0, 0.5, "u")]), NOON)["repurchase_share"] == 0.0
+    assert named(folded([make_event(0, NOON, 0, 0.5, "u")]), NOON)["repurchase_share"] == 0.0
 
 
 def test_silence_is_the_time_since_the_last_active_event() -> None:
     """The first feature is log(1 + days of silence); right after an event it is 0."""
-    activity = folded([made(0, NOON, 0, 0.5, "u")])
+    activity = folded([make_event(0, NOON, 0, 0.5, "u")])
     assert named(activity, NOON)["log_silence"] == 0.0
     assert named(activity, NOON + 36 * HOUR)["log_silence"] == pytest.approx(log1p(1.5), rel=1e-3)
     assert features.NAMES[features.SILENCE] == "log_silence"

@@ -8,7 +8,7 @@ from models.person.person import Person
 from models.person.rules import Rules
 from models.schema import events as ev
 from models.schema.outputs import Profile
-from tests.models.people import NOON, live, world
+from tests.models.people import NOON, make_context, process_events
 
 
 def active_on(*days: float) -> Activity:
@@ -45,6 +45,6 @@ def test_stages_follow_the_persons_own_rhythm(days: list[int], now: float, expec
 def test_a_person_who_is_lost_is_said_to_be_churned() -> None:
     """Beyond the look-back a last profile says so: it does not stay at the tier of weeks before."""
     login = ev.Login(id="1", user_id="u", time=NOON)
-    _, said = live(Person("u"), [login], world(), NOON + 40 * DAY)
+    _, said = process_events(Person("u"), [login], make_context(), NOON + 40 * DAY)
     profiles = [output for output in said if isinstance(output, Profile)]
     assert profiles[-1].stage == "churned"

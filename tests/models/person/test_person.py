@@ -13,13 +13,13 @@ from models.person.rules import Rules
 from models.retention import step as retention
 from models.retention.context import Context
 from models.schema import events as ev
-from tests.models.people import HOUR, NOON, START, campaign, histories, model, world
+from tests.models.people import HOUR, NOON, START, histories, make_campaign, make_context, make_model
 
 RULES = Rules()
 WORLDS = st.builds(
-    lambda quiet, hold_out, weight, ready: world(
-        campaign=campaign(quiet_from=quiet[0], quiet_until=quiet[1], hold_out=hold_out, utc_offset_hours=quiet[2]),
-        model=model(weight),
+    lambda quiet, hold_out, weight, ready: make_context(
+        campaign=make_campaign(quiet_from=quiet[0], quiet_until=quiet[1], hold_out=hold_out, utc_offset_hours=quiet[2]),
+        model=make_model(weight),
         rules=Rules(alerts_wait=ready),
     ),
     st.sampled_from([(0.0, 0.0, 0.0), (22.0, 8.0, 5.5), (9.5, 18.0, -8.0), (0.0, 23.0, 0.0), (12.0, 0.0, 2.0)]),
@@ -105,7 +105,7 @@ def test_every_nth_wake_keeps_a_row() -> None:
     assert len(set(kept)) > 1
 
 
-@given(histories(most=15, longest_gap_days=20), WORLDS)
+@given(histories(max_events=15, max_gap_days=20), WORLDS)
 @settings(max_examples=120, deadline=None)
 def test_waking_moves_the_next_due_strictly_later(events: list[ev.Event], state: Context) -> None:
     """After `wake` at `next_due`, the next due is later: there is no moment at which work goes round in circles."""
@@ -118,7 +118,7 @@ def test_waking_moves_the_next_due_strictly_later(events: list[ev.Event], state:
         assert next_due(person, state.rules) > event.time
 
 
-@given(histories(most=15, longest_gap_days=20), WORLDS)
+@given(histories(max_events=15, max_gap_days=20), WORLDS)
 @settings(max_examples=120, deadline=None)
 def test_a_silent_person_is_left_alone_in_the_end(events: list[ev.Event], state: Context) -> None:
     """Past the look-back, the horizon and every offer's end, nothing is due any more."""
@@ -135,7 +135,7 @@ def test_a_silent_person_is_left_alone_in_the_end(events: list[ev.Event], state:
 
 def test_quiet_hours_that_never_end_do_not_ask_for_ever() -> None:
     """A campaign that is quiet from 0 to 24 lets a silent person rest in the end all the same."""
-    state = world(campaign=campaign(quiet_from=0.0, quiet_until=24.0), model=model(0.0))
+    state = make_context(campaign=make_campaign(quiet_from=0.0, quiet_until=24.0), model=make_model(0.0))
     finished = ev.CourseCompleted(id="1", user_id="u", time=NOON, course_id="c")
     person = retention.step(Person("u"), finished, state).person
     for _ in range(100):

@@ -104,7 +104,7 @@ def test_a_course_seen_long_ago_is_not_new() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(histories(most=40))
+@given(histories(max_events=40))
 def test_folds_events_of_every_kind(events: list[ev.Event]) -> None:
     """Only events about a course are heard; strengths only rise; times of recent courses are among the events'."""
     taste, key = Preferences(), person_key("u")

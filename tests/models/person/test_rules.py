@@ -6,7 +6,7 @@ from models.offers.campaign import Campaign
 from models.person.activity import DAY, GAP_EDGES
 from models.person.rules import ACTIVE_KINDS, Rules
 from models.schema import events as ev
-from tests.models.people import HOUR, model, world
+from tests.models.people import HOUR, make_context, make_model
 
 
 def test_a_campaign_is_careful_unless_told_otherwise() -> None:
@@ -50,9 +50,13 @@ def test_rows_are_a_quarter_of_the_horizon_apart() -> None:
 
 def test_a_model_is_ready_when_it_knows_enough() -> None:
     """Labels reach what is needed; without a model nobody is ready."""
-    states = [world(model=None), world(rules=Rules(labels_needed=1_001)), world(rules=Rules(labels_needed=1_000))]
+    states = [
+        make_context(model=None),
+        make_context(rules=Rules(labels_needed=1_001)),
+        make_context(rules=Rules(labels_needed=1_000)),
+    ]
     assert [state.ready for state in states] == [False, False, True]
-    assert model().labels == 1_000
+    assert make_model().labels == 1_000
 
 
 def test_gap_bins_do_not_change_under_stored_histograms() -> None:

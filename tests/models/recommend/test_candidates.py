@@ -13,7 +13,7 @@ from models.recommend.generators import CONTENT, COSINE, NAMES, ORDER, OWN, PEOP
 from models.recommend.similarity import CountingWindow, PairWeight
 from models.schema import events as ev
 from streams.evaluation.recommender import Recommender
-from tests.models.tastes import taught, visits
+from tests.models.course_uses import make_visits, train_recommender
 
 NOW = 31 * DAY
 
@@ -30,7 +30,7 @@ def drawn_for(model: Recommender, user: str, now: float = NOW) -> dict[str, dict
 
 def test_cosine_is_the_sum_over_the_newest_courses() -> None:
     """.9^k C / (sqrt(c_x + 1) sqrt(c_j + 1)) over 20 seeds, from the rows' own weights."""
-    model = taught(visits())
+    model = train_recommender(make_visits())
     rows, said = model.rows, drawn_for(model, "p1")["cosine"]
     expected: dict[str, float] = {}
     for place, recent in enumerate(model.tastes["p1"].recent[:20]):
@@ -44,7 +44,7 @@ def test_cosine_is_the_sum_over_the_newest_courses() -> None:
 
 def test_order_is_what_comes_after_the_newest_courses() -> None:
     """.8^k (forward + half of back) / (c_x + 5) over 10 seeds."""
-    model = taught(visits())
+    model = train_recommender(make_visits())
     rows, said = model.rows, drawn_for(model, "p1")["order"]
     expected: dict[str, float] = {}
     for place, recent in enumerate(model.tastes["p1"].recent[:10]):
@@ -57,7 +57,7 @@ def test_order_is_what_comes_after_the_newest_courses() -> None:
 
 def test_the_rest_speak_of_what_they_know() -> None:
     """People, content, popularity and one's own: each of the right courses."""
-    model = taught(visits())
+    model = train_recommender(make_visits())
     said, own = drawn_for(model, "p1"), {recent.course for recent in model.tastes["p1"].recent}
     assert set(said["own"]) == own
     assert set(said["popular"]) == set(model.rows)
@@ -71,7 +71,7 @@ def test_the_rest_speak_of_what_they_know() -> None:
 
 def test_a_visit_ends_with_a_pause() -> None:
     """Only uses less than half an hour apart, up to now, belong to it."""
-    model, taste = taught(visits()), Preferences()
+    model, taste = train_recommender(make_visits()), Preferences()
     for course, time in [("c1", 0.0), ("c2", 5_000.0), ("c3", 6_000.0), ("c4", 7_000.0)]:
         taste, _ = fold_use(taste, "e", course, 1, NOW + time, 1.0)
     assert asked(model.index, taste, NOW + 7_100.0).visit == 3
@@ -80,7 +80,7 @@ def test_a_visit_ends_with_a_pause() -> None:
 
 def test_a_newcomer_draws_what_is_popular() -> None:
     """Without any history there are candidates, and only popularity speaks."""
-    model = taught(visits())
+    model = train_recommender(make_visits())
     said = drawn_for(model, "nobody")
     assert set(said["popular"]) == set(model.rows)
     assert [name for name in NAMES if said[name]] == ["popular"]
@@ -90,7 +90,7 @@ def test_a_newcomer_draws_what_is_popular() -> None:
 @pytest.mark.parametrize("repeats", ["none", "unfinished", "all"])
 def test_nothing_is_a_candidate_that_may_not_be_shown(repeats: str) -> None:
     """Seen, owned and withdrawn courses, as far as the surface minds; everything else may be."""
-    model, taste = taught(visits()), Preferences()
+    model, taste = train_recommender(make_visits()), Preferences()
     base = {"id": "e", "user_id": "u", "time": NOW}
     for event in (
         ev.CourseView(**base, course_id="c1"),
@@ -108,7 +108,7 @@ def test_nothing_is_a_candidate_that_may_not_be_shown(repeats: str) -> None:
 
 def test_even_what_was_seen_a_thousand_courses_ago_stays_out() -> None:
     """Far behind the recent courses, as long as its key is kept."""
-    model, taste = taught(visits()), Preferences()
+    model, taste = train_recommender(make_visits()), Preferences()
     for number in range(MAX_KEYS):
         taste, _ = fold_use(taste, "e", f"c{number}", 1, NOW + number, 1.0)
     numbers = np.arange(len(model.index))
@@ -118,7 +118,7 @@ def test_even_what_was_seen_a_thousand_courses_ago_stays_out() -> None:
 
 def test_candidates_are_few_whatever_the_catalogue() -> None:
     """The best by all together, the most popular, and the person's own: no more, each once, best first."""
-    model = taught(visits(people=100, courses=800, days=60))
+    model = train_recommender(make_visits(people=100, courses=800, days=60))
     question = asked(model.index, model.tastes["p1"], NOW, 1)
     drawn = draw(model.index, model.content, question)
     chosen = choose(model.index, model.content, model.tastes["p1"], drawn, "all")
@@ -132,7 +132,7 @@ def test_candidates_are_few_whatever_the_catalogue() -> None:
 
 def test_a_course_nobody_used_yet_is_drawn_by_its_content() -> None:
     """New in the catalogue, it is a candidate of those whose courses it resembles, and of them first."""
-    model = taught(visits())
+    model = train_recommender(make_visits())
     model.describe("new", {"group 1": 2.0, "fresh": 1.0})
     scores = [drawn_for(model, user)["content"].get("new", 0.0) for user in ("p1", "p2")]
     assert scores[0] > 0.3 > 0.05 > scores[1]
@@ -143,7 +143,7 @@ def test_a_course_nobody_used_yet_is_drawn_by_its_content() -> None:
 @pytest.mark.parametrize("repeats", ["none", "all"])
 def test_rows_have_a_number_for_every_name(repeats: str) -> None:
     """Finite, in float16's precision, as many as there are names; also for somebody new."""
-    model = taught(visits())
+    model = train_recommender(make_visits())
     for user in ("p1", "nobody"):
         taste = model.tastes.get(user, Preferences())
         question = asked(model.index, taste, NOW, 1)
@@ -156,7 +156,7 @@ def test_rows_have_a_number_for_every_name(repeats: str) -> None:
 
 def test_rows_say_what_their_names_say() -> None:
     """Some columns by hand: shares, ranks, one's own uses, the context."""
-    model = taught(visits())
+    model = train_recommender(make_visits())
     user = "p1"
     question = asked(model.index, model.tastes[user], NOW, 1)
     chosen = choose(model.index, model.content, model.tastes[user], draw(model.index, model.content, question), "all")
@@ -178,7 +178,7 @@ def test_rows_say_what_their_names_say() -> None:
 
 def test_a_busy_person_costs_no_more_than_any_other() -> None:
     """After ten thousand uses of all there is the question holds no more than its caps, and nothing to show."""
-    model = taught(visits(courses=200))
+    model = train_recommender(make_visits(courses=200))
     for number in range(10_000):
         model.use("busy", f"c{number % 200}", NOW + number * 60.0)
     question = model.ask("busy", NOW + 10_000 * 60.0)
@@ -188,7 +188,7 @@ def test_a_busy_person_costs_no_more_than_any_other() -> None:
 
 def test_fading_order_forgets_what_is_out_of_fashion() -> None:
     """After a year without uses, what was learned since counts, while the lasting order still knows both."""
-    model = taught(visits(), window=CountingWindow())
+    model = train_recommender(make_visits(), window=CountingWindow())
     late = NOW + 365 * DAY
     for person in range(5):
         for hour, course in enumerate(("c1", "c38")):

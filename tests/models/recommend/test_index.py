@@ -19,7 +19,7 @@ from models.recommend.index import EARLY, IN, IN_FADING, IN_ORDER, MONTH, OUT, O
 from models.recommend.neighbours import NeighbourIndex
 from models.recommend.similarity import CooccurrenceRow, CountingWindow, PairWeight
 from models.recommend.top_k import TopK
-from tests.models.tastes import taught, visits
+from tests.models.course_uses import make_visits, train_recommender
 
 WINDOW = CountingWindow(half_life=40 * DAY, fading=10 * DAY)
 
@@ -53,7 +53,7 @@ def of_rows(
 @pytest.mark.parametrize("days", [30, 400])
 def test_an_index_says_what_the_rows_say(days: int) -> None:
     """Use by use or row by row, before and after landmarks moved: both halves together, and each direction."""
-    model = taught(visits(days=days), window=WINDOW)
+    model = train_recommender(make_visits(days=days), window=WINDOW)
     now = days * DAY
     for index in (model.index, read(model.rows, seed=1)):
         together = of_rows(model.rows, 0, WINDOW.half_life, now, both=True)
@@ -78,7 +78,7 @@ def read(rows: dict[str, CooccurrenceRow], seed: int, times: int = 1) -> Index:
 
 def test_rows_may_come_in_any_order_and_again() -> None:
     """After a restart, or with other workers' rows earlier or later, every count is the same."""
-    rows = taught(visits(), window=WINDOW).rows
+    rows = train_recommender(make_visits(), window=WINDOW).rows
     one, other = read(rows, seed=1), read(rows, seed=2, times=3)
     now = 31 * DAY
     assert pairs(one, (IN, OUT), now) == pytest.approx(pairs(other, (IN, OUT), now), rel=1e-6)
@@ -178,8 +178,8 @@ def test_what_a_row_let_go_of_weighs_nothing() -> None:
 
 def test_years_later_everything_is_finite_and_has_faded() -> None:
     """Landmarks move before numbers grow large; what nobody uses any more weighs nothing beside what they do."""
-    told = visits() + [(f"q{k}", f"c{k % 3}", 4_000 * DAY + k) for k in range(30)]
-    model = taught(told, window=CountingWindow(half_life=5 * DAY, fading=2 * DAY))
+    told = make_visits() + [(f"q{k}", f"c{k % 3}", 4_000 * DAY + k) for k in range(30)]
+    model = train_recommender(told, window=CountingWindow(half_life=5 * DAY, fading=2 * DAY))
     index, now = model.index, 4_001 * DAY
     assert np.isfinite(index.weight).all()
     assert np.isfinite(index.popular).all()
@@ -189,7 +189,7 @@ def test_years_later_everything_is_finite_and_has_faded() -> None:
 
 def test_a_line_keeps_its_heaviest_neighbours() -> None:
     """With room for fewer neighbours than there are, no line grows, and nearly all of the best stay."""
-    rows = taught(visits(people=200, courses=120)).rows
+    rows = train_recommender(make_visits(people=200, courses=120)).rows
     whole, small = Index(), Index(width=24)
     for row in rows.values():
         whole.put(row)
@@ -216,7 +216,7 @@ def test_of_more_people_than_there_is_room_for_the_newest_are_taken() -> None:
 
 def test_no_line_holds_a_course_twice() -> None:
     """A course that gave way and came back, or whose row came again, stands in a line once."""
-    model = taught(visits(people=100, courses=80))
+    model = train_recommender(make_visits(people=100, courses=80))
     small = Index(width=16)
     for row in [*model.rows.values(), *model.rows.values()]:
         small.put(row)
@@ -242,7 +242,7 @@ def test_a_chart_is_that_of_all_counts(uses: list[tuple[int, float, bool]], most
 
 def test_what_is_off_the_chart_makes_room() -> None:
     """A withdrawn course stands on no chart."""
-    index = taught(visits()).index
+    index = train_recommender(make_visits()).index
     first = index.names[index.charts[WEEK].best()[0]]
     index.withdraw(first)
     assert first not in {index.names[number] for number in index.charts[WEEK].best()}

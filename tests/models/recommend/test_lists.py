@@ -27,7 +27,7 @@ from models.recommend.similarity import CooccurrenceRow, CountingWindow, interac
 from models.schema import events as ev
 from streams.evaluation.embedding import Embedding
 from streams.evaluation.recommender import Recommender
-from tests.models.tastes import heard, taught, visits
+from tests.models.course_uses import make_interaction, make_visits, train_recommender
 
 NOW = 31 * DAY
 
@@ -41,7 +41,7 @@ def listed(model: Recommender, user: str, n: int = 10, **surface: object) -> lis
 @lru_cache
 def ranked(repeats: Repeats) -> Recommender:
     """A recommender whose rankers have learned; shared, so nobody may teach it."""
-    return taught(visits(people=40, courses=80), Surface(repeats=repeats), share=1.0)
+    return train_recommender(make_visits(people=40, courses=80), Surface(repeats=repeats), share=1.0)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -72,7 +72,7 @@ def test_a_list_leans_to_the_persons_group() -> None:
 
 def test_what_was_finished_is_the_reason() -> None:
     """A course that goes with the person's is shown because of that one, in words that say what they did with it."""
-    model, taste = taught(visits()), Preferences()
+    model, taste = train_recommender(make_visits()), Preferences()
     base = {"id": "e", "user_id": "u", "time": NOW - DAY}
     for verb, event in (
         ("finished", ev.CourseCompleted(**base, course_id="c5")),
@@ -86,7 +86,7 @@ def test_what_was_finished_is_the_reason() -> None:
 
 def test_each_source_has_its_words() -> None:
     """What is popular, what resembles, what one comes back to."""
-    model = taught(visits(), Surface(repeats="all"))
+    model = train_recommender(make_visits(), Surface(repeats="all"))
     assert {each.reason for each in listed(model, "nobody")} == {"a good start for many"}
     own = listed(model, "p1", 3, method="own", repeats="all", rare_place=False)
     assert {each.reason for each in own} == {"you come back to it"}
@@ -97,7 +97,7 @@ def test_each_source_has_its_words() -> None:
 
 def test_newcomers_get_what_newcomers_use() -> None:
     """Without a history the list is that of newcomers' uses, not of everybody's."""
-    model = taught(visits())
+    model = train_recommender(make_visits())
     for person in range(40):
         model.use(f"new{person}", "c39", NOW - 60.0 + person)
     said = listed(model, "nobody", 3)
@@ -108,7 +108,7 @@ def test_newcomers_get_what_newcomers_use() -> None:
 
 def crowded(*rare: str) -> tuple[Recommender, Preferences]:
     """A catalogue of popular courses and some that nobody used yet, with the taste of somebody who likes their kind."""
-    model = taught(visits(people=200, courses=16))
+    model = train_recommender(make_visits(people=200, courses=16))
     for course in rare:
         model.describe(course, {"group 1": 2.0, course: 1.0})
     return model, Preferences(model.tastes["p1"].recent[:2], b"")
@@ -150,7 +150,7 @@ def test_the_rarely_used_take_turns() -> None:
 
 def test_the_rarely_used_are_found_behind_many_popular_ones() -> None:
     """However many popular courses are drawn for somebody, one that nobody used yet has its day."""
-    model = taught(visits(people=700, courses=240))
+    model = train_recommender(make_visits(people=700, courses=240))
     model.describe("rare", {"group 1": 1.0, **{f"word {word}": 9.0 for word in range(12)}})
     taste = model.tastes["p1"]
     assert int((model.index.uses >= RARE).sum()) > MOST + POPULAR_MOST
@@ -166,7 +166,7 @@ def test_what_somebody_used_is_not_their_guest() -> None:
 
 def test_a_varied_list_holds_less_alike_courses() -> None:
     """The lower the relevance counts, the less alike the courses; the best stays first."""
-    model = taught(visits(courses=80))
+    model = train_recommender(make_visits(courses=80))
     question = model.ask("p1", NOW)
     numbers, scores = question.candidates.drawn.numbers, question.candidates.total
     likeness = []
@@ -181,7 +181,7 @@ def test_a_varied_list_holds_less_alike_courses() -> None:
 
 def test_what_is_withdrawn_is_shown_no_more() -> None:
     """At once, by every method, and also to newcomers."""
-    model = taught(visits(), Surface(repeats="all"))
+    model = train_recommender(make_visits(), Surface(repeats="all"))
     gone = {each.course for user in ("p1", "nobody") for each in listed(model, user, 5, repeats="all")}
     for course in gone:
         model.index.withdraw(course)
@@ -193,7 +193,7 @@ def test_what_is_withdrawn_is_shown_no_more() -> None:
 
 def test_a_recommendation_is_plain_data() -> None:
     """It goes through JSON and comes back."""
-    said = listed(taught(visits()), "p1", 3)
+    said = listed(train_recommender(make_visits()), "p1", 3)
     assert msgspec.json.decode(msgspec.json.encode(said), type=list[Recommendation]) == said
 
 
@@ -206,7 +206,7 @@ def paths(*told: tuple[str, ...]) -> Index:
     for person, courses in enumerate(told):
         done: tuple[OtherCourse, ...] = ()
         for hour, course in enumerate(courses):
-            finished = heard(course, hour * 3_600.0, COMPLETED, *done, person=person)
+            finished = make_interaction(course, hour * 3_600.0, COMPLETED, *done, person=person)
             rows[course] = interacted(rows.get(course, CooccurrenceRow(course)), finished, CountingWindow())
             done = ((course, COMPLETED), *done)
     index = Index()
@@ -239,7 +239,7 @@ def test_a_person_goes_on_from_what_they_finished() -> None:
 
 def test_the_audience_of_a_new_course_likes_what_it_resembles() -> None:
     """The people of its group stand before all others, whichever partition offers them."""
-    model = taught(visits())
+    model = train_recommender(make_visits())
     model.describe("new", {"group 2": 2.0, "fresh": 1.0})
     likeness = resembling(model.index, model.content, "new")
     assert {int(course[1:]) % 4 for course in likeness} == {2}
@@ -329,8 +329,8 @@ def test_terms_come_from_all_of_an_entry() -> None:
 
 def test_the_recommender_is_cloned_as_river_clones() -> None:
     """Same settings, nothing known; and taught the same it says the same."""
-    told = visits(people=20)
-    model = taught(told, share=1.0)
+    told = make_visits(people=20)
+    model = train_recommender(told, share=1.0)
     fresh = model.clone()
     assert (fresh.share, fresh.rows, fresh.recommend("p1", NOW)) == (1.0, {}, ())
     for course in sorted({course for _, course, _ in told}):
@@ -342,8 +342,8 @@ def test_the_recommender_is_cloned_as_river_clones() -> None:
 
 def test_asking_teaches_nothing() -> None:
     """Questions between uses change no answer."""
-    told = visits(people=20)
-    asked, unasked = taught(told[:200], share=1.0), taught(told[:200], share=1.0)
+    told = make_visits(people=20)
+    asked, unasked = train_recommender(told[:200], share=1.0), train_recommender(told[:200], share=1.0)
     for user, course, time in told[200:]:
         asked.recommend(user, time)
         asked.ask("nobody", time)
@@ -354,8 +354,8 @@ def test_asking_teaches_nothing() -> None:
 
 def test_rankers_learn_from_a_share() -> None:
     """About a quarter of the lists where a quarter is asked for, drawn by id."""
-    told = visits(people=30)
-    quarter, whole = taught(told, share=0.25), taught(told, share=1.0)
+    told = make_visits(people=30)
+    quarter, whole = train_recommender(told, share=0.25), train_recommender(told, share=1.0)
     assert 0.15 < quarter.net.lists / whole.net.lists < 0.35
 
 
@@ -364,7 +364,7 @@ def test_the_embedding_learns_who_likes_what() -> None:
     models = [Embedding(seed=seed) for seed in (1, 1, 2)]
     for model in models:
         for _ in range(6):
-            for user, course, _ in visits():
+            for user, course, _ in make_visits():
                 model.learn_one(user, course)
     scores = models[0].scores("p1")
     ours = [int(course[1:]) % 4 == 1 for course in models[0].courses]
@@ -376,6 +376,6 @@ def test_the_embedding_learns_who_likes_what() -> None:
 def test_the_key_of_a_course_hides_it_only() -> None:
     """Four bytes a course; what has another key is not left out."""
     taste = Preferences((), course_key("c1"))
-    model = taught(visits())
+    model = train_recommender(make_visits())
     named = [each.course for each in recommend(model.index, model.content, taste, NOW, 60, Surface(method="popular"))]
     assert set(named) == set(model.rows) - {"c1"}

@@ -15,7 +15,7 @@ from models.recommend.catalogue import Catalogue
 from models.recommend.similarity import CooccurrenceRow, CountingWindow, interacted
 from models.schema import events as ev
 from streams.evaluation.recommender import Recommender
-from tests.models.tastes import taught, visits
+from tests.models.course_uses import make_visits, train_recommender
 
 COURSES, WITHDRAWN = [f"c{number}" for number in range(30)], {"c1", "c29"}
 
@@ -76,9 +76,9 @@ def test_what_is_used_stands_before_what_is_only_new() -> None:
 
 def test_a_small_catalogue_is_learned() -> None:
     """Of thirty courses, the first five listed hold what people take next more often than the most popular five."""
-    told = visits(people=80, courses=28)
+    told = make_visits(people=80, courses=28)
     late = [use for use in told if use[2] > 20 * DAY]
-    model: Recommender = taught(told[: -len(late)], share=1.0)
+    model: Recommender = train_recommender(told[: -len(late)], share=1.0)
     hits = popular = tests = 0
     for user, course, time in late:
         taste = model.tastes.get(user, Preferences())

@@ -12,15 +12,15 @@ from models.retention import alerts as alerting
 from models.retention.context import Context
 from models.schema import events as ev
 from models.schema.outputs import Alert, CouponTrigger, Decision, Example, Output
-from tests.models.people import HOUR, NOON, START, campaign, live, model, world
+from tests.models.people import HOUR, NOON, START, make_campaign, make_context, make_model, process_events
 
-RISKY = model(0.0, 3.0)
+RISKY = make_model(0.0, 3.0)
 LOGIN = ev.Login(id="1", user_id="u", time=NOON)
 WAITING = (PendingLabel(NOON - DAY, b"", 0.5, "m"), PendingLabel(NOON - 2 * DAY, b"", 0.5, "m"))
 
 
 def at_noon(state: Context, person: Person | None = None, event: ev.Event = LOGIN) -> tuple[Person, list[Output]]:
-    return live(person or Person("u"), [event], state, event.time + 1)
+    return process_events(person or Person("u"), [event], state, event.time + 1)
 
 
 def of(kind: type, said: list[Output]) -> list:
@@ -39,7 +39,7 @@ def test_candidates_follow_from_tier_and_news(about: alerting.About, tier: str, 
 
 def test_a_high_risk_gets_decision_alert_and_trigger_that_belong_together() -> None:
     """All three carry person, moment, score and model; the trigger is named after its decision."""
-    state = world(model=RISKY, rules=Rules(pseudonym_key=b"k"), campaign=campaign(hold_out=0.25))
+    state = make_context(model=RISKY, rules=Rules(pseudonym_key=b"k"), campaign=make_campaign(hold_out=0.25))
     _, said = at_noon(state, Person("u1"), ev.Login(id="1", user_id="u1", time=NOON))
     (decision,), (alert,), (trigger,) = of(Decision, said), of(Alert, said), of(CouponTrigger, said)
     assert (decision.sent, decision.reason, decision.candidate, decision.cause) == (True, "sent", "coupon", "risk")
@@ -53,7 +53,7 @@ def test_a_high_risk_gets_decision_alert_and_trigger_that_belong_together() -> N
 
 def test_an_offer_that_was_sent_is_kept_open_with_its_moment() -> None:
     """The ledger holds id, arm, end and propensity, and counts it."""
-    person, said = at_noon(world(model=RISKY, campaign=campaign(arm=Arm(name="x", amount=3, valid_days=2))))
+    person, said = at_noon(make_context(model=RISKY, campaign=make_campaign(arm=Arm(name="x", amount=3, valid_days=2))))
     (trigger,), (offer,) = of(CouponTrigger, said), person.ledger.offers
     assert (offer.id, offer.arm, offer.amount, offer.at, offer.until) == (trigger.id, "x", 3.0, NOON, NOON + 2 * DAY)
     assert (offer.propensity, offer.bought) == (1.0, False)
@@ -62,7 +62,7 @@ def test_an_offer_that_was_sent_is_kept_open_with_its_moment() -> None:
 
 def test_the_hold_out_is_decided_and_counted_but_gets_nothing() -> None:
     """An alert without action, a decision that says so, no trigger, no open offer, rows untreated."""
-    state = world(model=RISKY, campaign=campaign(hold_out=1.0))
+    state = make_context(model=RISKY, campaign=make_campaign(hold_out=1.0))
     person, said = at_noon(state, Person("u", ledger=Ledger(pending_labels=WAITING)))
     (decision,) = of(Decision, said)
     assert (decision.sent, decision.reason, decision.hold_out) == (False, "hold_out", True)
@@ -74,37 +74,37 @@ def test_the_hold_out_is_decided_and_counted_but_gets_nothing() -> None:
 @pytest.mark.parametrize("bias", [3.0, 0.0])
 def test_rows_that_wait_are_marked_as_treated(bias: float) -> None:
     """After a coupon or a contact, the labels of the waiting rows are no longer those of an untreated person."""
-    person, _ = at_noon(world(model=model(0.0, bias)), Person("u", ledger=Ledger(pending_labels=WAITING)))
+    person, _ = at_noon(make_context(model=make_model(0.0, bias)), Person("u", ledger=Ledger(pending_labels=WAITING)))
     assert [row.treated for row in person.ledger.pending_labels] == [True, True]
 
 
 @pytest.mark.parametrize("tier", ["coupon", "contact"])
 def test_rows_scored_after_something_was_sent_are_treated(tier: str) -> None:
     """For a horizon, also of a contact, and of a coupon that was redeemed within the hour; then no longer."""
-    state = world(model=model(0.0, 3.0 if tier == "coupon" else 0.0), rules=Rules(lookback=90 * DAY))
+    state = make_context(model=make_model(0.0, 3.0 if tier == "coupon" else 0.0), rules=Rules(lookback=90 * DAY))
     person, said = at_noon(state)
     offers = [trigger.id for trigger in of(CouponTrigger, said)]
     assert len(offers) == (tier == "coupon")
     redeemed = [ev.CouponRedeemed(id="r", user_id="u", time=NOON + HOUR, offer_id=offer) for offer in offers]
-    person, said = live(person, redeemed, state, NOON + 60 * DAY)
+    person, said = process_events(person, redeemed, state, NOON + 60 * DAY)
     assert person.ledger.treated_at == NOON
     rows = [(row.time - NOON < 14 * DAY, row.treated) for row in of(Example, said)]
     assert set(rows) == {(True, True), (False, False)}
 
 
-@pytest.mark.parametrize("changes", [{"shadow": True}, {"campaign": campaign(hold_out=1.0)}])
+@pytest.mark.parametrize("changes", [{"shadow": True}, {"campaign": make_campaign(hold_out=1.0)}])
 def test_rows_of_the_hold_out_and_of_shadow_are_untreated(changes: dict[str, object]) -> None:
     """Nothing was sent: what they do is what people do by themselves."""
-    state = world(model=RISKY, **changes)
+    state = make_context(model=RISKY, **changes)
     person, _ = at_noon(state)
-    _, said = live(person, [], state, NOON + 40 * DAY)
+    _, said = process_events(person, [], state, NOON + 40 * DAY)
     assert [row.treated for row in of(Example, said)] == [False] * len(of(Example, said))
     assert of(Example, said)
 
 
 def test_in_shadow_nothing_goes_out() -> None:
     """What would have been is decided and written down; alerts carry no action."""
-    person, said = at_noon(world(model=RISKY, shadow=True))
+    person, said = at_noon(make_context(model=RISKY, shadow=True))
     assert [decision.reason for decision in of(Decision, said)] == ["shadow"]
     assert (of(CouponTrigger, said), [alert.action for alert in of(Alert, said)]) == ([], ["none"])
     assert person.ledger.offers == ()
@@ -112,25 +112,25 @@ def test_in_shadow_nothing_goes_out() -> None:
 
 def test_shadow_is_consistent_and_leaves_the_live_run_its_caps() -> None:
     """Caps and cool-downs of shadow bind shadow; who then goes live begins with none of it, hold-out or not."""
-    state = world(model=RISKY, campaign=campaign(cap_per_person=1, cool_down_days=20.0))
+    state = make_context(model=RISKY, campaign=make_campaign(cap_per_person=1, cool_down_days=20.0))
     shadow, again = msgspec.structs.replace(state, shadow=True), NOON + 30 * DAY
 
     def reasons(said: list[Output]) -> list[str]:
         return [decision.reason for decision in of(Decision, said) if decision.candidate == "coupon"]
 
-    person, said = live(Person("u"), [LOGIN], shadow, NOON + 29 * DAY)
+    person, said = process_events(Person("u"), [LOGIN], shadow, NOON + 29 * DAY)
     assert reasons(said) == ["shadow"]
     login = ev.Login(id="2", user_id="u", time=again)
     assert reasons(at_noon(shadow, person, login)[1]) == ["cap"]
     assert reasons(at_noon(state, person, login)[1]) == ["sent"]
-    held = msgspec.structs.replace(state, campaign=campaign(hold_out=1.0))
+    held = msgspec.structs.replace(state, campaign=make_campaign(hold_out=1.0))
     person, _ = at_noon(msgspec.structs.replace(held, shadow=True))
     assert person.ledger.send_count("back", "coupon").times == 0
 
 
 def test_a_medium_risk_gets_a_contact_without_a_coupon() -> None:
     """The alert is the contact; arm and amount stay empty."""
-    _, said = at_noon(world(model=model(0.0, 0.0)))
+    _, said = at_noon(make_context(model=make_model(0.0, 0.0)))
     (decision,), (alert,) = of(Decision, said), of(Alert, said)
     assert (decision.candidate, decision.arm, decision.amount, alert.action) == ("contact", "", 0.0, "contact")
     assert of(CouponTrigger, said) == []
@@ -138,7 +138,7 @@ def test_a_medium_risk_gets_a_contact_without_a_coupon() -> None:
 
 def test_an_alert_about_risk_says_why() -> None:
     """Rising risk: the group that raises it most, in words."""
-    _, said = live(Person("u"), [LOGIN], world(), NOON + 4 * DAY)
+    _, said = process_events(Person("u"), [LOGIN], make_context(), NOON + 4 * DAY)
     reasons = of(Alert, said)[0].reasons
     assert [(reason.group, reason.effect > 0) for reason in reasons] == [("silence", True)]
     assert reasons[0].words.startswith("no activity for")
@@ -146,7 +146,7 @@ def test_an_alert_about_risk_says_why() -> None:
 
 def contacted(person: Person, hours: range, **changes: object) -> Person:
     """A person to whom a contact went out every one of these hours."""
-    state = world(campaign=campaign(contact_cool_down_days=0.0, **changes), model=model(0.0))
+    state = make_context(campaign=make_campaign(contact_cool_down_days=0.0, **changes), model=make_model(0.0))
     for n in hours:
         event = ev.CourseCompleted(id=str(n), user_id="u", time=NOON + n * HOUR, course_id="c")
         person, said = at_noon(state, person, event)
@@ -174,12 +174,12 @@ def test_the_newest_campaigns_are_remembered() -> None:
 
 FINISHED = ev.CourseCompleted(id="f", user_id="u", time=START + 23 * HOUR, course_id="go")
 BEGUN = ev.LessonProgress(id="b", user_id="u", time=START + 23.5 * HOUR, course_id="rust", progress=0.1)
-NIGHT = world(campaign=campaign(quiet_from=22.0, quiet_until=8.0), model=model(0.0))
+NIGHT = make_context(campaign=make_campaign(quiet_from=22.0, quiet_until=8.0), model=make_model(0.0))
 
 
 def test_news_held_back_by_the_night_is_told_of_its_own_course() -> None:
     """In the morning the alert is about the course that was finished, not one begun in between."""
-    _, said = live(Person("u"), [FINISHED, BEGUN], NIGHT, START + 33 * HOUR)
+    _, said = process_events(Person("u"), [FINISHED, BEGUN], NIGHT, START + 33 * HOUR)
     alerts = [(alert.course_id, alert.action) for alert in of(Alert, said) if alert.about == "finished"]
     assert alerts == [("go", "none"), ("go", "contact")]
 
@@ -188,18 +188,18 @@ def test_a_stall_that_is_over_by_the_morning_is_not_told() -> None:
     """A person who went on with the course during the quiet hours has no longer stalled."""
     start = START + 15.5 * HOUR
     before = ev.LessonProgress(id="a", user_id="u", time=start, course_id="rust", progress=0.1)
-    quiet = world(campaign=campaign(quiet_from=0.5, quiet_until=0.0), model=model(0.0))
-    _, said = live(Person("u"), [before], quiet, start + 30 * DAY)
+    quiet = make_context(campaign=make_campaign(quiet_from=0.5, quiet_until=0.0), model=make_model(0.0))
+    _, said = process_events(Person("u"), [before], quiet, start + 30 * DAY)
     stalled = next(alert for alert in of(Alert, said) if alert.about == "stalled")
     again = msgspec.structs.replace(before, id="c", time=stalled.time + 1, progress=0.2)
-    _, said = live(Person("u"), [before, again], quiet, stalled.time + 2 * DAY)
+    _, said = process_events(Person("u"), [before, again], quiet, stalled.time + 2 * DAY)
     assert [alert.time for alert in of(Alert, said) if alert.about == "stalled"] == [stalled.time]
 
 
 def test_two_candidates_of_one_night_are_both_asked_again() -> None:
     """A contact about a finished course is not forgotten because a coupon was held back too."""
-    night = world(campaign=campaign(quiet_from=22.0, quiet_until=8.0), model=RISKY)
+    night = make_context(campaign=make_campaign(quiet_from=22.0, quiet_until=8.0), model=RISKY)
     _, said = at_noon(night, Person("u"), FINISHED)
     assert [(d.cause, d.reason) for d in of(Decision, said)] == [("risk", "quiet_hours"), ("finished", "quiet_hours")]
-    _, said = live(Person("u"), [FINISHED], night, START + 32.5 * HOUR)
+    _, said = process_events(Person("u"), [FINISHED], night, START + 32.5 * HOUR)
     assert {d.cause for d in of(Decision, said) if d.reason == "sent"} == {"risk", "finished"}

@@ -15,11 +15,22 @@ from models.retention import step as retention
 from models.retention.risk import Score, early_signs, scored
 from models.schema import events as ev
 from models.schema.outputs import EarlySignal, Example, Output
-from tests.models.people import HOUR, NOON, active_times, campaign, histories, live, model, shuffled, world
+from tests.models.people import (
+    HOUR,
+    NOON,
+    active_times,
+    histories,
+    make_campaign,
+    make_context,
+    make_model,
+    process_events,
+    shuffle_events,
+)
 
 RULES = Rules()
-NIGHTS = world(
-    campaign=campaign(hold_out=0.3, cool_down_days=2.0), model=replace(model(), recalibration=Recalibration(-0.3, 0.1))
+NIGHTS = make_context(
+    campaign=make_campaign(hold_out=0.3, cool_down_days=2.0),
+    model=replace(make_model(), recalibration=Recalibration(-0.3, 0.1)),
 )
 
 
@@ -32,12 +43,12 @@ def both(said: list[Output]) -> tuple[list[EarlySignal], list[Example]]:
     return signs, [output for output in said if isinstance(output, Example)]
 
 
-@given(histories(longest_gap_days=60), st.integers(0, 2**32))
+@given(histories(max_gap_days=60), st.integers(0, 2**32))
 @settings(max_examples=80, deadline=None)
 def test_every_row_has_one_and_it_is_true(events: list[ev.Event], seed: int) -> None:
     """Back is: an active event up to a quarter of the horizon after it; also when events come up to 1 h late."""
     times = active_times(events, RULES)
-    signs, examples = both(live(Person("u"), shuffled(events, seed), NIGHTS, end_of(events))[1])
+    signs, examples = both(process_events(Person("u"), shuffle_events(events, seed), NIGHTS, end_of(events))[1])
     assert [(sign.time, sign.back) for sign in signs] == [(example.time, example.back) for example in examples]
     assert all(sign.treated <= example.treated for sign, example in zip(signs, examples, strict=True))
     for sign in signs:
@@ -45,7 +56,7 @@ def test_every_row_has_one_and_it_is_true(events: list[ev.Event], seed: int) -> 
         assert sign.back == any(sign.time < time <= sign.until for time in times)
 
 
-@given(histories(longest_gap_days=60))
+@given(histories(max_gap_days=60))
 @settings(max_examples=60, deadline=None)
 def test_it_is_told_when_it_is_known_and_no_earlier(events: list[ev.Event]) -> None:
     """At a quarter of the horizon and the lateness, whether the person came back or not."""
@@ -65,7 +76,7 @@ def test_it_is_told_when_it_is_known_and_no_earlier(events: list[ev.Event]) -> N
 
 def test_it_says_what_the_model_itself_thought() -> None:
     """The probability before it was bent; the label's row says what was stated."""
-    ledger = scored(Ledger(), Score(model().mean.astype("float32"), 0.4, 0.3), NOON, world(), keep=True)
+    ledger = scored(Ledger(), Score(make_model().mean.astype("float32"), 0.4, 0.3), NOON, make_context(), keep=True)
     (sign,) = early_signs(Person("u", ledger=ledger), NOON, NOON + 4 * DAY, RULES)
     assert (sign.probability, ledger.pending_labels[0].probability, sign.back) == (0.3, 0.4, False)
     due = NOON + 3.5 * DAY + HOUR

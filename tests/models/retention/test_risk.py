@@ -19,7 +19,7 @@ from models.retention import risk
 from models.retention.context import Context
 from models.schema import events as ev
 from models.schema.outputs import TIERS
-from tests.models.people import HOUR, NOON, model, world
+from tests.models.people import HOUR, NOON, make_context, make_model
 
 RULES = Rules()
 SHARES = st.floats(0, 1)
@@ -28,7 +28,7 @@ TIER = st.sampled_from(TIERS)
 
 def tier_after(tier: str, probability: float, since: float = 10 * DAY) -> str:
     """The tier after a score, by default long after the last change."""
-    return risk.tier_of(Ledger(tier=tier, tier_since=NOON), probability, NOON + since, world())
+    return risk.tier_of(Ledger(tier=tier, tier_since=NOON), probability, NOON + since, make_context())
 
 
 def person(*times: float) -> Person:
@@ -78,7 +78,7 @@ def test_changes_are_at_least_a_dwell_apart(scores: list[tuple[float, float]]) -
     ledger, now, changes = Ledger(tier="low", tier_since=NOON), NOON, [NOON]
     for pause, score in scores:
         now += pause
-        tier = risk.tier_of(ledger, score, now, world())
+        tier = risk.tier_of(ledger, score, now, make_context())
         if tier != ledger.tier:
             ledger = Ledger(tier=tier, tier_since=now)
             changes.append(now)
@@ -87,9 +87,9 @@ def test_changes_are_at_least_a_dwell_apart(scores: list[tuple[float, float]]) -
 
 def test_tiers_wait_for_a_model_that_knows_enough() -> None:
     """Without a model, or with too few labels, the tier stays; unless the rules say not to wait."""
-    few = world(rules=Rules(labels_needed=1_001))
-    assert [risk.tier_of(Ledger(), 0.9, NOON, state) for state in (few, world(model=None))] == ["", ""]
-    assert risk.tier_of(Ledger(), 0.9, NOON, world(model=None, rules=Rules(alerts_wait=False))) == "high"
+    few = make_context(rules=Rules(labels_needed=1_001))
+    assert [risk.tier_of(Ledger(), 0.9, NOON, state) for state in (few, make_context(model=None))] == ["", ""]
+    assert risk.tier_of(Ledger(), 0.9, NOON, make_context(model=None, rules=Rules(alerts_wait=False))) == "high"
 
 
 def test_only_who_was_active_in_the_look_back_is_asked_about() -> None:
@@ -106,28 +106,28 @@ def test_before_a_model_is_ready_the_prior_is_said() -> None:
     def score(at: float, world: Context) -> risk.Score:
         return risk.scores([somebody], [at], world)[0]
 
-    given = score(NOON + 5 * DAY, world())
+    given = score(NOON + 5 * DAY, make_context())
     row, probability, plain = given.row, given.probability, given.plain
-    assert probability == plain == model().probability(row)
-    slower = msgspec.structs.replace(model(), recalibration=Recalibration(level=-0.5))
-    bent = score(NOON + 5 * DAY, world(model=slower))
+    assert probability == plain == make_model().probability(row)
+    slower = msgspec.structs.replace(make_model(), recalibration=Recalibration(level=-0.5))
+    bent = score(NOON + 5 * DAY, make_context(model=slower))
     assert (bent.plain, bent.probability) == (plain, round(plain ** exp(-0.5), 6))
     assert row.tolist() == features.row(somebody.activity, NOON + 5 * DAY, RULES.horizon).tolist()
-    given = score(NOON, world(model=None))
+    given = score(NOON, make_context(model=None))
     assert (given.probability, given.plain) == (RULES.prior_churn, -1)
-    assert score(NOON, world(rules=Rules(labels_needed=1_001))).probability == RULES.prior_churn
+    assert score(NOON, make_context(rules=Rules(labels_needed=1_001))).probability == RULES.prior_churn
 
 
 def test_a_row_is_kept_as_it_was_scored_and_within_the_cap() -> None:
     """With `keep`, the row waits with score and model; at the cap no further one does."""
     row = features.row(person(NOON).activity, NOON, RULES.horizon)
     score = risk.Score(row, 0.25)
-    ledger = risk.scored(Ledger(), score, NOON, world(), keep=True)
+    ledger = risk.scored(Ledger(), score, NOON, make_context(), keep=True)
     assert ledger.pending_labels == (PendingLabel(NOON, features.pack(row), 0.25, "test-1"),)
     assert (ledger.probability, ledger.scored_at) == (0.25, NOON)
-    assert risk.scored(Ledger(), score, NOON, world(), keep=False).pending_labels == ()
+    assert risk.scored(Ledger(), score, NOON, make_context(), keep=False).pending_labels == ()
     for _ in range(20):
-        ledger = risk.scored(ledger, score, NOON, world(), keep=True)
+        ledger = risk.scored(ledger, score, NOON, make_context(), keep=True)
     assert len(ledger.pending_labels) == MAX_PENDING_LABELS
 
 
@@ -151,8 +151,8 @@ def test_labels_are_released_when_horizon_and_lateness_are_over() -> None:
     )
     waiting = Person("u", ledger=Ledger(pending_labels=rows))
     closing = NOON + RULES.horizon + RULES.lateness
-    assert risk.released(waiting, closing - 1, world()) == (waiting, ())
-    left, examples = risk.released(waiting, closing + HOUR, world())
+    assert risk.released(waiting, closing - 1, make_context()) == (waiting, ())
+    left, examples = risk.released(waiting, closing + HOUR, make_context())
     assert left.ledger.pending_labels == rows[2:]
     assert [(e.time, e.until, e.churned, e.treated, e.probability) for e in examples] == [
         (NOON, NOON + RULES.horizon, True, True, 0.5),

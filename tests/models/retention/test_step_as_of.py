@@ -15,12 +15,12 @@ from models.person.rules import Rules
 from models.retention import step as retention
 from models.schema import events as ev
 from models.schema.outputs import Alert, Output, Tombstone
-from tests.models.people import HOUR, NOON, campaign, histories, live, model, world
+from tests.models.people import HOUR, NOON, histories, make_campaign, make_context, make_model, process_events
 
 RULES = Rules()
-NIGHTS = world(campaign=campaign(quiet_from=22.0, quiet_until=7.5, hold_out=0.3, cool_down_days=2.0))
+NIGHTS = make_context(campaign=make_campaign(quiet_from=22.0, quiet_until=7.5, hold_out=0.3, cool_down_days=2.0))
 CROWDS = st.lists(st.sampled_from("abcdef"), min_size=2, max_size=4, unique=True).flatmap(
-    lambda names: st.tuples(*(histories(most=12, longest_gap_days=25, user=name) for name in names))
+    lambda names: st.tuples(*(histories(max_events=12, max_gap_days=25, user=name) for name in names))
 )
 Crowd = dict[str, tuple[Person, list[Output]]]
 
@@ -47,13 +47,13 @@ def early(histories_told: tuple[list[ev.Event], ...], ticks: random.Random, unti
         clock = event.time
         advanced(crowd, clock)
         person, said = crowd[event.user_id]
-        person, more = live(person, [event], NIGHTS, -1.0)
+        person, more = process_events(person, [event], NIGHTS, -1.0)
         crowd[event.user_id] = (person, said + more)
     return {name: _finished(person, said, until) for name, (person, said) in crowd.items()}
 
 
 def _finished(person: Person, said: list[Output], until: float) -> tuple[Person, list[Output]]:
-    person, more = live(person, [], NIGHTS, until)
+    person, more = process_events(person, [], NIGHTS, until)
     return person, said + more
 
 
@@ -65,7 +65,7 @@ def test_work_done_early_or_just_in_time_is_the_same(crowd: tuple[list[ev.Event]
     together = early(crowd, random.Random(seed), until)
     for told in crowd:
         name = told[0].user_id
-        assert together[name] == live(Person(name), told, NIGHTS, until)
+        assert together[name] == process_events(Person(name), told, NIGHTS, until)
 
 
 STALLED = ev.LessonProgress(id="s", user_id="u", time=NOON, course_id="go", progress=0.4)
@@ -78,36 +78,36 @@ def stalled(said: list[Output]) -> list[tuple[float, str | None]]:
 
 def test_a_stall_is_told_once_a_stop() -> None:
     """Told when the pause is longer than usual, again only after the person went on and stopped again."""
-    state = world(model=model(0.0))
-    person, said = live(Person("u"), [STALLED], state, NOON + 25 * DAY)
+    state = make_context(model=make_model(0.0))
+    person, said = process_events(Person("u"), [STALLED], state, NOON + 25 * DAY)
     ((day, course),) = stalled(said)
     assert course == "go"
     assert 10.5 <= day < 11.5  # three usual gaps of 3.5 days, and the next wake
     again = msgspec.structs.replace(STALLED, id="t", time=NOON + 25 * DAY, progress=0.5)
-    _, said = live(person, [again], state, NOON + 60 * DAY)
+    _, said = process_events(person, [again], state, NOON + 60 * DAY)
     assert [course for _, course in stalled(said)] == ["go"]
 
 
 def test_a_stall_is_told_even_if_the_first_tier_comes_at_that_moment() -> None:
     """A first low tier is no alert, so it does not stand for the one about the course."""
-    person, _ = live(Person("u"), [STALLED], world(model=None), NOON + 10.5 * DAY)
-    _, said = live(person, [], world(model=model(0.0)), NOON + 20 * DAY)
+    person, _ = process_events(Person("u"), [STALLED], make_context(model=None), NOON + 10.5 * DAY)
+    _, said = process_events(person, [], make_context(model=make_model(0.0)), NOON + 20 * DAY)
     assert [course for _, course in stalled(said)] == ["go"]
 
 
 def test_a_stall_that_waited_for_the_model_is_told_when_it_is_ready() -> None:
     """What could not be told before counts as not told."""
-    person, said = live(Person("u"), [STALLED], world(model=None), NOON + 14 * DAY)
+    person, said = process_events(Person("u"), [STALLED], make_context(model=None), NOON + 14 * DAY)
     assert stalled(said) == []
-    _, said = live(person, [], world(model=model(0.0)), NOON + 20 * DAY)
+    _, said = process_events(person, [], make_context(model=make_model(0.0)), NOON + 20 * DAY)
     assert [course for _, course in stalled(said)] == ["go"]
 
 
 def test_the_risk_alert_of_the_same_moment_says_the_stall() -> None:
     """Where the tier changes as the course stalls, one alert tells both."""
     rules = Rules(dwell=0.0, stalled_after=1.0)
-    state = world(rules=rules, model=model(100.0, -242.0))
-    _, said = live(Person("u"), [STALLED], state, NOON + 27 * DAY)
+    state = make_context(rules=rules, model=make_model(100.0, -242.0))
+    _, said = process_events(Person("u"), [STALLED], state, NOON + 27 * DAY)
     alerts = [(alert.about, alert.happened) for alert in said if isinstance(alert, Alert)]
     assert alerts[:1] == [("risk", "stalled in course go at 40%")]
     assert stalled(said) == []
@@ -116,7 +116,7 @@ def test_the_risk_alert_of_the_same_moment_says_the_stall() -> None:
 def test_a_finished_course_is_told_as_it_happens() -> None:
     """The alert names the course, and is not about risk."""
     done = ev.CourseCompleted(id="d", user_id="u", time=NOON, course_id="go")
-    _, said = live(Person("u"), [done], world(), NOON + 1)
+    _, said = process_events(Person("u"), [done], make_context(), NOON + 1)
     alerts = [(alert.about, alert.course_id, alert.reasons) for alert in said if isinstance(alert, Alert)]
     assert alerts == [("finished", "go", ())]
 
@@ -128,14 +128,14 @@ def test_consent_is_the_latest_said_in_event_time() -> None:
     for order in ([no, yes], [yes, no]):
         person = Person("u")
         for event in order:
-            person = retention.step(person, event, world()).person
+            person = retention.step(person, event, make_context()).person
         assert (person.ledger.consent, person.ledger.consent_at) == (-1, NOON)
 
 
 @pytest.fixture
 def forgotten() -> retention.Transition:
-    person, _ = live(Person("u"), [STALLED], world(), NOON + 5 * DAY)
-    return retention.step(person, ev.ErasureRequested(id="e", user_id="u", time=NOON + 6 * DAY), world())
+    person, _ = process_events(Person("u"), [STALLED], make_context(), NOON + 5 * DAY)
+    return retention.step(person, ev.ErasureRequested(id="e", user_id="u", time=NOON + 6 * DAY), make_context())
 
 
 def test_an_erasure_leaves_nothing_but_its_time(forgotten: retention.Transition) -> None:
@@ -153,7 +153,7 @@ def test_an_erasure_leaves_nothing_but_its_time(forgotten: retention.Transition)
 def test_events_before_an_erasure_do_not_raise_the_person_again(forgotten: retention.Transition) -> None:
     """A replay of what was before, and the request itself, change nothing."""
     for event in (STALLED, ev.ErasureRequested(id="e", user_id="u", time=NOON + 6 * DAY)):
-        assert retention.step(forgotten.person, event, world()) == retention.Transition(
+        assert retention.step(forgotten.person, event, make_context()) == retention.Transition(
             forgotten.person, (), ("erased",)
         )
 
@@ -161,7 +161,7 @@ def test_events_before_an_erasure_do_not_raise_the_person_again(forgotten: reten
 def test_who_comes_back_after_an_erasure_is_a_person_again(forgotten: retention.Transition) -> None:
     """What happens afterwards is theirs, under their own id."""
     back = ev.CourseCompleted(id="b", user_id="u", time=NOON + 8 * DAY, course_id="go")
-    moved = retention.step(forgotten.person, back, world())
+    moved = retention.step(forgotten.person, back, make_context())
     person, outputs = moved.person, moved.outputs
     assert (person.id, person.activity.events) == ("u", 1)
     assert {alert.user_id for alert in outputs if isinstance(alert, Alert)} == {"u"}

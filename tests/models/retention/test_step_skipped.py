@@ -6,19 +6,19 @@ from hypothesis import strategies as st
 from models.person.person import Person, next_due
 from models.retention import step as retention
 from models.schema import events as ev
-from tests.models.people import campaign, histories, model, woken, world
+from tests.models.people import histories, make_campaign, make_context, make_model, process_timers
 
-STATE = world(campaign=campaign(quiet_from=22.0, quiet_until=7.5), model=model(1.0, 0.0))
+STATE = make_context(campaign=make_campaign(quiet_from=22.0, quiet_until=7.5), model=make_model(1.0, 0.0))
 
 
-@given(histories(most=10, longest_gap_days=10), st.integers(0, 40))
+@given(histories(max_events=10, max_gap_days=10), st.integers(0, 40))
 @settings(max_examples=60, deadline=None)
 def test_skipping_moves_the_next_due_later_and_loses_nothing_that_was_done(events: list[ev.Event], days: int) -> None:
     """The person's time goes on; activity, tier and what was sent stay as they were."""
     person = Person("u")
     for event in events:
         person = retention.step(person, event, STATE).person
-    person, _ = woken(person, events[-1].time + days * 86_400.0, STATE)
+    person, _ = process_timers(person, events[-1].time + days * 86_400.0, STATE)
     due = next_due(person, STATE.rules)
     if due == float("inf"):
         return

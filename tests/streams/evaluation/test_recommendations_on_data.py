@@ -27,7 +27,7 @@ from streams.evaluation.recommendation_data import (  # noqa: E402
 )
 from streams.evaluation.recommendation_table import table  # noqa: E402
 from streams.evaluation.recommendations import RecommendationResult, measured  # noqa: E402
-from tests.models.tastes import visits  # noqa: E402
+from tests.models.course_uses import make_visits  # noqa: E402
 
 
 def figures(history: UsageHistory, protocol: str) -> dict[tuple[str, str], RecommendationResult]:
@@ -68,7 +68,7 @@ def test_every_use_after_the_first_fifth_is_tested_once() -> None:
 
 def test_nothing_is_learned_before_it_is_tested() -> None:
     """Courses that come by pure chance are hit by chance: twenty of two hundred."""
-    told = [(user, f"c{(index * 7919) % 211}", time) for index, (user, _, time) in enumerate(visits(people=60))]
+    told = [(user, f"c{(index * 7919) % 211}", time) for index, (user, _, time) in enumerate(make_visits(people=60))]
     said = figures(UsageHistory(told, {}), "N")
     assert said["hybrid", "HR@20"].value < 0.25
     assert said["ranker", "HR@20"].value < 0.25
@@ -76,7 +76,7 @@ def test_nothing_is_learned_before_it_is_tested() -> None:
 
 def test_every_method_has_every_figure() -> None:
     """Each generator, their sum, both rankers and what they have to beat; shares between 0 and 1; all in the table."""
-    said = figures(UsageHistory(visits(people=60), {}), "R")
+    said = figures(UsageHistory(make_visits(people=60), {}), "R")
     methods = {method for method, _ in said}
     baselines = {"popularity", "window cosine", "embedding"}
     assert methods >= {*NAMES, *baselines, "hybrid", "linear ranker", "ranker", "ranker, rare place"}

@@ -26,12 +26,12 @@ from streams.kafka import codec, topics
 from streams.kafka.topics import partition_of
 from streams.metrics import Metrics
 from streams.settings import Settings
-from tests.models.people import campaign, histories, model
+from tests.models.people import histories, make_campaign, make_model
 from tests.streams.doubles import Record
 from tests.streams.stations import NIGHTS, Said, Station, record
 
 NAMES = ("Ada", "Bob", "Cyd")
-CROWDS = st.tuples(*(histories(most=10, longest_gap_days=20, user=name) for name in NAMES))
+CROWDS = st.tuples(*(histories(max_events=10, max_gap_days=20, user=name) for name in NAMES))
 PLAIN = replace(Settings(), clock="source")
 
 
@@ -124,7 +124,7 @@ def test_the_log_is_played_as_it_was(crowd: tuple[list[ev.Event], ...], dice: Ra
 def test_people_that_do_not_fit_are_put_aside(crowd: tuple[list[ev.Event], ...], hot: int) -> None:
     """However few are held decoded, the same is said."""
     entries = in_order(crowd)
-    given = {"model": model(), "campaign": campaign()}
+    given = {"model": make_model(), "campaign": make_campaign()}
     _, all_hot = played(entries, **given)
     _, few_hot = played(entries, chosen=replace(PLAIN, cached_users=hot), **given)
     assert sorted(few_hot.all) == sorted(all_hot.all)
@@ -176,7 +176,7 @@ def test_until_a_model_is_believed_scores_are_the_priors() -> None:
 
 def test_a_model_that_is_given_stays_without_a_learner() -> None:
     """Frozen: everything is scored with it."""
-    _, heard = played(regulars(), model=model())
+    _, heard = played(regulars(), model=make_model())
     examples = labelled(heard)
     assert {example.model for example in examples} == {"test-1"}
 
@@ -185,8 +185,8 @@ def test_labels_beyond_the_end_are_not_made_up() -> None:
     """Rows whose horizon has not closed when history ends stay without a label; with `until`, time goes on."""
     entries = regulars()
     end = entries[-1].event.time
-    _, short = played(entries, model=model())
-    _, long = played(entries, end + 30 * DAY, model=model())
+    _, short = played(entries, model=make_model())
+    _, long = played(entries, end + 30 * DAY, model=make_model())
     times = [example.until for example in labelled(short)]
     assert max(times) <= end
     assert {said.id for said in short.all} < {said.id for said in long.all}
@@ -209,8 +209,8 @@ def test_what_is_unusable_is_a_dead_letter_with_its_reason_and_place() -> None:
 def test_ticks_in_history_move_time() -> None:
     """As they did when it happened: a log that is played again does what was due."""
     login, tick = ev.Login(id="1", user_id="u", time=19_000 * DAY), ev.Tick(time=19_030 * DAY)
-    _, quiet = played([HistoryEntry(0, login)], model=model())
-    _, ticked = played([HistoryEntry(0, login), HistoryEntry(1, tick)], model=model())
+    _, quiet = played([HistoryEntry(0, login)], model=make_model())
+    _, ticked = played([HistoryEntry(0, login), HistoryEntry(1, tick)], model=make_model())
     examples = [[said for said in heard.all if said.topic == topics.EXAMPLES] for heard in (quiet, ticked)]
     assert (len(examples[0]), len(examples[1]) > 0) == (0, True)
 

@@ -20,7 +20,7 @@ from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.state.header import InvalidValue
 from streams.state.partition import FENCE
-from tests.models.tastes import heard
+from tests.models.course_uses import make_interaction
 from tests.streams.doubles import LOOP, ManualSink, Put, Record, turn
 
 
@@ -83,7 +83,7 @@ SHARES = (
     audience_share(1),
     audience_share(2, Member(0.9, "bob"), Member(0.1, "cem")),
 )
-INTERACTIONS = [heard("go", 10.0 * n, 2.0, ("art", 1.0), ("web", 2.0), person=n) for n in range(6)]
+INTERACTIONS = [make_interaction("go", 10.0 * n, 2.0, ("art", 1.0), ("web", 2.0), person=n) for n in range(6)]
 
 
 def expected(*interactions: Interaction) -> CooccurrenceRow:

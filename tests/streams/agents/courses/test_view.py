@@ -16,7 +16,7 @@ from streams.agents.courses.view import MIN_LISTS, GlobalCourseView
 from streams.kafka import topics
 from streams.metrics import Metrics
 from streams.settings import Settings
-from tests.models.tastes import heard
+from tests.models.course_uses import make_interaction
 from tests.streams.doubles import Record, Times
 
 
@@ -29,7 +29,9 @@ def row_of(course: str, *others: str, uses: int = 3) -> CooccurrenceRow:
     row = CooccurrenceRow(course)
     for person in range(uses):
         row = interacted(
-            row, heard(course, 10.0 + person, 2.0, *((other, 1.0) for other in others), person=person), CountingWindow()
+            row,
+            make_interaction(course, 10.0 + person, 2.0, *((other, 1.0) for other in others), person=person),
+            CountingWindow(),
         )
     return row
 

@@ -10,10 +10,10 @@ from models.person.rules import Rules
 from models.schema import events as ev
 from streams.agents.users.envelope import Envelope, OutboxMessage, peek, seal, unseal
 from streams.state.header import InvalidValue, fence_of
-from tests.models.people import NOON, campaign, histories, live, model, world
+from tests.models.people import NOON, histories, make_campaign, make_context, make_model, process_events
 
 RULES = Rules()
-STATE = world(campaign=campaign(quiet_from=22.0, quiet_until=7.5), model=model(1.0, 0.0))
+STATE = make_context(campaign=make_campaign(quiet_from=22.0, quiet_until=7.5), model=make_model(1.0, 0.0))
 PARCELS = st.builds(
     OutboxMessage,
     st.text(max_size=9),
@@ -30,8 +30,8 @@ FENCES = st.integers(0, 2**32 - 1)
 @st.composite
 def envelopes(draw: st.DrawFn) -> Envelope:
     """People with histories, in all stages, with offsets and outputs."""
-    events: list[ev.Event] = draw(histories(most=12, longest_gap_days=25))
-    person, _ = live(Person("u"), events, STATE, events[-1].time + draw(st.integers(0, 60)) * 86_400)
+    events: list[ev.Event] = draw(histories(max_events=12, max_gap_days=25))
+    person, _ = process_events(Person("u"), events, STATE, events[-1].time + draw(st.integers(0, 60)) * 86_400)
     origins = st.dictionaries(st.text(max_size=9), st.integers(0, 2**63 - 1), max_size=3)
     outbox = st.lists(PARCELS, max_size=3).map(tuple)
     return Envelope(person, draw(st.integers(-1, 2**63 - 1)), draw(origins), draw(outbox))
@@ -59,7 +59,9 @@ def test_the_prefix_has_tier_and_outbox(tier: str, waits: bool) -> None:
     assert (peek(value).tier, peek(value).has_outbox) == (tier, waits)
 
 
-SEALED = seal(Envelope(live(Person("u"), [ev.Login(id="1", user_id="u", time=NOON)], STATE, NOON)[0], 5), 2, RULES)
+SEALED = seal(
+    Envelope(process_events(Person("u"), [ev.Login(id="1", user_id="u", time=NOON)], STATE, NOON)[0], 5), 2, RULES
+)
 
 
 @pytest.mark.parametrize("version", [0, 2, 255])

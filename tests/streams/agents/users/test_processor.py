@@ -12,13 +12,13 @@ from models.schema import events as ev
 from streams.agents.users.processor import AT_ONCE, TOGETHER
 from streams.delivery.dead_letters import parse_dead_letter
 from streams.kafka import topics
-from tests.models.people import HOUR, NOON, campaign, model, world
+from tests.models.people import HOUR, NOON, make_campaign, make_context, make_model
 from tests.streams.doubles import Record, Times
 from tests.streams.stations import PEOPLE, Station, record
 
-RISKY = world(model=model(0.0, 3.0))
+RISKY = make_context(model=make_model(0.0, 3.0))
 """Everybody is at high risk: the first event says a decision, an alert, a trigger and a profile."""
-CALM = world(model=model(0.0, -9.0))
+CALM = make_context(model=make_model(0.0, -9.0))
 
 
 def login(number: int, user: str = "Ada", at: float = NOON) -> ev.Login:
@@ -104,7 +104,7 @@ def test_a_header_of_somebody_else_makes_no_repeats(header: tuple[str, bytes]) -
 
 def test_catching_up_at_night_sends_nobody_the_coupons_of_the_afternoon() -> None:
     """What was decided by day is said to be undelivered, from the beginning of the quiet hours on."""
-    state = world(model=model(0.0, 3.0), campaign=campaign(quiet_from=22.0, quiet_until=8.0))
+    state = make_context(model=make_model(0.0, 3.0), campaign=make_campaign(quiet_from=22.0, quiet_until=8.0))
     for hour, sent in ((21.9, 1), (22.1, 0), (27.0, 0)):
         station = Station(world=state)
         station.clock.at = NOON + (hour - 12) * HOUR

@@ -14,11 +14,13 @@ from models.schema.outputs import Undelivered
 from streams.agents.users.processor import TooManyFailures
 from streams.agents.users.store import TOMBSTONE
 from streams.kafka import topics
-from tests.models.people import HOUR, NOON, campaign, model, world
+from tests.models.people import HOUR, NOON, make_campaign, make_context, make_model
 from tests.streams.doubles import Put, Record
 from tests.streams.stations import Said, Station, named, record
 
-RISKY = world(model=model(0.0, 3.0), campaign=campaign(arm=Arm(name="ten", amount=10.0, valid_days=1.0)))
+RISKY = make_context(
+    model=make_model(0.0, 3.0), campaign=make_campaign(arm=Arm(name="ten", amount=10.0, valid_days=1.0))
+)
 
 
 class Defect:
@@ -46,7 +48,7 @@ class Defect:
 
 
 def defective(*fails: bool) -> Context:
-    return world(model=Defect(*fails))
+    return make_context(model=Defect(*fails))
 
 
 def login(number: int, user: str = "Ada", at: float = NOON) -> ev.Login:
@@ -100,7 +102,7 @@ def test_defects_that_are_not_in_a_row_do_not_stop_the_worker() -> None:
 
 def crowd(station: Station, size: int) -> None:
     """People who are known, and all due."""
-    station.world = world(model=model(0.0, -9.0))
+    station.world = make_context(model=make_model(0.0, -9.0))
     station.apply(*(record(login(n, f"u{n}"), n) for n in range(size)))
     station.apply(record(ev.Tick(time=NOON + DAY + 2 * HOUR), size))
 
@@ -256,7 +258,7 @@ def test_an_erasure_of_somebody_unknown_is_kept_too() -> None:
 
 def test_rules_have_no_say_in_what_is_buried() -> None:
     """Even a person whom nobody asks about (no kind counts as active) is kept with their offsets."""
-    station = Station(active_kinds=("purchase",), world=world(rules=Rules(active_kinds=frozenset({"purchase"}))))
+    station = Station(active_kinds=("purchase",), world=make_context(rules=Rules(active_kinds=frozenset({"purchase"}))))
     station.apply(record(login(0), 0), Record("events", 0, 1, 0, b"Ada", b"x"))
     station.rest()
     assert (station.known[b"Ada"].offset, station.counted()) == (0, 2)

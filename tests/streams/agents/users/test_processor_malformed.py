@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models.schema import events as ev
 from streams.kafka import codec
-from tests.models.people import HOUR, START, made
+from tests.models.people import HOUR, START, make_event
 from tests.streams.doubles import Record
 from tests.streams.stations import Station, known, named, record
 
@@ -41,7 +41,7 @@ def real(dice: Random, number: int) -> ev.AnyEvent:
         ev.Tick(time=time),
     ]
     kind = dice.randrange(40)
-    return others[kind] if kind < len(others) else made(number, time, kind % 17, dice.random(), user)
+    return others[kind] if kind < len(others) else make_event(number, time, kind % 17, dice.random(), user)
 
 
 def mutated(raw: bytes, dice: Random) -> bytes:

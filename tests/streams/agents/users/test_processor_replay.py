@@ -10,12 +10,12 @@ from models.person.person import Person
 from models.person.rules import Rules
 from models.schema import event_codec
 from models.schema import events as ev
-from tests.models.people import HOUR, histories, live, shuffled
+from tests.models.people import HOUR, histories, process_events, shuffle_events
 from tests.streams.doubles import Record
 from tests.streams.stations import NIGHTS, Said, Station, known, lived, named, record, said
 
 NAMES = ("Ada", "Bob", "Cyd")
-CROWDS = st.tuples(*(histories(most=10, longest_gap_days=20, user=name) for name in NAMES))
+CROWDS = st.tuples(*(histories(max_events=10, max_gap_days=20, user=name) for name in NAMES))
 CRASHES = st.lists(st.integers(0, 60), max_size=4)
 SEEDS = st.integers(0, 2**32)
 UNHURRIED = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -29,7 +29,7 @@ def log_of(crowd: tuple[list[ev.Event], ...], seed: int, repeats: bool = False) 
     """
     dice = Random(seed)
     events: list[ev.Event | ev.Tick] = list(
-        shuffled([event for told in crowd for event in told], seed, Rules().lateness * 0.99)
+        shuffle_events([event for told in crowd for event in told], seed, Rules().lateness * 0.99)
     )
     end = max(event.time for event in events)
     for _ in range(5):
@@ -71,7 +71,7 @@ def test_the_fold_is_what_the_models_say(crowd: tuple[list[ev.Event], ...], seed
     in_log = [event_codec.decode(each.value or b"") for each in log_of(crowd, seed)]
     for name in NAMES:
         told = [event for event in in_log if isinstance(event, ev.Event) and event.user_id == name]
-        person, _ = live(Person(name), told, NIGHTS, end + 1e-3)
+        person, _ = process_events(Person(name), told, NIGHTS, end + 1e-3)
         assert people_of(station)[name.encode()] == person
 
 

@@ -14,24 +14,24 @@ from models.retention.context import Context
 from models.retention.recommending import TOLD, is_old, lesson, standing
 from models.schema import events as ev
 from streams.kafka import topics
-from tests.models.people import DAY, NOON, world
-from tests.models.tastes import taught, visits
+from tests.models.course_uses import make_visits, train_recommender
+from tests.models.people import DAY, NOON, make_context
 from tests.streams.stations import Station, record
 
-HISTORY = visits(people=80)
+HISTORY = make_visits(people=80)
 LAST = HISTORY[-1][2]
 
 
 def shelf() -> Catalogue:
     """Everything that the visitors of a small world have used."""
-    model, known = taught(HISTORY), Catalogue()
+    model, known = train_recommender(HISTORY), Catalogue()
     for row in model.rows.values():
         known.put(row)
     return known
 
 
 def after(*courses: str) -> Context:
-    return replace(world(), shelf=shelf())
+    return replace(make_context(), shelf=shelf())
 
 
 def used(course: str, number: int = 0) -> ev.CourseView:
@@ -63,7 +63,7 @@ def test_a_list_is_told_when_it_is_news() -> None:
 
 def test_without_a_shelf_nothing_is_told() -> None:
     """A worker that recommends nothing, and a person of whom nothing is known to like."""
-    station = Station(world=world())
+    station = Station(world=make_context())
     station.apply(record(used("c4"), 0))
     assert not listed(station)
     assert station.people.get(b"Ada").person.preferences.last_published == ()
@@ -91,7 +91,7 @@ def test_what_is_carried_is_what_stands() -> None:
     known.index.withdraw(second)
     station.apply(record(ev.Purchase(id="b", user_id="Ada", time=NOON + 9, amount=9.0, course_id=first), 1))
     person = station.people.get(b"Ada").person
-    carried = [one.course_id for one in standing(person, replace(world(), shelf=known))]
+    carried = [one.course_id for one in standing(person, replace(make_context(), shelf=known))]
     assert carried[0] == third
     assert not {first, second} & set(carried)
 

@@ -10,7 +10,7 @@ from models.retention import step as retention
 from models.schema import events as ev
 from streams.agents.users.envelope import Envelope, OutboxMessage
 from streams.agents.users.store import TOMBSTONE
-from tests.models.people import NOON, world
+from tests.models.people import NOON, make_context
 from tests.streams.changelogs import Partition
 
 ERASURE = ev.ErasureRequested(id="gone", user_id="Ada", time=NOON + 10)
@@ -19,10 +19,10 @@ ERASURE = ev.ErasureRequested(id="gone", user_id="Ada", time=NOON + 10)
 def erased() -> Partition:
     """Ada, who was known, and asked to be forgotten; her outputs have left."""
     people = Partition()
-    person = retention.step(Person("Ada"), ev.Login(id="1", user_id="Ada", time=NOON), world()).person
+    person = retention.step(Person("Ada"), ev.Login(id="1", user_id="Ada", time=NOON), make_context()).person
     people.put(b"Ada", Envelope(person, 1, {"logins/0": 5}))
     people.write(b"Ada")
-    person = retention.step(person, ERASURE, world()).person
+    person = retention.step(person, ERASURE, make_context()).person
     people.put(b"Ada", Envelope(person, 2, {"logins/0": 6}))
     people.write(b"Ada")
     return people
@@ -46,7 +46,7 @@ def test_a_stone_is_found_by_who_knows_the_name(restarted: bool) -> None:
     envelope = people.get(b"Ada")
     assert (envelope.offset, envelope.origins, envelope.person.id) == (2, {"logins/0": 6}, "Ada")
     old = ev.Login(id="0", user_id="Ada", time=NOON + 5)
-    moved = retention.step(envelope.person, old, world())
+    moved = retention.step(envelope.person, old, make_context())
     assert moved.notes == ("erased",)
     people.put(b"Ada", replace(envelope, person=moved.person))
     people.write(b"Ada")
@@ -76,7 +76,7 @@ def test_who_comes_back_stands_under_their_own_key_again() -> None:
     people = erased()
     envelope = people.get(b"Ada")
     back = ev.Login(id="2", user_id="Ada", time=NOON + 99)
-    person = retention.step(envelope.person, back, world()).person
+    person = retention.step(envelope.person, back, make_context()).person
     people.put(b"Ada", replace(envelope, person=person, offset=3))
     people.write(b"Ada")
     again = people.again()
