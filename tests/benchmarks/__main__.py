@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.benchmarks import audience, capacity, courses, memory_of, micro, rig, versus, working
 from tests.benchmarks.figures import Report
 from tests.benchmarks.rig import Cores
-from tests.benchmarks.workload import Crowd, models
+from tests.benchmarks.workload import Population, models
 from tests.harness.kafka import available
 from tests.harness.process import CHECKOUT
 
@@ -52,13 +52,13 @@ def main() -> int:
     began = time.time()
     os.sched_setaffinity(0, cores.others)
     _about(report, cores, asked)
-    crowd = Crowd(asked.seed, model=asked.model)
+    crowd = Population(asked.seed, model=asked.model)
     for part in asked.parts:
         print(f"({part})", flush=True)
         _measure(part, report, cores, crowd, size, asked)
     report.remark(f"Seed {asked.seed}, model {asked.model}; {(time.time() - began) / 60:.0f} minutes.")
     print("\n" + report.table())
-    if (costs := capacity.measured(report)) is not None:
+    if (costs := capacity.costs_of(report)) is not None:
         print("\n" + capacity.table(costs))
     if asked.json:
         about = {
@@ -73,9 +73,9 @@ def main() -> int:
     return 0
 
 
-def _measure(part: str, report: Report, cores: Cores, crowd: Crowd, size: Size, asked: argparse.Namespace) -> None:
+def _measure(part: str, report: Report, cores: Cores, crowd: Population, size: Size, asked: argparse.Namespace) -> None:
     if part == "a":
-        with rig.on(cores.engine):
+        with rig.on_cores(cores.engine):
             micro.run(report, crowd, size.micro, max(3, size.rounds))
     elif part == "b":
         rate = working.catch_up(report, cores, crowd, size.people, size.events, size.rounds)

@@ -22,7 +22,7 @@ from streams.state.partition import Pair
 from tests.benchmarks import rig
 from tests.benchmarks.figures import Report
 from tests.benchmarks.rig import Cores
-from tests.benchmarks.workload import Crowd
+from tests.benchmarks.workload import Population
 from tests.harness.process import CHECKOUT
 
 PART = "h"
@@ -39,7 +39,7 @@ def run(report: Report, cores: Cores, seed: int, people: int, rounds: int) -> No
     command = [rig.python(), "-m", "tests.benchmarks.audience", str(seed), str(people)]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     for _ in range(rounds):
-        with rig.on(cores.engine):
+        with rig.on_cores(cores.engine):
             done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, check=True)
         found = json.loads(done.stdout)
         report.add(PART, "an audience: looking a cold person over", "us", found["a person"], more=False)
@@ -47,10 +47,10 @@ def run(report: Report, cores: Cores, seed: int, people: int, rounds: int) -> No
         report.add(PART, "an audience: what others wait at most", "ms", found["wait"], more=False, goal=100.0)
 
 
-def measured(seed: int, people: int) -> dict[str, float]:
+def measure(seed: int, people: int) -> dict[str, float]:
     """Return seconds of CPU for all, microseconds for one, and the longest wait of others between, in milliseconds."""
-    crowd, shelf = Crowd(seed), Catalogue()
-    parts = [UserStore(crowd.world.rules, 1, _nowhere) for _ in range(PARTITIONS)]
+    crowd, shelf = Population(seed), Catalogue()
+    parts = [UserStore(crowd.world.rules, 1, _refuse) for _ in range(PARTITIONS)]
     for number in range(people):
         person = crowd.person(number)
         parts[number % PARTITIONS].restore(person.id.encode(), env.seal(Envelope(person), 1, crowd.world.rules))
@@ -97,9 +97,9 @@ async def _wait(waits: list[float]) -> None:
         waits.append(time.perf_counter() - began)
 
 
-def _nowhere(pairs: Sequence[Pair], after: asyncio.Future[Any] | None = None) -> asyncio.Future[Any]:
+def _refuse(pairs: Sequence[Pair], after: asyncio.Future[Any] | None = None) -> asyncio.Future[Any]:
     raise AssertionError("people are held here, not written")
 
 
 if __name__ == "__main__":
-    print(json.dumps(measured(*map(int, sys.argv[1:3]))))
+    print(json.dumps(measure(*map(int, sys.argv[1:3]))))

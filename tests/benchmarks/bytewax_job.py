@@ -23,7 +23,17 @@ from bytewax.run import cli_main
 
 from models.person.person import Person
 from models.schema import events as ev
-from tests.benchmarks.job import SEEDED, Due, Job, Progress, Task, address, packed, unpacked, written
+from tests.benchmarks.job import (
+    SEEDED,
+    Job,
+    Progress,
+    Task,
+    Timers,
+    address,
+    decode_person,
+    encode_output,
+    encode_person,
+)
 
 Item = tuple[int, Any]
 """The partition it came from, and what it is: an event, a person's state, or the moment up to which to wake them."""
@@ -35,7 +45,7 @@ class Flow:
     def __init__(self, task: Task) -> None:
         self.job = Job(task.world())
         self.progress = Progress(task.progress, self.job)
-        self.heaps: dict[int, Due] = defaultdict(Due)
+        self.heaps: dict[int, Timers] = defaultdict(Timers)
 
     def rows(self, messages: list[Any]) -> Iterable[tuple[str, Item]]:
         """Parse records; a tick becomes a wake-up for everybody due."""
@@ -62,7 +72,7 @@ class PersonLogic(StatefulLogic[Item, Any, tuple[int, bytes]]):
         self._person = Person("")
         self._partition = 0
         if state is not None:
-            self._partition, self._person = state[0], unpacked(state[1])
+            self._partition, self._person = state[0], decode_person(state[1])
             self._enter()
 
     def on_item(self, value: Item) -> tuple[Iterable[Any], bool]:
@@ -70,7 +80,7 @@ class PersonLogic(StatefulLogic[Item, Any, tuple[int, bytes]]):
         flow, (self._partition, what) = self._flow, value
         flow.progress.note()
         if isinstance(what, bytes):
-            self._person, said = unpacked(what), []
+            self._person, said = decode_person(what), []
         elif isinstance(what, float):
             self._person, said = flow.job.wake(self._person, what)
         else:
@@ -81,7 +91,7 @@ class PersonLogic(StatefulLogic[Item, Any, tuple[int, bytes]]):
 
     def snapshot(self) -> tuple[int, bytes]:
         """Return the person as they are kept."""
-        return self._partition, packed(self._person)
+        return self._partition, encode_person(self._person)
 
     def _enter(self) -> None:
         self._flow.heaps[self._partition].enter(self._person.id.encode(), self._flow.job.due(self._person))
@@ -97,7 +107,7 @@ def dataflow(task: Task) -> Dataflow:
 
     def message(item: tuple[str, Any]) -> KafkaSinkMessage[bytes, bytes]:
         topic, key = address(item[1])
-        return KafkaSinkMessage(key.encode(), written(item[1]), topic=task.prefix + topic)
+        return KafkaSinkMessage(key.encode(), encode_output(item[1]), topic=task.prefix + topic)
 
     op.output("outputs", op.map("message", said, message), KafkaSink([task.bootstrap], f"{task.prefix}decisions"))
     return flow

@@ -54,7 +54,7 @@ class Need(NamedTuple):
     written: float
 
 
-def need(people: int, costs: Costs) -> Need:
+def needed(people: int, costs: Costs) -> Need:
     """Work out what so many people need.
 
     Workers carry the peak at `LOAD` of a core each, and hold at most `MOST_MEMORY` of people. Partitions are four a
@@ -79,7 +79,7 @@ def table(costs: Costs, sizes: tuple[int, ...] = SIZES) -> str:
     head = ("learners", "events/s at the peak", "workers (a core each)", "partitions", "memory a worker", "recovery")
     rows = [(*head, "brokers' disk", "sent to brokers at the peak"), ("---",) * 8]
     for size in sizes:
-        one = need(size, costs)
+        one = needed(size, costs)
         rows.append(
             (
                 f"{one.people:,}",
@@ -95,7 +95,7 @@ def table(costs: Costs, sizes: tuple[int, ...] = SIZES) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def measured(report: Report) -> Costs | None:
+def costs_of(report: Report) -> Costs | None:
     """Return the costs that a run has measured, if it has measured all of them."""
     wanted = (
         ("b", "CPU an event, 70 % of the pace of catching up"),

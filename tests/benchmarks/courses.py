@@ -43,7 +43,7 @@ def run(report: Report, cores: Cores, seed: int, sizes: list[int], uses: int, ro
     for courses in sizes:
         for _ in range(rounds):
             arguments = map(str, (seed, courses, max(uses, USES_A_COURSE * courses), 1_000))
-            with rig.on(cores.engine):
+            with rig.on_cores(cores.engine):
                 command = [rig.python(), "-m", "tests.benchmarks.courses", *arguments]
                 environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
                 done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, check=True)
@@ -52,7 +52,7 @@ def run(report: Report, cores: Cores, seed: int, sizes: list[int], uses: int, ro
                 report.add(PART, f"{what}; {courses:,} courses", unit, value, more=False, goal=GOALS.get(what))
 
 
-def measured(seed: int, courses: int, uses: int, queries: int) -> dict[str, float]:
+def measure(seed: int, courses: int, uses: int, queries: int) -> dict[str, float]:
     """Return microseconds of CPU by what they were spent on, and kilobytes a course."""
     before = resident()
     model = Recommender(surface=Surface(repeats="all"))
@@ -61,7 +61,7 @@ def measured(seed: int, courses: int, uses: int, queries: int) -> dict[str, floa
         model.describe(f"c{number}", {f"word {word}": 1.0 for word in dice.zipf(1.3, 12) % 5_000})
     spent: dict[str, list[float]] = {}
     now = 0.0
-    for now, person, course in happenings(dice, courses, uses):
+    for now, person, course in course_uses(dice, courses, uses):
         taste, heard = fold_use(model.tastes.get(person, Preferences()), "", course, person_key(person), now, 1.0)
         model.tastes[person] = taste
         if heard is not None:
@@ -72,7 +72,7 @@ def measured(seed: int, courses: int, uses: int, queries: int) -> dict[str, floa
     return {**_figures(spent), "memory a course, rows and index": index_and_rows}
 
 
-def happenings(dice: np.random.Generator, courses: int, uses: int) -> Iterator[tuple[float, str, str]]:
+def course_uses(dice: np.random.Generator, courses: int, uses: int) -> Iterator[tuple[float, str, str]]:
     """Yield uses of a catalogue in which few courses are popular, and people prefer the courses of a field."""
     popular = np.cumsum(np.arange(1, courses + 1) ** -0.8)
     people = uses // USES_A_PERSON + 1
@@ -140,4 +140,4 @@ def _figures(spent: dict[str, list[float]]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measured(*map(int, sys.argv[1:5]))))
+    print(json.dumps(measure(*map(int, sys.argv[1:5]))))

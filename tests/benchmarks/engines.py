@@ -11,8 +11,8 @@ from streams.kafka import topics
 from tests.benchmarks import peers
 from tests.benchmarks.peers import Peer
 from tests.benchmarks.rig import Cores
-from tests.benchmarks.stage import Stage
-from tests.benchmarks.workload import Crowd
+from tests.benchmarks.stage import BenchmarkDeployment
+from tests.benchmarks.workload import Population
 from tests.harness.kafka import RealKafka
 
 QUIET = 6.0
@@ -20,9 +20,9 @@ QUIET = 6.0
 MOST = 120.0
 
 
-def said(engine: str, crowd: Crowd, python: str, people: int, events: int, cores: Cores) -> set[str]:
+def decision_ids(engine: str, crowd: Population, python: str, people: int, events: int, cores: Cores) -> set[str]:
     """Return the ids of the decisions and examples of an engine over so many events, and what was due after them."""
-    with RealKafka() as broker, Stage(broker, cores, crowd, 4) as stage:
+    with RealKafka() as broker, BenchmarkDeployment(broker, cores, crowd, 4) as stage:
         if engine == "encore":
             stage.settle(people)
             last = stage.log(people, events).last
@@ -41,7 +41,7 @@ def said(engine: str, crowd: Crowd, python: str, people: int, events: int, cores
             return found
 
 
-def _ids(stage: Stage) -> set[str]:
+def _ids(stage: BenchmarkDeployment) -> set[str]:
     """Return the ids of what was decided; what was too old to be sent is a word about sending."""
     places = [TopicPartition(stage.settings.prefix + topics.DECISIONS, place, 0) for place in range(stage.partitions)]
     places.append(TopicPartition(stage.settings.prefix + topics.EXAMPLES, 0, 0))

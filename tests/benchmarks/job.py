@@ -92,7 +92,7 @@ class Progress:
                 file.write(json.dumps([self._events, now, time.process_time(), self._job.rejected]) + "\n")
 
 
-class Due:
+class Timers:
     """Who is due when: a heap, in which an outdated entry of somebody is passed over."""
 
     def __init__(self) -> None:
@@ -170,12 +170,12 @@ class Job:
         return self._world.rules.lateness
 
 
-def packed(person: Person) -> bytes:
+def encode_person(person: Person) -> bytes:
     """Return a person as they are kept."""
     return _pack(person)
 
 
-def unpacked(value: bytes) -> Person:
+def decode_person(value: bytes) -> Person:
     """Read what `packed` wrote."""
     return _unpack(value)
 
@@ -194,6 +194,6 @@ def address(output: Output) -> tuple[str, str]:
     return "examples" if isinstance(output, Example | EarlySignal) else "decisions", said.user
 
 
-def written(output: Output) -> bytes:
+def encode_output(output: Output) -> bytes:
     """Return an output's bytes."""
     return _json(output)

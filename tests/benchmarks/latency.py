@@ -17,8 +17,8 @@ from streams.kafka import admin, topics
 from streams.kafka.topics import partition_of
 from tests.benchmarks import workload
 from tests.benchmarks.rig import Cores
-from tests.benchmarks.stage import MeasuredWorker, Stage
-from tests.benchmarks.workload import Crowd, Happening
+from tests.benchmarks.stage import BenchmarkDeployment, MeasuredWorker
+from tests.benchmarks.workload import Population, WorkloadEvent
 from tests.harness.kafka import Kafka
 
 STEP = 0.01
@@ -38,7 +38,7 @@ class Delays(NamedTuple):
     busy: float
 
 
-class Ready(NamedTuple):
+class PreparedEvent(NamedTuple):
     """An event that waits to be sent, all but its time written: while it is sent, the broker's core is needed."""
 
     name: str
@@ -48,9 +48,9 @@ class Ready(NamedTuple):
     after: bytes
 
     @classmethod
-    def of(cls, one: Happening, partitions: int) -> Ready:
+    def of(cls, one: WorkloadEvent, partitions: int) -> PreparedEvent:
         """Return an event as it waits."""
-        name, begin = workload.name_of(one.number), one.value.index(b'"time":') + 7
+        name, begin = workload.user_id_of(one.number), one.value.index(b'"time":') + 7
         end = one.value.find(b",", begin)
         key, rest = name.encode(), one.value[end if end >= 0 else len(one.value) - 1 :]
         return cls(name, key, partition_of(key, partitions), one.value[:begin], rest)
@@ -60,18 +60,18 @@ class Ready(NamedTuple):
         return b"%s%.3f%s" % (self.before, moment, self.after)
 
 
-def measured(
+def measure(
     broker: Kafka, cores: Cores, seed: int, model: str, people: int, rate: float, seconds: float, partitions: int = 16
 ) -> Delays:
     """Send so many events a second for a while, and measure what is decided because of them.
 
     People wake as often for an event as in a backlog: what a day is there, is as much shorter here as time is denser.
     """
-    crowd = Crowd(seed, start=float(int(time.time())), model=model)
+    crowd = Population(seed, start=float(int(time.time())), model=model)
     log = list(itertools.islice(crowd.log(people), int(rate * (seconds + WARM_UP)) + 1))
     day = 86_400.0 * (seconds + WARM_UP) / (log[-1].time - log[0].time)
     crowd.day = day
-    ready = [Ready.of(one, partitions) for one in log]
+    ready = [PreparedEvent.of(one, partitions) for one in log]
     changed = {
         "clock": "wall",
         "expiry": "wall",
@@ -80,7 +80,7 @@ def measured(
         "skew": LATENESS,
         "tick_every": 1.0,
     }
-    with Stage(broker, cores, crowd, partitions, **changed) as stage:
+    with BenchmarkDeployment(broker, cores, crowd, partitions, **changed) as stage:
         _stamped_by_broker(stage)
         stage.settle(people)
         with stage.worker() as worker:
@@ -88,7 +88,7 @@ def measured(
             while worker.metric("encore_ticks_total") < stage.partitions:
                 worker.check_running()
                 time.sleep(0.1)
-            sent, busy, pace = _sent(stage, worker, ready, rate, seconds)
+            sent, busy, pace = _send_at_rate(stage, worker, ready, rate, seconds)
             time.sleep(3.0)
         delays = sorted(_delays(stage, sent))
     if not delays:
@@ -97,8 +97,8 @@ def measured(
     return Delays(at(0.5), at(0.99), delays[-1], len(delays), pace, busy)
 
 
-def _sent(
-    stage: Stage, worker: MeasuredWorker, log: list[Ready], rate: float, seconds: float
+def _send_at_rate(
+    stage: BenchmarkDeployment, worker: MeasuredWorker, log: list[PreparedEvent], rate: float, seconds: float
 ) -> tuple[set[tuple[str, float]], float, float]:
     """Send the log at a rate; return which events were sent after the warm-up, the worker's load, the real rate."""
     producer = Producer({"bootstrap.servers": stage.broker.bootstrap, "linger.ms": 2, "acks": "1"})
@@ -126,7 +126,7 @@ def _sent(
     return sent, (after.cpu - before.cpu) / spent, (done - measured_from) / spent
 
 
-def _delays(stage: Stage, sent: set[tuple[str, float]]) -> list[float]:
+def _delays(stage: BenchmarkDeployment, sent: set[tuple[str, float]]) -> list[float]:
     """Return how long after its event each alert that an event caused stood in its topic, both by the broker's clock.
 
     So what the sender takes is not in it, but the worker's fetch is, and all until others can read the alert.
@@ -135,7 +135,7 @@ def _delays(stage: Stage, sent: set[tuple[str, float]]) -> list[float]:
     return [at - appended[name] for name, at in _read(stage, topics.ALERTS) if name in appended]
 
 
-def _read(stage: Stage, topic: str) -> Iterator[tuple[tuple[str, float], float]]:
+def _read(stage: BenchmarkDeployment, topic: str) -> Iterator[tuple[tuple[str, float], float]]:
     """Yield whom and which moment a topic's records are about, and when the broker took them."""
     consumer = Consumer(
         {"bootstrap.servers": stage.broker.bootstrap, "group.id": "latency", "enable.partition.eof": True}
@@ -151,7 +151,7 @@ def _read(stage: Stage, topic: str) -> Iterator[tuple[tuple[str, float], float]]
     consumer.close()
 
 
-def _stamped_by_broker(stage: Stage) -> None:
+def _stamped_by_broker(stage: BenchmarkDeployment) -> None:
     """Have the broker put its own time on alerts: what counts is when others can read them."""
     entry = ConfigEntry("message.timestamp.type", "LogAppendTime", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, stage.settings.prefix + topics.ALERTS, incremental_configs=[entry])

@@ -18,7 +18,7 @@ from streams.agents.users.timers import TimerQueue
 from streams.state.partition import Pair
 from tests.benchmarks import workload
 from tests.benchmarks.rig import PAGE
-from tests.benchmarks.workload import Crowd
+from tests.benchmarks.workload import Population
 
 
 def resident() -> int:
@@ -27,9 +27,9 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
 
 
-def measured(seed: int, cold: int, hot: int) -> dict[str, float]:
+def measure(seed: int, cold: int, hot: int) -> dict[str, float]:
     """Return bytes a person: of the value alone, cold (with key and place in the due-queue), and hot besides."""
-    crowd = Crowd(seed)
+    crowd = Population(seed)
     rules = crowd.world.rules
     people = UserStore(rules, hot, _nowhere)
     due = TimerQueue(people.due_of)
@@ -42,7 +42,7 @@ def measured(seed: int, cold: int, hot: int) -> dict[str, float]:
         values += len(value)
     after = resident()
     for number in range(hot):
-        people.get(workload.name_of(number).encode())
+        people.get(workload.user_id_of(number).encode())
     return {"value": values / cold, "cold": (after - before) / cold, "hot": (resident() - after) / hot}
 
 
@@ -51,4 +51,4 @@ def _nowhere(pairs: Sequence[Pair], after: asyncio.Future[Any] | None = None) ->
 
 
 if __name__ == "__main__":
-    print(json.dumps(measured(*map(int, sys.argv[1:4]))))
+    print(json.dumps(measure(*map(int, sys.argv[1:4]))))

@@ -17,7 +17,7 @@ def run(report: Report, cores: Cores, seed: int, cold: int, rounds: int) -> None
     command = [rig.python(), "-m", "tests.benchmarks.memory", str(seed), str(cold), str(cold // 10)]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     for _ in range(rounds):
-        with rig.on(cores.engine):
+        with rig.on_cores(cores.engine):
             run = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=True)
         found = json.loads(run.stdout)
         report.add("e", "a person's value", "bytes", found["value"], more=False)

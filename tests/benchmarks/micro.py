@@ -24,7 +24,7 @@ from streams.kafka import codec
 from streams.kafka.topics import partition_of
 from tests.benchmarks import workload
 from tests.benchmarks.figures import Report
-from tests.benchmarks.workload import Crowd
+from tests.benchmarks.workload import Population
 
 PART = "a"
 PEOPLE = 2_000
@@ -32,7 +32,7 @@ CHUNK = 64
 """Rows that share one matrix product here; how many do in a worker depends on the chunk and on who is in it."""
 
 
-def run(report: Report, crowd: Crowd, events: int, rounds: int) -> None:
+def run(report: Report, crowd: Population, events: int, rounds: int) -> None:
     """Measure every step so many times."""
     log = list(itertools.islice(crowd.log(PEOPLE), events))
     decoded = [event_codec.decode(one.value) for one in log]
@@ -47,7 +47,7 @@ def run(report: Report, crowd: Crowd, events: int, rounds: int) -> None:
 
 
 def _steps(
-    crowd: Crowd, people: list[Person], alive: list[Person], log: Sequence[Any], decoded: list[Any]
+    crowd: Population, people: list[Person], alive: list[Person], log: Sequence[Any], decoded: list[Any]
 ) -> list[tuple[str, int, Callable[[], object]]]:
     """Return what is measured: its name, how many operations it does, and a call that does them."""
     rules, world, now = crowd.world.rules, crowd.world, crowd.start
@@ -59,7 +59,7 @@ def _steps(
     chunks = [acts[i : i + CHUNK] for i in starts]
     rows = [features.rows(some, moments, horizon) for some in chunks]
     events = [(people[one.number], event) for one, event in zip(log, decoded, strict=True)]
-    records = [(one.value, one.time, workload.name_of(one.number).encode()) for one in log]
+    records = [(one.value, one.time, workload.user_id_of(one.number).encode()) for one in log]
     places = [partition_of(key, 16) for _, _, key in records]
     envelopes = [Envelope(person) for person in people]
     sealed = [env.seal(envelope, 1, rules) for envelope in envelopes]
@@ -99,7 +99,7 @@ def _steps(
     ]  # fmt: skip
 
 
-def proportions(report: Report, crowd: Crowd, people: list[Person], decoded: list[Any]) -> None:
+def proportions(report: Report, crowd: Population, people: list[Person], decoded: list[Any]) -> None:
     """Say what a hundred events cause: these proportions, and not the events alone, are what a run costs."""
     world, by_name, counts = crowd.world, {person.id: person for person in people}, Counter[str]()
     for event in decoded:
@@ -121,7 +121,7 @@ def proportions(report: Report, crowd: Crowd, people: list[Person], decoded: lis
     )
 
 
-def _through(moved: Any, crowd: Crowd, counts: Counter[str], cause: str) -> Person:
+def _through(moved: Any, crowd: Population, counts: Counter[str], cause: str) -> Person:
     """Answer what is asked, and count what came of it."""
     counts[cause] += 1
     if isinstance(moved, ScoreRequest):

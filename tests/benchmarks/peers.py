@@ -13,8 +13,8 @@ from streams.kafka import topics
 from streams.kafka.topics import partition_of
 from streams.operation import campaigns
 from tests.benchmarks import rig, workload
-from tests.benchmarks.rig import MAX_MEMORY, Measured, Outgoing, Sample
-from tests.benchmarks.stage import Filled, Stage
+from tests.benchmarks.rig import MAX_MEMORY, Measured, RecordToWrite, Sample
+from tests.benchmarks.stage import BenchmarkDeployment, Filled
 from tests.harness.process import CHECKOUT
 
 PEERS = ("quix", "bytewax")
@@ -23,7 +23,7 @@ PEERS = ("quix", "bytewax")
 class Peer(Measured):
     """Another engine at the same job, on the stage's log."""
 
-    def __init__(self, stage: Stage, engine: str, python: str) -> None:
+    def __init__(self, stage: BenchmarkDeployment, engine: str, python: str) -> None:
         folder = stage.folder / engine
         folder.mkdir()
         self.progress = folder / "progress"
@@ -63,14 +63,14 @@ class Peer(Measured):
         return [Sample(events, at, cpu, rss) for events, at, cpu, _ in noted]
 
 
-def fill(stage: Stage, people: int, events: int) -> Filled:
+def fill(stage: BenchmarkDeployment, people: int, events: int) -> Filled:
     """Write the peers' log: everybody's state first, since they cannot recover a changelog of ours, then the events."""
     pack = msgspec.msgpack.Encoder().encode
 
-    def states() -> Iterator[Outgoing]:
+    def states() -> Iterator[RecordToWrite]:
         for number in range(people):
-            key = workload.name_of(number).encode()
-            yield Outgoing(
+            key = workload.user_id_of(number).encode()
+            yield RecordToWrite(
                 partition_of(key, stage.partitions), key, pack(stage.crowd.person(number)), stage.crowd.start
             )
 

@@ -17,17 +17,27 @@ from quixstreams.models.serializers import SerializationContext, Serializer
 
 from models.person.person import Person
 from models.schema import events as ev
-from tests.benchmarks.job import SEEDED, Due, Job, Progress, Task, address, packed, unpacked, written
+from tests.benchmarks.job import (
+    SEEDED,
+    Job,
+    Progress,
+    Task,
+    Timers,
+    address,
+    decode_person,
+    encode_output,
+    encode_person,
+)
 
 OUTPUTS = ("retention-alerts", "coupon-triggers", "user-profiles", "examples", "decisions", "interactions")
 
 
-class Written(Serializer):
+class OutputSerializer(Serializer):
     """Writes outputs."""
 
     def __call__(self, value: Any, ctx: SerializationContext) -> bytes:
         """Return an output's bytes."""
-        return written(value)
+        return encode_output(value)
 
 
 class Flow:
@@ -36,7 +46,7 @@ class Flow:
     def __init__(self, task: Task) -> None:
         self.job = Job(task.world())
         self.progress = Progress(task.progress, self.job)
-        self.heaps: dict[int, Due] = defaultdict(Due)
+        self.heaps: dict[int, Timers] = defaultdict(Timers)
 
     def rows(self, value: bytes, key: Any, timestamp: int, headers: Any) -> Iterable[tuple[Any, Any, int, Any]]:
         """Parse a record; a tick becomes a wake-up for everybody due."""
@@ -55,16 +65,16 @@ class Flow:
     def person(self, what: Any, key: bytes, timestamp: int, headers: Any, state: State) -> list[Any]:
         """Apply an event or a wake-up to a person; return what there is to say."""
         if isinstance(what, bytes):
-            person, said = unpacked(what), []
+            person, said = decode_person(what), []
         else:
             value = state.get_bytes("person")
-            person = unpacked(value) if value is not None else Person(key.decode())
+            person = decode_person(value) if value is not None else Person(key.decode())
             if isinstance(what, float):
                 person, said = self.job.wake(person, what)
             else:
                 person, said = self.job.event(person, what)
                 self.progress.add()
-        state.set_bytes("person", packed(person))
+        state.set_bytes("person", encode_person(person))
         self.heaps[message_context().partition].enter(key, self.job.due(person))
         return said
 
@@ -83,7 +93,8 @@ def main() -> None:
     )
     events = app.topic(f"{task.prefix}events", key_deserializer="bytes", value_deserializer="bytes")
     outputs = {
-        name: app.topic(f"{task.prefix}{name}", key_serializer="str", value_serializer=Written()) for name in OUTPUTS
+        name: app.topic(f"{task.prefix}{name}", key_serializer="str", value_serializer=OutputSerializer())
+        for name in OUTPUTS
     }
     flow = Flow(task)
     frame = app.dataframe(events)

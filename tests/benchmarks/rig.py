@@ -71,7 +71,7 @@ class Measured(Process):
         return samples
 
 
-class Pace(NamedTuple):
+class Throughput(NamedTuple):
     """How fast it went: events a second, CPU microseconds an event, share of its core, memory at the end in bytes."""
 
     rate: float
@@ -80,18 +80,18 @@ class Pace(NamedTuple):
     rss: int
 
 
-def pace(samples: list[Sample], least: float, most: float) -> Pace:
+def throughput(samples: list[Sample], least: float, most: float) -> Throughput:
     """Return the pace between two counts of events, so that neither start nor end is in it."""
     inside = [one for one in samples if least <= one.events <= most]
     if len(inside) < 2:
         raise RuntimeError(f"too few samples between {least:.0f} and {most:.0f} events: take more events")
     first, last = inside[0], inside[-1]
     events, seconds, cpu = last.events - first.events, last.at - first.at, last.cpu - first.cpu
-    return Pace(events / seconds, cpu / events * 1e6, cpu / seconds, max(one.rss for one in samples))
+    return Throughput(events / seconds, cpu / events * 1e6, cpu / seconds, max(one.rss for one in samples))
 
 
 @contextlib.contextmanager
-def on(cores: set[int]) -> Iterator[None]:
+def on_cores(cores: set[int]) -> Iterator[None]:
     """Run what is inside, and what it starts, on some cores."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
@@ -101,7 +101,7 @@ def on(cores: set[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-class Outgoing(NamedTuple):
+class RecordToWrite(NamedTuple):
     """A record to write: partition, key, value and time in seconds."""
 
     partition: int
@@ -110,7 +110,7 @@ class Outgoing(NamedTuple):
     time: float
 
 
-def fill(bootstrap: str, topic: str, records: Iterable[Outgoing], headers: Any = None) -> int:
+def fill(bootstrap: str, topic: str, records: Iterable[RecordToWrite], headers: Any = None) -> int:
     """Write records to a topic as fast as it goes; return how many.
 
     Args:

@@ -23,8 +23,8 @@ from streams.operation import campaigns
 from streams.settings import Settings
 from streams.state.partition import FENCE
 from tests.benchmarks import rig, workload
-from tests.benchmarks.rig import Cores, Measured, Outgoing
-from tests.benchmarks.workload import Crowd, Happening
+from tests.benchmarks.rig import Cores, Measured, RecordToWrite
+from tests.benchmarks.workload import Population, WorkloadEvent
 from tests.harness.kafka import Kafka
 from tests.harness.worker import WorkerProcess, as_environment
 
@@ -39,10 +39,10 @@ class Filled(NamedTuple):
     size: float
 
 
-class Stage:
+class BenchmarkDeployment:
     """One Encore under a prefix of its own, with what decides already published."""
 
-    def __init__(self, broker: Kafka, cores: Cores, crowd: Crowd, partitions: int = 16, **changed: object) -> None:
+    def __init__(self, broker: Kafka, cores: Cores, crowd: Population, partitions: int = 16, **changed: object) -> None:
         name = f"b{uuid.uuid4().hex[:8]}"
         given = {"broker": broker.url, "prefix": f"{name}-", "group": name, "partitions": partitions, "agents": "users"}
         given |= {"inputs": INPUT}
@@ -64,17 +64,17 @@ class Stage:
         """Write so many people to the changelog, as a worker before us left them; return the bytes."""
         sizes = 0
 
-        def values() -> Iterator[Outgoing]:
+        def values() -> Iterator[RecordToWrite]:
             nonlocal sizes
             for partition in range(self.partitions):
-                yield Outgoing(
-                    partition, FENCE, env.seal(Envelope(workload.nobody()), 1, self.settings.rules()), time.time()
+                yield RecordToWrite(
+                    partition, FENCE, env.seal(Envelope(workload.fence_person()), 1, self.settings.rules()), time.time()
                 )
             for number in range(people):
-                key = workload.name_of(number).encode()
+                key = workload.user_id_of(number).encode()
                 value = env.seal(Envelope(self.crowd.person(number)), 1, self.settings.rules())
                 sizes += len(value)
-                yield Outgoing(partition_of(key, self.partitions), key, value, time.time())
+                yield RecordToWrite(partition_of(key, self.partitions), key, value, time.time())
 
         rig.fill(self.broker.bootstrap, self.settings.prefix + topics.PEOPLE, values())
         return sizes
@@ -83,7 +83,7 @@ class Stage:
         """Write so many events of so many people to the log, with ticks in it; `ingested` gives them their origins."""
         size, last, written = 0, self.crowd.start, 0
 
-        def records() -> Iterator[Outgoing]:
+        def records() -> Iterator[RecordToWrite]:
             nonlocal size, last, written
             for one in with_ticks(itertools.islice(self.crowd.log(people), events), self.partitions):
                 size, last, written = size + len(one.value), max(last, one.time), written + (one.key is not None)
@@ -108,7 +108,7 @@ class Stage:
         """Remove what was written beside the topics; those go with the broker: deleting them would cost who is next."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> BenchmarkDeployment:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -128,18 +128,18 @@ class MeasuredWorker(WorkerProcess, Measured):
         return self.metric("encore_events_total")
 
 
-def with_ticks(events: Iterator[Happening], partitions: int) -> Iterator[Outgoing]:
+def with_ticks(events: Iterator[WorkloadEvent], partitions: int) -> Iterator[RecordToWrite]:
     """Yield the records of a log: events by person, and now and then a tick in every partition."""
     ticked = 0.0
     for one in events:
         if one.time - ticked >= workload.TICK:
             ticked = one.time
             yield from ticks(ticked, partitions)
-        key = workload.name_of(one.number).encode()
-        yield Outgoing(partition_of(key, partitions), key, one.value, one.time)
+        key = workload.user_id_of(one.number).encode()
+        yield RecordToWrite(partition_of(key, partitions), key, one.value, one.time)
 
 
-def ticks(moment: float, partitions: int) -> Iterator[Outgoing]:
+def ticks(moment: float, partitions: int) -> Iterator[RecordToWrite]:
     """Yield a tick for every partition."""
     for partition in range(partitions):
-        yield Outgoing(partition, None, event_codec.encode(ev.Tick(time=moment)), moment)
+        yield RecordToWrite(partition, None, event_codec.encode(ev.Tick(time=moment)), moment)

@@ -22,10 +22,10 @@ from streams.agents.users.envelope import Envelope
 from streams.kafka import codec
 from tests.benchmarks import courses, engines, job, workload
 from tests.benchmarks.figures import Report
-from tests.benchmarks.job import Due, Job
+from tests.benchmarks.job import Job, Timers
 from tests.benchmarks.peers import PEERS, peers_python
 from tests.benchmarks.rig import Cores
-from tests.benchmarks.workload import Crowd, Happening
+from tests.benchmarks.workload import Population, WorkloadEvent
 from tests.harness.process import CHECKOUT
 from tests.streams.doubles import Record
 from tests.streams.stations import Station
@@ -34,43 +34,43 @@ PEOPLE, EVENTS = 120, 3_000
 
 
 @pytest.fixture(scope="module")
-def crowd() -> Crowd:
-    return Crowd(3, kinds=60)
+def crowd() -> Population:
+    return Population(3, kinds=60)
 
 
 @pytest.fixture(scope="module")
-def log(crowd: Crowd) -> list[Happening]:
+def log(crowd: Population) -> list[WorkloadEvent]:
     return list(itertools.islice(crowd.log(PEOPLE), EVENTS))
 
 
-def end(log: list[Happening]) -> float:
+def end(log: list[WorkloadEvent]) -> float:
     """A moment by which whatever the log made due is done."""
     return log[-1].time + 7_200.0
 
 
-def by_job(crowd: Crowd, log: list[Happening]) -> Iterator[Output]:
+def by_job(crowd: Population, log: list[WorkloadEvent]) -> Iterator[Output]:
     """What the peers' code says of a log, its people kept as bytes and woken by a heap at the end."""
-    work, due = Job(crowd.world), Due()
-    kept = {workload.name_of(number).encode(): job.packed(crowd.person(number)) for number in range(PEOPLE)}
+    work, due = Job(crowd.world), Timers()
+    kept = {workload.user_id_of(number).encode(): job.encode_person(crowd.person(number)) for number in range(PEOPLE)}
     for key, value in kept.items():
-        due.enter(key, work.due(job.unpacked(value)))
+        due.enter(key, work.due(job.decode_person(value)))
     for one in log:
-        key, event = workload.name_of(one.number).encode(), work.parse(one.value, one.time)
+        key, event = workload.user_id_of(one.number).encode(), work.parse(one.value, one.time)
         assert isinstance(event, ev.Event)
-        person, said = work.event(job.unpacked(kept[key]), event)
-        kept[key] = job.packed(person)
+        person, said = work.event(job.decode_person(kept[key]), event)
+        kept[key] = job.encode_person(person)
         due.enter(key, work.due(person))
         yield from said
     until = end(log) - work.lateness
     while keys := due.until(until):
         for key in keys:
-            person, said = work.wake(job.unpacked(kept[key]), until)
-            kept[key] = job.packed(person)
+            person, said = work.wake(job.decode_person(kept[key]), until)
+            kept[key] = job.encode_person(person)
             due.enter(key, work.due(person))
             yield from said
 
 
-def by_fold(crowd: Crowd, log: list[Happening]) -> set[str]:
+def by_fold(crowd: Population, log: list[WorkloadEvent]) -> set[str]:
     """What a worker's own fold says of it."""
     rules = crowd.world.rules
     changelog = [
@@ -78,7 +78,7 @@ def by_fold(crowd: Crowd, log: list[Happening]) -> set[str]:
     ]
     station = Station(changelog, world=crowd.world, expiry="log", alert_lasts=1e8)
     for offset, one in enumerate(log):
-        key = workload.name_of(one.number).encode()
+        key = workload.user_id_of(one.number).encode()
         station.apply(Record("events", 0, offset, round(one.time * 1000), key, one.value))
     tick = event_codec.encode(ev.Tick(time=end(log)))
     station.apply(Record("events", 0, len(log), round(end(log) * 1000), None, tick))
@@ -87,40 +87,40 @@ def by_fold(crowd: Crowd, log: list[Happening]) -> set[str]:
     return {said.id for said in station.said}
 
 
-def test_the_peers_code_says_what_the_fold_says(crowd: Crowd, log: list[Happening]) -> None:
+def test_the_peers_code_says_what_the_fold_says(crowd: Population, log: list[WorkloadEvent]) -> None:
     said = {output.id for output in by_job(crowd, log)}
     assert len(said) > 20
     assert said == by_fold(crowd, log)
 
 
-def test_the_peers_know_a_persons_state_from_an_event(crowd: Crowd, log: list[Happening]) -> None:
+def test_the_peers_know_a_persons_state_from_an_event(crowd: Population, log: list[WorkloadEvent]) -> None:
     """By its first byte: who stands in their log before the events is nobody new, and no event is taken for a state."""
-    assert {job.packed(crowd.person(number))[0] for number in range(60)} == {job.SEEDED}
+    assert {job.encode_person(crowd.person(number))[0] for number in range(60)} == {job.SEEDED}
     assert job.SEEDED not in {one.value[0] for one in log}
 
 
-def test_the_same_seed_gives_the_same_people_and_log(crowd: Crowd, log: list[Happening]) -> None:
-    again, other = Crowd(3, kinds=60), Crowd(4, kinds=60)
+def test_the_same_seed_gives_the_same_people_and_log(crowd: Population, log: list[WorkloadEvent]) -> None:
+    again, other = Population(3, kinds=60), Population(4, kinds=60)
     assert again.snapshot == crowd.snapshot
     assert again.person(7) == crowd.person(7)
     assert list(itertools.islice(again.log(PEOPLE), 500)) == log[:500]
     assert list(itertools.islice(other.log(PEOPLE), 500)) != log[:500]
 
 
-def test_the_log_is_in_order_of_time_and_every_event_is_valid_and_new(log: list[Happening]) -> None:
+def test_the_log_is_in_order_of_time_and_every_event_is_valid_and_new(log: list[WorkloadEvent]) -> None:
     events = [event_codec.decode(one.value) for one in log]
     assert [event.time for event in events] == sorted(event.time for event in events)
     assert len({event.id for event in events}) == len(events)
     assert all(abs(event.time - one.time) < 1e-3 for event, one in zip(events, log, strict=True))
 
 
-def test_nothing_is_overdue_when_the_log_begins(crowd: Crowd) -> None:
+def test_nothing_is_overdue_when_the_log_begins(crowd: Population) -> None:
     people: list[Person] = [crowd.person(number) for number in range(200)]
     assert all(next_due(person, crowd.world.rules) > crowd.start for person in people)
     assert 0.5 < sum(person.ledger.grid != NEVER for person in people) / 200 < 0.95
 
 
-def test_a_person_has_the_size_of_a_real_one(crowd: Crowd) -> None:
+def test_a_person_has_the_size_of_a_real_one(crowd: Population) -> None:
     sizes = [len(env.seal(Envelope(crowd.person(number)), 1, crowd.world.rules)) for number in range(60)]
     assert 900 < np.mean(sizes) < 1_500
 
@@ -148,13 +148,16 @@ def test_a_cost_reaches_its_goal_from_below() -> None:
 
 
 @pytest.mark.kafka(own=True)
-def test_all_engines_decide_the_same_on_kafka(crowd: Crowd) -> None:
+def test_all_engines_decide_the_same_on_kafka(crowd: Population) -> None:
     """Decisions and examples, since their topics keep everything: those of alerts and profiles do not."""
     python = peers_python() if "BENCH_PEERS" in os.environ else None
     if python is None:
         pytest.skip("takes minutes: name the peers' interpreter in BENCH_PEERS (make bench makes .venv-peers)")
     there = [peer for peer in PEERS if _imports(python, peer)]
-    found = {engine: engines.said(engine, crowd, python, PEOPLE, EVENTS, Cores.here()) for engine in ("encore", *there)}
+    found = {
+        engine: engines.decision_ids(engine, crowd, python, PEOPLE, EVENTS, Cores.here())
+        for engine in ("encore", *there)
+    }
     assert len(found["encore"]) > 20
     assert {engine: ids ^ found["encore"] for engine, ids in found.items()} == {engine: set() for engine in found}
 
@@ -164,7 +167,7 @@ def _imports(python: str, peer: str) -> bool:
     return subprocess.run([python, "-c", f"import {module}"], capture_output=True).returncode == 0
 
 
-def test_the_peers_send_what_is_said_where_a_worker_sends_it(crowd: Crowd, log: list[Happening]) -> None:
+def test_the_peers_send_what_is_said_where_a_worker_sends_it(crowd: Population, log: list[WorkloadEvent]) -> None:
     said = list(by_job(crowd, log))
     assert len({type(output) for output in said}) > 4
     for output in said:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from tests.benchmarks import peers, rig
 from tests.benchmarks.figures import Report
 from tests.benchmarks.peers import PEERS, Peer
-from tests.benchmarks.rig import Cores, Pace
-from tests.benchmarks.stage import Stage
-from tests.benchmarks.working import NEARLY, WARM, applied
-from tests.benchmarks.workload import Crowd
+from tests.benchmarks.rig import Cores, Throughput
+from tests.benchmarks.stage import BenchmarkDeployment
+from tests.benchmarks.working import NEARLY, WARM, measure_applying
+from tests.benchmarks.workload import Population
 from tests.harness.kafka import RealKafka
 
 GOALS = {"quix": 1.5, "bytewax": 1.2}
 
 
-def run(report: Report, cores: Cores, crowd: Crowd, people: int, events: int, rounds: int) -> None:
+def run(report: Report, cores: Cores, crowd: Population, people: int, events: int, rounds: int) -> None:
     """Run every engine once a round."""
     python = peers.peers_python()
     if python is None:
@@ -23,8 +23,8 @@ def run(report: Report, cores: Cores, crowd: Crowd, people: int, events: int, ro
     with RealKafka() as broker:
         for number in range(rounds):
             for engine in engines[number % len(engines) :] + engines[: number % len(engines)]:
-                with Stage(broker, cores, crowd, recommend="false") as stage:
-                    _told(report, engine, _pace(stage, engine, python or "", people, events))
+                with BenchmarkDeployment(broker, cores, crowd, recommend="false") as stage:
+                    _add_throughput(report, engine, _throughput(stage, engine, python or "", people, events))
     for peer in PEERS:
         goal = GOALS[peer]
         report.ratio(
@@ -37,19 +37,19 @@ def run(report: Report, cores: Cores, crowd: Crowd, people: int, events: int, ro
         report.ratio("c", f"encore to {peer}, events/s", "encore", peer)
 
 
-def _pace(stage: Stage, engine: str, python: str, people: int, events: int) -> Pace:
+def _throughput(stage: BenchmarkDeployment, engine: str, python: str, people: int, events: int) -> Throughput:
     """Return the pace of an engine at the job."""
     if engine == "encore":
         stage.settle(people)
         stage.log(people, events)
-        return applied(stage, events)
+        return measure_applying(stage, events)
     peers.fill(stage, people, events)
     with Peer(stage, engine, python) as peer:
         peer.watch(peer.applied, events * NEARLY)
-        return rig.pace(peer.own(), events * WARM, events * 2.0)
+        return rig.throughput(peer.own(), events * WARM, events * 2.0)
 
 
-def _told(report: Report, engine: str, pace: Pace) -> None:
+def _add_throughput(report: Report, engine: str, pace: Throughput) -> None:
     report.add("c", engine, "events/s", pace.rate)
     report.add("c", f"{engine}: CPU an event", "us", pace.cpu, more=False)
     report.add("c", f"{engine}: events/s of a core's own second", "events/s", 1e6 / pace.cpu)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from tests.benchmarks import latency, rig
 from tests.benchmarks.figures import Report
-from tests.benchmarks.rig import Cores, Measured, Outgoing, Pace, Sample
-from tests.benchmarks.stage import INPUT, Stage
-from tests.benchmarks.workload import CAMPAIGN, Crowd, Happening
+from tests.benchmarks.rig import Cores, Measured, RecordToWrite, Sample, Throughput
+from tests.benchmarks.stage import INPUT, BenchmarkDeployment
+from tests.benchmarks.workload import CAMPAIGN, Population, WorkloadEvent
 from tests.harness.kafka import RealKafka
 
 WARM, NEARLY = 0.1, 0.95
@@ -26,18 +26,18 @@ START = 2_000
 """Events of the replay that is taken off from another: what starting costs."""
 
 
-def catch_up(report: Report, cores: Cores, crowd: Crowd, people: int, events: int, rounds: int) -> float:
+def catch_up(report: Report, cores: Cores, crowd: Population, people: int, events: int, rounds: int) -> float:
     """(b) Let a worker catch up on a backlog; return events/s."""
     with RealKafka() as broker:
         for number in range(rounds):
             for how in ("direct", "ingested"):
                 if how == "ingested" and number >= max(1, rounds // 2):
                     continue
-                with Stage(broker, cores, crowd) as stage:
+                with BenchmarkDeployment(broker, cores, crowd) as stage:
                     stage.settle(people)
                     stage.log(people, events, how == "ingested")
                     told = "catching up" if how == "direct" else "catching up, with ingest's origins on the records"
-                    _told(report, "b", told, applied(stage, events))
+                    _add_throughput(report, "b", told, measure_applying(stage, events))
     return report.figures["b", "catching up"].median
 
 
@@ -50,7 +50,7 @@ def under_load(report: Report, cores: Cores, asked: Namespace, people: int, most
     rates = {"70 % of the pace of catching up": most} | {f"{rate:,} events/s": float(rate) for rate in STEADY}
     for told, rate in rates.items():
         with RealKafka() as broker:
-            delays = latency.measured(broker, cores, asked.seed, asked.model, people, rate, seconds)
+            delays = latency.measure(broker, cores, asked.seed, asked.model, people, rate, seconds)
         report.add("b", f"p50 from event to decision, {told}", "ms", delays.p50 * 1e3, more=False)
         report.add("b", f"p99 from event to decision, {told}", "ms", delays.p99 * 1e3, more=False, goal=100.0)
         report.add("b", f"share of its core, {told}", "%", delays.busy * 100, more=False)
@@ -61,17 +61,17 @@ def under_load(report: Report, cores: Cores, asked: Namespace, people: int, most
         )
 
 
-def applied(stage: Stage, events: int) -> Pace:
+def measure_applying(stage: BenchmarkDeployment, events: int) -> Throughput:
     """Return the pace at which a worker applies a log."""
     with stage.worker() as worker:
         worker.seconds_to_ready()
         samples = worker.watch(worker.applied, events * NEARLY)
-        return rig.pace(samples, events * WARM, events * 2.0)
+        return rig.throughput(samples, events * WARM, events * 2.0)
 
 
-def recover(report: Report, cores: Cores, crowd: Crowd, people: int, rounds: int) -> None:
+def recover(report: Report, cores: Cores, crowd: Population, people: int, rounds: int) -> None:
     """(d) Let a worker recover so many people, its due-queue included."""
-    with RealKafka() as broker, Stage(broker, cores, crowd) as stage:
+    with RealKafka() as broker, BenchmarkDeployment(broker, cores, crowd) as stage:
         size = stage.settle(people) / people
         for _ in range(rounds):
             with stage.worker() as worker:
@@ -86,42 +86,46 @@ def recover(report: Report, cores: Cores, crowd: Crowd, people: int, rounds: int
         report.remark(f"Recovered: {people:,} people of {size:,.0f} bytes.")
 
 
-def grow(report: Report, cores: Cores, crowd: Crowd, sizes: list[int], counts: list[int], events: int) -> None:
+def grow(report: Report, cores: Cores, crowd: Population, sizes: list[int], counts: list[int], events: int) -> None:
     """(f) The cost of an event by how many people there are, and by how many partitions."""
     for people in sizes:
-        with RealKafka() as broker, Stage(broker, cores, crowd) as stage:
+        with RealKafka() as broker, BenchmarkDeployment(broker, cores, crowd) as stage:
             stage.settle(people)
             stage.log(people, events)
-            report.add("f", f"CPU an event, {people:,} people", "us", applied(stage, events).cpu, more=False)
+            report.add("f", f"CPU an event, {people:,} people", "us", measure_applying(stage, events).cpu, more=False)
     few, many = (f"CPU an event, {people:,} people" for people in (sizes[0], sizes[-1]))
     report.ratio("f", f"{sizes[-1]:,} people to {sizes[0]:,}", many, few)
     for partitions in counts:
-        with RealKafka() as broker, Stage(broker, cores, crowd, partitions) as stage:
+        with RealKafka() as broker, BenchmarkDeployment(broker, cores, crowd, partitions) as stage:
             stage.settle(sizes[0])
             stage.log(sizes[0], events)
-            report.add("f", f"CPU an event, {partitions} partitions", "us", applied(stage, events).cpu, more=False)
+            report.add(
+                "f", f"CPU an event, {partitions} partitions", "us", measure_applying(stage, events).cpu, more=False
+            )
     report.remark(
         "Workers share partitions and nothing else: what a second core adds is what this one does, as long as the "
         "broker and the partitions are not what limits; two cores cannot show it."
     )
 
 
-def ingest(report: Report, cores: Cores, crowd: Crowd, people: int, events: int, rounds: int) -> None:
+def ingest(report: Report, cores: Cores, crowd: Population, people: int, events: int, rounds: int) -> None:
     """(g) Ingest alone: records read, checked, keyed and appended."""
     with RealKafka() as broker:
         for _ in range(rounds):
-            with Stage(broker, cores, crowd, agents="ingest") as stage:
+            with BenchmarkDeployment(broker, cores, crowd, agents="ingest") as stage:
                 log = itertools.islice(crowd.log(people), events)
-                rig.fill(broker.bootstrap, stage.settings.prefix + INPUT, _unkeyed(log, stage.partitions))
+                rig.fill(broker.bootstrap, stage.settings.prefix + INPUT, _without_keys(log, stage.partitions))
                 with stage.worker() as worker:
                     worker.seconds_to_ready()
                     samples = worker.watch(
                         functools.partial(worker.metric, "encore_records_total", agent="ingest"), events * NEARLY
                     )
-                    _told(report, "g", "ingest", rig.pace(samples, events * WARM, events * 2.0), 100_000.0)
+                    _add_throughput(
+                        report, "g", "ingest", rig.throughput(samples, events * WARM, events * 2.0), 100_000.0
+                    )
 
 
-def replay(report: Report, cores: Cores, crowd: Crowd, people: int, events: int, rounds: int) -> None:
+def replay(report: Report, cores: Cores, crowd: Population, people: int, events: int, rounds: int) -> None:
     """(g) `encore replay` over a file: everything on and no broker; its start is taken off by a short file's run."""
     with tempfile.TemporaryDirectory(prefix="encore-bench-") as folder:
         log = [one.value for one in itertools.islice(crowd.log(people), events)]
@@ -130,18 +134,18 @@ def replay(report: Report, cores: Cores, crowd: Crowd, people: int, events: int,
         few.write_bytes(b"\n".join(log[:START]) + b"\n")
         all_.write_bytes(b"\n".join(log) + b"\n")
         for _ in range(rounds):
-            start, whole = (_replayed(cores, file, model, Path(folder)) for file in (few, all_))
+            start, whole = (_measure_replay(cores, file, model, Path(folder)) for file in (few, all_))
             seconds, cpu = whole.at - start.at, whole.cpu - start.cpu
-            _told(
+            _add_throughput(
                 report,
                 "g",
                 "replay",
-                Pace((events - START) / seconds, cpu / (events - START) * 1e6, cpu / seconds, whole.rss),
+                Throughput((events - START) / seconds, cpu / (events - START) * 1e6, cpu / seconds, whole.rss),
                 60_000.0,
             )
 
 
-def _replayed(cores: Cores, file: Path, model: Path, folder: Path) -> Sample:
+def _measure_replay(cores: Cores, file: Path, model: Path, folder: Path) -> Sample:
     """Return what a replay took: its seconds, its CPU time, its memory."""
     command = [rig.python(), "-m", "streams", "replay", str(file), "--model", str(model), "--campaign", str(CAMPAIGN)]
     with Measured([*command, "--json"], os.environ, folder / "log", cores.engine, rig.MAX_MEMORY) as process:
@@ -152,13 +156,13 @@ def _replayed(cores: Cores, file: Path, model: Path, folder: Path) -> Sample:
     return Sample(0, took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1_024)
 
 
-def _unkeyed(log: Iterator[Happening], partitions: int) -> Iterator[Outgoing]:
+def _without_keys(log: Iterator[WorkloadEvent], partitions: int) -> Iterator[RecordToWrite]:
     """Yield events as a platform sends them that has no keys: to its partitions in turn."""
     for number, one in enumerate(log):
-        yield Outgoing(number // 50 % partitions, None, one.value, one.time)
+        yield RecordToWrite(number // 50 % partitions, None, one.value, one.time)
 
 
-def _told(report: Report, part: str, what: str, pace: Pace, goal: float | None = None) -> None:
+def _add_throughput(report: Report, part: str, what: str, pace: Throughput, goal: float | None = None) -> None:
     report.add(part, what, "events/s", pace.rate, goal=goal if goal else 30_000.0 if what == "catching up" else None)
     report.add(part, f"{what}: CPU an event", "us", pace.cpu, more=False)
     report.add(part, f"{what}: events/s of a core's own second", "events/s", 1e6 / pace.cpu)

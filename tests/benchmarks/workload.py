@@ -50,7 +50,7 @@ _MASK = (1 << 64) - 1
 _COURSES = 400
 
 
-class Happening(NamedTuple):
+class WorkloadEvent(NamedTuple):
     """An event as a platform sends it: whose (the number), when, and the bytes."""
 
     number: int
@@ -58,12 +58,12 @@ class Happening(NamedTuple):
     value: bytes
 
 
-def name_of(number: int) -> str:
+def user_id_of(number: int) -> str:
     """Return a person's id."""
     return f"u-{number:08d}"
 
 
-def nobody() -> Person:
+def fence_person() -> Person:
     """Return the person in a fence."""
     return Person("")
 
@@ -99,7 +99,7 @@ class Platform:
         self._written = 0
         self._salt = rng.getrandbits(64)
 
-    def visit(self, number: int, at: float) -> list[Happening]:
+    def visit(self, number: int, at: float) -> list[WorkloadEvent]:
         """Return one visit: an arrival, and what is done until the person goes."""
         rng = self._rng
         course = f"course-{(number * 7 + rng.randrange(3)) % _COURSES}"
@@ -114,14 +114,14 @@ class Platform:
             said.append(self.write(number, at, kind, more))
         return said
 
-    def write(self, number: int, at: float, kind: str, more: str = "") -> Happening:
+    def write(self, number: int, at: float, kind: str, more: str = "") -> WorkloadEvent:
         """Return one event."""
         self._written += 1
         name = (self._written * 0x9E3779B97F4A7C15 + self._salt) & _MASK
         at = round(at, 3)
         when = f'"{np.datetime64(round(at * 1000), "ms")}Z"' if number & 1 else f"{at:.3f}"
-        text = f'{{"type":"{kind}","id":"{name:016x}","user_id":"{name_of(number)}","time":{when}{more}}}'
-        return Happening(number, at, text.encode())
+        text = f'{{"type":"{kind}","id":"{name:016x}","user_id":"{user_id_of(number)}","time":{when}{more}}}'
+        return WorkloadEvent(number, at, text.encode())
 
     def _deed(self) -> tuple[str, str]:
         drawn = self._rng.random() * _CUMULATED[-1]
@@ -134,7 +134,7 @@ class Platform:
 # -- who they are -----------------------------------------------------------------------------------------------------
 
 
-class Crowd:
+class Population:
     """People as they stand when the log begins, a model that learned from their kind, and a campaign.
 
     Attributes:
@@ -153,7 +153,7 @@ class Crowd:
         self._rules = rules or Rules()
         self.campaign = campaigns.read_campaign(CAMPAIGN)
         rng = Random(f"lives {seed}")
-        self._paces = _paces(kinds, rng)
+        self._paces = _visit_rates(kinds, rng)
         lives = [self._life(number, rng) for number in range(kinds)]
         learner = _learner(model)
         for row in sorted((row for _, rows in lives for row in rows), key=lambda row: row.time):
@@ -167,7 +167,7 @@ class Crowd:
     def person(self, number: int) -> Person:
         """Return somebody as they stand when the log begins: no due work is left undone."""
         kind = self._kinds[number % len(self._kinds)]
-        name = name_of(number)
+        name = user_id_of(number)
         grid = (
             kind.ledger.grid
             if kind.ledger.grid == NEVER
@@ -175,12 +175,12 @@ class Crowd:
         )
         return replace(kind, id=name, ledger=replace(kind.ledger, grid=grid, done_until=self.start))
 
-    def log(self, people: int) -> Iterator[Happening]:
+    def log(self, people: int) -> Iterator[WorkloadEvent]:
         """Yield what so many people do, in order of time, without end."""
         rng = Random(f"log {self._seed}")
         platform, draw = Platform(rng), np.random.default_rng(self._seed)
         weights = np.tile(self._paces, people // len(self._paces) + 1)[:people].cumsum()
-        ahead: list[tuple[float, int, Happening]] = []
+        ahead: list[tuple[float, int, WorkloadEvent]] = []
         at, written, rate = self.start, 0, float(weights[-1]) / DAY
         while True:
             for number in np.searchsorted(weights, draw.random(4_096) * weights[-1]).tolist():
@@ -195,7 +195,7 @@ class Crowd:
         """Live twelve weeks; two in five leave on the way and come back seldom."""
         platform, begins = Platform(rng), self.start - HISTORY * DAY
         leaves = self.start if rng.random() < 0.6 else begins + rng.random() * HISTORY * DAY
-        at, said = begins + rng.random() * 14 * DAY, list[Happening]()
+        at, said = begins + rng.random() * 14 * DAY, list[WorkloadEvent]()
         said += [platform.write(number, at, "signup"), platform.write(number, at, "consent_given")][
             : rng.choice((1, 2, 2))
         ]
@@ -206,8 +206,8 @@ class Crowd:
         if leaves < self.start:
             self._paces[number] *= 0.05
         world = Context(rules=self._rules)
-        person, outputs = lived(
-            Person(name_of(number)),
+        person, outputs = play(
+            Person(user_id_of(number)),
             [event_codec.decode(one.value) for one in said if one.time < self.start],
             self.start,
             world,
@@ -237,7 +237,7 @@ def _learner(kind: str) -> ChurnLearner:
     return chosen(kind) if len(models()) > 1 else chosen()
 
 
-def lived(person: Person, events: list[Any], until: float, world: Context) -> tuple[Person, list[Any]]:
+def play(person: Person, events: list[Any], until: float, world: Context) -> tuple[Person, list[Any]]:
     """Take somebody through events and, as it falls due in between, through time."""
     said: list[Any] = []
     for event in [*events, None]:
@@ -251,7 +251,7 @@ def lived(person: Person, events: list[Any], until: float, world: Context) -> tu
     return person, said
 
 
-def _paces(kinds: int, rng: Random) -> Any:
+def _visit_rates(kinds: int, rng: Random) -> Any:
     """Return visits a day by kind of life, as Zipf's law has it: few are there daily, most every other week."""
     ranks = np.arange(1, kinds + 1) ** -0.8
     paces = np.minimum(4.0, ranks / ranks.mean() * VISITS)

@@ -66,7 +66,7 @@ def test_events_become_alerts_and_coupons(encore_on_any_broker, tmp_path):
         encore.send("learning-events", *learning_days(60, 12))
         worker.until(lambda: worker.metric("encore_records_total", agent="users") == len(learning_days(60, 12)))
         encore.tick(START + 20 * DAY)
-        worker.until(lambda: worker.metric("encore_model_labels") >= 20)
+        until_all_learned(worker, 20)
         later = learning_days(60, 9, START + 21 * DAY)
         encore.send("learning-events", *[replace(event, id="b" + event.id) for event in later])
         worker.until(
@@ -83,6 +83,18 @@ def test_events_become_alerts_and_coupons(encore_on_any_broker, tmp_path):
     assert all(alert["reasons"] and alert["action"] in ("coupon", "none") for alert in high)
 
 
+def until_all_learned(worker, at_least):
+    """Wait until the published model has learned from all labels, and return their number.
+
+    Alerts depend on the labels that the model has when users are scored, so a test must not go on before that.
+    """
+    worker.until(lambda: worker.metric("encore_outbox") == 0)
+    worker.until(lambda: worker.metric("encore_learned_total") == worker.metric("encore_labels_total") > at_least)
+    learned = worker.metric("encore_learned_total")
+    worker.until(lambda: worker.metric("encore_model_labels") == learned)
+    return learned
+
+
 def test_a_new_worker_starts_from_the_last_snapshot(encore):
     """The model outlives its workers. A forged snapshot is refused, and the examples are learned again."""
     with encore.worker() as worker:
@@ -91,9 +103,7 @@ def test_a_new_worker_starts_from_the_last_snapshot(encore):
         worker.until(lambda: worker.metric("encore_records_total", agent="users") == len(learning_days(60, 12)))
         encore.tick(START + 30 * DAY)
         worker.until(lambda: worker.metric("encore_people", tier="none") == 60 and worker.metric("encore_outbox") == 0)
-        worker.until(lambda: worker.metric("encore_learned_total") == worker.metric("encore_labels_total") > 100)
-        learned = worker.metric("encore_learned_total")
-        worker.until(lambda: worker.metric("encore_model_labels") == learned)
+        learned = until_all_learned(worker, 100)
     with encore.worker() as worker:
         worker.ready()
         assert (worker.metric("encore_model_labels"), worker.metric("encore_learned_total")) == (learned, 0)
@@ -149,7 +159,7 @@ def test_a_worker_that_cannot_start_says_why_in_one_line(encore):
         port = str(taken.getsockname()[1])
         run = encore.run_process("worker", "--web-port", port)
     assert (run.returncode, run.stderr.count("\n")) == (2, 1), run.stderr
-    assert f"cannot have 127.0.0.1:{port}" in run.stderr
+    assert f"cannot listen on 127.0.0.1:{port}" in run.stderr
     run = encore.run_process("worker", "--broker", "kafka://127.0.0.1:1")
     assert (run.returncode, run.stderr.count("\n")) == (2, 1), run.stderr
     assert "no Kafka answers at kafka://127.0.0.1:1" in run.stderr
