@@ -135,7 +135,7 @@ def send(
 
     chosen = sending.SendOptions(sources, _seconds(since), _seconds(until), mapping, to, speed)
     sent = sending.send(load_settings(file, **options), chosen, Console(stderr=True))
-    click.echo(orjson.dumps(msgspec.to_builtins(sent)) if as_json else sending.words(sent))
+    click.echo(orjson.dumps(msgspec.to_builtins(sent)) if as_json else sending.summary_text(sent))
 
 
 @cli.group()
@@ -155,9 +155,9 @@ def model_publish(model_file: Path, replace: bool, file: Path | None, **options:
     from streams.kafka import admin
 
     settings = load_settings(file, **options)
-    snapshot = model_files.read(model_file)
+    snapshot = model_files.read_model(model_file)
     admin.check_topics(settings)
-    asyncio.run(model_files.begin_with(settings, snapshot, replace))
+    asyncio.run(model_files.publish_model(settings, snapshot, replace))
     click.echo(f"a model of {snapshot.labels} labels is published")
 
 

@@ -16,7 +16,7 @@ import msgspec
 from models.schema import event_codec
 from models.schema import events as ev
 from models.schema.outputs import OUTPUTS, Output
-from streams.history.batches import BATCH_BYTES, BatchProducer, RecordToSend, committed
+from streams.history.batches import BATCH_BYTES, BatchProducer, RecordToSend, committed_offsets
 from streams.kafka import clients, topics
 from streams.settings import Settings
 
@@ -117,7 +117,7 @@ class KafkaLink:
 
     async def lag(self) -> Lag:
         """Return how far the worker has committed behind what was sent."""
-        far = await committed(self._admin, self._settings.group, self._events, self._partitions)
+        far = await committed_offsets(self._admin, self._settings.group, self._events, self._partitions)
         while self._sent and all(done >= end for done, end in zip(far, self._sent[0].ends, strict=True)):
             self._applied = self._sent.popleft().at
         records = sum(max(0, end - done) for done, end in zip(far, self._batches.ends, strict=True))

@@ -28,7 +28,7 @@ from models.person import features
 from models.person.activity import DAY
 from models.person.ledger import hash_share
 from models.schema.outputs import EarlySignal
-from streams.history.replay import TURN, Replay
+from streams.history.replay import TIMER_INTERVAL, Replay
 from streams.history.simulation.drift import NAMES, STEADY, Drift, DriftName, drift
 from streams.history.simulation.platform import Platform
 from streams.history.sources import HistoryEntry
@@ -194,7 +194,7 @@ def oracle(lived: PlayedPlatform) -> Floats:
     """Score rows with the same learner, told each label at once; (n,) probabilities, NaN before the first."""
     learner, said = ChurnLearner(), np.full(len(lived.times), np.nan)
     order = np.argsort(lived.times, kind="stable")
-    turns = np.floor(lived.times[order] / TURN)
+    turns = np.floor(lived.times[order] / TIMER_INTERVAL)
     for turn in np.unique(turns):
         now = order[turns == turn]
         if learner.labels:

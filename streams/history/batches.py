@@ -1,4 +1,4 @@
-"""Many records at once: batches to partitions of a topic, and how far groups have come with what was written."""
+"""Writes records in large batches to the partitions of a topic, and reads the offsets that a group has committed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BATCH_BYTES = 900_000
 
 
 class RecordToSend(NamedTuple):
-    """A record to be written; the time is in seconds since 1970 UTC."""
+    """A record to write; the time is in seconds since 1970 UTC."""
 
     key: bytes | None
     value: bytes
@@ -24,15 +24,15 @@ class RecordToSend(NamedTuple):
 
 
 class BatchProducer:
-    """Writes to one topic.
+    """Writes batches to one topic.
 
     Args:
-        producer: with batches of `BATCH_BYTES`.
+        producer: created with batches of `BATCH_BYTES`.
         topic: its full name.
-        partitions: how many it has.
+        partitions: how many partitions it has.
 
     Attributes:
-        ends: where each partition ended after what was last written to it; 0 before that.
+        ends: the end offset of each partition after the last write to it; 0 before any write.
     """
 
     def __init__(self, producer: aiokafka.AIOKafkaProducer, topic: str, partitions: int) -> None:
@@ -40,25 +40,25 @@ class BatchProducer:
         self._producer = producer
         self._topic = topic
 
-    async def write(self, lines: Sequence[Sequence[RecordToSend]]) -> None:
-        """Write rows to partitions, one sequence for each, in order; return when they are there."""
-        await asyncio.gather(*(self._write(place, rows) for place, rows in enumerate(lines) if rows))
+    async def write(self, batches: Sequence[Sequence[RecordToSend]]) -> None:
+        """Write records to partitions, one sequence for each, in order. Return when the broker has acknowledged all."""
+        await asyncio.gather(*(self._write(partition, rows) for partition, rows in enumerate(batches) if rows))
 
-    async def _write(self, place: int, rows: Sequence[RecordToSend]) -> None:
-        """Write rows to a partition in as few batches as hold them."""
+    async def _write(self, partition: int, rows: Sequence[RecordToSend]) -> None:
+        """Write records to a partition in as few batches as possible."""
         done = 0
         while done < len(rows):
-            batch, begun = self._producer.create_batch(), done
+            batch, start = self._producer.create_batch(), done
             for key, value, time, headers in rows[done:]:
                 if batch.append(key=key, value=value, timestamp=int(time * 1_000), headers=headers or []) is None:
                     break
                 done += 1
-            written = await self._producer.send_batch(batch, self._topic, partition=place)
-            self.ends[place] = (await written).offset + done - begun
+            acknowledged = await self._producer.send_batch(batch, self._topic, partition=partition)
+            self.ends[partition] = (await acknowledged).offset + done - start
 
 
-async def committed(admin: AIOKafkaAdminClient, group: str, topic: str, partitions: int) -> list[int]:
-    """Return how far a group has come with each partition of a topic; 0 where it has committed nothing."""
-    places = [aiokafka.TopicPartition(topic, number) for number in range(partitions)]
-    found = await admin.list_consumer_group_offsets(group, partitions=places)
-    return [max(0, found[place].offset) for place in places]
+async def committed_offsets(admin: AIOKafkaAdminClient, group: str, topic: str, partitions: int) -> list[int]:
+    """Return the offset that a group has committed for each partition of a topic; 0 where it has committed none."""
+    topic_partitions = [aiokafka.TopicPartition(topic, number) for number in range(partitions)]
+    found = await admin.list_consumer_group_offsets(group, partitions=topic_partitions)
+    return [max(0, found[partition].offset) for partition in topic_partitions]

@@ -1,4 +1,4 @@
-"""History in by one command: sources are opened, played through a replay, and given account of."""
+"""The `replay` command: opens sources, replays them, and writes outputs, the report and the trained model."""
 
 from __future__ import annotations
 
@@ -36,37 +36,37 @@ from streams.runtime import limit_blas_threads, tune_gc
 from streams.settings import Settings
 
 REPORT = "index.html"
-"""What is left of a replay for people to read, beside the files for programs."""
-MOST_COMPARED = 100_000
-"""Labelled rows that gradient boosting is fitted to and scores; of more, those of a part of the people."""
+"""The file name of the report, which stands in the same folder as the outputs."""
+MAX_COMPARED_ROWS = 100_000
+"""The most labelled rows that gradient boosting learns from and scores. Of more, a sample of the users is kept."""
 
 Item = TypeVar("Item", covariant=True)
 
 
-class Shown(Protocol[Item]):
-    """What can be read under a progress bar."""
+class SizedEntries(Protocol[Item]):
+    """Entries that can be shown under a progress bar."""
 
     @property
     def total(self) -> int | None:
-        """How much there is at most, once that is known."""
+        """The largest possible number of entries; none while it is unknown."""
 
     def __iter__(self) -> Iterator[Item]:
         """Read from the beginning."""
 
 
 class ReplayOptions(NamedTuple):
-    """What is to be played, and how.
+    """What to replay, and how.
 
     Attributes:
         sources: as `open_source` takes them.
-        since: earliest event time that is played, in seconds since 1970 UTC.
-        until: event time up to which time passes; later events are left out.
-        model: a snapshot to begin with.
-        frozen: whether that model stays as it is.
-        campaign: a campaign file that is taken to run all the time.
+        since: the earliest event time to replay, in seconds since 1970 UTC.
+        until: the event time at which the replay ends; later events are left out.
+        model: a snapshot to start with.
+        frozen: whether that model stays unchanged.
+        campaign: a campaign file; its campaign is active throughout.
         mapping: a mapping file for foreign events.
-        out: a folder for what would have gone to topics, and for the report.
-        save_model: where to put what was learned.
+        out: a folder for the outputs of each topic, and for the report.
+        save_model: the file to write the trained model to.
     """
 
     sources: tuple[str, ...]
@@ -80,62 +80,64 @@ class ReplayOptions(NamedTuple):
     save_model: Path | None = None
 
 
-def replay(settings: Settings, wanted: ReplayOptions, console: Console) -> tuple[Summary, ReplayCollector]:
-    """Play history without Kafka.
+def replay(settings: Settings, options: ReplayOptions, console: Console) -> tuple[Summary, ReplayCollector]:
+    """Replay history without Kafka.
 
     Raises:
-        OperatorError: something that was named cannot be used; the message says what and why.
+        OperatorError: an option cannot be used; the message says which one and why.
     """
     tune_gc()
     with limit_blas_threads():
-        return asyncio.run(_replay(settings, wanted, console))
+        return asyncio.run(_replay(settings, options, console))
 
 
-async def _replay(settings: Settings, wanted: ReplayOptions, console: Console) -> tuple[Summary, ReplayCollector]:
-    sources = [open_source(spec, settings, wanted.mapping) for spec in wanted.sources]
-    log = _log(sources)
-    learner = ChurnLearner.restore(model_file.read(wanted.model)) if wanted.model else ChurnLearner(settings.model)
-    begun = monotonic()
-    with Files(wanted.out) as files:
-        beside = ChallengerPanel(settings, Metrics(), model_only=wanted.out is None)
-        most_rows = MOST_COMPARED if wanted.out is not None else 0
-        account = ReplayCollector(files, settings.rules(), beside, most_rows)
-        played = Replay(
+async def _replay(settings: Settings, options: ReplayOptions, console: Console) -> tuple[Summary, ReplayCollector]:
+    sources = [open_source(spec, settings, options.mapping) for spec in options.sources]
+    log = _single_log(sources)
+    learner = (
+        ChurnLearner.restore(model_file.read_model(options.model)) if options.model else ChurnLearner(settings.model)
+    )
+    started = monotonic()
+    with Files(options.out) as files:
+        challengers = ChallengerPanel(settings, Metrics(), model_only=options.out is None)
+        most_rows = MAX_COMPARED_ROWS if options.out is not None else 0
+        collector = ReplayCollector(files, settings.rules(), challengers, most_rows)
+        replay_run = Replay(
             settings,
-            account.heard,
-            learner=None if wanted.frozen else learner,
-            model=build_scorer(learner.snapshot()) if wanted.model else None,
-            campaign=campaigns.read_campaign(wanted.campaign) if wanted.campaign else None,
+            collector.heard,
+            learner=None if options.frozen else learner,
+            model=build_scorer(learner.snapshot()) if options.model else None,
+            campaign=campaigns.read_campaign(options.campaign) if options.campaign else None,
             names=tuple(source.name for source in sources),
             partitions=log.partitions if log else 1,
         )
         span: EventWindow | LogWindow
         if log is not None:
-            span = LogWindow(log, wanted.since, wanted.until, account.crowd.saw)
-            await played.play_log(shown(span, console), wanted.until)
+            span = LogWindow(log, options.since, options.until, collector.crowd.saw)
+            await replay_run.play_log(with_progress(span, console), options.until)
         else:
-            span = EventWindow(sources, settings, wanted.since, wanted.until, account.crowd.saw)
-            await played.play(shown(span, console), wanted.until)
-    if wanted.save_model is not None:
-        _saved(wanted.save_model, learner)
+            span = EventWindow(sources, settings, options.since, options.until, collector.crowd.saw)
+            await replay_run.play(with_progress(span, console), options.until)
+    if options.save_model is not None:
+        _save_model(options.save_model, learner)
     summary = summarised(
-        account,
-        played.metrics,
+        collector,
+        replay_run.metrics,
         entries=span.count,
-        people=played.known,
-        span=(span.first, played.now),
-        seconds=monotonic() - begun,
+        people=replay_run.user_count,
+        span=(span.first, replay_run.now),
+        seconds=monotonic() - started,
     )
-    if wanted.out is not None and find_spec("sklearn") is not None:
-        console.print("gradient boosting on the same rows, week by week")
-        account.matured.compare(Boosting(settings.labels_needed))
-    if wanted.out is not None:
-        _reported(wanted.out / REPORT, _page(summary, account, settings, wanted.sources))
-    return summary, account
+    if options.out is not None and find_spec("sklearn") is not None:
+        console.print("scoring the same rows with gradient boosting, week by week")
+        collector.matured.compare(Boosting(settings.labels_needed))
+    if options.out is not None:
+        _write_report(options.out / REPORT, _page(summary, collector, settings, options.sources))
+    return summary, collector
 
 
-def _log(sources: Sequence[HistorySource]) -> KafkaTopic | None:
-    """Return the log itself if that is what is to be played: then it is played as it was, not in the order of time."""
+def _single_log(sources: Sequence[HistorySource]) -> KafkaTopic | None:
+    """Return the `events` log if it is the only source: a replay then keeps its partitions and order."""
     match sources:
         case [KafkaTopic(topic=topics.EVENTS, mapped=False) as log]:
             return log
@@ -143,12 +145,12 @@ def _log(sources: Sequence[HistorySource]) -> KafkaTopic | None:
 
 
 class EventWindow:
-    """The entries of a span of event time in its order, from `since` up to and including `until`, counted.
+    """The entries of a span of event time, in time order, from `since` up to and including `until`.
 
     Attributes:
-        number: how many entries of events, ticks and the catalogue were met, those before and after the span as well.
-        count: how many entries, or what should be one, have passed.
-        first: the time of the first one that has passed; 0 before that.
+        number: how many entries were read so far, including those before and after the span.
+        count: how many entries of the span were passed on, including unusable ones.
+        first: the time of the first entry that was passed on; 0 before that.
     """
 
     def __init__(
@@ -157,20 +159,20 @@ class EventWindow:
         settings: Settings,
         since: float | None,
         until: float | None,
-        told: Callable[[ev.AnyEvent], None] | None = None,
+        on_event: Callable[[ev.AnyEvent], None] | None = None,
     ) -> None:
         self.number = 0
         self.count = 0
         self.first = 0.0
-        # A file is no log: its last people may be hours or days apart without anything being wrong with them.
+        # A file has no log time: the last events of its users may correctly be hours or days apart.
         self.entries = ordered(sources, max(settings.skew, settings.horizon))
         self._since = float("-inf") if since is None else since
         self._until = float("inf") if until is None else until
-        self._told = told or (lambda event: None)
+        self._on_event = on_event or (lambda event: None)
 
     @property
     def total(self) -> int | None:
-        """How many there are at most, once that is known."""
+        """The largest possible number of entries; none while it is unknown."""
         return self.entries.total
 
     def __iter__(self) -> Iterator[HistoryEntry | UnusableEntry]:
@@ -181,18 +183,18 @@ class EventWindow:
                 if not self._since <= entry.event.time <= self._until:
                     continue
                 self.first = self.first or entry.event.time
-                self._told(entry.event)
+                self._on_event(entry.event)
             self.count += 1
             yield entry
 
 
 class LogWindow:
-    """The records of the log of a span of event time, counted. What cannot be read is passed on: it is a dead letter.
+    """The log records of a span of event time. Unreadable records are passed on, because they become dead letters.
 
     Attributes:
-        count: how many have passed.
-        first: the earliest time of an event or tick that has passed; 0 before that.
-        total: how many there are at most.
+        count: how many records were passed on.
+        first: the earliest time of an event or tick that was passed on; 0 before that.
+        total: the largest possible number of records.
     """
 
     def __init__(
@@ -200,7 +202,7 @@ class LogWindow:
         log: KafkaTopic,
         since: float | None,
         until: float | None,
-        told: Callable[[ev.AnyEvent], None] | None = None,
+        on_event: Callable[[ev.AnyEvent], None] | None = None,
     ) -> None:
         self.count = 0
         self.first = 0.0
@@ -208,7 +210,7 @@ class LogWindow:
         self._log = log
         self._since = float("-inf") if since is None else since
         self._until = float("inf") if until is None else until
-        self._told = told or (lambda event: None)
+        self._on_event = on_event or (lambda event: None)
 
     def __iter__(self) -> Iterator[StoredRecord]:
         """Read from the beginning."""
@@ -218,7 +220,7 @@ class LogWindow:
                 if not self._since <= event.time <= self._until:
                     continue
                 self.first = min(self.first or event.time, event.time)
-                self._told(event)
+                self._on_event(event)
             self.count += 1
             yield record
 
@@ -230,8 +232,8 @@ def _event(value: bytes | None) -> ev.AnyEvent | None:
         return None
 
 
-def shown(window: Shown[Item], console: Console) -> Iterator[Item]:
-    """Pass entries on under a progress bar; without a terminal, a line now and then."""
+def with_progress(window: SizedEntries[Item], console: Console) -> Iterator[Item]:
+    """Yield entries under a progress bar. Without a terminal, print a line after each million entries."""
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("reading", total=None)
@@ -243,20 +245,20 @@ def shown(window: Shown[Item], console: Console) -> Iterator[Item]:
             yield entry
 
 
-def _page(summary: Summary, account: ReplayCollector, settings: Settings, sources: Sequence[str]) -> str:
-    return page(summary, account, settings.rules(), ", ".join(sources), settings.challenger)
+def _page(summary: Summary, collector: ReplayCollector, settings: Settings, sources: Sequence[str]) -> str:
+    return page(summary, collector, settings.rules(), ", ".join(sources), settings.challenger)
 
 
-def _reported(file: Path, report: str) -> None:
+def _write_report(file: Path, report: str) -> None:
     try:
         file.write_bytes(report.encode())
     except OSError as error:
         raise OperatorError(f"{file}: {error.strerror}") from None
 
 
-def _saved(file: Path, learner: ChurnLearner) -> None:
+def _save_model(file: Path, learner: ChurnLearner) -> None:
     if not learner.labels:
-        raise OperatorError(f"{file}: nothing was learned, so there is no model to save")
+        raise OperatorError(f"{file}: the model has learned nothing, so it is not saved")
     try:
         file.write_bytes(encode_snapshot(learner.snapshot()))
     except OSError as error:

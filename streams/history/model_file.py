@@ -1,7 +1,7 @@
-"""A model in a file: what a replay learned, checked, and published so that a live system begins with it.
+"""Model files: reads the model that a replay has trained, and publishes it for a live system to start with.
 
-The rows that the replay net keeps are not in it, as in no snapshot: the trainer finds them among the examples, which
-stand there if the history was sent.
+A model file does not hold the rows that the replay net keeps, and no other snapshot does. The trainer reads those rows
+from the examples topic, which holds them if the history was sent to Kafka.
 """
 
 from __future__ import annotations
@@ -19,75 +19,78 @@ from streams.kafka.readers import read_all
 from streams.kafka.topics import MODEL_KEY, name
 from streams.settings import Settings
 
-TRIES = 5
+MAX_ATTEMPTS = 5
 
 
-def read(file: Path) -> AnySnapshot:
-    """Read and check what `--save-model` wrote.
+def read_model(file: Path) -> AnySnapshot:
+    """Read and check a file that `--save-model` wrote.
 
     Raises:
-        OperatorError: it cannot be used; one line that says why.
+        OperatorError: the file cannot be used; one line that says why.
     """
     try:
         return decode_snapshot(file.read_bytes())
     except OSError as error:
         raise OperatorError(f"{file}: {error.strerror}") from None
-    except InvalidSnapshot as bad:
-        raise OperatorError(f"{file}: {bad}") from None
+    except InvalidSnapshot as error:
+        raise OperatorError(f"{file}: {error}") from None
 
 
-async def begin_with(settings: Settings, snapshot: AnySnapshot, instead: bool = False) -> None:
-    """Publish a model that workers score with and the trainer goes on with.
+async def publish_model(settings: Settings, snapshot: AnySnapshot, replace_existing: bool = False) -> None:
+    """Publish a model for workers to score with. The trainer continues from it.
 
-    It stands behind all examples there are: those of a history that was sent are in it already, and workers refuse a
-    model that stands behind fewer than theirs. Should the trainer publish in the meantime, it is published once more.
+    The model gets the offset of the last example: the examples of a history that was sent are in the model already.
+    Workers also refuse a model with a lower offset than their own. If the trainer publishes at the same time, this
+    function publishes again.
 
     Args:
         settings: of the live system.
-        snapshot: the model; the offset in it does not matter.
-        instead: whether it may take the place of one that is there.
+        snapshot: the model; its own offset is ignored.
+        replace_existing: whether it may replace a published model.
 
     Raises:
-        OperatorError: there is one, and it may not; or the trainer is always faster.
+        OperatorError: a model is published already and may not be replaced, or the trainer published first every time.
     """
     if snapshot_kind(snapshot) != settings.model:
         raise OperatorError(
-            f"this is a model of kind {snapshot_kind(snapshot)}, but the system learns {settings.model} (setting model)"
+            f"the file holds a {snapshot_kind(snapshot)} model, but the setting `model` is {settings.model}"
         )
-    there = await _published(settings)
-    if there and not instead:
+    published = await _published_models(settings)
+    if published and not replace_existing:
         raise OperatorError(
-            f"{name(settings, topics.SNAPSHOTS)} holds a model already: --replace puts this one in its place"
+            f"{name(settings, topics.SNAPSHOTS)} already holds a model: use --replace to publish this one over it"
         )
-    for _ in range(TRIES):
-        offset = max([await _last_example(settings), *(offset for _, offset in there)])
-        mine = encode_snapshot(replace(snapshot, offset=offset))
-        await publish(settings, topics.SNAPSHOTS, MODEL_KEY, mine)
-        there = await _published(settings)
-        before = there[: [value for value, _ in there].index(mine)]
+    for _ in range(MAX_ATTEMPTS):
+        offset = max([await _last_example(settings), *(offset for _, offset in published)])
+        encoded = encode_snapshot(replace(snapshot, offset=offset))
+        await publish(settings, topics.SNAPSHOTS, MODEL_KEY, encoded)
+        published = await _published_models(settings)
+        before = published[: [value for value, _ in published].index(encoded)]
         if all(other <= offset for _, other in before):
             return
-    raise OperatorError(f"the trainer has published newer models {TRIES} times meanwhile: stop it first")
+    raise OperatorError(
+        f"the trainer published a newer model during each of {MAX_ATTEMPTS} attempts: stop the trainer first"
+    )
 
 
 async def _last_example(settings: Settings) -> int:
     """Return the offset of the last labelled row, -1 if there is none."""
-    place = aiokafka.TopicPartition(name(settings, topics.EXAMPLES), 0)
+    partition = aiokafka.TopicPartition(name(settings, topics.EXAMPLES), 0)
     consumer = clients.consumer(settings, group_id=None)
     await consumer.start()
     try:
-        return int((await consumer.end_offsets([place]))[place]) - 1
+        return int((await consumer.end_offsets([partition]))[partition]) - 1
     finally:
         await consumer.stop()
 
 
-async def _published(settings: Settings) -> list[tuple[bytes, int]]:
-    """Return the models that stand on the topic and can be read, oldest first, with their offsets."""
-    found = []
+async def _published_models(settings: Settings) -> list[tuple[bytes, int]]:
+    """Return the readable models on the topic, oldest first, with the examples offset of each."""
+    models = []
     for record in await read_all(settings, name(settings, topics.SNAPSHOTS)):
         if record.key == MODEL_KEY and record.value is not None:
             try:
-                found.append((record.value, decode_snapshot(record.value).offset))
+                models.append((record.value, decode_snapshot(record.value).offset))
             except InvalidSnapshot:
                 continue
-    return found
+    return models

@@ -1,4 +1,7 @@
-"""Where history is sent: straight into `events`, or to an input topic and through ingest; ticks always to `events`."""
+"""Where history is sent: directly into `events`, or to an input topic and through ingest.
+
+Ticks always go to `events`.
+"""
 
 from __future__ import annotations
 
@@ -17,23 +20,24 @@ from models.schema import events as ev
 from streams.clock import wall
 from streams.delivery.batching import Headers
 from streams.delivery.sender import Sender
-from streams.history.batches import BATCH_BYTES, BatchProducer, RecordToSend, committed
+from streams.history.batches import BATCH_BYTES, BatchProducer, RecordToSend, committed_offsets
 from streams.kafka import clients, topics
 from streams.kafka.codec import Record
 from streams.kafka.topics import name, partition_of
 from streams.settings import Settings
 
-KNOWN_PLACES = 200_000
-PATIENCE = 10.0
+CACHED_KEYS = 200_000
+"""How many keys keep their partition in memory."""
+TIMEOUT_SECONDS = 10.0
 
 
 class KafkaSession:
-    """An open line to the broker: who writes, who asks, and who sends what is not an event. Enter it to open it."""
+    """A producer, an admin client, a consumer and a record sender for one broker. Enter it to connect."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.sender = Sender(lambda error: None)
-        self._pump: asyncio.Task[None] | None = None
+        self._sending: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         self.producer = clients.producer(
@@ -51,190 +55,197 @@ class KafkaSession:
             ):
                 opened.push_async_callback(end)
                 await opening.start()
-            self._pump = asyncio.create_task(self.sender.run(self.producer))
+            self._sending = asyncio.create_task(self.sender.run(self.producer))
             self._opened = opened.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pump is not None:
-            self._pump.cancel()
-            await asyncio.gather(self._pump, return_exceptions=True)
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
         await self._opened.aclose()
 
-    async def ends(self, places: Iterable[tuple[str, int]]) -> list[int]:
-        """Return where partitions end now."""
-        wanted = [aiokafka.TopicPartition(*place) for place in places]
+    async def ends(self, partitions: Iterable[tuple[str, int]]) -> list[int]:
+        """Return the current end offsets of partitions."""
+        wanted = [aiokafka.TopicPartition(*partition) for partition in partitions]
         found = await self.consumer.end_offsets(wanted)
-        return [found[place] for place in wanted]
+        return [found[partition] for partition in wanted]
 
-    async def last(self, topic: str, partitions: int) -> list[Record]:
+    async def last_records(self, topic: str, partitions: int) -> list[Record]:
         """Return the last record of every partition that has one."""
-        places = [aiokafka.TopicPartition(topic, number) for number in range(partitions)]
-        begins, ends = await self.consumer.beginning_offsets(places), await self.consumer.end_offsets(places)
-        filled = [place for place in places if ends[place] > begins[place]]
+        topic_partitions = [aiokafka.TopicPartition(topic, number) for number in range(partitions)]
+        begins, ends = (
+            await self.consumer.beginning_offsets(topic_partitions),
+            await self.consumer.end_offsets(topic_partitions),
+        )
+        non_empty = [partition for partition in topic_partitions if ends[partition] > begins[partition]]
         found: list[Record] = []
-        for place in filled:
-            self.consumer.assign([place])
-            self.consumer.seek(place, ends[place] - 1)
-            for records in (await self.consumer.getmany(timeout_ms=int(PATIENCE * 1_000))).values():
+        for partition in non_empty:
+            self.consumer.assign([partition])
+            self.consumer.seek(partition, ends[partition] - 1)
+            for records in (await self.consumer.getmany(timeout_ms=int(TIMEOUT_SECONDS * 1_000))).values():
                 found += records[:1]
         return found
 
 
 class Backlog(NamedTuple):
-    """How many records workers have not taken of what was sent, and how many they have ever taken."""
+    """How many sent records the workers have not processed, and how many they have processed in all."""
 
     records: int
-    taken: int
+    processed: int
 
 
 class HistorySink(Protocol):
-    """Takes history in the order of time. Nothing has left before `flush`."""
+    """Receives history in time order. It writes nothing before `flush`."""
 
     @property
     def waiting(self) -> int:
-        """How many records wait for `flush`."""
+        """The number of records that wait for `flush`."""
 
     def add(self, event: ev.Event | ev.CourseEvent, origin: Headers) -> None:
-        """Take what happened; the origin names it for good."""
+        """Add an event. The origin is its idempotence key."""
 
-    def tick(self, moment: float, origin: Headers) -> None:
-        """Let time pass for everybody: all that was taken so far was before, all that follows is later."""
+    def tick(self, time: float, origin: Headers) -> None:
+        """Add a tick for every partition. Every event added so far is earlier; every later one is not."""
 
     async def flush(self) -> None:
-        """Write what was taken."""
+        """Write everything that was added."""
 
-    async def behind(self) -> Backlog:
-        """Ask how far workers are with it."""
+    async def backlog(self) -> Backlog:
+        """Return how far behind the workers are."""
 
 
 class LogSink:
-    """Writes into the log itself, each person's events where their state is kept, as ingest would."""
+    """Writes into the log itself. Each event goes to the partition of its user, as ingest would send it."""
 
-    def __init__(self, line: KafkaSession, partitions: int) -> None:
-        settings = line.settings
-        self._line = line
+    def __init__(self, session: KafkaSession, partitions: int) -> None:
+        settings = session.settings
+        self._session = session
         self._topic = name(settings, topics.EVENTS)
-        self._batches = BatchProducer(line.producer, self._topic, partitions)
-        self._lines: list[list[RecordToSend]] = [[] for _ in range(partitions)]
-        self._place = _places(partitions)
+        self._batches = BatchProducer(session.producer, self._topic, partitions)
+        self._rows: list[list[RecordToSend]] = [[] for _ in range(partitions)]
+        self._partition_for = _partitioner(partitions)
         self.waiting = 0
 
     def add(self, event: ev.Event | ev.CourseEvent, origin: Headers) -> None:
-        """Put an event with its person's; what is about a course goes to the catalogue."""
+        """Add an event to the partition of its user. A course event goes to the catalogue topic."""
         if isinstance(event, ev.CourseEvent):
-            catalogue = name(self._line.settings, topics.CATALOG)
-            self._line.sender.enqueue(catalogue, event.course_id.encode(), event_codec.encode(event), headers=origin)
+            catalogue = name(self._session.settings, topics.CATALOG)
+            self._session.sender.enqueue(catalogue, event.course_id.encode(), event_codec.encode(event), headers=origin)
             return
         key = event.user_id.encode()
-        self._lines[self._place(key)].append(RecordToSend(key, event_codec.encode(event), _stamp(event.time), origin))
+        self._rows[self._partition_for(key)].append(
+            RecordToSend(key, event_codec.encode(event), _record_time(event.time), origin)
+        )
         self.waiting += 1
 
-    def tick(self, moment: float, origin: Headers) -> None:
-        """Put a tick behind everything in every partition."""
-        row = _tick(moment, origin)
-        for rows in self._lines:
+    def tick(self, time: float, origin: Headers) -> None:
+        """Append a tick to every partition."""
+        row = _tick_record(time, origin)
+        for rows in self._rows:
             rows.append(row)
-        self.waiting += len(self._lines)
+        self.waiting += len(self._rows)
 
     async def flush(self) -> None:
-        """Write what was taken."""
-        await self._line.sender.flush()
-        await self._batches.write(self._lines)
-        self._lines = [[] for _ in self._lines]
+        """Write everything that was added."""
+        await self._session.sender.flush()
+        await self._batches.write(self._rows)
+        self._rows = [[] for _ in self._rows]
         self.waiting = 0
 
-    async def behind(self) -> Backlog:
-        """Ask how far the users agents are."""
-        far = await committed(self._line.admin, self._line.settings.group, self._topic, len(self._lines))
+    async def backlog(self) -> Backlog:
+        """Return how far behind the users agents are."""
+        offsets = await committed_offsets(
+            self._session.admin, self._session.settings.group, self._topic, len(self._rows)
+        )
         ends = self._batches.ends
-        return Backlog(sum(max(0, end - done) for end, done in zip(ends, far, strict=True)), sum(far))
+        return Backlog(sum(max(0, end - done) for end, done in zip(ends, offsets, strict=True)), sum(offsets))
 
 
-class Due(NamedTuple):
-    """A tick that may be written once ingest has come to an offset."""
+class HeldTick(NamedTuple):
+    """A tick that may be written once ingest has committed the offset `after`."""
 
-    row: RecordToSend
+    record: RecordToSend
     after: int
 
 
 class InputTopicSink:
-    """Writes to one partition of an input topic, so that ingest appends everything in the order of time.
+    """Writes to one partition of an input topic, so that ingest appends all events in time order.
 
-    A tick waits until ingest has committed what was written before it: then all of that stands in the log.
+    A tick waits until ingest has committed every record before it. By then, those events are in the log.
     """
 
-    def __init__(self, line: KafkaSession, topic: str, partitions: int) -> None:
-        settings = line.settings
-        self._line = line
+    def __init__(self, session: KafkaSession, topic: str, partitions: int) -> None:
+        settings = session.settings
+        self._session = session
         self._input = name(settings, topic)
-        self._batches = BatchProducer(line.producer, self._input, 1)
+        self._batches = BatchProducer(session.producer, self._input, 1)
         self._rows: list[RecordToSend] = []
         self._log = name(settings, topics.EVENTS)
         self._partitions = partitions
-        self._ticks = BatchProducer(line.producer, self._log, partitions)
-        self._tick: RecordToSend | None = None
-        self._due: deque[Due] = deque()
+        self._ticks = BatchProducer(session.producer, self._log, partitions)
+        self._next_tick: RecordToSend | None = None
+        self._held_ticks: deque[HeldTick] = deque()
 
     @property
     def waiting(self) -> int:
-        """How many records wait for `flush`."""
+        """The number of records that wait for `flush`."""
         return len(self._rows)
 
     def add(self, event: ev.Event | ev.CourseEvent, origin: Headers) -> None:
-        """Take an event, of people or the catalogue; ingest names its own origin."""
+        """Add an event of a user or of the catalogue. Ingest sets its own origin."""
         key = event.user_id if isinstance(event, ev.Event) else event.course_id
-        self._rows.append(RecordToSend(key.encode(), event_codec.encode(event), _stamp(event.time)))
+        self._rows.append(RecordToSend(key.encode(), event_codec.encode(event), _record_time(event.time)))
 
-    def tick(self, moment: float, origin: Headers) -> None:
-        """Take a tick; of several before the next `flush`, the last is enough."""
-        self._tick = _tick(moment, origin)
+    def tick(self, time: float, origin: Headers) -> None:
+        """Add a tick. Of several ticks before the next `flush`, only the last is written."""
+        self._next_tick = _tick_record(time, origin)
 
     async def flush(self) -> None:
-        """Write what was taken; the tick follows when it may."""
-        await self._line.sender.flush()
+        """Write everything that was added. The tick follows when ingest has caught up."""
+        await self._session.sender.flush()
         await self._batches.write([self._rows])
         self._rows = []
-        if self._tick is not None:
-            self._due.append(Due(self._tick, self._batches.ends[0]))
-            self._tick = None
-        await self.behind()
+        if self._next_tick is not None:
+            self._held_ticks.append(HeldTick(self._next_tick, self._batches.ends[0]))
+            self._next_tick = None
+        await self.backlog()
 
-    async def behind(self) -> Backlog:
-        """Ask how far ingest and the users agents are, and write the tick that may be written now."""
-        admin, group = self._line.admin, self._line.settings.group
-        (appended,) = await committed(admin, f"{group}-ingest", self._input, 1)
-        await self._release(appended)
-        ends = await self._line.ends((self._log, number) for number in range(self._partitions))
-        far = await committed(admin, group, self._log, self._partitions)
-        left = max(0, self._batches.ends[0] - appended)
-        left += sum(max(0, end - done) for end, done in zip(ends, far, strict=True))
-        return Backlog(left, appended + sum(far))
+    async def backlog(self) -> Backlog:
+        """Return how far behind ingest and the users agents are, and write the tick if it may be written now."""
+        admin, group = self._session.admin, self._session.settings.group
+        (appended,) = await committed_offsets(admin, f"{group}-ingest", self._input, 1)
+        await self._send_ticks(appended)
+        ends = await self._session.ends((self._log, number) for number in range(self._partitions))
+        offsets = await committed_offsets(admin, group, self._log, self._partitions)
+        waiting = max(0, self._batches.ends[0] - appended)
+        waiting += sum(max(0, end - done) for end, done in zip(ends, offsets, strict=True))
+        return Backlog(waiting, appended + sum(offsets))
 
-    async def _release(self, appended: int) -> None:
+    async def _send_ticks(self, appended: int) -> None:
         row = None
-        while self._due and self._due[0].after <= appended:
-            row = self._due.popleft().row
+        while self._held_ticks and self._held_ticks[0].after <= appended:
+            row = self._held_ticks.popleft().record
         if row is not None:
             await self._ticks.write([[row]] * self._partitions)
 
 
-def _tick(moment: float, origin: Headers) -> RecordToSend:
-    return RecordToSend(None, event_codec.encode(ev.Tick(time=moment)), _stamp(moment), origin)
+def _tick_record(time: float, origin: Headers) -> RecordToSend:
+    return RecordToSend(None, event_codec.encode(ev.Tick(time=time)), _record_time(time), origin)
 
 
-def _stamp(time: float) -> float:
-    """Return a record's own time: now, since records older than a topic's retention would go at once."""
+def _record_time(time: float) -> float:
+    """Return the timestamp of a record, at least now: the broker deletes records older than the retention."""
     return max(time, wall())
 
 
-def _places(partitions: int) -> Callable[[bytes], int]:
-    """Return where keys belong; those of many people are worked out once."""
+def _partitioner(partitions: int) -> Callable[[bytes], int]:
+    """Return a function that gives the partition of a key, with a cache for frequent keys."""
 
-    @functools.lru_cache(KNOWN_PLACES)
-    def place(key: bytes) -> int:
+    @functools.lru_cache(CACHED_KEYS)
+    def partition_for(key: bytes) -> int:
         return partition_of(key, partitions)
 
-    return place
+    return partition_for

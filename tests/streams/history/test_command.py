@@ -1,4 +1,4 @@
-"""`encore replay` as somebody with a file of events uses it."""
+"""`encore replay` as an operator runs it on a file of events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CAMPAIGN = 'id = "back"\nneeds_consent = false\nhold_out = 0.0\n[arm]\nname = "t
 SETTINGS = 'labels_needed = 20\nhorizon = "7d"\n'
 
 
-def encore(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+def run_command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
     sys.argv = ["encore", *map(str, arguments)]
     try:
         main()
@@ -32,17 +32,17 @@ def encore(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int,
 
 
 @pytest.fixture(autouse=True)
-def our_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+def restore_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", sys.argv)
 
 
 @pytest.fixture
 def history(tmp_path: Path) -> Path:
-    """A hundred days of forty people, every third of whom stops half-way; not in order, one line broken."""
+    """A hundred days of forty users; every third user stops half-way. Lines are not in order, and one is broken."""
     events = [
-        ev.Login(id=f"{who}-{day}", user_id=f"u{who}", time=BEGIN + day * DAY + who * 997.0)
-        for who in range(40)
-        for day in range(0, 50 if who % 3 == 0 else 100, 1 + who % 4)
+        ev.Login(id=f"{user}-{day}", user_id=f"u{user}", time=BEGIN + day * DAY + user * 997.0)
+        for user in range(40)
+        for day in range(0, 50 if user % 3 == 0 else 100, 1 + user % 4)
     ]
     file = tmp_path / "events.jsonl"
     file.write_bytes(b"\n".join([*map(event_codec.encode, events), b"{broken"]))
@@ -55,14 +55,17 @@ def lines(file: Path) -> list[dict]:
     return [orjson.loads(line) for line in file.read_bytes().splitlines()]
 
 
-def test_history_says_what_would_have_happened(
+def test_replay_reports_counts_and_writes_outputs(
     history: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Counts on the terminal, the outputs in files, what cannot be read among the dead letters."""
-    out, given = tmp_path / "out", ("--settings", tmp_path / "settings.toml", "--campaign", tmp_path / "campaign.toml")
-    code, said, _ = encore(capsys, "replay", history, *given, "--out", out, "--json")
+    """Counts go to the terminal and outputs to files; unreadable lines become dead letters."""
+    out, options = (
+        tmp_path / "out",
+        ("--settings", tmp_path / "settings.toml", "--campaign", tmp_path / "campaign.toml"),
+    )
+    code, output, _ = run_command(capsys, "replay", history, *options, "--out", out, "--json")
     assert code == 0
-    summary = orjson.loads(said)
+    summary = orjson.loads(output)
     events = len(history.read_bytes().splitlines()) - 1
     assert (summary["entries"], summary["applied"], summary["people"]) == (events + 1, events, 40)
     assert summary["dead_letters"] == {"malformed": 1}
@@ -78,23 +81,27 @@ def test_history_says_what_would_have_happened(
     assert summary["quality"]["model"]["auc"] > 0.5
 
 
-def test_what_was_learned_can_be_begun_with(history: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A model is saved, and scores from the first event of the next replay on; frozen, it stays."""
-    saved, chosen = tmp_path / "model.json", ("--settings", tmp_path / "settings.toml")
-    assert encore(capsys, "replay", history, *chosen, "--save-model", saved)[0] == 0
-    code, _, _ = encore(capsys, "replay", history, *chosen, "--model", saved, "--frozen", "--out", tmp_path / "out")
+def test_a_saved_model_can_be_used_by_the_next_replay(
+    history: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The saved model scores the next replay from its first event; with `--frozen` it does not change."""
+    saved, options = tmp_path / "model.json", ("--settings", tmp_path / "settings.toml")
+    assert run_command(capsys, "replay", history, *options, "--save-model", saved)[0] == 0
+    code, _, _ = run_command(
+        capsys, "replay", history, *options, "--model", saved, "--frozen", "--out", tmp_path / "out"
+    )
     assert code == 0
-    lessons = lines(tmp_path / "out" / "examples.jsonl")
-    versions = {lesson["model"] for lesson in lessons if lesson["type"] == "example"}
+    examples = lines(tmp_path / "out" / "examples.jsonl")
+    versions = {example["model"] for example in examples if example["type"] == "example"}
     assert (len(versions), "prior" in versions) == (1, False)
 
 
-def test_a_span_of_history_is_a_history(history: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Since and until are days in UTC; time passes up to the second."""
-    chosen = ("--since", "2022-01-18", "--until", "2022-02-07", "--json")
-    summary = orjson.loads(encore(capsys, "replay", history, *chosen)[1])
-    wanted = [line for line in history.read_bytes().splitlines() if b'"login"' in line]
-    inside = [event for event in map(event_codec.decode, wanted) if BEGIN + 10 * DAY <= event.time <= BEGIN + 30 * DAY]
+def test_since_and_until_limit_the_replay(history: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both options are UTC days; time advances exactly to `until`."""
+    options = ("--since", "2022-01-18", "--until", "2022-02-07", "--json")
+    summary = orjson.loads(run_command(capsys, "replay", history, *options)[1])
+    logins = [line for line in history.read_bytes().splitlines() if b'"login"' in line]
+    inside = [event for event in map(event_codec.decode, logins) if BEGIN + 10 * DAY <= event.time <= BEGIN + 30 * DAY]
     assert summary["applied"] == len(inside) > 0
     assert (summary["first"] >= BEGIN + 10 * DAY, summary["last"]) == (True, BEGIN + 30 * DAY)
 
@@ -103,22 +110,22 @@ def test_a_span_of_history_is_a_history(history: Path, tmp_path: Path, capsys: p
     "wrong",
     [("nowhere.jsonl",), ("--model", "nowhere.json"), ("--frozen",), ("--campaign", "nowhere.toml"), ("--since", "x")],
 )
-def test_what_has_to_be_put_right_is_one_line(
+def test_a_wrong_option_is_reported_in_one_line(
     wrong: tuple[str, ...], history: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And the exit code is 2."""
-    code, _, said = encore(capsys, "replay", *(wrong if wrong[0][0] != "-" else (history, *wrong)))
-    assert (code, "Traceback" in said) == (2, False)
-    assert wrong[0].removeprefix("--") in said or wrong[-1] in said
+    """The exit code is 2."""
+    code, _, output = run_command(capsys, "replay", *(wrong if wrong[0][0] != "-" else (history, *wrong)))
+    assert (code, "Traceback" in output) == (2, False)
+    assert wrong[0].removeprefix("--") in output or wrong[-1] in output
 
 
-def test_the_same_history_says_the_same_in_every_process(history: Path, tmp_path: Path) -> None:
-    """Whatever the seed of its hashes: labels are learned in one order, so scores and decisions are the same."""
-    said = []
+def test_the_same_history_gives_the_same_files_in_every_process(history: Path, tmp_path: Path) -> None:
+    """Labels are learned in one order, so scores and decisions do not depend on the hash seed."""
+    output = []
     for seed in ("1", "2"):
-        given = ("--settings", tmp_path / "settings.toml", "--out", tmp_path / seed)
-        command = [sys.executable, "-m", "streams", "replay", history, *given, "--json"]
+        options = ("--settings", tmp_path / "settings.toml", "--out", tmp_path / seed)
+        command = [sys.executable, "-m", "streams", "replay", history, *options, "--json"]
         subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONHASHSEED": seed})
-        said.append({file.name: file.read_bytes() for file in (tmp_path / seed).iterdir()})
-    assert said[0] == said[1]
-    assert {"index.html", "examples.jsonl"} <= said[0].keys()
+        output.append({file.name: file.read_bytes() for file in (tmp_path / seed).iterdir()})
+    assert output[0] == output[1]
+    assert {"index.html", "examples.jsonl"} <= output[0].keys()

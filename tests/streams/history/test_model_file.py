@@ -1,4 +1,4 @@
-"""A model from a file takes its place behind all examples there are, and never unasked in the place of another."""
+"""A model from a file gets the offset of the last example, and replaces a published model only on request."""
 
 from __future__ import annotations
 
@@ -26,49 +26,51 @@ def settings(embedded_broker, prefix) -> Settings:
     return Settings(broker=broker.url, prefix=prefix, embedded=True)
 
 
-def published(settings: Settings) -> list[AnySnapshot]:
+def published_models(settings: Settings) -> list[AnySnapshot]:
     records = asyncio.run(read_all(settings, settings.prefix + topics.SNAPSHOTS))
     assert {record.key for record in records} == {MODEL_KEY}
     return [decode_snapshot(record.value) for record in records]
 
 
-def used(settings: Settings) -> int:
-    """How many labels the model has learned from that a worker uses which hears all there is."""
-    newest = GlobalState(settings, Metrics(), Ticker(1.0))
+def labels_of_worker_model(settings: Settings) -> int:
+    """Return how many labels the model of a worker has learned from, if the worker reads all snapshots."""
+    state = GlobalState(settings, Metrics(), Ticker(1.0))
     for record in asyncio.run(read_all(settings, settings.prefix + topics.SNAPSHOTS)):
-        newest.heard(record)
-    assert newest.world.model is not None
-    return newest.world.model.labels
+        state.heard(record)
+    assert state.world.model is not None
+    return state.world.model.labels
 
 
-def test_it_stands_behind_all_examples(settings: Settings, tmp_path: Path) -> None:
-    """The first has the place behind what is there; another is refused, unless it is to take that place."""
+def test_model_gets_the_offset_of_the_last_example(settings: Settings, tmp_path: Path) -> None:
+    """The first model gets the last offset. A second model is refused unless it may replace the first."""
     (tmp_path / "model.json").write_bytes(snapshot(40))
-    model = model_file.read(tmp_path / "model.json")
-    asyncio.run(model_file.begin_with(settings, model))
-    assert [known.offset for known in published(settings)] == [-1]
+    model = model_file.read_model(tmp_path / "model.json")
+    asyncio.run(model_file.publish_model(settings, model))
+    assert [known.offset for known in published_models(settings)] == [-1]
     with pytest.raises(OperatorError, match="--replace"):
-        asyncio.run(model_file.begin_with(settings, model))
+        asyncio.run(model_file.publish_model(settings, model))
     for number in range(3):
         asyncio.run(admin.publish(settings, topics.EXAMPLES, None, b"row %d" % number))
-    asyncio.run(model_file.begin_with(settings, model, instead=True))
-    assert [known.offset for known in published(settings)] == [-1, 2]
+    asyncio.run(model_file.publish_model(settings, model, replace_existing=True))
+    assert [known.offset for known in published_models(settings)] == [-1, 2]
 
 
-def test_workers_take_it_for_the_newest(settings: Settings, tmp_path: Path) -> None:
-    """Even if the trainer was further than the examples that are left; what cannot be read holds nobody up."""
+def test_workers_use_the_published_model(settings: Settings, tmp_path: Path) -> None:
+    """Workers use it even if an older model has a higher offset; unreadable records are ignored."""
     (tmp_path / "model.json").write_bytes(snapshot(40))
     for value in (snapshot(60, offset=9), b"{}"):
         asyncio.run(admin.publish(settings, topics.SNAPSHOTS, MODEL_KEY, value))
-    asyncio.run(model_file.begin_with(settings, model_file.read(tmp_path / "model.json"), instead=True))
-    assert used(settings) == 40
+    asyncio.run(
+        model_file.publish_model(settings, model_file.read_model(tmp_path / "model.json"), replace_existing=True)
+    )
+    assert labels_of_worker_model(settings) == 40
 
 
 @pytest.mark.parametrize("contents", [None, b"", b"{}", snapshot(40)[:-5]])
-def test_a_file_that_is_no_model_is_one_line(contents: bytes | None, tmp_path: Path) -> None:
-    """With its name."""
+def test_an_invalid_model_file_is_reported_in_one_line(contents: bytes | None, tmp_path: Path) -> None:
+    """The line names the file."""
     file = tmp_path / "model.json"
     if contents is not None:
         file.write_bytes(contents)
     with pytest.raises(OperatorError, match=r"^.*model\.json: [^\n]+$"):
-        model_file.read(file)
+        model_file.read_model(file)
