@@ -21,7 +21,7 @@ from streams.metrics import Metrics
 from streams.report.collector import ReplayCollector
 from streams.report.decision_figures import GROUPS as WORDS
 from streams.report.page import POLICY
-from tests.streams.history.test_command import encore
+from tests.streams.history.test_command import run_command
 from tests.streams.report.pages import DAY, MONDAY, account, example, paged
 
 FIGURES = ("quality", "reliability", "lift", "tiers", "retention", "cohorts", "reasons", "decisions")
@@ -323,7 +323,7 @@ def test_a_replay_leaves_its_report(tmp_path: Path, capsys: pytest.CaptureFixtur
     chosen.write_text('labels_needed = 20\nhorizon = "7d"\n')
     pages = []
     for out in ("once", "again"):
-        code, said, _ = encore(capsys, "replay", history, "--settings", chosen, "--out", tmp_path / out, "--json")
+        code, said, _ = run_command(capsys, "replay", history, "--settings", chosen, "--out", tmp_path / out, "--json")
         assert code == 0
         pages.append((tmp_path / out / "index.html").read_text())
     summary = msgspec.json.decode(said)
