@@ -35,7 +35,7 @@ class Defect:
         self.fails = fails
         self.asked = 0
 
-    def plain(self, rows: Any) -> list[float]:
+    def raw_probabilities(self, rows: Any) -> list[float]:
         if len(rows) > 1:
             raise ZeroDivisionError("a defect somewhere")
         self.asked += 1
@@ -43,7 +43,7 @@ class Defect:
             raise ZeroDivisionError("a defect")
         return [0.1]
 
-    def bent(self, plain: list[float]) -> list[float]:
+    def recalibrate(self, plain: list[float]) -> list[float]:
         return plain
 
 
