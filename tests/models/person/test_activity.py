@@ -1,4 +1,4 @@
-"""The fold of what a person did, against counting by hand."""
+"""The fold of a person's activity, compared with direct counts."""
 
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -17,8 +17,8 @@ from models.person.activity import (
     Activity,
     active_days,
     fold,
+    week_of,
 )
-from models.person.activity import week_of as numbered_week
 from models.person.courses import MAX_COURSES
 from models.person.rules import ACTIVE_KINDS
 from models.schema import events as ev
@@ -43,14 +43,14 @@ def days_of(events: list[ev.Event]) -> list[int]:
 
 
 def flat(value: object) -> list[object]:
-    """All the leaves of a structure, in order."""
+    """Flatten a structure to the list of its leaves."""
     if isinstance(value, list | tuple):
         return [leaf for item in value for leaf in flat(item)]
     return [value]
 
 
 def assert_alike(one: Activity, other: Activity) -> None:
-    """Equal, up to the rounding of floats."""
+    """Assert equality up to rounding of floats."""
     for left, right in zip(flat(msgspec.to_builtins(one)), flat(msgspec.to_builtins(other)), strict=True):
         assert left == (pytest.approx(right, rel=1e-9, abs=1e-9) if isinstance(right, float) else right)
 
@@ -58,14 +58,14 @@ def assert_alike(one: Activity, other: Activity) -> None:
 @given(histories(), st.integers(0, 100), st.integers(1, RING_DAYS))
 @settings(max_examples=150)
 def test_active_days_are_the_days_with_an_active_event(events: list[ev.Event], later: int, window: int) -> None:
-    """The ring counts the same days as a list of them does, today and up to 100 days later."""
+    """The ring gives the same count as a list of days, today and up to 100 days later."""
     activity, days = folded(events), days_of(events)
     today = activity.day + later
     assert active_days(activity, today, window) == sum(today - window < day <= today for day in days)
 
 
-def test_more_days_than_the_ring_has_are_asked_as_the_whole_ring() -> None:
-    """A window longer than 84 days counts 84."""
+def test_a_window_longer_than_the_ring_is_the_whole_ring() -> None:
+    """A window longer than 84 days counts 84 days."""
     activity = folded([login(NOON + day * DAY) for day in range(100)])
     assert active_days(activity, activity.day, 300) == RING_DAYS
 
@@ -78,7 +78,7 @@ def closed_gaps(days: list[int]) -> list[int]:
 @given(histories())
 @settings(max_examples=150)
 def test_gap_statistics_are_those_of_the_closed_gaps(events: list[ev.Event]) -> None:
-    """Count, sums, the longest, the smoothed mean and the histogram agree with the list of active days."""
+    """Count, sums, longest, smoothed mean and histogram agree with the list of active days."""
     gaps, expected = folded(events).gaps, closed_gaps(days_of(events))
     assert (gaps.count, gaps.total, gaps.squares) == (len(expected), sum(expected), sum(gap**2 for gap in expected))
     assert gaps.longest == max(expected, default=0)
@@ -94,7 +94,7 @@ def test_gap_statistics_are_those_of_the_closed_gaps(events: list[ev.Event]) -> 
 @given(histories())
 @settings(max_examples=100)
 def test_decayed_counters_are_sums_of_halved_events(events: list[ev.Event]) -> None:
-    """Each counter is the sum of one half to the power of each active event's age in half-lives, as of the last."""
+    """Each active event contributes 0.5 to the power of its age in half-lives, as of the latest event."""
     times = [event.time for event in events if ev.kind_of(event) in ACTIVE_KINDS]
     activity = folded(events)
     if times:
@@ -110,33 +110,33 @@ def monday(time: float) -> date:
 
 @given(histories())
 @settings(max_examples=100)
-def test_weeks_count_active_days_and_purchases_from_monday(events: list[ev.Event]) -> None:
-    """For each of the last 52 weeks the rings hold its active days and its purchases."""
+def test_weekly_rings_count_active_days_and_purchases_from_monday(events: list[ev.Event]) -> None:
+    """The rings hold active days and purchases of each of the last 52 weeks."""
     activity = folded(events)
-    newest = monday(max((event.time for event in events if _counted(event)), default=0.0))
-    for back in range(WEEKS if any(map(_counted, events)) else 0):
+    newest = monday(max((event.time for event in events if is_activity(event)), default=0.0))
+    for back in range(WEEKS if any(map(is_activity, events)) else 0):
         week = newest - timedelta(weeks=back)
         days = {day for day in days_of(events) if monday(day * DAY) == week}
-        buys = [event for event in events if isinstance(event, ev.Purchase) and monday(event.time) == week]
+        purchases = [event for event in events if isinstance(event, ev.Purchase) and monday(event.time) == week]
         index = (activity.week - back) % WEEKS
-        assert (activity.weekly_active_days[index], activity.weekly_purchases[index]) == (len(days), len(buys))
+        assert (activity.weekly_active_days[index], activity.weekly_purchases[index]) == (len(days), len(purchases))
 
 
-def _counted(event: ev.Event) -> bool:
+def is_activity(event: ev.Event) -> bool:
     return ev.kind_of(event) in ACTIVE_KINDS
 
 
 def test_a_week_begins_on_monday() -> None:
     """Sunday and the Monday after it are in different weeks, Monday and the next Sunday in one."""
     sunday = int(datetime(2026, 1, 4, tzinfo=UTC).timestamp() // DAY)
-    weeks = [numbered_week(sunday + days) - numbered_week(sunday) for days in (0, 1, 7, 8)]
+    weeks = [week_of(sunday + days) - week_of(sunday) for days in (0, 1, 7, 8)]
     assert weeks == [0, 1, 1, 2]
 
 
 @given(histories(max_events=40, max_gap_days=10), st.integers(0, 2**32))
 @settings(max_examples=200)
 def test_order_within_the_lateness_does_not_matter(events: list[ev.Event], seed: int) -> None:
-    """Displaced by at most an hour each, the same events give the same activity."""
+    """The same events, each displaced by at most an hour, give the same activity."""
     assert_alike(folded(shuffle_events(events, seed)), folded(events))
 
 
@@ -146,23 +146,23 @@ MIDNIGHTS = st.lists(st.tuples(st.integers(0, 9), st.integers(-1_799, 1_799)), m
 @given(MIDNIGHTS, st.integers(0, 2**32))
 @settings(max_examples=200)
 def test_order_around_midnight_does_not_matter(drawn: list[tuple[int, int]], seed: int) -> None:
-    """The same holds where all events lie within half an hour of a midnight."""
+    """The same holds if all events are within half an hour of a midnight."""
     times = sorted({START + day * DAY + offset for day, offset in drawn})
     events: list[ev.Event] = [login(time) for time in times]
     assert_alike(folded(shuffle_events(events, seed)), folded(events))
 
 
 @given(histories(max_events=12))
-def test_the_activity_given_is_not_changed(events: list[ev.Event]) -> None:
-    """A fold gives a new activity and leaves the old one as it was."""
+def test_the_given_activity_is_not_changed(events: list[ev.Event]) -> None:
+    """A fold returns a new activity and does not change the old one."""
     activity = folded(events[:-1])
     before = msgspec.msgpack.encode(activity)
     folded(events[-1:], activity)
     assert msgspec.msgpack.encode(activity) == before
 
 
-def test_courses_are_capped_and_the_one_left_longest_ago_goes() -> None:
-    """At most 24 courses are kept, the ones in which something happened last, sorted by id."""
+def test_courses_are_bounded_and_the_oldest_is_dropped() -> None:
+    """At most 24 courses are kept, those with the latest events, sorted by id."""
     views = [ev.CourseView(id=str(n), user_id="u", time=NOON + n * HOUR, course_id=f"c{n % 40:02}") for n in range(60)]
     latest = {view.course_id: view.time for view in views}
     kept = sorted(sorted(latest, key=latest.__getitem__)[-MAX_COURSES:])
@@ -170,8 +170,8 @@ def test_courses_are_capped_and_the_one_left_longest_ago_goes() -> None:
 
 
 @given(histories(max_events=40, max_gap_days=400))
-def test_every_part_has_a_cap(events: list[ev.Event]) -> None:
-    """Rings and histogram keep their length, courses stay within theirs."""
+def test_every_part_is_bounded(events: list[ev.Event]) -> None:
+    """Rings and histogram keep their length, and the number of courses is bounded."""
     activity = folded(events)
     lengths = (
         len(activity.daily_events),
@@ -184,13 +184,13 @@ def test_every_part_has_a_cap(events: list[ev.Event]) -> None:
 
 
 def test_a_very_busy_day_does_not_overflow() -> None:
-    """A day with more events than a byte counts stays at 255; the totals go on."""
+    """A counter in the ring stops at 255; the total continues."""
     activity = folded([login(NOON + second) for second in range(300)])
     assert (max(activity.daily_events), activity.events) == (255, 300)
 
 
-def test_progress_is_the_most_reached_and_minutes_add_up() -> None:
-    """Watching an earlier part again does not take progress back."""
+def test_progress_is_the_highest_and_minutes_add_up() -> None:
+    """Watching an earlier part again does not reduce progress."""
     base = {"user_id": "u", "course_id": "c"}
     activity = folded([
         ev.LessonProgress(id="1", time=NOON, progress=0.6, minutes=20, **base),

@@ -1,4 +1,4 @@
-"""What single kinds of events add to a person's activity, and what late ones do."""
+"""What each event type adds to a person's activity, and the effect of late events."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def login(days: float) -> ev.Login:
 
 
 def test_money_adds_up_in_the_wallet() -> None:
-    """Purchases, refunds, redemptions and points are counted with their sums and moments."""
+    """Purchases, refunds, redemptions and points are counted with sums and times."""
     wallet = after(
         ev.Purchase(id="1", user_id="u", time=NOON, amount=30.0),
         ev.Purchase(id="2", user_id="u", time=NOON + DAY, amount=40.0),
@@ -38,7 +38,7 @@ def test_money_adds_up_in_the_wallet() -> None:
 
 
 def test_a_membership_has_its_latest_start_and_end() -> None:
-    """Started and renewed move the start, cancelled the end."""
+    """Start and renewal set the start, a cancellation the end."""
     wallet = after(
         ev.SubscriptionStarted(id="1", user_id="u", time=NOON, amount=10.0),
         ev.SubscriptionRenewed(id="2", user_id="u", time=NOON + 30 * DAY, amount=10.0),
@@ -48,13 +48,13 @@ def test_a_membership_has_its_latest_start_and_end() -> None:
 
 
 @pytest.mark.parametrize("kind", [ev.Question, ev.Answer, ev.Comment, ev.Like, ev.Shared, ev.LiveSession])
-def test_being_with_others_is_social(kind: type[ev.Learning]) -> None:
+def test_social_events_are_counted(kind: type[ev.Learning]) -> None:
     """Questions, answers, comments, likes, shares and live sessions count as social."""
     assert after(kind(**WHO)).social == 1
 
 
-def test_scores_and_ratings_count_where_they_are_given() -> None:
-    """An exercise without a score or a review without a rating leaves the means alone."""
+def test_scores_and_ratings_count_if_present() -> None:
+    """An exercise without a score and a review without a rating do not change the means."""
     activity = after(
         ev.Exercise(**WHO, course_id="c", score=0.8), ev.Exercise(**WHO, course_id="c"),
         ev.Review(**WHO, rating=0.4), ev.Review(**WHO, text="so so"),
@@ -62,21 +62,21 @@ def test_scores_and_ratings_count_where_they_are_given() -> None:
     assert (activity.exercises, activity.score_sum, activity.ratings, activity.rating_sum) == (1, 0.8, 1, 0.4)
 
 
-def test_an_event_that_is_no_sign_of_life_leaves_the_rhythm_alone() -> None:
-    """A delivered coupon or a profile changed for the person moves neither days nor counters."""
+def test_an_event_that_is_not_activity_changes_nothing() -> None:
+    """A delivered coupon changes neither days nor counters."""
     before = after(login(0))
     event = ev.CouponDelivered(id="e", user_id="u", time=NOON + 3 * DAY, offer_id="o")
     assert fold(before, event, active=False) == before
 
 
-def test_a_purchase_counts_in_its_week_even_if_it_is_no_sign_of_life() -> None:
-    """With purchases taken out of the active kinds, the purchases of a week still count."""
+def test_a_purchase_counts_in_its_week_even_if_it_is_not_activity() -> None:
+    """Weekly purchases count even if purchases are not among the active kinds."""
     activity = after(ev.Purchase(**WHO, amount=1.0), active=False)
     assert (activity.events, sum(activity.weekly_purchases), sum(activity.weekly_active_days)) == (0, 1, 0)
 
 
 def test_a_late_event_counts_in_totals_and_in_its_day() -> None:
-    """While its day is in the ring it is counted there; the rhythm is not repaired."""
+    """It counts in its day while the ring covers it; gaps and decayed counts stay."""
     before = after(login(0), login(10))
     late = fold(before, login(4), active=True, late=True)
     assert (late.events, active_days(late, late.day, 84), sum(late.weekly_active_days)) == (3, 3, 3)
@@ -85,8 +85,8 @@ def test_a_late_event_counts_in_totals_and_in_its_day() -> None:
     )  # fmt: skip
 
 
-def test_an_event_older_than_the_ring_counts_in_the_totals_alone() -> None:
-    """Beyond 84 days only the number of events and the first moment change."""
+def test_an_event_older_than_the_ring_counts_only_in_the_totals() -> None:
+    """Beyond 84 days only the number of events and the first time change."""
     before = after(login(100))
     late = fold(before, login(0), active=True, late=True)
     assert (late.events, late.first, late.daily_events, late.weekly_active_days) == (
@@ -97,8 +97,8 @@ def test_an_event_older_than_the_ring_counts_in_the_totals_alone() -> None:
     )
 
 
-def test_a_late_event_that_is_the_newest_moves_the_counters_with_it() -> None:
-    """`decayed` is as of `last`: where a late event is later than all before it, the counters decay until then."""
+def test_a_late_event_with_the_latest_time_decays_the_counters() -> None:
+    """`decayed` is as of `last`: if a late event has the latest time, the counters decay until then."""
     before = after(login(0))
     late = fold(before, login(7), active=True, late=True)
     assert late.last == NOON + 7 * DAY

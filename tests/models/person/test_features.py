@@ -1,4 +1,4 @@
-"""The row: finite for any history, float16-exact, and its rates as counting by hand gives them."""
+"""The feature row: finite for any history, exact in float16, with rates that equal direct counts."""
 
 from datetime import UTC, date, datetime, timedelta
 from math import log1p
@@ -29,14 +29,14 @@ def named(activity: Activity, now: float) -> dict[str, float]:
 
 
 def started(events: list[ev.Event]) -> list[ev.Event]:
-    """The same history beginning with a login, so that there is a row."""
+    """Prepend a login to a history, because a row needs an active event."""
     return [ev.Login(id="0", user_id="u", time=events[0].time), *events]
 
 
 @given(histories(max_events=40, max_gap_days=300), st.floats(0, 4_000), st.floats(0.1, 400))
 @settings(max_examples=150)
 def test_every_value_is_finite(events: list[ev.Event], later_days: float, horizon_days: float) -> None:
-    """Whatever the history, the silence since and the horizon, no value is infinite or not a number."""
+    """No history, silence or horizon gives an infinite value or NaN."""
     events = started(events)
     row = features.row(folded(events), events[-1].time + later_days * DAY, horizon_days * DAY)
     assert np.isfinite(row).all()
@@ -45,8 +45,8 @@ def test_every_value_is_finite(events: list[ev.Event], later_days: float, horizo
 
 @given(st.lists(st.tuples(histories(max_events=15, max_gap_days=60), st.floats(0, 400)), min_size=1, max_size=8))
 @settings(max_examples=60, deadline=None)
-def test_a_row_is_the_persons_own(crowd: list[tuple[list[ev.Event], float]]) -> None:
-    """Asked for together or alone, in any company, everybody's row is the same to the last bit."""
+def test_a_row_does_not_depend_on_the_batch(crowd: list[tuple[list[ev.Event], float]]) -> None:
+    """A row is the same to the last bit, alone or in any batch."""
     people = [folded(started(events)) for events, _ in crowd]
     times = [events[-1].time + later_days * DAY for events, later_days in crowd]
     together = features.rows(people, times, HORIZON)
@@ -55,8 +55,8 @@ def test_a_row_is_the_persons_own(crowd: list[tuple[list[ev.Event], float]]) -> 
     assert features.rows(people[::-1], times[::-1], HORIZON).tolist() == together[::-1].tolist()
 
 
-def test_a_heavy_history_is_finite() -> None:
-    """The largest amounts and minutes there can be, day after day, do not overflow a float16."""
+def test_an_extreme_history_is_finite() -> None:
+    """The largest valid amounts and minutes, every day, do not overflow float16."""
     activity = Activity()
     for index in range(400):
         base = {"id": str(index), "user_id": "u", "time": NOON + index * DAY}
@@ -66,8 +66,8 @@ def test_a_heavy_history_is_finite() -> None:
 
 
 @given(histories(), st.floats(0, 400))
-def test_packing_loses_nothing(events: list[ev.Event], later_days: float) -> None:
-    """The row that waits for its label is exactly the row that was scored, in two bytes a value."""
+def test_packing_is_lossless(events: list[ev.Event], later_days: float) -> None:
+    """The row that waits for its label is exactly the row that was scored, with two bytes for each value."""
     events = started(events)
     row = features.row(folded(events), events[-1].time + later_days * DAY, HORIZON)
     packed = features.pack(row)
@@ -80,7 +80,7 @@ def monday(time: float) -> date:
 
 
 def weeks_until(first: float, now: float) -> list[date]:
-    """The person's weeks up to now, the last 52 of them."""
+    """List the person's weeks up to now, at most the last 52."""
     count = (monday(now) - monday(first)).days // 7 + 1
     return [monday(now) - timedelta(weeks=back) for back in range(min(52, count))]
 
@@ -88,21 +88,21 @@ def weeks_until(first: float, now: float) -> list[date]:
 @given(histories(max_events=40, max_gap_days=60), st.integers(0, 600), st.integers(1, 4))
 @settings(max_examples=150)
 def test_retention_rate_is_the_share_of_weeks_with_enough_days(
-    events: list[ev.Event], later_days: int, least: int
+    events: list[ev.Event], later_days: int, minimum: int
 ) -> None:
-    """r counts the person's own weeks, newest 52 at most, with at least tau active days."""
+    """r counts the person's weeks, at most the newest 52, with at minimum tau active days."""
     events = started(events)
     now = events[-1].time + later_days * DAY
     days = {datetime.fromtimestamp(event.time, UTC).date() for event in events if ev.kind_of(event) in ACTIVE_KINDS}
     weeks = weeks_until(events[0].time, now)
-    kept = sum(sum(day - timedelta(days=day.weekday()) == week for day in days) >= least for week in weeks)
-    assert features.retention_rate(folded(events), now, least) == pytest.approx(kept / len(weeks))
+    kept = sum(sum(day - timedelta(days=day.weekday()) == week for day in days) >= minimum for week in weeks)
+    assert features.retention_rate(folded(events), now, minimum) == pytest.approx(kept / len(weeks))
 
 
 @given(histories(max_events=40, max_gap_days=60), st.integers(0, 600))
 @settings(max_examples=150)
 def test_repurchase_rate_is_the_share_of_weeks_with_a_purchase(events: list[ev.Event], later_days: int) -> None:
-    """c counts the person's own weeks, newest 52 at most, in which something was bought."""
+    """c counts the person's weeks, at most the newest 52, with a purchase."""
     events = started(events)
     now = events[-1].time + later_days * DAY
     bought = {monday(event.time) for event in events if isinstance(event, ev.Purchase)}
@@ -110,8 +110,8 @@ def test_repurchase_rate_is_the_share_of_weeks_with_a_purchase(events: list[ev.E
     assert features.repurchase_rate(folded(events), now) == pytest.approx(len(bought & set(weeks)) / len(weeks))
 
 
-def test_repurchase_share_is_this_weeks_part_of_all_purchases() -> None:
-    """R is P_t over the sum of P up to t, and 0 where nothing was bought."""
+def test_repurchase_share_is_this_weeks_share_of_all_purchases() -> None:
+    """R is P_t over the sum of P up to t, and 0 without purchases."""
     events = [ev.Purchase(id=str(n), user_id="u", time=NOON + n * 7 * DAY, amount=1.0) for n in range(4)]
     activity = folded([*events])
     assert named(activity, events[-1].time)["repurchase_share"] == 0.25
@@ -128,16 +128,16 @@ def test_silence_is_the_time_since_the_last_active_event() -> None:
 
 
 @given(histories())
-def test_longer_silence_never_looks_livelier(events: list[ev.Event]) -> None:
-    """As silence grows, the chance of coming back under the person's own gaps only falls."""
+def test_longer_silence_never_lowers_the_risk(events: list[ev.Event]) -> None:
+    """Longer silence never increases the probability of coming back under the person's own gaps."""
     events = started(events)
     activity, end = folded(events), events[-1].time
     chances = [-named(activity, end + days * DAY)["survival"] for days in (0, 1, 3, 10, 30, 100)]
     assert chances == sorted(chances, reverse=True)
 
 
-def test_the_current_course_is_the_one_entered_last() -> None:
-    """Of several courses the one with the latest event; none before one is begun."""
+def test_the_current_course_has_the_latest_event() -> None:
+    """It is the course with the latest event, or none without courses."""
     views = [ev.CourseView(id=c, user_id="u", time=NOON + n, course_id=c) for n, c in enumerate("bca")]
     course = features.current_course(folded([*views]))
     assert course is not None
@@ -145,7 +145,7 @@ def test_the_current_course_is_the_one_entered_last() -> None:
     assert features.current_course(Activity()) is None
 
 
-def test_every_name_stands_once_and_in_one_group() -> None:
-    """The columns are the groups one after another, without repetition."""
+def test_every_name_is_unique_and_in_one_group() -> None:
+    """The columns are the groups in order, without repetition."""
     flat = [name for names in features.GROUPS.values() for name in names]
     assert (list(features.NAMES), len(set(flat))) == (flat, len(flat))

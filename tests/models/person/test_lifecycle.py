@@ -1,4 +1,4 @@
-"""Where a person is in their life with the platform."""
+"""Lifecycle stages of a person."""
 
 import pytest
 
@@ -38,13 +38,13 @@ def active_on(*days: float) -> Activity:
     ],
 )
 def test_stages_follow_the_persons_own_rhythm(days: list[int], now: float, expected: str) -> None:
-    """Silence is measured in the person's own gaps, the horizon and the look-back."""
+    """Silence is compared with the person's own gaps, the horizon and the look-back."""
     assert stage(active_on(*days), NOON + now * DAY, Rules()) == expected
 
 
-def test_a_person_who_is_lost_is_said_to_be_churned() -> None:
-    """Beyond the look-back a last profile says so: it does not stay at the tier of weeks before."""
+def test_a_churned_person_gets_a_last_profile() -> None:
+    """Beyond the look-back, a last profile states it and replaces the one from weeks before."""
     login = ev.Login(id="1", user_id="u", time=NOON)
-    _, said = process_events(Person("u"), [login], make_context(), NOON + 40 * DAY)
-    profiles = [output for output in said if isinstance(output, Profile)]
+    _, outputs = process_events(Person("u"), [login], make_context(), NOON + 40 * DAY)
+    profiles = [output for output in outputs if isinstance(output, Profile)]
     assert profiles[-1].stage == "churned"

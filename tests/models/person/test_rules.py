@@ -1,4 +1,4 @@
-"""The defaults that people rely on without ever setting them."""
+"""The defaults that users of the settings rely on."""
 
 import msgspec
 
@@ -9,8 +9,8 @@ from models.schema import events as ev
 from tests.models.people import HOUR, make_context, make_model
 
 
-def test_a_campaign_is_careful_unless_told_otherwise() -> None:
-    """Consent is needed, nights are quiet, a tenth is held out, two coupons a person two weeks apart."""
+def test_a_campaign_is_careful_by_default() -> None:
+    """Consent is needed, nights are quiet, a tenth is held out, and a user gets two coupons at most, two weeks apart."""
     bare = msgspec.json.decode(b'{"id":"c","arm":{"name":"a","amount":1}}', type=Campaign)
     assert (bare.needs_consent, bare.enabled, bare.hold_out) == (True, True, 0.1)
     assert (bare.quiet_from, bare.quiet_until, bare.utc_offset_hours) == (22.0, 8.0, 0.0)
@@ -18,8 +18,8 @@ def test_a_campaign_is_careful_unless_told_otherwise() -> None:
     assert (bare.arm.currency, bare.arm.valid_days) == ("EUR", 7.0)
 
 
-def test_what_people_do_themselves_is_active_and_what_is_done_to_them_is_not() -> None:
-    """All learning, and paying, redeeming or spending; not deliveries, expiries, refunds, consent or profile."""
+def test_only_what_people_do_themselves_is_activity() -> None:
+    """All learning, payments, redemptions and spent points count; deliveries, expiries, refunds, consent and profile do not."""
     passive = {ev.kind_of(event) for event in PASSIVE}
     assert set(ev.KINDS) - ACTIVE_KINDS == passive | {
         "course_published", "course_changed", "course_withdrawn", "tick", "announced",
@@ -34,8 +34,8 @@ PASSIVE: tuple[ev.Event, ...] = (
 )  # fmt: skip
 
 
-def test_the_label_and_the_clock_have_their_defaults() -> None:
-    """Churn is 14 days of silence, asked within 28; an hour of lateness; a score a day."""
+def test_the_label_and_the_timers_have_their_defaults() -> None:
+    """Churn is 14 days of silence within a look-back of 28 days, with an hour of lateness and a score each day."""
     rules = Rules()
     assert (rules.horizon, rules.lookback, rules.lateness) == (14 * DAY, 28 * DAY, HOUR)
     assert (rules.wake_every, rules.rescore_after, rules.alert_lasts) == (DAY, HOUR, DAY)
@@ -43,13 +43,13 @@ def test_the_label_and_the_clock_have_their_defaults() -> None:
 
 
 def test_rows_are_a_quarter_of_the_horizon_apart() -> None:
-    """Rounded to whole wakes, and at least one."""
+    """The distance is rounded to whole wakes, and is at least one."""
     every = [Rules(horizon=days * DAY).rows_every for days in (1, 7, 14, 28, 30)]
     assert every == [1, 2, 4, 7, 8]
 
 
-def test_a_model_is_ready_when_it_knows_enough() -> None:
-    """Labels reach what is needed; without a model nobody is ready."""
+def test_a_model_is_ready_with_enough_labels() -> None:
+    """The model has enough labels; without a model the context is not ready."""
     states = [
         make_context(model=None),
         make_context(rules=Rules(labels_needed=1_001)),
@@ -59,6 +59,6 @@ def test_a_model_is_ready_when_it_knows_enough() -> None:
     assert make_model().labels == 1_000
 
 
-def test_gap_bins_do_not_change_under_stored_histograms() -> None:
-    """Stored histograms are read by these edges."""
+def test_gap_bins_do_not_change() -> None:
+    """Stored histograms depend on these edges."""
     assert GAP_EDGES == (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 18, 22, 28, 35, 45, 60, 80, 110, 150, 200, 300)
