@@ -10,7 +10,7 @@ from tests.models.people import HOUR, make_context, make_model
 
 
 def test_a_campaign_is_careful_by_default() -> None:
-    """Consent is needed, nights are quiet, a tenth is held out, and a user gets two coupons at most, two weeks apart."""
+    """Consent is needed, nights are quiet, a tenth is held out, and coupons are capped at two, two weeks apart."""
     bare = msgspec.json.decode(b'{"id":"c","arm":{"name":"a","amount":1}}', type=Campaign)
     assert (bare.needs_consent, bare.enabled, bare.hold_out) == (True, True, 0.1)
     assert (bare.quiet_from, bare.quiet_until, bare.utc_offset_hours) == (22.0, 8.0, 0.0)
@@ -19,7 +19,7 @@ def test_a_campaign_is_careful_by_default() -> None:
 
 
 def test_only_what_people_do_themselves_is_activity() -> None:
-    """All learning, payments, redemptions and spent points count; deliveries, expiries, refunds, consent and profile do not."""
+    """Learning, payments, redemptions and spent points count; deliveries, refunds, consent and the like do not."""
     passive = {ev.kind_of(event) for event in PASSIVE}
     assert set(ev.KINDS) - ACTIVE_KINDS == passive | {
         "course_published", "course_changed", "course_withdrawn", "tick", "announced",
