@@ -1,1 +1,1 @@
-"""The demo: an embedded broker, a worker and a simulated platform, played and watched. For eyes, not for production."""
+"""The demo: an embedded broker, a worker and a simulated platform, shown on a terminal. It is not for production."""

@@ -1,4 +1,4 @@
-"""The demo's arithmetic: an honest interval for the difference of two shares."""
+"""Confidence intervals for the demo: Wilson's for a share, Newcombe's for the difference of two shares."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Z95 = 1.959964
 
 
 class Difference(NamedTuple):
-    """A difference of two shares, with the ends of its 95 % interval."""
+    """The difference of two shares, with the ends of its 95% interval."""
 
     value: float
     low: float
@@ -17,12 +17,12 @@ class Difference(NamedTuple):
 
     @property
     def can_be_claimed(self) -> bool:
-        """Whether the interval leaves zero out."""
+        """Whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
 
 def wilson(hits: int, number: int) -> tuple[float, float]:
-    """Return the ends of Wilson's 95 % score interval of a share; all that is possible where nothing was counted.
+    """Return the ends of Wilson's 95% score interval of a share; (0, 1) if nothing was counted.
 
     Examples:
         >>> [round(end, 4) for end in wilson(81, 263)]
@@ -37,7 +37,7 @@ def wilson(hits: int, number: int) -> tuple[float, float]:
 
 
 def difference(hits: int, number: int, other_hits: int, other_number: int) -> Difference:
-    """Return share - other share with Newcombe's 95 % interval (1998, method 10), made of the two Wilson intervals.
+    """Return share - other share with Newcombe's 95% interval (1998, method 10), built from two Wilson intervals.
 
     Examples:
         >>> [round(value, 4) for value in difference(56, 70, 48, 80)]

@@ -1,7 +1,7 @@
-"""The demo: a broker, a worker, and a platform whose people live fast and answer; all of it ends with the demo.
+"""The demo: a broker, a worker and a simulated platform whose users respond to messages. All of it ends with the demo.
 
-The platform's events go straight to the log, as from a platform that speaks Encore's format, and every step ends with
-its ticks, since whoever sends history ticks for it. The platform holds back while the worker lags.
+The platform writes its events directly into the log, in Encore's format. A sender of history must also send ticks, so
+every step ends with ticks. The platform waits while the worker lags.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ WORKER = {
     "ENCORE_COMMIT_EVERY": "0.2",
     "ENCORE_PSEUDONYM_KEY": "demo",
     "ENCORE_EMBEDDED": "1",
-    # Where everybody is new, the first labels say little of those who will stay.
+    # All users are new at first, and early labels say little about the users who stay.
     "ENCORE_LABELS_NEEDED": "2000",
 }
-"""The settings of the demo's worker, beside those of the play."""
+"""The settings of the demo's worker, in addition to those of the source."""
 
 
 def run(
@@ -50,33 +50,35 @@ def run(
     seconds: float = 120,
     drift: DriftName | None = None,
 ) -> int:
-    """Play, show it, sum it up.
+    """Play the demo, show it, and print a summary.
 
     Args:
-        source: `simulation`, the platform that answers, or `sample`, of real history.
-        forever: run on at the same speed until Ctrl-C; only the simulation can.
+        source: `simulation`, the simulated platform, or `sample`, recorded history.
+        forever: continue at the same speed until Ctrl-C; only for the simulation.
         seed: of the simulated lives.
-        days: how long the simulation is.
-        learners: how many people it has.
-        seconds: how long it takes, as long as the worker keeps up.
-        drift: what changes in the simulated world halfway.
+        days: how many days the simulation covers.
+        learners: how many learners it has.
+        seconds: how long the demo takes, if the worker keeps up.
+        drift: what changes in the simulation halfway.
 
     Returns:
         The exit code: 0 after the summary, 1 if the worker failed, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    play: DemoSource = SampleSource() if source == "sample" else SimulationSource(seed, days, learners, forever, drift)
-    seen = DemoState(play.title, play.begins, play.ends, forever=forever and source == "simulation")
-    return asyncio.run(_until_signal(_demo(play, seen, seconds)))
+    played: DemoSource = (
+        SampleSource() if source == "sample" else SimulationSource(seed, days, learners, forever, drift)
+    )
+    state = DemoState(played.title, played.begins, played.ends, forever=forever and source == "simulation")
+    return asyncio.run(_run_until_signal(_run_demo(played, state, seconds)))
 
 
-async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
-    """Run to the end, or to a signal: then everything that was started is ended first."""
+async def _run_until_signal(work: Coroutine[Any, Any, int]) -> int:
+    """Run to the end or to a signal. On a signal, stop everything that was started before returning."""
     task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
     signals: list[int] = []
 
     def stop(number: int) -> None:
         signals.append(number)
-        if len(signals) == 1:  # a second one must not cut the ending short: it has its deadlines
+        if len(signals) == 1:  # a second signal must not interrupt the shutdown, which has its own timeouts
             task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -87,37 +89,37 @@ async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
         return 128 + signals[0] if signals else 1
 
 
-async def _demo(play: DemoSource, seen: DemoState, seconds: float) -> int:
-    """Play with a broker and a worker of its own; whatever happens, both are gone afterwards."""
-    environment = {**WORKER, **play.settings, "ENCORE_WEB_PORT": str(free_port())}
+async def _run_demo(source: DemoSource, state: DemoState, seconds: float) -> int:
+    """Run the demo with its own broker and worker. Both are stopped in every case."""
+    environment = {**WORKER, **source.settings, "ENCORE_WEB_PORT": str(free_port())}
     broker = EmbeddedBroker(topics.partitions_of(settings_.load(environment)))
-    view, began = View(seen), monotonic()
+    view, started = View(state), monotonic()
     try:
         broker.start()
     except RuntimeError as failure:
-        return _failed(failure)
+        return _report_failure(failure)
     try:
-        await _play(play, seen, view, {**environment, "ENCORE_BROKER": broker.url}, seconds)
+        await _play(source, state, view, {**environment, "ENCORE_BROKER": broker.url}, seconds)
     except (WorkerEnded, KafkaError) as failure:
-        return _failed(failure)
+        return _report_failure(failure)
     finally:
         broker.close()
-        # Also of what was seen until Ctrl-C, which is the only end that a demo which runs on has.
-        if seen.now:
-            view.say(summary(seen, monotonic() - began))
+        # Also after Ctrl-C, which is the only way to end a demo with `--forever`.
+        if state.now:
+            view.say(summary(state, monotonic() - started))
     return 0
 
 
-def _failed(failure: Exception) -> int:
+def _report_failure(failure: Exception) -> int:
     sys.stderr.write(f"encore: {failure}\n")
     return 1
 
 
-async def _play(play: DemoSource, seen: DemoState, view: View, environment: dict[str, str], seconds: float) -> None:
+async def _play(source: DemoSource, state: DemoState, view: View, environment: dict[str, str], seconds: float) -> None:
     chosen = settings_.load(environment)
-    seen.horizon = chosen.horizon
-    seen.knows_truth = play.truth is not None
-    seen.page = f"http://127.0.0.1:{chosen.web_port}/metrics"
-    async with KafkaLink(chosen) as wire, WorkerProcess(environment) as worker:
+    state.horizon = chosen.horizon
+    state.knows_truth = source.truth is not None
+    state.metrics_url = f"http://127.0.0.1:{chosen.web_port}/metrics"
+    async with KafkaLink(chosen) as link, WorkerProcess(environment) as worker:
         with view:
-            await DemoDriver(play, chosen.rules(), seen, wire, worker, view, seconds).play()
+            await DemoDriver(source, chosen.rules(), state, link, worker, view, seconds).play()

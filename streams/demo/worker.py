@@ -1,4 +1,4 @@
-"""The demo's worker: a process of its own, whose log goes to a file and which never outlives the demo's end."""
+"""The demo's worker: a separate process that logs to a file and always ends with the demo."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ LAST_LINES = 25
 
 
 class WorkerEnded(Exception):
-    """The worker ended, or made no progress, while the demo needed it; says what its log said last."""
+    """The worker ended or made no progress while the demo needed it. The message holds the end of its log."""
 
 
 class WorkerProcess:
-    """`python -m streams worker` with an environment of its own; enter it to start it, leave it to stop it."""
+    """A `python -m streams worker` process with its own environment. Enter it to start it, leave it to stop it."""
 
     def __init__(self, environment: Mapping[str, str], command: tuple[str, ...] = ("-m", "streams", "worker")) -> None:
         foreign = {name: value for name, value in os.environ.items() if not name.startswith("ENCORE_")}
@@ -35,7 +35,7 @@ class WorkerProcess:
 
     async def __aenter__(self) -> Self:
         with self._log.open("wb") as log:
-            # In a session of its own, so that Ctrl-C at a terminal lets the demo end it in order.
+            # A session of its own: Ctrl-C at a terminal must not reach the worker before the demo stops it.
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *self._command,
@@ -54,18 +54,18 @@ class WorkerProcess:
         self._folder.cleanup()
 
     def check(self) -> None:
-        """Raise `WorkerEnded` if the worker runs no more."""
+        """Raise `WorkerEnded` if the worker is not running."""
         if self._process is None or self._process.returncode is not None:
             status = self._process.returncode if self._process else "none"
-            raise WorkerEnded(self.told(f"the worker ended with status {status}"))
+            raise WorkerEnded(self.describe(f"the worker ended with status {status}"))
 
-    def told(self, what: str) -> str:
-        """Return what went wrong together with the end of the worker's log."""
+    def describe(self, failure: str) -> str:
+        """Return a description of a failure, followed by the end of the worker's log."""
         lines = self._log.read_text(errors="replace").splitlines()[-LAST_LINES:] if self._log.exists() else []
-        return "\n".join([f"{what}; its log ends with:", *(f"  {line}" for line in lines)]) if lines else what
+        return "\n".join([f"{failure}; its log ends with:", *(f"  {line}" for line in lines)]) if lines else failure
 
     async def stop(self) -> None:
-        """Ask the worker to end, and after a few seconds make it; returns once it is gone."""
+        """Ask the worker to end, and kill it after a few seconds. Return when the process has ended."""
         process = self._process
         if process is None:
             return
@@ -73,7 +73,7 @@ class WorkerProcess:
             self._signal(signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), STOP_SECONDS)
-        # Its group too: whatever it may have started itself.
+        # The whole process group, because the worker may have started processes of its own.
         self._signal(signal.SIGKILL)
         await process.wait()
 

@@ -1,1 +1,1 @@
-"""The rooms of the simulated platform: its courses, its learners' traits, lives and visits, and their answers."""
+"""The simulated platform: its courses, its learners with their traits, lives and visits, and their replies."""

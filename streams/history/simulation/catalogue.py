@@ -1,4 +1,4 @@
-"""What the simulated platform sells."""
+"""The courses that the simulated platform sells."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class SimulatedCourse(NamedTuple):
-    """A course: its id, how many lessons it has, what it costs, and the field it belongs to."""
+    """A course: its id, its number of lessons, its price, and its field."""
 
     id: str
     lessons: int

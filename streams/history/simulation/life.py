@@ -1,4 +1,4 @@
-"""A simulated learner's life: settled, slipping, gone. It is written in advance; only a message can rewrite its end."""
+"""A simulated learner's life: settled, slipping, gone. It is drawn in advance; only a message can change its end."""
 
 from __future__ import annotations
 
@@ -13,62 +13,62 @@ from streams.history.simulation.traits import DAY, Traits
 
 PhaseName = Literal["settled", "slipping", "gone"]
 FRESHNESS = 12 * DAY
-"""Seconds after which somebody who has left is 1/e as easy to bring back."""
+"""Seconds after which a learner who has left is 1/e as easy to bring back."""
 
 
 class Phase(NamedTuple):
-    """What holds from a moment on, until the next phase."""
+    """A phase and the time at which it begins. It lasts until the next phase."""
 
     name: PhaseName
     since: float
 
 
 class Life:
-    """One learner's phases, as they are and as they would have been if nobody had written to the learner."""
+    """One learner's phases, as they are and as they would be without any message."""
 
     def __init__(self, traits: Traits, joined: float, rng: Random, drift: Drift = STEADY) -> None:
         self.traits = traits
         self._drift = drift
-        self.untouched = hastened(phases_from(traits, joined, rng), drift)
-        self.phases = self.untouched
+        self.without_messages = apply_drift(phases_from(traits, joined, rng), drift)
+        self.phases = self.without_messages
 
     def phase(self, at: float) -> Phase:
-        """Return the phase the learner is in at a moment; the first one also before it began."""
-        return _phase(self.phases, at)
+        """Return the phase at a moment; before the first phase begins, the first phase."""
+        return _phase_at(self.phases, at)
 
     def engagement(self, at: float) -> float:
-        """Return how much of their pace the learner has left: 1 while settled, falling while slipping, 0 when gone."""
+        """Return the share of the visit rate that is left: 1 while settled, falling while slipping, 0 when gone."""
         name, since = self.phase(at)
         if name == "slipping":
             return exp(-(at - since) / self.traits.fading)
         return 1.0 if name == "settled" else 0.0
 
     def gone(self, at: float) -> bool:
-        """Return whether the learner has left for good by `at`, as far as is written."""
+        """Return whether the learner has left for good by `at`, as currently planned."""
         return self.phase(at).name == "gone"
 
-    def gone_untouched(self, at: float) -> bool:
+    def gone_without_messages(self, at: float) -> bool:
         """Return whether the learner would have left by `at` without any message."""
-        return _phase(self.untouched, at).name == "gone"
+        return _phase_at(self.without_messages, at).name == "gone"
 
-    def winnable(self, at: float) -> float:
-        """Return how much of their persuadability is left: 0 while settled, then 1, fading after the leaving."""
+    def persuadability_left(self, at: float) -> float:
+        """Return the share of persuadability that is left: 0 while settled, 1 while slipping, falling once gone."""
         name, since = self.phase(at)
         if name == "gone":
             return exp(-(at - since) / FRESHNESS)
         return 1.0 if name == "slipping" else 0.0
 
     def revive(self, at: float, rng: Random) -> None:
-        """Rewrite the life from `at` on: the learner is settled again, and may slip again."""
+        """Replace the life from `at` on: the learner is settled again, and may slip again."""
         kept = tuple(phase for phase in self.phases if phase.since <= at)
-        self.phases = (*kept, *hastened(phases_from(self.traits, at, rng), self._drift))
+        self.phases = (*kept, *apply_drift(phases_from(self.traits, at, rng), self._drift))
 
 
 def phases_from(traits: Traits, since: float, rng: Random) -> tuple[Phase, ...]:
-    """Draw phases from settling to leaving for good."""
+    """Draw the phases from settling to leaving for good."""
     phases = [Phase("settled", since)]
     while phases[-1].name != "gone":
-        # The shape below 1 makes the first weeks the riskiest, as everywhere.
+        # A shape below 1 makes the first weeks the riskiest, as on real platforms.
         slips = phases[-1].since + rng.weibullvariate(traits.steadiness, 0.8)
         if rng.random() < traits.sudden:
             phases.append(Phase("gone", slips))
@@ -79,20 +79,20 @@ def phases_from(traits: Traits, since: float, rng: Random) -> tuple[Phase, ...]:
     return tuple(phases)
 
 
-def hastened(phases: tuple[Phase, ...], drift: Drift) -> tuple[Phase, ...]:
-    """Return phases in a world that changes: from then on, the time in which somebody is settled passes faster."""
-    hurry = drift.hurry()
-    if hurry == 1.0:
+def apply_drift(phases: tuple[Phase, ...], drift: Drift) -> tuple[Phase, ...]:
+    """Return the phases under a drift: after it, the time in which a learner is settled passes faster."""
+    speed = drift.settled_speed()
+    if speed == 1.0:
         return phases
-    moved = [phases[0]]
+    shifted = [phases[0]]
     for before, after in pairwise(phases):
-        since, length = moved[-1].since, after.since - before.since
+        since, length = shifted[-1].since, after.since - before.since
         if before.name == "settled":
-            unhurried = min(length, max(0.0, drift.at - since))
-            length = unhurried + (length - unhurried) / hurry
-        moved.append(Phase(after.name, since + length))
-    return tuple(moved)
+            before_drift = min(length, max(0.0, drift.at - since))
+            length = before_drift + (length - before_drift) / speed
+        shifted.append(Phase(after.name, since + length))
+    return tuple(shifted)
 
 
-def _phase(phases: tuple[Phase, ...], at: float) -> Phase:
+def _phase_at(phases: tuple[Phase, ...], at: float) -> Phase:
     return phases[max(0, bisect_right(phases, at, key=lambda phase: phase.since) - 1)]

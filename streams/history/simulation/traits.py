@@ -1,4 +1,4 @@
-"""Who a simulated learner is: drawn once, hidden from the worker, and visible only in what the learner does."""
+"""A simulated learner's traits: drawn once, hidden from the worker, and visible only in the learner's behaviour."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 DAY = 86_400.0
 HOURS_OF_WEEK = 168
-_KINDS_OF_WEEK: tuple[tuple[float, float, float], ...] = (
+_WEEK_PROFILES: tuple[tuple[float, float, float], ...] = (
     # hour of the peak, hours it is wide, weight of a weekend day
     (20.0, 2.0, 0.8),  # after work
     (7.5, 1.2, 0.3),  # on the way to work
@@ -18,17 +18,17 @@ _KINDS_OF_WEEK: tuple[tuple[float, float, float], ...] = (
 
 
 class Traits(NamedTuple):
-    """A learner's nature. Times are in seconds, rates per day.
+    """A learner's traits. Times are in seconds, rates per day.
 
     Attributes:
-        pace: visits a day while settled, in an ordinary mood and not just back from one.
-        week: relative weight of each hour of the week (from Thursday 00:00 UTC, as 1970 began); their mean is 1.
-        steadiness: seconds after which a settled learner starts to slip, on average: the hazard is one over it.
+        pace: visits per day while settled, in the usual mood and not directly after a visit.
+        week: relative weight of each hour of the week (from Thursday 00:00 UTC, as 1970 began); the mean is 1.
+        steadiness: mean seconds until a settled learner starts to slip; the hazard is one divided by it.
         fading: seconds in which a slipping learner's engagement falls to 1/e.
-        sudden: the share of slips that are no slips, but a leaving at once.
-        return_chance: the share of slips that end well by themselves.
-        persuadable: the chance that a coupon brings back a learner who has just begun to slip or has just left.
-        deal_lover: the chance that a settled learner, who needs none, uses a coupon.
+        sudden: the share of slips in which the learner leaves at once.
+        return_chance: the share of slips that end well without a message.
+        persuadable: the probability that a coupon brings back a learner who has just begun to slip or has just left.
+        deal_lover: the probability that a settled learner, who needs no coupon, uses one.
         ability: the share of points this learner usually reaches.
         consents: whether the learner agrees to marketing.
     """
@@ -45,7 +45,7 @@ class Traits(NamedTuple):
     consents: bool
 
 
-def drawn(rng: Random) -> Traits:
+def draw(rng: Random) -> Traits:
     """Draw a learner's traits."""
     return Traits(
         pace=min(2.5, max(0.2, rng.lognormvariate(-0.05, 0.75))),
@@ -62,7 +62,7 @@ def drawn(rng: Random) -> Traits:
 
 
 def _week(rng: Random) -> tuple[float, ...]:
-    peak, width, weekend = rng.choices(_KINDS_OF_WEEK, (0.45, 0.15, 0.1, 0.3))[0]
+    peak, width, weekend = rng.choices(_WEEK_PROFILES, (0.45, 0.15, 0.1, 0.3))[0]
     peak = (peak + rng.gauss(0.0, 1.0)) % 24
     weights = []
     for hour in range(HOURS_OF_WEEK):

@@ -1,4 +1,4 @@
-"""The interval of a difference: published examples, and how often it holds what it should."""
+"""The interval of a difference: published examples, and its coverage."""
 
 from random import Random
 
@@ -29,15 +29,15 @@ def test_difference_gives_the_published_interval(hits, number, other_hits, other
     assert (found.low, found.high) == pytest.approx((low, high), abs=6e-5)
 
 
-def test_nothing_counted_is_nothing_claimed():
-    """Without people on either side, everything is possible."""
+def test_without_users_nothing_can_be_claimed():
+    """If either side has no users, every difference is possible."""
     assert wilson(0, 0) == (0.0, 1.0)
     assert not difference(3, 4, 0, 0).can_be_claimed
     assert not difference(0, 0, 3, 4).can_be_claimed
 
 
-def test_the_interval_holds_the_truth_as_often_as_it_says():
-    """In 19 of 20 repetitions, also for shares near zero; a difference that is not there is seldom claimed."""
+def test_the_interval_has_its_stated_coverage():
+    """It contains the truth in 19 of 20 repetitions, also for shares near zero; false claims are rare."""
     rng = Random(1)
 
     def hits(share: float, number: int) -> int:

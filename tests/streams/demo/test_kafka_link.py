@@ -1,4 +1,4 @@
-"""The wire: events where their people stand, ticks behind them everywhere, and the lag as the group has committed."""
+"""The link: events go to the partitions of their users, ticks follow everywhere, and the lag uses committed offsets."""
 
 import asyncio
 
@@ -25,32 +25,32 @@ def logins(begin: float) -> list[ev.Event]:
 
 
 def test_a_step_is_written_in_order_and_ends_with_ticks(embedded_broker):
-    """Each person in the partition that the worker expects, at their own time; the lag falls as the group commits."""
+    """Events go to the partitions that the worker expects, with their own time; the lag falls as the group commits."""
     environment = {"ENCORE_PARTITIONS": "4", "ENCORE_CLOCK": "source"}
     broker = embedded_broker(topics.partitions_of(settings.load(environment)))
-    chosen = settings.load({**environment, "ENCORE_BROKER": broker.url})
+    link_settings = settings.load({**environment, "ENCORE_BROKER": broker.url})
 
     async def run() -> None:
-        async with KafkaLink(chosen) as wire:
-            await wire.send(logins(T), T + DAY)
-            await wire.send(logins(T + DAY), T + 2 * DAY)
-            assert await wire.lag() == Lag(88, DAY)
-            records = await committed(chosen.bootstrap, 88)
-            assert await wire.lag() == Lag(0, 0.0)
-            await wire.send([], T + 3 * DAY)
-            assert await wire.lag() == Lag(4, DAY)
-            await wire.publish(topics.DECISIONS, "u", msgspec.json.encode(DECISION))
-            heard = []
-            while not heard:
-                heard = wire.heard()
+        async with KafkaLink(link_settings) as link:
+            await link.send(logins(T), T + DAY)
+            await link.send(logins(T + DAY), T + 2 * DAY)
+            assert await link.lag() == Lag(88, DAY)
+            records = await read_and_commit(link_settings.bootstrap, 88)
+            assert await link.lag() == Lag(0, 0.0)
+            await link.send([], T + 3 * DAY)
+            assert await link.lag() == Lag(4, DAY)
+            await link.publish(topics.DECISIONS, "u", msgspec.json.encode(DECISION))
+            outputs = []
+            while not outputs:
+                outputs = link.take_outputs()
                 await asyncio.sleep(0.02)
-            assert (heard, wire.heard(), wire.count) == ([DECISION], [], 1)
+            assert (outputs, link.take_outputs(), link.output_count) == ([DECISION], [], 1)
         check(records)
 
     asyncio.run(run())
 
 
-async def committed(bootstrap: list[str], number: int) -> list[aiokafka.ConsumerRecord]:
+async def read_and_commit(bootstrap: list[str], number: int) -> list[aiokafka.ConsumerRecord]:
     consumer = aiokafka.AIOKafkaConsumer(
         "events", bootstrap_servers=bootstrap, group_id="encore", auto_offset_reset="earliest", enable_auto_commit=False
     )
@@ -67,12 +67,12 @@ async def committed(bootstrap: list[str], number: int) -> list[aiokafka.Consumer
 def check(records: list[aiokafka.ConsumerRecord]) -> None:
     sent = [event for begin in (T, T + DAY) for event in logins(begin)]
     for partition in range(4):
-        mine = [record for record in records if record.partition == partition]
-        here = [event for event in sent if topics.partition_of(event.user_id.encode(), 4) == partition]
-        first = [event for event in here if event.time < T + DAY]
-        expected = [*first, ev.Tick(time=T + DAY), *here[len(first) :], ev.Tick(time=T + 2 * DAY)]
-        assert [event_codec.decode(record.value) for record in mine] == expected
-        assert [record.timestamp for record in mine] == [int(event.time * 1_000) for event in expected]
-        assert [record.key for record in mine] == [
+        own_records = [record for record in records if record.partition == partition]
+        own_events = [event for event in sent if topics.partition_of(event.user_id.encode(), 4) == partition]
+        first = [event for event in own_events if event.time < T + DAY]
+        expected = [*first, ev.Tick(time=T + DAY), *own_events[len(first) :], ev.Tick(time=T + 2 * DAY)]
+        assert [event_codec.decode(record.value) for record in own_records] == expected
+        assert [record.timestamp for record in own_records] == [int(event.time * 1_000) for event in expected]
+        assert [record.key for record in own_records] == [
             event.user_id.encode() if isinstance(event, ev.Event) else None for event in expected
         ]

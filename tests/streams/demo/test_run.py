@@ -1,4 +1,4 @@
-"""The whole demo as a process, small: it plays, sums up and ends, and leaves nothing behind however it ends."""
+"""The whole demo as a small process: it plays, prints a summary and ends, and leaves no process in any case."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROC = Path("/proc")
 
 @pytest.fixture
 def mark() -> str:
-    """A variable of the environment that the demo hands on to whatever it starts."""
+    """An environment variable that the demo passes on to all its child processes."""
     return f"DEMO_MARK_{os.getpid()}_{time.monotonic_ns()}"
 
 
@@ -46,8 +46,8 @@ def marked(mark: str) -> dict[int, str]:
     return found
 
 
-def nothing_is_left(mark: str) -> bool:
-    """Whether all that was started is gone, at the latest after a moment."""
+def no_process_remains(mark: str) -> bool:
+    """Return whether all child processes have ended, waiting up to a minute."""
     for _ in range(600):
         if not marked(mark):
             return True
@@ -59,22 +59,22 @@ needs_proc = pytest.mark.skipif(not PROC.is_dir(), reason="looks for processes i
 
 
 @needs_proc
-def test_it_plays_and_sums_up(mark):
-    """Lines of progress, the summary, exit code 0."""
+def test_the_demo_plays_and_prints_a_summary(mark):
+    """Progress lines, the summary, exit code 0."""
     demo = start(mark, "days=12, learners=150, seconds=6")
     out, errors = demo.communicate(timeout=300)
 
     assert (demo.returncode, errors) == (0, "")
     assert "day 12 of 12: " in out
     assert "150 simulated learners, half of them in the hold-out: 12 days" in out
-    assert "too few labels to judge it" in out
-    assert nothing_is_left(mark)
+    assert "too few labels to measure it" in out
+    assert no_process_remains(mark)
 
 
 @needs_proc
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_all_that_it_started_within_seconds(mark, number, code):
-    """Broker and worker are gone, and what was seen so far is summed up."""
+def test_a_signal_stops_all_processes_within_seconds(mark, number, code):
+    """Broker and worker end, and the summary covers the demo so far."""
     demo = start(mark, "learners=150, seconds=100, forever=True")
     assert demo.stdout is not None
     while "events" not in demo.stdout.readline():
@@ -87,11 +87,11 @@ def test_a_signal_ends_all_that_it_started_within_seconds(mark, number, code):
     assert "embedded.py" in running
     assert (demo.returncode, errors) == (code, "")
     assert "Events" in out
-    assert nothing_is_left(mark)
+    assert no_process_remains(mark)
 
 
 @needs_proc
-def test_a_worker_that_dies_ends_the_demo_with_its_log(mark):
+def test_a_killed_worker_ends_the_demo_with_its_log(mark):
     """Exit code 1 and the reason; no traceback."""
     demo = start(mark, "learners=150, seconds=100")
     assert demo.stdout is not None
@@ -104,4 +104,4 @@ def test_a_worker_that_dies_ends_the_demo_with_its_log(mark):
     assert demo.returncode == 1
     assert errors.startswith("encore: the worker ended with status -9")
     assert "Traceback" not in errors
-    assert nothing_is_left(mark)
+    assert no_process_remains(mark)

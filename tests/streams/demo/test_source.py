@@ -1,4 +1,4 @@
-"""What is played: the sample that the package carries, and the platform that ends now and answers."""
+"""The demo's sources: the sample in the package, and the simulated platform, which ends now and responds."""
 
 import time
 from collections import Counter
@@ -14,17 +14,17 @@ from streams.history.simulation.drift import DriftName
 DAY = 86_400.0
 
 
-def test_the_sample_is_what_its_description_says():
-    """Its size, its people and kinds, in order of time and with ids of their own; attribution lies beside it."""
-    sample = SampleSource()
-    events = sample.advance(sample.ends)
+def test_the_sample_matches_its_description():
+    """Size, students, kinds, time order, unique ids, and the attribution next to it."""
+    source = SampleSource()
+    events = source.advance(source.ends)
     about = SAMPLE.with_name("SAMPLE.md").read_text()
     times = [event.time for event in events]
 
     assert SAMPLE.stat().st_size < 1_500_000
     assert f"{len(events):,} events of {len({event.user_id for event in events})} students" in about
     assert times == sorted(times)
-    assert sample.begins < times[0] <= times[-1] < sample.ends
+    assert source.begins < times[0] <= times[-1] < source.ends
     assert len({event.id for event in events}) == len(events)
     assert set(Counter(map(ev.kind_of, events))) == {
         "lesson_progress", "comment", "login", "exercise", "purchase", "live_session", "subscription_cancelled",
@@ -33,8 +33,8 @@ def test_the_sample_is_what_its_description_says():
     assert "Kuzilek" in about
 
 
-def test_the_sample_is_played_in_steps_without_loss():
-    """Steps give what one call gives."""
+def test_playing_the_sample_in_steps_loses_nothing():
+    """Steps give the same events as one call."""
     at_once, in_steps = SampleSource(), SampleSource()
     whole = at_once.advance(at_once.ends)
     steps = [event for day in range(330) for event in in_steps.advance(in_steps.begins + day * DAY)]
@@ -45,32 +45,32 @@ def test_the_sample_is_played_in_steps_without_loss():
 
 def test_the_simulation_ends_now():
     """Its last day is today."""
-    play = SimulationSource(seed=1, days=10, learners=5, forever=False)
+    source = SimulationSource(seed=1, days=10, learners=5, forever=False)
 
-    assert play.ends == pytest.approx(time.time(), abs=60)
-    assert play.ends == pytest.approx(wall(), abs=60)
-    assert play.ends - play.begins == 10 * DAY
+    assert source.ends == pytest.approx(time.time(), abs=60)
+    assert source.ends == pytest.approx(wall(), abs=60)
+    assert source.ends - source.begins == 10 * DAY
 
 
-def test_the_simulated_world_may_change_halfway():
-    """Until then it is as it would have been."""
+def test_a_drift_begins_halfway():
+    """The first half is the same as without the drift."""
 
-    def lived(changes: DriftName | None) -> list[list[tuple[str, float]]]:
-        play = SimulationSource(seed=1, days=60, learners=40, forever=False, changes=changes)
-        halves = play.advance(play.begins + 30 * DAY), play.advance(play.ends)
-        return [[(event.id, round(event.time - play.begins, 1)) for event in half] for half in halves]
+    def event_times(changes: DriftName | None) -> list[list[tuple[str, float]]]:
+        source = SimulationSource(seed=1, days=60, learners=40, forever=False, changes=changes)
+        halves = source.advance(source.begins + 30 * DAY), source.advance(source.ends)
+        return [[(event.id, round(event.time - source.begins, 1)) for event in half] for half in halves]
 
-    (steady, later), (before, after) = lived(None), lived("season")
+    (steady, later), (before, after) = event_times(None), event_times("season")
     assert steady == before
     assert len(after) < 0.8 * len(later)
     assert "day 30" in SimulationSource(seed=1, days=60, learners=1, forever=False, changes="hazard").title
 
 
-def test_the_simulation_answers_coupons_and_contacts():
-    """A coupon is delivered to its learner; a contact leaves no event of its own."""
-    play = SimulationSource(seed=1, days=60, learners=20, forever=False)
-    play.advance(play.begins + 30 * DAY)
-    now = play.begins + 30 * DAY
+def test_the_simulation_responds_to_coupons_and_contacts():
+    """A coupon is delivered to its learner; a contact creates no event of its own."""
+    source = SimulationSource(seed=1, days=60, learners=20, forever=False)
+    source.advance(source.begins + 30 * DAY)
+    now = source.begins + 30 * DAY
     coupon = CouponTrigger(
         id="c1", user_id="learner-00003", time=now, expires_at=now + DAY, campaign="welcome-back",
         campaign_version="1", arm="ten-euros", amount=10.0, currency="EUR", valid_until=now + 7 * DAY,
@@ -80,8 +80,8 @@ def test_the_simulation_answers_coupons_and_contacts():
         id="a1", user_id="learner-00004", time=now, expires_at=now + DAY, about="risk", probability=0.5,
         tier="medium", tier_before="low", action="contact",
     )  # fmt: skip
-    play.answer([coupon, contact], now)
-    events = play.advance(now + DAY)
+    source.deliver([coupon, contact], now)
+    events = source.advance(now + DAY)
 
     delivered = [event for event in events if isinstance(event, ev.CouponDelivered)]
     assert [(event.user_id, event.offer_id) for event in delivered] == [("learner-00003", "c1")]

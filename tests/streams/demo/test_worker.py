@@ -1,4 +1,4 @@
-"""The demo's worker process: it never outlives the demo, and what it said last is told."""
+"""The demo's worker process: it always ends with the demo, and the end of its log is reported."""
 
 import asyncio
 import os
@@ -15,8 +15,8 @@ def command(program: str) -> tuple[str, ...]:
     return ("-u", "-c", program)
 
 
-def test_a_worker_that_ends_is_told_with_its_last_words():
-    """The end of its log stands in the error."""
+def test_an_ended_worker_is_reported_with_the_end_of_its_log():
+    """The error contains the last log lines."""
 
     async def run() -> None:
         async with WorkerProcess(
@@ -30,8 +30,8 @@ def test_a_worker_that_ends_is_told_with_its_last_words():
         asyncio.run(run())
 
 
-def test_a_worker_that_does_not_want_to_end_is_made_to(monkeypatch, tmp_path):
-    """Neither it nor what it started is there afterwards."""
+def test_a_worker_that_ignores_sigterm_is_killed(monkeypatch, tmp_path):
+    """Neither the worker nor its child processes remain."""
     monkeypatch.setattr(demo_worker, "STOP_SECONDS", 0.5)
     pids = tmp_path / "pids"
     stubborn = (
@@ -60,13 +60,13 @@ def wait_until_gone(pid: int) -> None:
         except ProcessLookupError:
             return
         if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            return  # dead, and only not yet reaped by whoever inherited it
+            return  # a zombie that its new parent has not reaped yet
         time.sleep(0.05)
     raise AssertionError(f"process {pid} is still there")
 
 
-def test_a_worker_has_the_demos_settings_and_nobody_elses(monkeypatch, tmp_path):
-    """What the shell set for another Encore does not reach it."""
+def test_a_worker_gets_only_the_demos_settings(monkeypatch, tmp_path):
+    """Settings in the environment of the shell do not reach it."""
     monkeypatch.setenv("ENCORE_PREFIX", "production-")
     out = tmp_path / "environment"
     program = (
@@ -82,6 +82,6 @@ def test_a_worker_has_the_demos_settings_and_nobody_elses(monkeypatch, tmp_path)
     assert out.read_text() == "ENCORE_CLOCK."
 
 
-def test_a_free_port_is_one():
-    """Between 1024 and the end."""
+def test_free_port_returns_an_unprivileged_port():
+    """The port is at least 1024."""
     assert 1_024 <= free_port() <= 65_535
