@@ -2,9 +2,10 @@
 
 The formulas are common ones. T counts the weeks since the person's first event. The retention rate is
 r = (1/T) sum_t 1[A_t >= tau], the repurchase rate c = (1/T) sum_t 1[P_t > 0]. log(1 + A/B) compares this week's active
-days with the person's own trend. Survival terms describe the present silence: under a Pareto-II model of the person's
-gaps (see Fader & Hardie on the Lomax distribution), under the same model for a silence of 0, and from the empirical
-gaps. Each has a weak prior. Windows and priors scale with the horizon, so features adapt to a platform's own rhythm.
+days with the person's own trend. Survival terms describe the present silence in three ways: under a Pareto-II model of
+the person's gaps (see Fader & Hardie on the Lomax distribution), under the same model for a silence of 0, and from the
+empirical gaps. Each has a weak prior. Windows and priors scale with the horizon, so features adapt to a platform's own
+rhythm.
 
 Rows are computed in plain Python. A single row costs the same alone or in a batch, and numpy would be faster only for
 batches of hundreds.
