@@ -1,4 +1,4 @@
-"""`make bench`: what Encore costs, beside its peers, on this machine.
+"""`make bench`: the costs of Encore, compared with its peers, on this machine.
 
 Seeded; needs a real Kafka (deploy/kafka) and, for part c, the peers' environment. One process is measured on the
 first core, everything else (broker, driver) on the second. A shared machine makes seconds worthless and CPU time dear:
@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.benchmarks import audience, capacity, courses, memory_of, micro, rig, versus, working
+from tests.benchmarks import audience, capacity, courses, engine_comparison, memory_runs, micro, rig, worker_runs
 from tests.benchmarks.figures import Report
 from tests.benchmarks.rig import Cores
 from tests.benchmarks.workload import Population, models
@@ -26,7 +26,7 @@ PARTS = "abcdefgh"
 
 
 class Size(argparse.Namespace):
-    """How much is measured."""
+    """The sizes of a run."""
 
     def __init__(self, quick: bool, rounds: int | None) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Size(argparse.Namespace):
 
 
 def main() -> int:
-    """Measure what was asked for, print the table, and write it where that was asked for."""
+    """Measure the given parts, print the table, and write the figures to a file if one is given."""
     asked = _asked()
     size, cores, report = Size(asked.quick, asked.rounds), Cores.here(), Report()
     missing = available() if set(asked.parts) & set("bcdfg") else None
@@ -52,10 +52,10 @@ def main() -> int:
     began = time.time()
     os.sched_setaffinity(0, cores.others)
     _about(report, cores, asked)
-    crowd = Population(asked.seed, model=asked.model)
+    population = Population(asked.seed, model=asked.model)
     for part in asked.parts:
         print(f"({part})", flush=True)
-        _measure(part, report, cores, crowd, size, asked)
+        _measure(part, report, cores, population, size, asked)
     report.remark(f"Seed {asked.seed}, model {asked.model}; {(time.time() - began) / 60:.0f} minutes.")
     print("\n" + report.table())
     if (costs := capacity.costs_of(report)) is not None:
@@ -73,31 +73,33 @@ def main() -> int:
     return 0
 
 
-def _measure(part: str, report: Report, cores: Cores, crowd: Population, size: Size, asked: argparse.Namespace) -> None:
+def _measure(
+    part: str, report: Report, cores: Cores, population: Population, size: Size, asked: argparse.Namespace
+) -> None:
     if part == "a":
         with rig.on_cores(cores.engine):
-            micro.run(report, crowd, size.micro, max(3, size.rounds))
+            micro.run(report, population, size.micro, max(3, size.rounds))
     elif part == "b":
-        rate = working.catch_up(report, cores, crowd, size.people, size.events, size.rounds)
-        working.under_load(report, cores, asked, size.people, 0.7 * rate, size.seconds)
+        rate = worker_runs.catch_up(report, cores, population, size.people, size.events, size.rounds)
+        worker_runs.under_load(report, cores, asked, size.people, 0.7 * rate, size.seconds)
     elif part == "c":
-        versus.run(report, cores, crowd, size.people, size.events // 2, size.rounds)
+        engine_comparison.run(report, cores, population, size.people, size.events // 2, size.rounds)
     elif part == "d":
-        working.recover(report, cores, crowd, size.recovered, size.rounds)
+        worker_runs.recover(report, cores, population, size.recovered, size.rounds)
     elif part == "e":
-        memory_of.run(report, cores, asked.seed, size.recovered // 5, size.rounds)
+        memory_runs.run(report, cores, asked.seed, size.recovered // 5, size.rounds)
     elif part == "f":
-        working.grow(report, cores, crowd, size.sizes, size.partitions, size.events // 2)
+        worker_runs.grow(report, cores, population, size.sizes, size.partitions, size.events // 2)
     elif part == "g":
-        working.ingest(report, cores, crowd, size.people, size.events, size.rounds)
-        working.replay(report, cores, crowd, size.people // 5, size.events, size.rounds)
+        worker_runs.ingest(report, cores, population, size.people, size.events, size.rounds)
+        worker_runs.replay(report, cores, population, size.people // 5, size.events, size.rounds)
     elif part == "h":
         courses.run(report, cores, asked.seed, size.courses, size.micro, size.rounds)
         audience.run(report, cores, asked.seed, size.recovered, size.rounds)
 
 
 def _about(report: Report, cores: Cores, asked: argparse.Namespace) -> None:
-    """Say on what this was measured."""
+    """Add a remark about the machine and the version."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=CHECKOUT, capture_output=True, text=True)
     load = os.getloadavg()[0]
     pinned = "one core for what is measured, another for the rest" if cores.pinned else "NOT pinned: one core for all"

@@ -29,9 +29,9 @@ PART = "h"
 PARTITIONS = 16
 SIZE = 500
 COURSES = 400
-"""Those of the crowd."""
+"""Courses of the population."""
 FIELDS = 19
-"""Courses of one in so many fields resemble the one that is announced."""
+"""Of so many fields, the courses of one resemble the announced course."""
 
 
 def run(report: Report, cores: Cores, seed: int, people: int, rounds: int) -> None:
@@ -48,17 +48,17 @@ def run(report: Report, cores: Cores, seed: int, people: int, rounds: int) -> No
 
 
 def measure(seed: int, people: int) -> dict[str, float]:
-    """Return seconds of CPU for all, microseconds for one, and the longest wait of others between, in milliseconds."""
-    crowd, shelf = Population(seed), Catalogue()
-    parts = [UserStore(crowd.world.rules, 1, _refuse) for _ in range(PARTITIONS)]
+    """Return CPU seconds for all users, microseconds a user, and the longest wait of other tasks in milliseconds."""
+    population, shelf = Population(seed), Catalogue()
+    parts = [UserStore(population.world.rules, 1, _refuse) for _ in range(PARTITIONS)]
     for number in range(people):
-        person = crowd.person(number)
-        parts[number % PARTITIONS].restore(person.id.encode(), env.seal(Envelope(person), 1, crowd.world.rules))
+        person = population.person(number)
+        parts[number % PARTITIONS].restore(person.id.encode(), env.seal(Envelope(person), 1, population.world.rules))
     for course in range(COURSES):
         shelf.hear(_entry(f"course-{course}", course % FIELDS))
     gc.collect()
     gc.freeze()
-    announced = ev.Announced(time=crowd.start, course=_entry("course-new", 3))
+    announced = ev.Announced(time=population.start, course=_entry("course-new", 3))
     spent, wait = asyncio.run(_write_fence(parts, announced, shelf))
     return {"a person": spent / people * 1e6, "all": spent, "wait": wait * 1e3}
 
@@ -75,7 +75,7 @@ def _entry(course: str, field: int) -> ev.CoursePublished:
 
 
 async def _write_fence(parts: list[UserStore], announced: ev.Announced, shelf: Catalogue) -> tuple[float, float]:
-    """Ask one partition after the other, while somebody else wants a turn all the time."""
+    """Query one partition after the other, while another task wants a turn all the time."""
     waits: list[float] = []
     other = asyncio.create_task(_wait(waits))
     await asyncio.sleep(0)

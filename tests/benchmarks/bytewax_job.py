@@ -1,4 +1,4 @@
-"""The job on Bytewax: a stateful operator with one logic a person, and the recovery store written every second.
+"""The job on Bytewax: a stateful operator with one logic object per user, and the recovery store written every second.
 
 Bytewax keeps every person decoded in memory and stores the snapshots of those that changed at the end of an epoch. Its
 own notifications go by the machine's clock, so, as for any log in event time, who is due stands in a heap a partition,
@@ -36,7 +36,7 @@ from tests.benchmarks.job import (
 )
 
 Item = tuple[int, Any]
-"""The partition it came from, and what it is: an event, a person's state, or the moment up to which to wake them."""
+"""The partition it came from, and its content: an event, a user's state, or the time up to which timers fire."""
 
 
 class Flow:
@@ -48,7 +48,7 @@ class Flow:
         self.heaps: dict[int, Timers] = defaultdict(Timers)
 
     def rows(self, messages: list[Any]) -> Iterable[tuple[str, Item]]:
-        """Parse records; a tick becomes a wake-up for everybody due."""
+        """Parse records; a tick becomes a wake-up for each user whose timer is due."""
         rows: list[tuple[str, Item]] = []
         for message in messages:
             value, partition = message.value, message.partition
@@ -65,7 +65,7 @@ class Flow:
 
 
 class PersonLogic(StatefulLogic[Item, Any, tuple[int, bytes]]):
-    """One person."""
+    """The logic of one user."""
 
     def __init__(self, flow: Flow, state: tuple[int, bytes] | None) -> None:
         self._flow = flow
@@ -76,7 +76,7 @@ class PersonLogic(StatefulLogic[Item, Any, tuple[int, bytes]]):
             self._enter()
 
     def on_item(self, value: Item) -> tuple[Iterable[Any], bool]:
-        """Apply an event or a wake-up; emit what there is to say."""
+        """Apply an event or a wake-up; emit the outputs."""
         flow, (self._partition, what) = self._flow, value
         flow.progress.note()
         if isinstance(what, bytes):
@@ -90,7 +90,7 @@ class PersonLogic(StatefulLogic[Item, Any, tuple[int, bytes]]):
         return said, StatefulLogic.RETAIN
 
     def snapshot(self) -> tuple[int, bytes]:
-        """Return the person as they are kept."""
+        """Return the encoded state of the user."""
         return self._partition, encode_person(self._person)
 
     def _enter(self) -> None:
@@ -114,7 +114,7 @@ def dataflow(task: Task) -> Dataflow:
 
 
 def main() -> None:
-    """Run until it is ended."""
+    """Run until a signal ends it."""
     task = Task.read()
     store = Path(task.folder) / "recovery"
     if not store.exists():

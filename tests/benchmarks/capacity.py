@@ -1,4 +1,4 @@
-"""What so many learners need, worked out from what was measured."""
+"""The resources for a number of learners, computed from measured costs."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from tests.benchmarks.figures import Report
 
 DAY = 86_400.0
 EVENTS_A_DAY = 5.0
-"""Events of a learner on a day, on average over all who are known."""
+"""Events per learner and day, on average over all known learners."""
 PEAK = 4.0
-"""How many times the average the busiest hour has."""
+"""The rate of the busiest hour as a multiple of the average."""
 LOAD = 0.7
-"""Share of a core that is used at the peak: above it, waiting times grow."""
+"""The share of a core that is used at the peak: above it, latency grows."""
 EVENT = 250.0
-"""Bytes of an event in the log, with its key, its origin and what Kafka puts around it."""
+"""Bytes of an event in the log, with its key, its origin and Kafka's own overhead."""
 RETENTION = 7.0
 """Days that the log is kept."""
 COPIES = 3
 """Replicas of a topic."""
 UNCOMPACTED = 2.0
-"""How many times its smallest size a changelog has between two compactions."""
+"""The size of a changelog between two compactions as a multiple of its smallest size."""
 MOST_MEMORY = 4e9
-"""Bytes of people who are not decoded that one worker is given: beyond it, another takes its share."""
+"""Bytes of encoded users in one worker: above it, another worker is added."""
 PROGRAM = 200e6
-"""Bytes of a worker without anybody in it."""
+"""Bytes of a worker without users."""
 HOT = 20_000
-"""People held decoded in each partition (setting `cached_users`)."""
+"""Users held decoded in each partition (setting `cached_users`)."""
 SIZES = (100_000, 1_000_000, 10_000_000)
 
 
 class Costs(NamedTuple):
-    """What was measured: CPU seconds an event under load, people recovered a second, bytes of a value and in memory."""
+    """Measured costs: CPU seconds an event under load, users recovered a second, bytes of a value and in memory."""
 
     event: float
     recovery: float
@@ -42,7 +42,7 @@ class Costs(NamedTuple):
 
 
 class Need(NamedTuple):
-    """What so many people need: events a second at the peak, and the rest as the names say, in bytes and seconds."""
+    """The resources for a number of users: events a second at the peak; the other fields are in bytes and seconds."""
 
     people: int
     events: float
@@ -55,7 +55,7 @@ class Need(NamedTuple):
 
 
 def needed(people: int, costs: Costs) -> Need:
-    """Work out what so many people need.
+    """Compute the resources for so many users.
 
     Workers carry the peak at `LOAD` of a core each, and hold at most `MOST_MEMORY` of people. Partitions are four a
     worker, so that a worker that goes leaves a quarter of itself to each of four others. Memory and time of recovery
@@ -75,7 +75,7 @@ def needed(people: int, costs: Costs) -> Need:
 
 
 def table(costs: Costs, sizes: tuple[int, ...] = SIZES) -> str:
-    """Return what people in different numbers need, as a table for the README."""
+    """Return the resources for several numbers of users, as a table for the README."""
     head = ("learners", "events/s at the peak", "workers (a core each)", "partitions", "memory a worker", "recovery")
     rows = [(*head, "brokers' disk", "sent to brokers at the peak"), ("---",) * 8]
     for size in sizes:
@@ -96,7 +96,7 @@ def table(costs: Costs, sizes: tuple[int, ...] = SIZES) -> str:
 
 
 def costs_of(report: Report) -> Costs | None:
-    """Return the costs that a run has measured, if it has measured all of them."""
+    """Return the costs from a report; None if it does not have all of them."""
     wanted = (
         ("b", "CPU an event, 70 % of the pace of catching up"),
         ("d", "recovery"),

@@ -1,4 +1,4 @@
-"""The jobs on the peers import what only their own environment has, so nothing is collected from them."""
+"""The jobs of the peers import packages of the peers' environment, so pytest must not collect them."""
 
 from __future__ import annotations
 

@@ -33,13 +33,13 @@ GOALS = {"row update, p99": 200.0, "a whole row into an index, p90": 300.0,
          "a list of ten with its reasons, p90": 2_000.0}  # fmt: skip
 USES_A_PERSON = 40
 USES_A_COURSE = 3
-"""At least so many on average: of a large catalogue, most courses have few."""
+"""Uses per course, at least, on average: in a large catalogue most courses have few."""
 FIELD = 50
-"""Courses of one field; a person stays in theirs for seven uses of ten."""
+"""Courses of one field; seven of ten uses of a user are in the user's own field."""
 
 
 def run(report: Report, cores: Cores, seed: int, sizes: list[int], uses: int, rounds: int) -> None:
-    """Measure catalogues of so many courses, so many times, with so many uses or three a course."""
+    """Measure catalogues of several sizes, with so many uses, or three per course if that is more."""
     for courses in sizes:
         for _ in range(rounds):
             arguments = map(str, (seed, courses, max(uses, USES_A_COURSE * courses), 1_000))
@@ -53,7 +53,7 @@ def run(report: Report, cores: Cores, seed: int, sizes: list[int], uses: int, ro
 
 
 def measure(seed: int, courses: int, uses: int, queries: int) -> dict[str, float]:
-    """Return microseconds of CPU by what they were spent on, and kilobytes a course."""
+    """Return CPU microseconds by operation, and kilobytes a course."""
     before = resident()
     model = Recommender(surface=Surface(repeats="all"))
     dice = np.random.default_rng(seed)
@@ -73,7 +73,7 @@ def measure(seed: int, courses: int, uses: int, queries: int) -> dict[str, float
 
 
 def course_uses(dice: np.random.Generator, courses: int, uses: int) -> Iterator[tuple[float, str, str]]:
-    """Yield uses of a catalogue in which few courses are popular, and people prefer the courses of a field."""
+    """Yield uses of a catalogue in which few courses are popular and each user prefers one field."""
     popular = np.cumsum(np.arange(1, courses + 1) ** -0.8)
     people = uses // USES_A_PERSON + 1
     for use in range(uses):
@@ -92,7 +92,7 @@ def _hear(model: Recommender, heard: Interaction, spent: dict[str, list[float]])
 
 
 def _read(rows: list[CooccurrenceRow], spent: dict[str, list[float]]) -> None:
-    """Read the fullest rows as a worker does that starts: decoded, then put whole."""
+    """Read the fullest rows as a worker does at its start: decode them, then put them whole."""
     fullest = sorted(rows, key=lambda row: len(row.near))[-500:]
     index, decoder = Index(), msgspec.msgpack.Decoder(CooccurrenceRow)
     for value in [msgspec.msgpack.encode(row) for row in fullest]:
@@ -131,7 +131,7 @@ def _timed(spent: dict[str, list[float]], what: str, work: Callable[[], Any]) ->
 
 
 def _figures(spent: dict[str, list[float]]) -> dict[str, float]:
-    """Return percentiles over the second half, when things are as full as they get."""
+    """Return percentiles over the second half of the run, when the model is full."""
     return {
         f"{what}, p{share}": float(np.percentile(seconds[len(seconds) // 2 :], share)) * 1e6
         for what, seconds in spent.items()

@@ -1,4 +1,4 @@
-"""Figures: what was measured, how often, and the table they make."""
+"""Figures: measured values, their number, and the table of them."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Figure(Struct, kw_only=True):
 
     @property
     def median(self) -> float:
-        """The middle one of the rounds."""
+        """The median of the rounds."""
         return statistics.median(self.values)
 
     @property
     def verdict(self) -> str:
-        """Whether the goal is reached, in a word."""
+        """One word: whether the goal is reached."""
         if self.goal is None:
             return ""
         reached = self.median >= self.goal if self.more else self.median <= self.goal
@@ -39,20 +39,20 @@ class Figure(Struct, kw_only=True):
 
 
 class Report:
-    """All figures of a run, in the order in which they came."""
+    """All figures of a run, in the order in which they were added."""
 
     def __init__(self) -> None:
         self.figures: dict[tuple[str, str], Figure] = {}
         self.remarks: list[str] = []
 
     def add(self, part: str, what: str, unit: str, *values: float, **about: Any) -> None:
-        """Add values of a quantity; those of another round join those that are there."""
+        """Add values of a quantity, to those of earlier rounds if there are any."""
         figure = self.figures.setdefault((part, what), Figure(part=part, what=what, unit=unit, **about))
         figure.values += values
         print(f"  {part} {what}: {', '.join(map(number, values))} {unit}", flush=True)
 
     def ratio(self, part: str, what: str, of: str, to: str, goal: float | None = None) -> None:
-        """Add how many times `of` is `to`, round by round: rounds lie close together, so the machine's moods cancel."""
+        """Add the ratio of `of` to `to` for each round: within a round, the load of the machine affects both alike."""
         ours, theirs = self.figures.get((part, of)), self.figures.get((part, to))
         if ours and theirs:
             ratios = [a / b for a, b in zip(ours.values, theirs.values, strict=False) if b]
@@ -60,7 +60,7 @@ class Report:
                 self.add(part, what, "x", *ratios, goal=goal)
 
     def remark(self, text: str) -> None:
-        """Note what one has to know to read the figures."""
+        """Add a remark that readers of the figures need."""
         self.remarks.append(text)
         print(f"  {text}", flush=True)
 
@@ -104,7 +104,7 @@ class Report:
 
 
 def number(value: float) -> str:
-    """Return a number with as many digits as mean something."""
+    """Return a number with its significant digits."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 

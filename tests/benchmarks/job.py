@@ -1,4 +1,4 @@
-"""The job as a user of another engine would write it: plain functions over one person, and the same models.
+"""The job as a user of another engine would write it: plain functions over one user, and the same models.
 
 Typed parse and validation, the check for repeats, due work, fold, features, scores, decisions. What another engine
 gives (where state lives, how it is made durable, how outputs leave) is in the file of that engine.
@@ -35,14 +35,14 @@ from models.schema.outputs import Alert, CouponTrigger, EarlySignal, Example, Ou
 SKEW = 300.0
 _pack = msgspec.msgpack.Encoder().encode
 SEEDED = _pack(Person(""))[0]
-"""First byte of a record that is a person's state and not an event: how the people get in who were there before."""
+"""The first byte of a record that is a user's state and not an event. Such records load the users at the start."""
 
 _unpack = msgspec.msgpack.Decoder(Person).decode
 _json = msgspec.json.Encoder().encode
 
 
 class Task(msgspec.Struct, kw_only=True):
-    """What a run is told: a JSON file named on the command line."""
+    """The parameters of a run: a JSON file named on the command line."""
 
     bootstrap: str
     prefix: str
@@ -60,14 +60,14 @@ class Task(msgspec.Struct, kw_only=True):
         return msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=cls)
 
     def world(self) -> Context:
-        """Return what decides."""
+        """Return the context of decisions: model, rules and campaign."""
         model = build_scorer(decode_snapshot(Path(self.snapshot).read_bytes()))
         campaign = msgspec.json.decode(Path(self.campaign).read_bytes(), type=Campaign)
         return Context(rules=Rules(recommend=False), model=model, campaign=campaign)
 
 
 class Progress:
-    """Writes down now and then how many events were applied and records rejected, and at what cost so far."""
+    """Writes, from time to time, the numbers of applied events and rejected records, and the CPU time so far."""
 
     def __init__(self, file: str, job: Job) -> None:
         self._file = Path(file)
@@ -93,20 +93,20 @@ class Progress:
 
 
 class Timers:
-    """Who is due when: a heap, in which an outdated entry of somebody is passed over."""
+    """The timers of users: a heap in which outdated entries are skipped."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, bytes]] = []
         self._entered: dict[bytes, float] = {}
 
     def enter(self, key: bytes, due: float) -> None:
-        """Note when somebody is due: earlier than they were noted, or they were not."""
+        """Set a user's timer, unless an earlier one is set."""
         if due < self._entered.get(key, math.inf):
             self._entered[key] = due
             heapq.heappush(self._heap, (due, key))
 
     def until(self, moment: float) -> list[bytes]:
-        """Return everybody due by a moment; their entries are gone then."""
+        """Return the users whose timers are due by a moment, and remove these timers."""
         due = []
         while self._heap and self._heap[0][0] <= moment:
             at, key = heapq.heappop(self._heap)
@@ -117,14 +117,14 @@ class Timers:
 
 
 class Job:
-    """What is done to one person; every call returns them as they stand, and what there is to say."""
+    """The job for one user; every call returns the user's new state and the outputs."""
 
     def __init__(self, world: Context) -> None:
         self._world = world
         self.rejected = 0
 
     def parse(self, value: bytes, log_time: float) -> ev.Event | ev.Tick | None:
-        """Return an event, checked; nothing for what has to be thrown away."""
+        """Return a checked event; None for a record that must be dropped."""
         try:
             event = event_codec.decode(value)
         except InvalidEvent:
@@ -135,14 +135,14 @@ class Job:
         return None
 
     def event(self, person: Person, event: ev.Event) -> tuple[Person, list[Output]]:
-        """Apply an event, after the work that was due before it."""
+        """Apply an event, after the timers that were due before it."""
         person, said = self.wake(person, math.nextafter(event.time, 0.0))
         moved = self._answered(retention.begin_step(person, event, self._world))
         said.extend(moved.outputs)
         return moved.person, said
 
     def wake(self, person: Person, until: float) -> tuple[Person, list[Output]]:
-        """Do what is due for somebody up to a moment."""
+        """Fire a user's timers up to a moment."""
         said: list[Output] = []
         while (due := next_due(person, self._world.rules)) <= until:
             moved = self._answered(retention.begin_wake(person, due, self._world))
@@ -151,11 +151,11 @@ class Job:
         return person, said
 
     def due(self, person: Person) -> float:
-        """Return when something is next to be done for somebody."""
+        """Return the time of a user's next timer."""
         return next_due(person, self._world.rules)
 
     def _answered(self, moved: Transition | ScoreRequest) -> Transition:
-        """Score whoever is to be scored: one at a time, as these engines hand them over."""
+        """Score a user: one at a time, as these engines process users."""
         if not isinstance(moved, ScoreRequest):
             return moved
         world = self._world
@@ -166,17 +166,17 @@ class Job:
 
     @property
     def lateness(self) -> float:
-        """Seconds for which due work waits for events that come late."""
+        """Seconds for which timers wait for late events."""
         return self._world.rules.lateness
 
 
 def encode_person(person: Person) -> bytes:
-    """Return a person as they are kept."""
+    """Encode a user's state."""
     return _pack(person)
 
 
 def decode_person(value: bytes) -> Person:
-    """Read what `packed` wrote."""
+    """Decode a user's state."""
     return _unpack(value)
 
 
@@ -195,5 +195,5 @@ def address(output: Output) -> tuple[str, str]:
 
 
 def encode_output(output: Output) -> bytes:
-    """Return an output's bytes."""
+    """Encode an output."""
     return _json(output)

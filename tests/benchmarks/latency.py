@@ -1,4 +1,4 @@
-"""From event to decision: events sent live at a steady rate, and the broker's own times of what came of them."""
+"""Latency from event to decision: events are sent at a steady rate; the broker's timestamps give the times."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from models.schema import events as ev
 from streams.kafka import admin, topics
 from streams.kafka.topics import partition_of
 from tests.benchmarks import workload
+from tests.benchmarks.deployment import BenchmarkDeployment, MeasuredWorker
 from tests.benchmarks.rig import Cores
-from tests.benchmarks.stage import BenchmarkDeployment, MeasuredWorker
 from tests.benchmarks.workload import Population, WorkloadEvent
 from tests.harness.kafka import Kafka
 
 STEP = 0.01
 WARM_UP = 12.0
-"""Seconds: the broker, fresh from its start, compiles itself meanwhile, and has but one core for that as well."""
+"""Seconds that are not measured: a broker that has just started compiles itself on its only core."""
 LATENESS = 5.0
 
 
 class Delays(NamedTuple):
-    """Seconds from an event in the log to its decision in its topic; the rate; the share of its core the worker had."""
+    """Seconds from an event in the log to its decision in its topic, the rate, and the worker's share of its core."""
 
     p50: float
     p99: float
@@ -39,7 +39,7 @@ class Delays(NamedTuple):
 
 
 class PreparedEvent(NamedTuple):
-    """An event that waits to be sent, all but its time written: while it is sent, the broker's core is needed."""
+    """An event encoded except for its time, because sending shares the core of the broker."""
 
     name: str
     key: bytes
@@ -49,28 +49,28 @@ class PreparedEvent(NamedTuple):
 
     @classmethod
     def of(cls, one: WorkloadEvent, partitions: int) -> PreparedEvent:
-        """Return an event as it waits."""
+        """Prepare an event."""
         name, begin = workload.user_id_of(one.number), one.value.index(b'"time":') + 7
         end = one.value.find(b",", begin)
         key, rest = name.encode(), one.value[end if end >= 0 else len(one.value) - 1 :]
         return cls(name, key, partition_of(key, partitions), one.value[:begin], rest)
 
     def at(self, moment: float) -> bytes:
-        """Return it as if it had happened at a moment."""
+        """Return the encoded event with this time."""
         return b"%s%.3f%s" % (self.before, moment, self.after)
 
 
 def measure(
     broker: Kafka, cores: Cores, seed: int, model: str, people: int, rate: float, seconds: float, partitions: int = 16
 ) -> Delays:
-    """Send so many events a second for a while, and measure what is decided because of them.
+    """Send so many events a second for some seconds, and measure the decisions that they cause.
 
     People wake as often for an event as in a backlog: what a day is there, is as much shorter here as time is denser.
     """
-    crowd = Population(seed, start=float(int(time.time())), model=model)
-    log = list(itertools.islice(crowd.log(people), int(rate * (seconds + WARM_UP)) + 1))
+    population = Population(seed, start=float(int(time.time())), model=model)
+    log = list(itertools.islice(population.log(people), int(rate * (seconds + WARM_UP)) + 1))
     day = 86_400.0 * (seconds + WARM_UP) / (log[-1].time - log[0].time)
-    crowd.day = day
+    population.day = day
     ready = [PreparedEvent.of(one, partitions) for one in log]
     changed = {
         "clock": "wall",
@@ -80,17 +80,17 @@ def measure(
         "skew": LATENESS,
         "tick_every": 1.0,
     }
-    with BenchmarkDeployment(broker, cores, crowd, partitions, **changed) as stage:
-        _stamped_by_broker(stage)
-        stage.settle(people)
-        with stage.worker() as worker:
+    with BenchmarkDeployment(broker, cores, population, partitions, **changed) as encore:
+        _stamped_by_broker(encore)
+        encore.write_users(people)
+        with encore.worker() as worker:
             worker.seconds_to_ready()
-            while worker.metric("encore_ticks_total") < stage.partitions:
+            while worker.metric("encore_ticks_total") < encore.partitions:
                 worker.check_running()
                 time.sleep(0.1)
-            sent, busy, pace = _send_at_rate(stage, worker, ready, rate, seconds)
+            sent, busy, pace = _send_at_rate(encore, worker, ready, rate, seconds)
             time.sleep(3.0)
-        delays = sorted(_delays(stage, sent))
+        delays = sorted(_delays(encore, sent))
     if not delays:
         raise RuntimeError("no decision came of any event: take more of them")
     at = lambda share: delays[min(len(delays) - 1, int(share * len(delays)))]  # noqa: E731
@@ -98,11 +98,11 @@ def measure(
 
 
 def _send_at_rate(
-    stage: BenchmarkDeployment, worker: MeasuredWorker, log: list[PreparedEvent], rate: float, seconds: float
+    encore: BenchmarkDeployment, worker: MeasuredWorker, log: list[PreparedEvent], rate: float, seconds: float
 ) -> tuple[set[tuple[str, float]], float, float]:
-    """Send the log at a rate; return which events were sent after the warm-up, the worker's load, the real rate."""
-    producer = Producer({"bootstrap.servers": stage.broker.bootstrap, "linger.ms": 2, "acks": "1"})
-    topic, partitions = stage.settings.prefix + topics.EVENTS, stage.partitions
+    """Send the log at a rate; return the events sent after the warm-up, the worker's load and the real rate."""
+    producer = Producer({"bootstrap.servers": encore.broker.bootstrap, "linger.ms": 2, "acks": "1"})
+    topic, partitions = encore.settings.prefix + topics.EVENTS, encore.partitions
     for place in range(partitions):  # whoever is not connected yet would send a burst once they are
         producer.produce(topic, event_codec.encode(ev.Tick(time=time.time())), None, place)
     producer.flush()
@@ -126,22 +126,22 @@ def _send_at_rate(
     return sent, (after.cpu - before.cpu) / spent, (done - measured_from) / spent
 
 
-def _delays(stage: BenchmarkDeployment, sent: set[tuple[str, float]]) -> list[float]:
+def _delays(encore: BenchmarkDeployment, sent: set[tuple[str, float]]) -> list[float]:
     """Return how long after its event each alert that an event caused stood in its topic, both by the broker's clock.
 
     So what the sender takes is not in it, but the worker's fetch is, and all until others can read the alert.
     """
-    appended = {name: at for name, at in _read(stage, topics.EVENTS) if name in sent}
-    return [at - appended[name] for name, at in _read(stage, topics.ALERTS) if name in appended]
+    appended = {name: at for name, at in _read(encore, topics.EVENTS) if name in sent}
+    return [at - appended[name] for name, at in _read(encore, topics.ALERTS) if name in appended]
 
 
-def _read(stage: BenchmarkDeployment, topic: str) -> Iterator[tuple[tuple[str, float], float]]:
-    """Yield whom and which moment a topic's records are about, and when the broker took them."""
+def _read(encore: BenchmarkDeployment, topic: str) -> Iterator[tuple[tuple[str, float], float]]:
+    """Yield the user and event time of a topic's records, and the time at which the broker appended them."""
     consumer = Consumer(
-        {"bootstrap.servers": stage.broker.bootstrap, "group.id": "latency", "enable.partition.eof": True}
+        {"bootstrap.servers": encore.broker.bootstrap, "group.id": "latency", "enable.partition.eof": True}
     )
-    consumer.assign([TopicPartition(stage.settings.prefix + topic, place, 0) for place in range(stage.partitions)])
-    left = stage.partitions
+    consumer.assign([TopicPartition(encore.settings.prefix + topic, place, 0) for place in range(encore.partitions)])
+    left = encore.partitions
     while left and (message := consumer.poll(30.0)) is not None:
         if message.error():
             left -= 1
@@ -151,10 +151,10 @@ def _read(stage: BenchmarkDeployment, topic: str) -> Iterator[tuple[tuple[str, f
     consumer.close()
 
 
-def _stamped_by_broker(stage: BenchmarkDeployment) -> None:
-    """Have the broker put its own time on alerts: what counts is when others can read them."""
+def _stamped_by_broker(encore: BenchmarkDeployment) -> None:
+    """Let the broker stamp alerts with its own time, at which others can read them."""
     entry = ConfigEntry("message.timestamp.type", "LogAppendTime", incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, stage.settings.prefix + topics.ALERTS, incremental_configs=[entry])
-    client = admin.connect(stage.settings)
+    resource = ConfigResource(ResourceType.TOPIC, encore.settings.prefix + topics.ALERTS, incremental_configs=[entry])
+    client = admin.connect(encore.settings)
     for future in client.incremental_alter_configs([resource]).values():
         future.result(30)

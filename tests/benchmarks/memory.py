@@ -1,4 +1,4 @@
-"""(e) Memory a person, cold and hot, in a process of its own: `python -m tests.benchmarks.memory SEED COLD HOT`."""
+"""(e) Memory a user, cold and hot, in a process of its own: `python -m tests.benchmarks.memory SEED COLD HOT`."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def resident() -> int:
 
 
 def measure(seed: int, cold: int, hot: int) -> dict[str, float]:
-    """Return bytes a person: of the value alone, cold (with key and place in the due-queue), and hot besides."""
-    crowd = Population(seed)
-    rules = crowd.world.rules
+    """Return bytes a user: of the value alone, cold (with key and timer), and hot in addition to cold."""
+    population = Population(seed)
+    rules = population.world.rules
     people = UserStore(rules, hot, _nowhere)
     due = TimerQueue(people.due_of)
     before, values = resident(), 0
     for number in range(cold):
-        person = crowd.person(number)
+        person = population.person(number)
         key, value = person.id.encode(), env.seal(Envelope(person), 1, rules)
         people.restore(key, value)
         due.enter(key, next_due(person, rules))

@@ -1,4 +1,4 @@
-"""(a) The single steps, in CPU microseconds, on people and events of the workload; and how often each is taken."""
+"""(a) CPU microseconds of each step on users and events of the workload, and how often each step runs."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ from tests.benchmarks.workload import Population
 PART = "a"
 PEOPLE = 2_000
 CHUNK = 64
-"""Rows that share one matrix product here; how many do in a worker depends on the chunk and on who is in it."""
+"""Rows that share one matrix product here; in a worker this depends on the chunk and its users."""
 
 
-def run(report: Report, crowd: Population, events: int, rounds: int) -> None:
-    """Measure every step so many times."""
-    log = list(itertools.islice(crowd.log(PEOPLE), events))
+def run(report: Report, population: Population, events: int, rounds: int) -> None:
+    """Measure each step so many times."""
+    log = list(itertools.islice(population.log(PEOPLE), events))
     decoded = [event_codec.decode(one.value) for one in log]
-    people = [crowd.person(number) for number in range(PEOPLE)]
+    people = [population.person(number) for number in range(PEOPLE)]
     alive = [person for person in people if person.ledger.grid != NEVER]
-    proportions(report, crowd, people, decoded)
+    proportions(report, population, people, decoded)
     for _ in range(rounds):
-        for what, operations, work in _steps(crowd, people, alive, log, decoded):
+        for what, operations, work in _steps(population, people, alive, log, decoded):
             began = time.process_time()
             work()
             report.add(PART, what, "us", (time.process_time() - began) / operations * 1e6, more=False)
 
 
 def _steps(
-    crowd: Population, people: list[Person], alive: list[Person], log: Sequence[Any], decoded: list[Any]
+    population: Population, people: list[Person], alive: list[Person], log: Sequence[Any], decoded: list[Any]
 ) -> list[tuple[str, int, Callable[[], object]]]:
-    """Return what is measured: its name, how many operations it does, and a call that does them."""
-    rules, world, now = crowd.world.rules, crowd.world, crowd.start
+    """Return the steps: name, number of operations, and a function that does them."""
+    rules, world, now = population.world.rules, population.world, population.start
     model, horizon = world.model, rules.horizon
     assert model is not None
     alive = alive * (CHUNK * 20 // len(alive) + 1)
@@ -99,34 +99,34 @@ def _steps(
     ]  # fmt: skip
 
 
-def proportions(report: Report, crowd: Population, people: list[Person], decoded: list[Any]) -> None:
-    """Say what a hundred events cause: these proportions, and not the events alone, are what a run costs."""
-    world, by_name, counts = crowd.world, {person.id: person for person in people}, Counter[str]()
+def proportions(report: Report, population: Population, people: list[Person], decoded: list[Any]) -> None:
+    """Report what a hundred events cause, because these proportions determine the cost of a run."""
+    world, by_name, counts = population.world, {person.id: person for person in people}, Counter[str]()
     for event in decoded:
         person = by_name[event.user_id]
         while (due := next_due(person, world.rules)) < event.time:
-            person = _through(retention.begin_wake(person, due, world), crowd, counts, "wakes")
-        by_name[event.user_id] = _through(retention.begin_step(person, event, world), crowd, counts, "events")
+            person = _through(retention.begin_wake(person, due, world), population, counts, "wakes")
+        by_name[event.user_id] = _through(retention.begin_step(person, event, world), population, counts, "events")
     end = decoded[-1].time - world.rules.lateness
     for person in by_name.values():
         while (due := next_due(person, world.rules)) <= end:
-            person = _through(retention.begin_wake(person, due, world), crowd, counts, "wakes")
+            person = _through(retention.begin_wake(person, due, world), population, counts, "wakes")
     share = {name: round(count * 100 / len(decoded), 1) for name, count in sorted(counts.items())}
     size = np.mean([len(env.seal(Envelope(person), 1, world.rules)) for person in people])
     said = ", ".join(f"{value} {name}" for name, value in share.items() if name != "events")
-    days = (decoded[-1].time - crowd.start) / activity.DAY
+    days = (decoded[-1].time - population.start) / activity.DAY
     report.remark(
         f"Of 100 events: {said}. {len(people)} people, {len(decoded) / len(people) / days:.1f} events a person "
         f"and day; {size:.0f} bytes a person."
     )
 
 
-def _through(moved: Any, crowd: Population, counts: Counter[str], cause: str) -> Person:
-    """Answer what is asked, and count what came of it."""
+def _through(moved: Any, population: Population, counts: Counter[str], cause: str) -> Person:
+    """Answer a score request, and count the outputs."""
     counts[cause] += 1
     if isinstance(moved, ScoreRequest):
         counts[f"scores by {cause}"] += 1
-        moved = retention.answer(moved, retention.scores([moved], crowd.world)[0], crowd.world)
+        moved = retention.answer(moved, retention.scores([moved], population.world)[0], population.world)
     for output in moved.outputs:
         counts[type(output).__name__.lower() + "s"] += 1
     person: Person = moved.person

@@ -1,4 +1,4 @@
-"""Runs of the same job on every engine, over the same log: ours, Quix Streams, Bytewax."""
+"""Runs of the same job on other engines, over the same log: Quix Streams and Bytewax."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ from streams.kafka import topics
 from streams.kafka.topics import partition_of
 from streams.operation import campaigns
 from tests.benchmarks import rig, workload
+from tests.benchmarks.deployment import BenchmarkDeployment, Filled
 from tests.benchmarks.rig import MAX_MEMORY, Measured, RecordToWrite, Sample
-from tests.benchmarks.stage import BenchmarkDeployment, Filled
 from tests.harness.process import CHECKOUT
 
 PEERS = ("quix", "bytewax")
 
 
 class Peer(Measured):
-    """Another engine at the same job, on the stage's log."""
+    """Another engine with the same job, on the deployment's log."""
 
-    def __init__(self, stage: BenchmarkDeployment, engine: str, python: str) -> None:
-        folder = stage.folder / engine
+    def __init__(self, encore: BenchmarkDeployment, engine: str, python: str) -> None:
+        folder = encore.folder / engine
         folder.mkdir()
         self.progress = folder / "progress"
         self.progress.touch()
         snapshot, campaign, task = folder / "snapshot", folder / "campaign", folder / "task"
-        snapshot.write_bytes(stage.crowd.snapshot)
-        campaign.write_bytes(campaigns.encode_campaign(stage.crowd.campaign))
+        snapshot.write_bytes(encore.population.snapshot)
+        campaign.write_bytes(campaigns.encode_campaign(encore.population.campaign))
         told = {
-            "bootstrap": stage.broker.bootstrap,
-            "prefix": stage.settings.prefix,
-            "group": f"{stage.settings.group}-{engine}",
+            "bootstrap": encore.broker.bootstrap,
+            "prefix": encore.settings.prefix,
+            "group": f"{encore.settings.group}-{engine}",
             "folder": str(folder / "state"),
             "snapshot": str(snapshot),
             "campaign": str(campaign),
             "progress": str(self.progress),
-            "partitions": stage.partitions,
+            "partitions": encore.partitions,
         }
         task.write_bytes(msgspec.json.encode(told))
         command = [python, "-m", f"tests.benchmarks.{engine}_job", str(task)]
-        super().__init__(command, os.environ, folder / "log", stage.cores.engine, MAX_MEMORY)
+        super().__init__(command, os.environ, folder / "log", encore.cores.engine, MAX_MEMORY)
 
     def applied(self) -> float:
-        """Return how many events it says it has applied."""
+        """Return how many events it has applied, by its own count."""
         lines = self.progress.read_text().splitlines()
         return float(json.loads(lines[-1])[0]) if lines else 0.0
 
     def own(self) -> list[Sample]:
-        """Return what it noted of itself: exact counts with its own CPU time.
+        """Return the samples that it wrote itself: exact counts with its own CPU time.
 
         Raises:
-            RuntimeError: it rejected records, of which the log holds none to be rejected: it did another job.
+            RuntimeError: it rejected records, although all records of the log are valid.
         """
         noted = [json.loads(line) for line in self.progress.read_text().splitlines()]
         if noted[-1][3]:
@@ -63,22 +63,25 @@ class Peer(Measured):
         return [Sample(events, at, cpu, rss) for events, at, cpu, _ in noted]
 
 
-def fill(stage: BenchmarkDeployment, people: int, events: int) -> Filled:
-    """Write the peers' log: everybody's state first, since they cannot recover a changelog of ours, then the events."""
+def fill(encore: BenchmarkDeployment, people: int, events: int) -> Filled:
+    """Write the peers' log: first all users' states, since peers cannot read Encore's changelog, then the events."""
     pack = msgspec.msgpack.Encoder().encode
 
     def states() -> Iterator[RecordToWrite]:
         for number in range(people):
             key = workload.user_id_of(number).encode()
             yield RecordToWrite(
-                partition_of(key, stage.partitions), key, pack(stage.crowd.person(number)), stage.crowd.start
+                partition_of(key, encore.partitions),
+                key,
+                pack(encore.population.person(number)),
+                encore.population.start,
             )
 
-    rig.fill(stage.broker.bootstrap, stage.settings.prefix + topics.EVENTS, states())
-    return stage.log(people, events)
+    rig.fill(encore.broker.bootstrap, encore.settings.prefix + topics.EVENTS, states())
+    return encore.write_log(people, events)
 
 
 def peers_python(given: str | None = None) -> str | None:
-    """Return the interpreter of the environment that the peers live in, if it is there."""
+    """Return the interpreter of the peers' environment, or None."""
     named = given or os.environ.get("BENCH_PEERS") or str(CHECKOUT / ".venv-peers" / "bin" / "python")
     return named if Path(named).exists() else None

@@ -1,4 +1,4 @@
-"""The job on Quix Streams: a streaming dataframe with one state a person, RocksDB behind it, changelog on.
+"""The job on Quix Streams: a streaming dataframe with one state per user in RocksDB, and its changelog on.
 
 State is kept as bytes (`set_bytes`), which spares Quix's JSON. Quix has no timers and no look at another key: who is
 due stands in a heap a partition beside it, and a tick of the log becomes one wake-up for each person due, under that
@@ -33,7 +33,7 @@ OUTPUTS = ("retention-alerts", "coupon-triggers", "user-profiles", "examples", "
 
 
 class OutputSerializer(Serializer):
-    """Writes outputs."""
+    """Encodes outputs."""
 
     def __call__(self, value: Any, ctx: SerializationContext) -> bytes:
         """Return an output's bytes."""
@@ -49,7 +49,7 @@ class Flow:
         self.heaps: dict[int, Timers] = defaultdict(Timers)
 
     def rows(self, value: bytes, key: Any, timestamp: int, headers: Any) -> Iterable[tuple[Any, Any, int, Any]]:
-        """Parse a record; a tick becomes a wake-up for everybody due."""
+        """Parse a record; a tick becomes a wake-up for each user whose timer is due."""
         self.progress.note()
         if value[0] == SEEDED:
             return [(value, key, timestamp, headers)]
@@ -63,7 +63,7 @@ class Flow:
         return [(until, person, timestamp, headers) for person in due]
 
     def person(self, what: Any, key: bytes, timestamp: int, headers: Any, state: State) -> list[Any]:
-        """Apply an event or a wake-up to a person; return what there is to say."""
+        """Apply an event or a wake-up to a user; return the outputs."""
         if isinstance(what, bytes):
             person, said = decode_person(what), []
         else:
@@ -80,7 +80,7 @@ class Flow:
 
 
 def main() -> None:
-    """Run until it is ended."""
+    """Run until a signal ends it."""
     task = Task.read()
     app = Application(
         broker_address=task.bootstrap,

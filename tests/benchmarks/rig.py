@@ -15,26 +15,26 @@ from confluent_kafka import Producer
 from tests.harness.process import Process
 
 READ_TIMEOUT = 900.0
-"""A bound for waiting: it only turns a hang into a failure."""
+"""Seconds to wait at most: a limit that only a hang reaches."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Cores(NamedTuple):
-    """Which core is whose. With a single core nothing is pinned."""
+    """The cores of the measured process and of the others. With a single core no process is pinned."""
 
     engine: set[int]
     others: set[int]
 
     @classmethod
     def here(cls) -> Cores:
-        """Return the first core this process may use for what is measured, the second for the broker and the rest."""
+        """Return the first usable core for the measured process, and the second for the broker and the rest."""
         usable = sorted(os.sched_getaffinity(0))
         return cls({usable[0]}, {usable[1]} if len(usable) > 1 else {usable[0]})
 
     @property
     def pinned(self) -> bool:
-        """Whether what is measured has a core of its own."""
+        """Whether the measured process has a core of its own."""
         return self.engine != self.others
 
 
@@ -72,7 +72,7 @@ class Measured(Process):
 
 
 class Throughput(NamedTuple):
-    """How fast it went: events a second, CPU microseconds an event, share of its core, memory at the end in bytes."""
+    """Events a second, CPU microseconds an event, share of the core, and memory at the end in bytes."""
 
     rate: float
     cpu: float
@@ -81,7 +81,7 @@ class Throughput(NamedTuple):
 
 
 def throughput(samples: list[Sample], least: float, most: float) -> Throughput:
-    """Return the pace between two counts of events, so that neither start nor end is in it."""
+    """Return the throughput between two counts of events, which exclude start and end."""
     inside = [one for one in samples if least <= one.events <= most]
     if len(inside) < 2:
         raise RuntimeError(f"too few samples between {least:.0f} and {most:.0f} events: take more events")
@@ -92,7 +92,7 @@ def throughput(samples: list[Sample], least: float, most: float) -> Throughput:
 
 @contextlib.contextmanager
 def on_cores(cores: set[int]) -> Iterator[None]:
-    """Run what is inside, and what it starts, on some cores."""
+    """Run the block, and the processes that it starts, on some cores."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -111,13 +111,13 @@ class RecordToWrite(NamedTuple):
 
 
 def fill(bootstrap: str, topic: str, records: Iterable[RecordToWrite], headers: Any = None) -> int:
-    """Write records to a topic as fast as it goes; return how many.
+    """Write records to a topic as fast as possible; return their number.
 
     Args:
         bootstrap: the broker.
         topic: where to.
         records: in order.
-        headers: gives a record's headers by its number, where it is to have some.
+        headers: returns a record's headers by its number; None for records without headers.
     """
     failed: list[Any] = []
     settings = {"bootstrap.servers": bootstrap, "linger.ms": 50, "batch.size": 1 << 19, "acks": "1"}
@@ -146,5 +146,5 @@ def fill(bootstrap: str, topic: str, records: Iterable[RecordToWrite], headers: 
 
 
 def python() -> str:
-    """Return the interpreter that runs the worker: the one that runs this."""
+    """Return the interpreter of this process, which runs the workers, too."""
     return sys.executable

@@ -1,4 +1,4 @@
-"""What is compared is the same job: the peers' code decides what ours decides, and the workload is what it says."""
+"""All engines do the same job: the peers' code decides as Encore does, and the workload is as described."""
 
 from __future__ import annotations
 
@@ -20,11 +20,9 @@ from models.schema.outputs import Output
 from streams.agents.users import envelope as env
 from streams.agents.users.envelope import Envelope
 from streams.kafka import codec
-from tests.benchmarks import courses, engines, job, workload
+from tests.benchmarks import courses, job, workload
 from tests.benchmarks.figures import Report
 from tests.benchmarks.job import Job, Timers
-from tests.benchmarks.peers import PEERS, peers_python
-from tests.benchmarks.rig import Cores
 from tests.benchmarks.workload import Population, WorkloadEvent
 from tests.harness.process import CHECKOUT
 from tests.streams.doubles import Record
@@ -34,24 +32,26 @@ PEOPLE, EVENTS = 120, 3_000
 
 
 @pytest.fixture(scope="module")
-def crowd() -> Population:
+def population() -> Population:
     return Population(3, kinds=60)
 
 
 @pytest.fixture(scope="module")
-def log(crowd: Population) -> list[WorkloadEvent]:
-    return list(itertools.islice(crowd.log(PEOPLE), EVENTS))
+def log(population: Population) -> list[WorkloadEvent]:
+    return list(itertools.islice(population.log(PEOPLE), EVENTS))
 
 
 def end(log: list[WorkloadEvent]) -> float:
-    """A moment by which whatever the log made due is done."""
+    """A moment at which all timers of the log have fired."""
     return log[-1].time + 7_200.0
 
 
-def by_job(crowd: Population, log: list[WorkloadEvent]) -> Iterator[Output]:
-    """What the peers' code says of a log, its people kept as bytes and woken by a heap at the end."""
-    work, due = Job(crowd.world), Timers()
-    kept = {workload.user_id_of(number).encode(): job.encode_person(crowd.person(number)) for number in range(PEOPLE)}
+def by_job(population: Population, log: list[WorkloadEvent]) -> Iterator[Output]:
+    """The outputs of the peers' code for a log; users are kept as bytes and woken by a heap at the end."""
+    work, due = Job(population.world), Timers()
+    kept = {
+        workload.user_id_of(number).encode(): job.encode_person(population.person(number)) for number in range(PEOPLE)
+    }
     for key, value in kept.items():
         due.enter(key, work.due(job.decode_person(value)))
     for one in log:
@@ -70,13 +70,13 @@ def by_job(crowd: Population, log: list[WorkloadEvent]) -> Iterator[Output]:
             yield from said
 
 
-def by_fold(crowd: Population, log: list[WorkloadEvent]) -> set[str]:
-    """What a worker's own fold says of it."""
-    rules = crowd.world.rules
+def by_log_processor(population: Population, log: list[WorkloadEvent]) -> set[str]:
+    """The output ids of a worker's log processor for the same log."""
+    rules = population.world.rules
     changelog = [
-        (person.id.encode(), env.seal(Envelope(person), 1, rules)) for person in map(crowd.person, range(PEOPLE))
+        (person.id.encode(), env.seal(Envelope(person), 1, rules)) for person in map(population.person, range(PEOPLE))
     ]
-    station = Station(changelog, world=crowd.world, expiry="log", alert_lasts=1e8)
+    station = Station(changelog, world=population.world, expiry="log", alert_lasts=1e8)
     for offset, one in enumerate(log):
         key = workload.user_id_of(one.number).encode()
         station.apply(Record("events", 0, offset, round(one.time * 1000), key, one.value))
@@ -87,22 +87,22 @@ def by_fold(crowd: Population, log: list[WorkloadEvent]) -> set[str]:
     return {said.id for said in station.said}
 
 
-def test_the_peers_code_says_what_the_fold_says(crowd: Population, log: list[WorkloadEvent]) -> None:
-    said = {output.id for output in by_job(crowd, log)}
+def test_the_peers_code_says_what_the_fold_says(population: Population, log: list[WorkloadEvent]) -> None:
+    said = {output.id for output in by_job(population, log)}
     assert len(said) > 20
-    assert said == by_fold(crowd, log)
+    assert said == by_log_processor(population, log)
 
 
-def test_the_peers_know_a_persons_state_from_an_event(crowd: Population, log: list[WorkloadEvent]) -> None:
-    """By its first byte: who stands in their log before the events is nobody new, and no event is taken for a state."""
-    assert {job.encode_person(crowd.person(number))[0] for number in range(60)} == {job.SEEDED}
+def test_the_peers_know_a_persons_state_from_an_event(population: Population, log: list[WorkloadEvent]) -> None:
+    """By its first byte: no event is mistaken for a state."""
+    assert {job.encode_person(population.person(number))[0] for number in range(60)} == {job.SEEDED}
     assert job.SEEDED not in {one.value[0] for one in log}
 
 
-def test_the_same_seed_gives_the_same_people_and_log(crowd: Population, log: list[WorkloadEvent]) -> None:
+def test_the_same_seed_gives_the_same_people_and_log(population: Population, log: list[WorkloadEvent]) -> None:
     again, other = Population(3, kinds=60), Population(4, kinds=60)
-    assert again.snapshot == crowd.snapshot
-    assert again.person(7) == crowd.person(7)
+    assert again.snapshot == population.snapshot
+    assert again.person(7) == population.person(7)
     assert list(itertools.islice(again.log(PEOPLE), 500)) == log[:500]
     assert list(itertools.islice(other.log(PEOPLE), 500)) != log[:500]
 
@@ -114,14 +114,14 @@ def test_the_log_is_in_order_of_time_and_every_event_is_valid_and_new(log: list[
     assert all(abs(event.time - one.time) < 1e-3 for event, one in zip(events, log, strict=True))
 
 
-def test_nothing_is_overdue_when_the_log_begins(crowd: Population) -> None:
-    people: list[Person] = [crowd.person(number) for number in range(200)]
-    assert all(next_due(person, crowd.world.rules) > crowd.start for person in people)
+def test_nothing_is_overdue_when_the_log_begins(population: Population) -> None:
+    people: list[Person] = [population.person(number) for number in range(200)]
+    assert all(next_due(person, population.world.rules) > population.start for person in people)
     assert 0.5 < sum(person.ledger.grid != NEVER for person in people) / 200 < 0.95
 
 
-def test_a_person_has_the_size_of_a_real_one(crowd: Population) -> None:
-    sizes = [len(env.seal(Envelope(crowd.person(number)), 1, crowd.world.rules)) for number in range(60)]
+def test_a_person_has_the_size_of_a_real_one(population: Population) -> None:
+    sizes = [len(env.seal(Envelope(population.person(number)), 1, population.world.rules)) for number in range(60)]
     assert 900 < np.mean(sizes) < 1_500
 
 
@@ -147,28 +147,8 @@ def test_a_cost_reaches_its_goal_from_below() -> None:
     assert "≤ 1,500" in report.table()
 
 
-@pytest.mark.kafka(own=True)
-def test_all_engines_decide_the_same_on_kafka(crowd: Population) -> None:
-    """Decisions and examples, since their topics keep everything: those of alerts and profiles do not."""
-    python = peers_python() if "BENCH_PEERS" in os.environ else None
-    if python is None:
-        pytest.skip("takes minutes: name the peers' interpreter in BENCH_PEERS (make bench makes .venv-peers)")
-    there = [peer for peer in PEERS if _imports(python, peer)]
-    found = {
-        engine: engines.decision_ids(engine, crowd, python, PEOPLE, EVENTS, Cores.here())
-        for engine in ("encore", *there)
-    }
-    assert len(found["encore"]) > 20
-    assert {engine: ids ^ found["encore"] for engine, ids in found.items()} == {engine: set() for engine in found}
-
-
-def _imports(python: str, peer: str) -> bool:
-    module = {"quix": "quixstreams", "bytewax": "bytewax"}[peer]
-    return subprocess.run([python, "-c", f"import {module}"], capture_output=True).returncode == 0
-
-
-def test_the_peers_send_what_is_said_where_a_worker_sends_it(crowd: Population, log: list[WorkloadEvent]) -> None:
-    said = list(by_job(crowd, log))
+def test_the_peers_send_what_is_said_where_a_worker_sends_it(population: Population, log: list[WorkloadEvent]) -> None:
+    said = list(by_job(population, log))
     assert len({type(output) for output in said}) > 4
     for output in said:
         topic, key = codec.address(output)
@@ -176,7 +156,7 @@ def test_the_peers_send_what_is_said_where_a_worker_sends_it(crowd: Population, 
 
 
 def test_recommendations_have_all_figures_that_have_a_goal() -> None:
-    """Each step's percentiles and the memory a course, of a catalogue of any size; memory is a process's own."""
+    """Percentiles of each step and the memory a course; memory needs a process of its own."""
     command = [sys.executable, "-m", "tests.benchmarks.courses", "1", "120", "600", "4"]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     said = json.loads(subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, check=True).stdout)
@@ -186,7 +166,7 @@ def test_recommendations_have_all_figures_that_have_a_goal() -> None:
 
 
 def test_an_audience_is_measured_with_people_whom_the_course_would_please() -> None:
-    """In a process of its own, too: all people of all partitions, and how long others had to wait."""
+    """In a process of its own: all users of all partitions, and the wait of other tasks."""
     command = [sys.executable, "-m", "tests.benchmarks.audience", "1", "400"]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     said = json.loads(subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, check=True).stdout)

@@ -1,4 +1,4 @@
-"""The workload: people with twelve weeks behind them, what they do next, and a model that learned from their kind.
+"""The workload: users with twelve weeks of history, their next events, and a model that learned from similar users.
 
 Everything follows from the seed. How much work an event causes is set by a few proportions, which are a learning
 platform's usual ones: a person has about five events on a day within the look-back (the click logs of the Open
@@ -34,13 +34,13 @@ from models.schema.outputs import Example
 from streams.operation import campaigns
 
 START = 1_767_571_200.0
-"""Monday, 5 January 2026: where the log begins, unless somebody wants to live in the present."""
+"""Monday, 5 January 2026: the start of the log, unless a run uses the present."""
 KINDS = 300
-"""How many different lives there are; everybody lives one of them under a name of their own."""
+"""The number of different histories; each user has one of them under an id of its own."""
 HISTORY = 84.0
-"""Days of life before the log begins: what the ring of days holds."""
+"""Days of history before the log begins: as many as a user's ring of days holds."""
 VISITS = 0.5
-"""Visits a day of the mean person who has not left."""
+"""Mean visits a day of a user who has not left."""
 DEEDS = 12.0
 """Events a visit, on average."""
 TICK = 600.0
@@ -51,7 +51,7 @@ _COURSES = 400
 
 
 class WorkloadEvent(NamedTuple):
-    """An event as a platform sends it: whose (the number), when, and the bytes."""
+    """An event as a platform sends it: the user's number, the time, and the bytes."""
 
     number: int
     time: float
@@ -59,12 +59,12 @@ class WorkloadEvent(NamedTuple):
 
 
 def user_id_of(number: int) -> str:
-    """Return a person's id."""
+    """Return the id of a user."""
     return f"u-{number:08d}"
 
 
 def fence_person() -> Person:
-    """Return the person in a fence."""
+    """Return the empty person in a fence."""
     return Person("")
 
 
@@ -92,7 +92,7 @@ _CUMULATED = [sum(share for share, _, _ in _SHARES[: index + 1]) for index in ra
 
 
 class Platform:
-    """Writes events. Half of the people are on the web, whose events carry RFC 3339 times, the others seconds."""
+    """Encodes events. Half of the users are on the web, with times in RFC 3339; the others have times in seconds."""
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
@@ -100,7 +100,7 @@ class Platform:
         self._salt = rng.getrandbits(64)
 
     def visit(self, number: int, at: float) -> list[WorkloadEvent]:
-        """Return one visit: an arrival, and what is done until the person goes."""
+        """Return one visit: a login and the events until its end."""
         rng = self._rng
         course = f"course-{(number * 7 + rng.randrange(3)) % _COURSES}"
         reached = rng.random() * 0.9
@@ -135,7 +135,7 @@ class Platform:
 
 
 class Population:
-    """People as they stand when the log begins, a model that learned from their kind, and a campaign.
+    """The users at the start of the log, a model that learned from similar users, and a campaign.
 
     Attributes:
         start: when the log begins, in seconds since 1970 UTC.
@@ -165,7 +165,7 @@ class Population:
         self._kinds = [self._known(person) for person, _ in lives]
 
     def person(self, number: int) -> Person:
-        """Return somebody as they stand when the log begins: no due work is left undone."""
+        """Return a user at the start of the log, with no timer overdue."""
         kind = self._kinds[number % len(self._kinds)]
         name = user_id_of(number)
         grid = (
@@ -176,7 +176,7 @@ class Population:
         return replace(kind, id=name, ledger=replace(kind.ledger, grid=grid, done_until=self.start))
 
     def log(self, people: int) -> Iterator[WorkloadEvent]:
-        """Yield what so many people do, in order of time, without end."""
+        """Yield the events of so many users in time order, without end."""
         rng = Random(f"log {self._seed}")
         platform, draw = Platform(rng), np.random.default_rng(self._seed)
         weights = np.tile(self._paces, people // len(self._paces) + 1)[:people].cumsum()
@@ -192,7 +192,7 @@ class Population:
                     heapq.heappush(ahead, (happening.time, written, happening))
 
     def _life(self, number: int, rng: Random) -> tuple[Person, list[Example]]:
-        """Live twelve weeks; two in five leave on the way and come back seldom."""
+        """Return the history of twelve weeks; two of five users leave in between and rarely come back."""
         platform, begins = Platform(rng), self.start - HISTORY * DAY
         leaves = self.start if rng.random() < 0.6 else begins + rng.random() * HISTORY * DAY
         at, said = begins + rng.random() * 14 * DAY, list[WorkloadEvent]()
@@ -215,7 +215,7 @@ class Population:
         return person, [output for output in outputs if isinstance(output, Example)]
 
     def _known(self, person: Person) -> Person:
-        """Give somebody the tier that the model would have given them at the end."""
+        """Give a user the risk tier that the model would have given at the end."""
         ledger = person.ledger
         if ledger.grid == NEVER:
             return person
@@ -228,7 +228,7 @@ class Population:
 
 
 def models() -> tuple[str, ...]:
-    """Return the kinds of models that this version can score with."""
+    """Return the kinds of models with which this version can score."""
     return ("logistic", "net") if "kind" in signature(ChurnLearner).parameters else ("logistic",)
 
 
@@ -238,7 +238,7 @@ def _learner(kind: str) -> ChurnLearner:
 
 
 def play(person: Person, events: list[Any], until: float, world: Context) -> tuple[Person, list[Any]]:
-    """Take somebody through events and, as it falls due in between, through time."""
+    """Apply events in order, and fire the timers that fall due in between."""
     said: list[Any] = []
     for event in [*events, None]:
         before = math.nextafter(event.time, 0.0) if event is not None else until
@@ -252,7 +252,7 @@ def play(person: Person, events: list[Any], until: float, world: Context) -> tup
 
 
 def _visit_rates(kinds: int, rng: Random) -> Any:
-    """Return visits a day by kind of life, as Zipf's law has it: few are there daily, most every other week."""
+    """Return visits a day by kind of history, by Zipf's law: few users come daily, most every other week."""
     ranks = np.arange(1, kinds + 1) ** -0.8
     paces = np.minimum(4.0, ranks / ranks.mean() * VISITS)
     order = list(range(kinds))

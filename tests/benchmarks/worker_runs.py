@@ -12,32 +12,32 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.benchmarks import latency, rig
+from tests.benchmarks.deployment import INPUT, BenchmarkDeployment
 from tests.benchmarks.figures import Report
 from tests.benchmarks.rig import Cores, Measured, RecordToWrite, Sample, Throughput
-from tests.benchmarks.stage import INPUT, BenchmarkDeployment
 from tests.benchmarks.workload import CAMPAIGN, Population, WorkloadEvent
 from tests.harness.kafka import RealKafka
 
 WARM, NEARLY = 0.1, 0.95
-"""A run is measured between these shares of its events: neither its start nor its end is in it."""
+"""A run is measured between these shares of its events, to exclude its start and its end."""
 STEADY = (5_000, 15_000)
-"""Events a second at which time to a decision is told besides: one leaves a worker room, one uses most of its core."""
+"""Further rates for the latency: at one a worker has room, at the other it uses most of its core."""
 START = 2_000
-"""Events of the replay that is taken off from another: what starting costs."""
+"""Events of a short replay, whose costs are subtracted from a long one: they are the costs of starting."""
 
 
-def catch_up(report: Report, cores: Cores, crowd: Population, people: int, events: int, rounds: int) -> float:
+def catch_up(report: Report, cores: Cores, population: Population, people: int, events: int, rounds: int) -> float:
     """(b) Let a worker catch up on a backlog; return events/s."""
     with RealKafka() as broker:
         for number in range(rounds):
             for how in ("direct", "ingested"):
                 if how == "ingested" and number >= max(1, rounds // 2):
                     continue
-                with BenchmarkDeployment(broker, cores, crowd) as stage:
-                    stage.settle(people)
-                    stage.log(people, events, how == "ingested")
+                with BenchmarkDeployment(broker, cores, population) as encore:
+                    encore.write_users(people)
+                    encore.write_log(people, events, how == "ingested")
                     told = "catching up" if how == "direct" else "catching up, with ingest's origins on the records"
-                    _add_throughput(report, "b", told, measure_applying(stage, events))
+                    _add_throughput(report, "b", told, measure_applying(encore, events))
     return report.figures["b", "catching up"].median
 
 
@@ -61,20 +61,20 @@ def under_load(report: Report, cores: Cores, asked: Namespace, people: int, most
         )
 
 
-def measure_applying(stage: BenchmarkDeployment, events: int) -> Throughput:
-    """Return the pace at which a worker applies a log."""
-    with stage.worker() as worker:
+def measure_applying(encore: BenchmarkDeployment, events: int) -> Throughput:
+    """Return the throughput at which a worker applies a log."""
+    with encore.worker() as worker:
         worker.seconds_to_ready()
         samples = worker.watch(worker.applied, events * NEARLY)
         return rig.throughput(samples, events * WARM, events * 2.0)
 
 
-def recover(report: Report, cores: Cores, crowd: Population, people: int, rounds: int) -> None:
-    """(d) Let a worker recover so many people, its due-queue included."""
-    with RealKafka() as broker, BenchmarkDeployment(broker, cores, crowd) as stage:
-        size = stage.settle(people) / people
+def recover(report: Report, cores: Cores, population: Population, people: int, rounds: int) -> None:
+    """(d) Let a worker recover so many users with their timers."""
+    with RealKafka() as broker, BenchmarkDeployment(broker, cores, population) as encore:
+        size = encore.write_users(people) / people
         for _ in range(rounds):
-            with stage.worker() as worker:
+            with encore.worker() as worker:
                 ready = worker.seconds_to_ready()
                 figures = worker.metrics()
                 took, back = figures["encore_recovery_seconds"], figures["encore_recovered_people"]
@@ -86,21 +86,27 @@ def recover(report: Report, cores: Cores, crowd: Population, people: int, rounds
         report.remark(f"Recovered: {people:,} people of {size:,.0f} bytes.")
 
 
-def grow(report: Report, cores: Cores, crowd: Population, sizes: list[int], counts: list[int], events: int) -> None:
-    """(f) The cost of an event by how many people there are, and by how many partitions."""
+def grow(
+    report: Report, cores: Cores, population: Population, sizes: list[int], counts: list[int], events: int
+) -> None:
+    """(f) The cost of an event by number of users and by number of partitions."""
     for people in sizes:
-        with RealKafka() as broker, BenchmarkDeployment(broker, cores, crowd) as stage:
-            stage.settle(people)
-            stage.log(people, events)
-            report.add("f", f"CPU an event, {people:,} people", "us", measure_applying(stage, events).cpu, more=False)
+        with RealKafka() as broker, BenchmarkDeployment(broker, cores, population) as encore:
+            encore.write_users(people)
+            encore.write_log(people, events)
+            report.add("f", f"CPU an event, {people:,} people", "us", measure_applying(encore, events).cpu, more=False)
     few, many = (f"CPU an event, {people:,} people" for people in (sizes[0], sizes[-1]))
     report.ratio("f", f"{sizes[-1]:,} people to {sizes[0]:,}", many, few)
     for partitions in counts:
-        with RealKafka() as broker, BenchmarkDeployment(broker, cores, crowd, partitions) as stage:
-            stage.settle(sizes[0])
-            stage.log(sizes[0], events)
+        with RealKafka() as broker, BenchmarkDeployment(broker, cores, population, partitions) as encore:
+            encore.write_users(sizes[0])
+            encore.write_log(sizes[0], events)
             report.add(
-                "f", f"CPU an event, {partitions} partitions", "us", measure_applying(stage, events).cpu, more=False
+                "f",
+                f"CPU an event, {partitions} partitions",
+                "us",
+                measure_applying(encore, events).cpu,
+                more=False,
             )
     report.remark(
         "Workers share partitions and nothing else: what a second core adds is what this one does, as long as the "
@@ -108,14 +114,14 @@ def grow(report: Report, cores: Cores, crowd: Population, sizes: list[int], coun
     )
 
 
-def ingest(report: Report, cores: Cores, crowd: Population, people: int, events: int, rounds: int) -> None:
+def ingest(report: Report, cores: Cores, population: Population, people: int, events: int, rounds: int) -> None:
     """(g) Ingest alone: records read, checked, keyed and appended."""
     with RealKafka() as broker:
         for _ in range(rounds):
-            with BenchmarkDeployment(broker, cores, crowd, agents="ingest") as stage:
-                log = itertools.islice(crowd.log(people), events)
-                rig.fill(broker.bootstrap, stage.settings.prefix + INPUT, _without_keys(log, stage.partitions))
-                with stage.worker() as worker:
+            with BenchmarkDeployment(broker, cores, population, agents="ingest") as encore:
+                log = itertools.islice(population.log(people), events)
+                rig.fill(broker.bootstrap, encore.settings.prefix + INPUT, _without_keys(log, encore.partitions))
+                with encore.worker() as worker:
                     worker.seconds_to_ready()
                     samples = worker.watch(
                         functools.partial(worker.metric, "encore_records_total", agent="ingest"), events * NEARLY
@@ -125,12 +131,12 @@ def ingest(report: Report, cores: Cores, crowd: Population, people: int, events:
                     )
 
 
-def replay(report: Report, cores: Cores, crowd: Population, people: int, events: int, rounds: int) -> None:
-    """(g) `encore replay` over a file: everything on and no broker; its start is taken off by a short file's run."""
+def replay(report: Report, cores: Cores, population: Population, people: int, events: int, rounds: int) -> None:
+    """(g) `encore replay` of a file, with all features and no broker; the costs of its start are subtracted."""
     with tempfile.TemporaryDirectory(prefix="encore-bench-") as folder:
-        log = [one.value for one in itertools.islice(crowd.log(people), events)]
+        log = [one.value for one in itertools.islice(population.log(people), events)]
         model, few, all_ = (Path(folder) / name for name in ("model", "few.jsonl", "all.jsonl"))
-        model.write_bytes(crowd.snapshot)
+        model.write_bytes(population.snapshot)
         few.write_bytes(b"\n".join(log[:START]) + b"\n")
         all_.write_bytes(b"\n".join(log) + b"\n")
         for _ in range(rounds):
@@ -146,7 +152,7 @@ def replay(report: Report, cores: Cores, crowd: Population, people: int, events:
 
 
 def _measure_replay(cores: Cores, file: Path, model: Path, folder: Path) -> Sample:
-    """Return what a replay took: its seconds, its CPU time, its memory."""
+    """Return the seconds, the CPU time and the memory of a replay."""
     command = [rig.python(), "-m", "streams", "replay", str(file), "--model", str(model), "--campaign", str(CAMPAIGN)]
     with Measured([*command, "--json"], os.environ, folder / "log", cores.engine, rig.MAX_MEMORY) as process:
         status, usage = process.wait_for_usage()
@@ -157,7 +163,7 @@ def _measure_replay(cores: Cores, file: Path, model: Path, folder: Path) -> Samp
 
 
 def _without_keys(log: Iterator[WorkloadEvent], partitions: int) -> Iterator[RecordToWrite]:
-    """Yield events as a platform sends them that has no keys: to its partitions in turn."""
+    """Yield events as a platform without keys sends them: to the partitions in turn."""
     for number, one in enumerate(log):
         yield RecordToWrite(number // 50 % partitions, None, one.value, one.time)
 

@@ -1,4 +1,4 @@
-"""(e) Memory a person: runs `memory` in a fresh process for each round."""
+"""(e) Memory a user: runs `memory` in a new process for each round."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.harness.process import CHECKOUT
 
 
 def run(report: Report, cores: Cores, seed: int, cold: int, rounds: int) -> None:
-    """Measure so many people, so many times."""
+    """Measure with so many users, so many times."""
     command = [rig.python(), "-m", "tests.benchmarks.memory", str(seed), str(cold), str(cold // 10)]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     for _ in range(rounds):

@@ -1,4 +1,4 @@
-"""Encore on the rig: its topics, filled with a crowd and a log, and workers to measure."""
+"""A deployment to measure: its topics, filled with users and a log, and its workers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ INPUT = "learning-events"
 
 
 class Filled(NamedTuple):
-    """What a log holds: events, when its last one happened, and bytes an event."""
+    """A written log: its number of events, the time of the last one, and bytes an event."""
 
     events: int
     last: float
@@ -40,28 +40,30 @@ class Filled(NamedTuple):
 
 
 class BenchmarkDeployment:
-    """One Encore under a prefix of its own, with what decides already published."""
+    """One Encore under a prefix of its own, with its model and campaign published."""
 
-    def __init__(self, broker: Kafka, cores: Cores, crowd: Population, partitions: int = 16, **changed: object) -> None:
+    def __init__(
+        self, broker: Kafka, cores: Cores, population: Population, partitions: int = 16, **changed: object
+    ) -> None:
         name = f"b{uuid.uuid4().hex[:8]}"
         given = {"broker": broker.url, "prefix": f"{name}-", "group": name, "partitions": partitions, "agents": "users"}
         given |= {"inputs": INPUT}
         given |= {"clock": "source", "expiry": "log", "alert_lasts": "3650d", **changed}
         self.environment = as_environment(given)
         self.settings: Settings = settings_.load(self.environment)
-        self.broker, self.cores, self.crowd, self.partitions = broker, cores, crowd, partitions
+        self.broker, self.cores, self.population, self.partitions = broker, cores, population, partitions
         self.folder = Path(tempfile.mkdtemp(prefix="encore-bench-"))
         admin.create_topics(self.settings)
-        asyncio.run(admin.publish(self.settings, topics.SNAPSHOTS, b"churn", crowd.snapshot))
-        campaign = crowd.campaign
+        asyncio.run(admin.publish(self.settings, topics.SNAPSHOTS, b"churn", population.snapshot))
+        campaign = population.campaign
         asyncio.run(
             admin.publish(self.settings, topics.CAMPAIGNS, campaign.id.encode(), campaigns.encode_campaign(campaign))
         )
 
-    # -- what stands in the topics
+    # -- topics
 
-    def settle(self, people: int) -> int:
-        """Write so many people to the changelog, as a worker before us left them; return the bytes."""
+    def write_users(self, people: int) -> int:
+        """Write so many users to the changelog, as an earlier worker would have; return the bytes."""
         sizes = 0
 
         def values() -> Iterator[RecordToWrite]:
@@ -72,20 +74,20 @@ class BenchmarkDeployment:
                 )
             for number in range(people):
                 key = workload.user_id_of(number).encode()
-                value = env.seal(Envelope(self.crowd.person(number)), 1, self.settings.rules())
+                value = env.seal(Envelope(self.population.person(number)), 1, self.settings.rules())
                 sizes += len(value)
                 yield RecordToWrite(partition_of(key, self.partitions), key, value, time.time())
 
         rig.fill(self.broker.bootstrap, self.settings.prefix + topics.PEOPLE, values())
         return sizes
 
-    def log(self, people: int, events: int, ingested: bool = False) -> Filled:
-        """Write so many events of so many people to the log, with ticks in it; `ingested` gives them their origins."""
-        size, last, written = 0, self.crowd.start, 0
+    def write_log(self, people: int, events: int, ingested: bool = False) -> Filled:
+        """Write so many events of so many users to the log, with ticks; `ingested` adds the origins of ingest."""
+        size, last, written = 0, self.population.start, 0
 
         def records() -> Iterator[RecordToWrite]:
             nonlocal size, last, written
-            for one in with_ticks(itertools.islice(self.crowd.log(people), events), self.partitions):
+            for one in with_ticks(itertools.islice(self.population.log(people), events), self.partitions):
                 size, last, written = size + len(one.value), max(last, one.time), written + (one.key is not None)
                 yield one
 
@@ -97,7 +99,7 @@ class BenchmarkDeployment:
         """Write a tick to every partition of the log."""
         rig.fill(self.broker.bootstrap, self.settings.prefix + topics.EVENTS, ticks(moment, self.partitions))
 
-    # -- who reads them
+    # -- workers
 
     def worker(self, **changed: object) -> MeasuredWorker:
         """Start a worker on its core."""
@@ -105,7 +107,7 @@ class BenchmarkDeployment:
         return MeasuredWorker(environment, self.folder, self.cores.engine, rig.MAX_MEMORY)
 
     def close(self) -> None:
-        """Remove what was written beside the topics; those go with the broker: deleting them would cost who is next."""
+        """Remove the log files. The topics go with the broker: deleting them would slow down the next measurement."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> BenchmarkDeployment:
@@ -129,7 +131,7 @@ class MeasuredWorker(WorkerProcess, Measured):
 
 
 def with_ticks(events: Iterator[WorkloadEvent], partitions: int) -> Iterator[RecordToWrite]:
-    """Yield the records of a log: events by person, and now and then a tick in every partition."""
+    """Yield the records of a log: events by user, and from time to time a tick in every partition."""
     ticked = 0.0
     for one in events:
         if one.time - ticked >= workload.TICK:
