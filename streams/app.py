@@ -56,7 +56,7 @@ class Worker:
         self._global_state = GlobalState(settings, self.metrics, self._ticker)
         self._courses = GlobalCourseView(settings, self.metrics) if self._recommends else None
         if self._courses is not None:
-            self._global_state.world = replace(self._global_state.world, shelf=self._courses.catalogue)
+            self._global_state.context = replace(self._global_state.context, shelf=self._courses.catalogue)
         self._global_reader = GlobalTopicReader(settings, self._global_topics(), self._on_global_record)
         self._partitions = partitions[name(settings, topics.EVENTS)]
         self._inputs = {
@@ -152,11 +152,11 @@ class Worker:
     def _on_global_record(self, record: Any) -> None:
         """Process a record of a topic that every worker reads completely."""
         if record.topic in self._global_state.topics:
-            self._global_state.heard(record)
+            self._global_state.on_record(record)
         if self._courses is not None and record.topic in self._courses.topics:
             self._courses.on_record(record)
         if self.agents is not None and record.topic == name(self.settings, topics.SNAPSHOTS):
-            self.agents.heard(record)
+            self.agents.on_record(record)
 
     async def _tick(self) -> None:
         assert self.agents is not None and self.agents.users is not None
@@ -165,7 +165,7 @@ class Worker:
             self.settings,
             sender,
             self._ticker,
-            lambda: {place: fold.log for place, fold in users.folds.items()},
+            lambda: {place: processor.reader for place, processor in users.processors.items()},
             self._inputs,
             self.metrics,
         )
@@ -207,7 +207,7 @@ class Worker:
 
     def holder(self, key: bytes) -> str | None:
         """Return the URL of the other worker that owns a user's partition, or None if this worker does."""
-        return self.agents.holder(key) if self.agents is not None else None
+        return self.agents.owner_url(key) if self.agents is not None else None
 
     def now(self, key: bytes) -> float:
         """Return the time of the clock of a user's partition, in seconds since 1970 UTC."""
@@ -216,7 +216,7 @@ class Worker:
 
     def context(self) -> Context:
         """Return the models, rules and catalogue in use."""
-        return self._global_state.world
+        return self._global_state.context
 
     # -- metrics
 

@@ -1,4 +1,4 @@
-"""What every worker knows of the world: the newest model and the campaign that runs, as the compacted topics say."""
+"""The global state of every worker: the newest model and the running campaign, from compacted topics."""
 
 from __future__ import annotations
 
@@ -23,37 +23,40 @@ _log = logging.getLogger(__name__)
 
 
 class GlobalState:
-    """Listens to the compacted topics and makes the world of the moment.
+    """Processes the compacted topics, and keeps the current context.
 
-    A model older than the one in use (by the examples it has learned from) is refused, so that a trainer that was
-    frozen and comes back cannot take workers back in time.
+    A model that has learned from fewer examples than the one in use is refused. So a trainer that was paused and
+    continues cannot replace the model by an older one.
+
+    Attributes:
+        context: the rules, model, campaign and catalogue in use.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, ticker: Ticker) -> None:
-        self.world = Context(rules=settings.rules(), shadow=settings.mode == "shadow")
+        self.context = Context(rules=settings.rules(), shadow=settings.mode == "shadow")
         self._settings = settings
         self._metrics = metrics
         self._ticker = ticker
         self._campaigns: dict[str, Campaign] = {}
         self._model_offset = -1
-        self._model_since = 0.0
-        self._heard_by = {
-            name(settings, topics.SNAPSHOTS): self._model,
-            name(settings, topics.CAMPAIGNS): self._campaign,
-            name(settings, topics.META): self._word,
+        self._model_loaded_at = 0.0
+        self._handlers = {
+            name(settings, topics.SNAPSHOTS): self._on_model,
+            name(settings, topics.CAMPAIGNS): self._on_campaign,
+            name(settings, topics.META): self._on_clock_record,
         }
         metrics.watch(self._gauges)
 
     @property
     def topics(self) -> list[str]:
-        """The topics to be read."""
-        return list(self._heard_by)
+        """Full names of the topics to read."""
+        return list(self._handlers)
 
-    def heard(self, record: Record) -> None:
-        """Take a record of one of the topics."""
-        self._heard_by[record.topic](record.key or b"", record.value)
+    def on_record(self, record: Record) -> None:
+        """Process a record of one of the topics."""
+        self._handlers[record.topic](record.key or b"", record.value)
 
-    def _model(self, key: bytes, value: bytes | None) -> None:
+    def _on_model(self, key: bytes, value: bytes | None) -> None:
         if value is None or key != MODEL_KEY:
             return
         try:
@@ -66,10 +69,10 @@ class GlobalState:
             self._metrics.add("encore_snapshots_refused_total", "older")
             return
         self._model_offset = snapshot.offset
-        self._model_since = monotonic()
-        self.world = replace(self.world, model=build_scorer(snapshot))
+        self._model_loaded_at = monotonic()
+        self.context = replace(self.context, model=build_scorer(snapshot))
 
-    def _campaign(self, key: bytes, value: bytes | None) -> None:
+    def _on_campaign(self, key: bytes, value: bytes | None) -> None:
         campaign_id = key.decode(errors="replace")
         if value is None:
             self._campaigns.pop(campaign_id, None)
@@ -80,26 +83,26 @@ class GlobalState:
                 _log.warning("campaign %s is refused: %s", campaign_id, error)
                 return
         running = [campaign for _, campaign in sorted(self._campaigns.items()) if campaign.enabled]
-        self.world = replace(self.world, campaign=running[0] if running else None)
+        self.context = replace(self.context, campaign=running[0] if running else None)
 
-    def _word(self, key: bytes, value: bytes | None) -> None:
+    def _on_clock_record(self, key: bytes, value: bytes | None) -> None:
         if key not in (CLOCK_RELEASE_KEY, INGEST_PROGRESS_KEY) or value is None:
             return
         try:
-            moment = float(value)
+            time = float(value)
         except ValueError:
-            moment = float("nan")
-        if not isfinite(moment):
-            _log.warning("a word on the clock (%s) is no time and is passed over", key.decode())
+            time = float("nan")
+        if not isfinite(time):
+            _log.warning("the record %s does not contain a time and is ignored", key.decode())
         elif key == CLOCK_RELEASE_KEY:
-            self._ticker.released_at = max(self._ticker.released_at, moment)
+            self._ticker.released_at = max(self._ticker.released_at, time)
         else:
-            self._ticker.ingested = moment  # the last word counts: ingest may have moved to another machine's clock
+            self._ticker.ingested = time  # not the maximum: ingest may have moved to a machine with another clock
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
-        if self.world.model is None:
+        if self.context.model is None:
             return {("encore_model_labels", ()): 0.0}
         return {
-            ("encore_model_labels", ()): float(self.world.model.labels),
-            ("encore_model_age_seconds", ()): monotonic() - self._model_since,
+            ("encore_model_labels", ()): float(self.context.model.labels),
+            ("encore_model_age_seconds", ()): monotonic() - self._model_loaded_at,
         }

@@ -1,4 +1,4 @@
-"""The agents of a worker, put on a Faust app: people, courses, and what learns from them."""
+"""The agents of a worker on a Faust app: users, courses and trainers."""
 
 from __future__ import annotations
 
@@ -28,15 +28,19 @@ if TYPE_CHECKING:
 
 
 class AgentGroup:
-    """Those that the settings name; each writes what changed before offsets are chosen.
+    """The agents that the settings name. Before offsets are chosen, each agent writes what has changed.
 
     Args:
-        app: that runs them.
-        settings: the worker's.
-        metrics: the worker's.
-        partitions: of `events`, and of whatever is split as it is.
-        world: what people are scored with, as it stands.
-        library: what is known of courses; none where nobody is recommended any.
+        app: the Faust app.
+        settings: settings of the worker.
+        metrics: metrics of the worker.
+        partitions: partition count of `events` and of the topics that are partitioned like it.
+        context: returns the models, rules and catalogue in use.
+        courses: the courses; None if the worker computes no recommendations.
+
+    Attributes:
+        app: the Faust app.
+        users: the users agent, if the worker has one.
     """
 
     def __init__(
@@ -45,64 +49,65 @@ class AgentGroup:
         settings: Settings,
         metrics: Metrics,
         partitions: int,
-        world: Callable[[], Context],
-        library: GlobalCourseView | None,
+        context: Callable[[], Context],
+        courses: GlobalCourseView | None,
     ) -> None:
         self.app = app
         self.users: UsersAgent | None = None
         self._settings = settings
         self._metrics = metrics
         self._partitions = partitions
-        self._learners: dict[str, ChurnTrainer | RankerTrainer] = {}
+        self._trainers: dict[str, ChurnTrainer | RankerTrainer] = {}
         self._owners: list[UsersAgent | CoursesAgent] = []
         self._flushes: list[Callable[[], None]] = []
         if "users" in settings.agents:
-            self._add_users(world, library)
+            self._add_users(context, courses)
         if "courses" in settings.agents and settings.recommend:
-            courses = CoursesAgent(lambda: self.sender, settings, metrics)
-            self._own(courses, "courses", "courses", topics.ROWS, topics.INTERACTIONS)
+            agent = CoursesAgent(lambda: self.sender, settings, metrics)
+            self._add_owner(agent, "courses", "courses", topics.ROWS, topics.INTERACTIONS)
         if "trainer" in settings.agents:
             self._add_trainers()
         app.sensors.add(BeforeCommit(lambda: [flush() for flush in self._flushes]))
 
     @property
     def sender(self) -> Sender:
-        """What all of them write through."""
+        """The sender that all agents write with."""
         return cast(Producer, self.app.producer).sender
 
     def not_ready(self) -> str:
-        """Return why they do not work yet, or nothing."""
+        """Return why the agents do not work yet; empty if they do."""
         if self.app.rebalancing or not cast(TableManager, self.app.tables).recovery.completed.is_set():
-            return "partitions are being given out or recovered"
+            return "partitions are being assigned or recovered"
         if not self.app.consumer.assignment() and self.users is not None:
-            return "no partition is ours"
+            return "no partition is assigned to this worker"
         return ""
 
-    def holder(self, key: bytes) -> str | None:
-        """Return the web address of the other worker that holds a person; none if it is this one."""
+    def owner_url(self, key: bytes) -> str | None:
+        """Return the web address of the worker that owns a user; None if it is this worker."""
         if self.users is None:
             return None
-        holder = str(self.app.router.key_store("people", key))
-        mine = str(self.app.conf.canonical_url)
-        return None if holder.rstrip("/") == mine.rstrip("/") else holder
+        owner = str(self.app.router.key_store("people", key))
+        own_url = str(self.app.conf.canonical_url)
+        return None if owner.rstrip("/") == own_url.rstrip("/") else owner
 
-    def heard(self, record: Record) -> None:
-        """Take note of a published snapshot."""
-        for learner in self._learners.values():
-            learner.on_record(record)
+    def on_record(self, record: Record) -> None:
+        """Pass a published snapshot to the trainers."""
+        for trainer in self._trainers.values():
+            trainer.on_record(record)
 
     def close(self) -> None:
-        """Let go of all partitions, at the end."""
+        """Release all partitions when the worker ends."""
         for owner in self._owners:
             owner.close()
 
-    def _add_users(self, world: Callable[[], Context], library: GlobalCourseView | None) -> None:
-        self.users = UsersAgent(self.app, self._settings, self._metrics, world, self._partitions)
-        self._own(self.users, "users", "people", topics.PEOPLE, topics.EVENTS)
-        self.app.task(self.users.idle)
-        if library is not None:
-            self.users.listing = RecommendationJob(self._settings, library, world, lambda: self.sender, self._metrics)
-            self.app.task(self.users.listing.run)
+    def _add_users(self, context: Callable[[], Context], courses: GlobalCourseView | None) -> None:
+        self.users = UsersAgent(self.app, self._settings, self._metrics, context, self._partitions)
+        self._add_owner(self.users, "users", "people", topics.PEOPLE, topics.EVENTS)
+        self.app.task(self.users.run_background)
+        if courses is not None:
+            job = RecommendationJob(self._settings, courses, context, lambda: self.sender, self._metrics)
+            self.users.recommendation_job = job
+            self.app.task(job.run)
 
     def _add_trainers(self) -> None:
         # Only the trainer needs River and SciPy: a worker without it starts faster and takes less memory.
@@ -112,21 +117,23 @@ class AgentGroup:
 
         if self._settings.challenger:
             load_challenger(self._settings.challenger)  # an unusable one is refused before anything starts
-        self._learn(topics.EXAMPLES, "trainer", ChurnTrainer)
+        self._add_trainer(topics.EXAMPLES, "trainer", ChurnTrainer)
         if self._settings.recommend:
-            self._learn(topics.LISTS, "ranking", RankerTrainer)
+            self._add_trainer(topics.LISTS, "ranking", RankerTrainer)
 
-    def _own(self, owner: UsersAgent | CoursesAgent, agent: str, table: str, kept: str, topic: str) -> None:
-        """Add an agent that owns a table, kept in one topic, and takes what another tells of its keys."""
-        self._table(table, kept, owner)
+    def _add_owner(
+        self, owner: UsersAgent | CoursesAgent, agent: str, table: str, changelog_topic: str, topic: str
+    ) -> None:
+        """Add an agent that owns a table with a changelog, and processes a topic with the same keys."""
+        self._add_table(table, changelog_topic, owner)
         self.app.deliver(name(self._settings, topic), agent, owner.process_chunk)
         self._owners.append(owner)
         self._flushes.append(owner.flush)
 
-    def _table(self, called: str, topic: str, listener: StateListener) -> None:
+    def _add_table(self, table_name: str, topic: str, listener: StateListener) -> None:
         table = WriteBehindTable(
             self.app,
-            name=called,
+            name=table_name,
             key_type=bytes,
             value_type=bytes,
             partitions=self._partitions,
@@ -135,22 +142,22 @@ class AgentGroup:
         table.listener = listener
         self.app.tables.add(table)
 
-    def _learn(self, topic: str, agent: str, kind: type[ChurnTrainer] | type[RankerTrainer]) -> None:
-        """Add one that learns from a topic of one partition, whose owner alone it is."""
-        app, full = self.app, name(self._settings, topic)
+    def _add_trainer(self, topic: str, agent: str, kind: type[ChurnTrainer] | type[RankerTrainer]) -> None:
+        """Add a trainer for a topic with one partition; it works while this worker owns that partition."""
+        app, full_name = self.app, name(self._settings, topic)
 
-        def learner() -> ChurnTrainer | RankerTrainer:
-            if agent not in self._learners:
-                self._learners[agent] = kind(self._settings, self.sender, self._metrics)
-            return self._learners[agent]
+        def trainer() -> ChurnTrainer | RankerTrainer:
+            if agent not in self._trainers:
+                self._trainers[agent] = kind(self._settings, self.sender, self._metrics)
+            return self._trainers[agent]
 
         async def process_chunk(_: int, records: list[Any]) -> bool:
-            await learner().process_chunk(records)
+            await trainer().process_chunk(records)
             return True
 
-        async def given(*_: Any, **__: Any) -> None:
-            await learner().own(full in {tp.topic for tp in app.consumer.assignment()})
+        async def on_assigned(*_: Any, **__: Any) -> None:
+            await trainer().own(full_name in {tp.topic for tp in app.consumer.assignment()})
 
-        app.deliver(full, agent, process_chunk)
-        app.on_rebalance_complete.connect(given, weak=False)
-        self._flushes.append(lambda: learner().flush())
+        app.deliver(full_name, agent, process_chunk)
+        app.on_rebalance_complete.connect(on_assigned, weak=False)
+        self._flushes.append(lambda: trainer().flush())

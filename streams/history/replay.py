@@ -21,12 +21,11 @@ from models.schema import events as ev
 from models.schema.errors import InvalidEvent
 from streams.agents.training.examples import ExampleLearner
 from streams.agents.users.log_reader import AcceptedEvent
-from streams.agents.users.outbox import Outbox
+from streams.agents.users.partition import ProcessorFactory
 from streams.agents.users.processor import LogProcessor
 from streams.agents.users.store import UserStore
 from streams.clock import NOT_YET, PartitionClock, TimeBudget
 from streams.delivery.dead_letters import DeadLetterQueue
-from streams.delivery.write_ahead import WriteAheadOutputs
 from streams.history.recording import RecordingSink, RecordListener, ReplayRecord, unusable_record
 from streams.history.sources.source import HistoryEntry, UnusableEntry
 from streams.kafka import codec, topics
@@ -75,27 +74,13 @@ class Replay:
         self._next_timers = NOT_YET
         sink = RecordingSink(self._on_record)
         self._dead_letters = DeadLetterQueue(sink, "", self.metrics)
-        delivery_clock = PartitionClock(follows_log=True)  # a replay delivers nothing, so no output expires
-        self.processors: list[LogProcessor] = []
-        self._outboxes: list[Outbox] = []
-        self._write_ahead = WriteAheadOutputs(lambda: sink, "", partitions, self.metrics)
-        for partition in range(partitions):
-            users = sink.user_store(rules, settings.cached_users)
-            outbox = Outbox(users, self._write_ahead, sink, "", delivery_clock, self.metrics)
-            self._outboxes.append(outbox)
-            self.processors.append(
-                LogProcessor(
-                    partition,
-                    partitions,
-                    settings,
-                    users,
-                    outbox,
-                    self._dead_letters,
-                    PartitionClock(),
-                    self.metrics,
-                    lambda: self.context,
-                )
-            )
+        factory = ProcessorFactory(settings, partitions, lambda: sink, self.metrics, lambda: self.context, "")
+        self._write_ahead = factory.write_ahead
+        expiry_clock = PartitionClock(follows_log=True)  # a replay delivers nothing, so no output expires
+        self.processors = [
+            factory.create(partition, sink.user_store(rules, settings.cached_users), PartitionClock(), expiry_clock)
+            for partition in range(partitions)
+        ]
 
     @property
     def processor(self) -> LogProcessor:
@@ -106,12 +91,12 @@ class Replay:
     @property
     def users(self) -> UserStore:
         """The users of the only partition."""
-        return self.processor.people
+        return self.processor.users
 
     @property
     def user_count(self) -> int:
         """The number of users in all partitions."""
-        return sum(len(processor.people) for processor in self.processors)
+        return sum(len(processor.users) for processor in self.processors)
 
     @property
     def now(self) -> float:
@@ -132,20 +117,20 @@ class Replay:
                 continue
             event = entry.event
             if event.time >= self._next_timers or len(chunk) >= MAX_CHUNK:
-                self.processor.move(chunk)
+                self.processor.process_accepted(chunk)
                 chunk = []
                 await self._advance_time(event.time)
             if isinstance(event, ev.Event):
                 record = self._record(entry, event)
                 try:
-                    codec.check_log_record(event, record.key, 0, 1, (record.key or b"",))
+                    codec.check_user_id(event.user_id)
                 except InvalidEvent as bad:
                     self._dead_letters.send(record, bad)
                     continue
-                chunk.append(self.processor.log.accepted(record, event))
+                chunk.append(self.processor.reader.accept(record, event))
             elif isinstance(event, ev.Tick):
                 self.processor.clock.advance(event.time)
-        self.processor.move(chunk)
+        self.processor.process_accepted(chunk)
         end = self.processor.clock.now if until is None else until
         await self._advance_time(end)
         self.processor.clock.advance(end)
@@ -158,7 +143,7 @@ class Replay:
         while self._next_timers <= time:
             self.processor.clock.advance(self._next_timers)
             await self._run_timers()
-            due = self.processor.due.earliest() + self.context.rules.lateness
+            due = self.processor.timers.earliest() + self.context.rules.lateness
             self._next_timers = max(self._next_timers + TIMER_INTERVAL, _next_boundary(min(due, time)))
         if len(self.users.dirty) > self._settings.cached_users:
             self.processor.flush()
@@ -190,18 +175,18 @@ class Replay:
 
     async def _apply(self, waiting: list[list[Record]]) -> None:
         for processor, records in zip(self.processors, waiting, strict=True):
-            processor.apply(records)
+            processor.process(records)
             records.clear()
-            if len(processor.people.dirty) > self._settings.cached_users:
+            if len(processor.users.dirty) > self._settings.cached_users:
                 processor.flush()
         await self._run_timers()
 
     async def _run_timers(self) -> None:
         """Run the timers, send all waiting outputs, and use the newest model from now on."""
-        for processor, outbox in zip(self.processors, self._outboxes, strict=True):
-            processor.drain(TimeBudget(float("inf")))
-            if waiting := sorted(key for key in processor.people.dirty if processor.people.hot[key].outbox):
-                outbox.save_all(waiting)
+        for processor in self.processors:
+            processor.run_timers(TimeBudget(float("inf")))
+            if waiting := sorted(key for key in processor.users.dirty if processor.users.hot[key].outbox):
+                processor.outbox.write_then_send(waiting)
         self._write_ahead.send()
         await asyncio.sleep(0)
         learner = self._examples.learner
@@ -212,7 +197,7 @@ class Replay:
     async def _flush_all(self) -> None:
         """Flush until no user has unsaved changes."""
         await self._run_timers()
-        while any(processor.people.dirty for processor in self.processors):
+        while any(processor.users.dirty for processor in self.processors):
             for processor in self.processors:
                 processor.flush()
             await asyncio.sleep(0)

@@ -77,6 +77,8 @@ _MAX_PLACE_BYTES = 300
 """Bytes of topic/partition: a topic name has at most 249 characters, all of them ASCII."""
 ORIGIN_HEADER = "encore-origin"
 """Header of a record that ingest wrote: the topic, partition and offset of its source."""
+Origin = tuple[str, int]
+"""The source of a record: `topic/partition` and offset."""
 
 
 def decode_event(value: bytes | None, log_time: float, max_record_bytes: int, skew: float) -> ev.AnyEvent:
@@ -101,37 +103,68 @@ def decode_event(value: bytes | None, log_time: float, max_record_bytes: int, sk
     return event
 
 
-def check_log_record(
-    event: ev.AnyEvent, key: bytes | None, partition: int, partitions: int, verified: Container[bytes] = ()
-) -> ev.Event | ev.Tick | ev.Announced:
-    """Check that a record of `events` has the key and the partition of its user.
-
-    Args:
-        event: the decoded value of the record.
-        key: the key of the record.
-        partition: the partition of the record.
-        partitions: partition count of `events`.
-        verified: keys that are known to belong to this partition.
+def check_user_id(user_id: str) -> None:
+    """Check that an id does not look like a key that Encore itself uses.
 
     Raises:
-        InvalidEvent: the event is about a course, or key or partition are not those of the user.
+        InvalidEvent: the id begins with a NUL character.
     """
-    if not isinstance(event, ev.Event):
-        if isinstance(event, ev.CourseEvent):
-            raise InvalidEvent("not_a_person", "type", "catalogue events have to be sent to an input topic")
-        return event
-    if event.user_id.startswith("\0"):
+    if user_id.startswith("\0"):
         raise InvalidEvent(
             "impossible_value", "user_id", "an id must not begin with a NUL character: Encore uses such keys itself"
         )
-    if key != event.user_id.encode():
-        raise InvalidEvent("wrong_key", "user_id", "the key of the record is not the user id")
-    if key not in verified and partition_of(key, partitions) != partition:
-        raise InvalidEvent("wrong_partition", None, f"in {partition}, belongs in {partition_of(key, partitions)}")
-    return event
 
 
-def origin_of(record: Record, inputs: frozenset[str]) -> tuple[str, int] | None:
+class LogDecoder:
+    """Decodes the records of one partition of `events`, and checks that they belong there.
+
+    Args:
+        partition: the partition.
+        partitions: partition count of `events`.
+        inputs: full names of the topics that ingest reads.
+        max_record_bytes: maximum size of a value.
+        skew: seconds by which an event time may be ahead of the time at which the record arrived in the log.
+        verified: keys that are known to belong to this partition.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        partitions: int,
+        inputs: frozenset[str],
+        max_record_bytes: int,
+        skew: float,
+        verified: Container[bytes] = (),
+    ) -> None:
+        self._partition = partition
+        self._partitions = partitions
+        self._inputs = inputs
+        self._max_record_bytes = max_record_bytes
+        self._skew = skew
+        self._verified = verified
+
+    def decode(self, record: Record) -> tuple[ev.Event | ev.Tick | ev.Announced, Origin | None]:
+        """Return the event of a record, and its source if the record has a valid origin header.
+
+        Raises:
+            InvalidEvent: `decode_event` rejects the value, the event is about a course, or key or partition of the
+                record are not those of the user.
+        """
+        event = decode_event(record.value, record.timestamp / 1000.0, self._max_record_bytes, self._skew)
+        if not isinstance(event, ev.Event):
+            if isinstance(event, ev.CourseEvent):
+                raise InvalidEvent("not_a_person", "type", "catalogue events have to be sent to an input topic")
+            return event, None
+        key = record.key
+        check_user_id(event.user_id)
+        if key != event.user_id.encode():
+            raise InvalidEvent("wrong_key", "user_id", "the key of the record is not the user id")
+        if key not in self._verified and (owner := partition_of(key, self._partitions)) != self._partition:
+            raise InvalidEvent("wrong_partition", None, f"in {self._partition}, belongs in {owner}")
+        return event, origin_of(record, self._inputs) if record.headers else None
+
+
+def origin_of(record: Record, inputs: frozenset[str]) -> Origin | None:
     """Return the source of a record (`topic/partition` and offset), or None if the record has no valid origin header.
 
     Ingest and `encore send` write this header. Others may write to `events` as well, with any headers.

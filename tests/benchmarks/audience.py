@@ -15,7 +15,7 @@ from typing import Any
 from models.recommend.catalogue import Catalogue
 from models.schema import events as ev
 from streams.agents.users import envelope as env
-from streams.agents.users.audience import offered
+from streams.agents.users.audience import select_audience
 from streams.agents.users.envelope import Envelope
 from streams.agents.users.store import UserStore
 from streams.state.partition import Pair
@@ -53,7 +53,9 @@ def measure(seed: int, people: int) -> dict[str, float]:
     parts = [UserStore(population.world.rules, 1, _refuse) for _ in range(PARTITIONS)]
     for number in range(people):
         person = population.person(number)
-        parts[number % PARTITIONS].restore(person.id.encode(), env.seal(Envelope(person), 1, population.world.rules))
+        parts[number % PARTITIONS].restore(
+            person.id.encode(), env.encode_envelope(Envelope(person), 1, population.world.rules)
+        )
     for course in range(COURSES):
         shelf.hear(_entry(f"course-{course}", course % FIELDS))
     gc.collect()
@@ -81,7 +83,7 @@ async def _write_fence(parts: list[UserStore], announced: ev.Announced, shelf: C
     await asyncio.sleep(0)
     began = time.process_time()
     for part, people in enumerate(parts):
-        said = await offered(people, announced, part, PARTITIONS, shelf, 1_000_000)
+        said = await select_audience(people, announced, part, PARTITIONS, shelf, 1_000_000)
         if not said.members:
             raise AssertionError("nobody would be pleased: this measures nothing")
     spent = time.process_time() - began

@@ -70,11 +70,14 @@ class BenchmarkDeployment:
             nonlocal sizes
             for partition in range(self.partitions):
                 yield RecordToWrite(
-                    partition, FENCE, env.seal(Envelope(workload.fence_person()), 1, self.settings.rules()), time.time()
+                    partition,
+                    FENCE,
+                    env.encode_envelope(Envelope(workload.fence_person()), 1, self.settings.rules()),
+                    time.time(),
                 )
             for number in range(people):
                 key = workload.user_id_of(number).encode()
-                value = env.seal(Envelope(self.population.person(number)), 1, self.settings.rules())
+                value = env.encode_envelope(Envelope(self.population.person(number)), 1, self.settings.rules())
                 sizes += len(value)
                 yield RecordToWrite(partition_of(key, self.partitions), key, value, time.time())
 

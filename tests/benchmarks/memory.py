@@ -36,9 +36,9 @@ def measure(seed: int, cold: int, hot: int) -> dict[str, float]:
     before, values = resident(), 0
     for number in range(cold):
         person = population.person(number)
-        key, value = person.id.encode(), env.seal(Envelope(person), 1, rules)
+        key, value = person.id.encode(), env.encode_envelope(Envelope(person), 1, rules)
         people.restore(key, value)
-        due.enter(key, next_due(person, rules))
+        due.schedule(key, next_due(person, rules))
         values += len(value)
     after = resident()
     for number in range(hot):

@@ -25,6 +25,7 @@ from streams.kafka.topics import partition_of
 from tests.benchmarks import workload
 from tests.benchmarks.figures import Report
 from tests.benchmarks.workload import Population
+from tests.streams.doubles import Record
 
 PART = "a"
 PEOPLE = 2_000
@@ -46,6 +47,11 @@ def run(report: Report, population: Population, events: int, rounds: int) -> Non
             report.add(PART, what, "us", (time.process_time() - began) / operations * 1e6, more=False)
 
 
+def _record(one: Any) -> Record:
+    key = workload.user_id_of(one.number).encode()
+    return Record("events", partition_of(key, 16), 0, int(one.time * 1_000), key, one.value)
+
+
 def _steps(
     population: Population, people: list[Person], alive: list[Person], log: Sequence[Any], decoded: list[Any]
 ) -> list[tuple[str, int, Callable[[], object]]]:
@@ -59,15 +65,15 @@ def _steps(
     chunks = [acts[i : i + CHUNK] for i in starts]
     rows = [features.rows(some, moments, horizon) for some in chunks]
     events = [(people[one.number], event) for one, event in zip(log, decoded, strict=True)]
-    records = [(one.value, one.time, workload.user_id_of(one.number).encode()) for one in log]
-    places = [partition_of(key, 16) for _, _, key in records]
+    decoders = [codec.LogDecoder(partition, 16, frozenset(), 900_000, 300.0) for partition in range(16)]
+    records = [(record, decoders[record.partition]) for record in map(_record, log)]
     envelopes = [Envelope(person) for person in people]
-    sealed = [env.seal(envelope, 1, rules) for envelope in envelopes]
+    sealed = [env.encode_envelope(envelope, 1, rules) for envelope in envelopes]
     active = rules.active_kinds
 
     def decode() -> None:
-        for (value, at, key), place in zip(records, places, strict=True):
-            codec.check_log_record(codec.decode_event(value, at, 900_000, 300.0), key, place, 16)
+        for record, decoder in records:
+            decoder.decode(record)
 
     def fold() -> None:
         for person, event in events:
@@ -93,9 +99,9 @@ def _steps(
         (f"score, {CHUNK} rows together", m, lambda: [model.logits(r) for r in rows]),
         ("score, one row alone", CHUNK * 5, lambda: [model.probability(row) for r in rows[:5] for row in r]),
         ("decide on an action", len(alive), decide),
-        ("encode a person", len(envelopes), lambda: [env.seal(e, 1, rules) for e in envelopes]),
-        ("decode a person", len(sealed), lambda: [env.unseal(value) for value in sealed]),
-        ("look at a sealed person's prefix", len(sealed), lambda: [env.peek(value) for value in sealed]),
+        ("encode a person", len(envelopes), lambda: [env.encode_envelope(e, 1, rules) for e in envelopes]),
+        ("decode a person", len(sealed), lambda: [env.decode_envelope(value) for value in sealed]),
+        ("look at a sealed person's prefix", len(sealed), lambda: [env.read_prefix(value) for value in sealed]),
     ]  # fmt: skip
 
 
@@ -112,7 +118,7 @@ def proportions(report: Report, population: Population, people: list[Person], de
         while (due := next_due(person, world.rules)) <= end:
             person = _through(retention.begin_wake(person, due, world), population, counts, "wakes")
     share = {name: round(count * 100 / len(decoded), 1) for name, count in sorted(counts.items())}
-    size = np.mean([len(env.seal(Envelope(person), 1, world.rules)) for person in people])
+    size = np.mean([len(env.encode_envelope(Envelope(person), 1, world.rules)) for person in people])
     said = ", ".join(f"{value} {name}" for name, value in share.items() if name != "events")
     days = (decoded[-1].time - population.start) / activity.DAY
     report.remark(

@@ -26,7 +26,7 @@ from tests.benchmarks.job import Job, Timers
 from tests.benchmarks.workload import Population, WorkloadEvent
 from tests.harness.process import CHECKOUT
 from tests.streams.doubles import Record
-from tests.streams.stations import Station
+from tests.streams.processor_harness import ProcessorHarness
 
 PEOPLE, EVENTS = 120, 3_000
 
@@ -74,17 +74,18 @@ def by_log_processor(population: Population, log: list[WorkloadEvent]) -> set[st
     """The output ids of a worker's log processor for the same log."""
     rules = population.world.rules
     changelog = [
-        (person.id.encode(), env.seal(Envelope(person), 1, rules)) for person in map(population.person, range(PEOPLE))
+        (person.id.encode(), env.encode_envelope(Envelope(person), 1, rules))
+        for person in map(population.person, range(PEOPLE))
     ]
-    station = Station(changelog, world=population.world, expiry="log", alert_lasts=1e8)
+    station = ProcessorHarness(changelog, context=population.world, expiry="log", alert_lasts=1e8)
     for offset, one in enumerate(log):
         key = workload.user_id_of(one.number).encode()
-        station.apply(Record("events", 0, offset, round(one.time * 1000), key, one.value))
+        station.process(Record("events", 0, offset, round(one.time * 1000), key, one.value))
     tick = event_codec.encode(ev.Tick(time=end(log)))
-    station.apply(Record("events", 0, len(log), round(end(log) * 1000), None, tick))
-    station.drain()
-    station.rest()
-    return {said.id for said in station.said}
+    station.process(Record("events", 0, len(log), round(end(log) * 1000), None, tick))
+    station.run_timers()
+    station.commit_all()
+    return {said.id for said in station.outputs}
 
 
 def test_the_peers_code_says_what_the_fold_says(population: Population, log: list[WorkloadEvent]) -> None:
@@ -121,7 +122,9 @@ def test_nothing_is_overdue_when_the_log_begins(population: Population) -> None:
 
 
 def test_a_person_has_the_size_of_a_real_one(population: Population) -> None:
-    sizes = [len(env.seal(Envelope(population.person(number)), 1, population.world.rules)) for number in range(60)]
+    sizes = [
+        len(env.encode_envelope(Envelope(population.person(number)), 1, population.world.rules)) for number in range(60)
+    ]
     assert 900 < np.mean(sizes) < 1_500
 
 

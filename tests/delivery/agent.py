@@ -37,13 +37,13 @@ class AgentDriver:
         return self
 
     @property
-    def fold(self) -> LogProcessor:
+    def processor(self) -> LogProcessor:
         """The log processor of partition 0."""
-        return self.users.folds[0]
+        return self.users.processors[0]
 
     def apply(self, *offsets: int, user: str = "Ada", apart: float = 1.0) -> None:
         """Apply a chunk of a user's logins, so many seconds apart; the records have no origin."""
-        self.fold.apply([login(offset, user, apart) for offset in offsets])
+        self.processor.process([login(offset, user, apart) for offset in offsets])
 
     def read(self, changelog: Iterable[tuple[bytes, bytes | None]], first: int = 0) -> AgentDriver:
         """Recover records of the changelog, from an offset on."""
@@ -63,8 +63,8 @@ class AgentDriver:
 
     def settle(self, first: int) -> int:
         """Write all users and acknowledge all records until no user has outputs left; return the next offset."""
-        while self.fold.people.dirty or self.sink.open():
-            self.fold.flush()
+        while self.processor.users.dirty or self.sink.open():
+            self.processor.flush()
             count = len(self.unacknowledged_changelog())
             self.acknowledge(first)
             first += count

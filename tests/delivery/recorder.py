@@ -87,7 +87,7 @@ class TopicRecorder:
             users = partitions.setdefault(record.partition, UserStore(rules, 1_000_000, _refuse))
             users.restore(record.key, record.value)
         return {
-            key: env.unseal(value)
+            key: env.decode_envelope(value)
             for users in partitions.values()
             for key, value in users.cold.items()
             if not key.startswith(b"\0")

@@ -123,7 +123,9 @@ def test_a_worker_that_finds_a_higher_fence_commits_nothing_and_starts_over(
         scenario.append(scenario.with_partitions(sent[:half]))
         scenario.until_applied()
         for partition in range(PARTITIONS):
-            changelog_faults.write(scenario, partition, FENCE, env.seal(env.Envelope(Person("")), 50, scenario.rules))
+            changelog_faults.write(
+                scenario, partition, FENCE, env.encode_envelope(env.Envelope(Person("")), 50, scenario.rules)
+            )
         scenario.append(scenario.with_partitions(sent[half:]))
         scenario.until_applied()
         worker.kill()

@@ -1,4 +1,4 @@
-"""People over a changelog that is a list."""
+"""A user store over a changelog that is a list."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.streams.doubles import ManualSink
 RULES = Rules(pseudonym_key=b"key")
 
 
-class Partition(UserStore):
-    """People whose changelog is a list."""
+class ListedStore(UserStore):
+    """Users whose changelog is a list."""
 
     def __init__(self, max_cached: int = 100) -> None:
         self.sink = ManualSink()
@@ -22,15 +22,15 @@ class Partition(UserStore):
     def written(self) -> list[tuple[bytes, bytes | None]]:
         return [(put.key or b"", put.value) for put in self.sink.all]
 
-    def again(self) -> Partition:
-        """The partition at the worker that takes it over."""
-        return recovered(self.written)
+    def recovered_copy(self) -> ListedStore:
+        """Return the partition as the next owner recovers it."""
+        return recover(self.written)
 
 
-def recovered(changelog: list[tuple[bytes, bytes | None]]) -> Partition:
-    """Return the partition as it stands behind a recovery, counted."""
-    people = Partition()
+def recover(changelog: list[tuple[bytes, bytes | None]]) -> ListedStore:
+    """Return a partition after a recovery, counted."""
+    users = ListedStore()
     for key, value in changelog:
-        people.restore(key, value)
-    deque(people.scan(), maxlen=0)
-    return people
+        users.restore(key, value)
+    deque(users.scan(), maxlen=0)
+    return users

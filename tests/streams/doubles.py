@@ -1,4 +1,4 @@
-"""Kafka as far as the tests of streams/ need it: records, a sink that notes what is put, and a clock that stands."""
+"""Test doubles: Kafka records, a sink that a test acknowledges, a clock and a time budget that a test controls."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from streams.delivery.batching import Headers, OutgoingRecord
 from streams.state.partition import ChangelogWriter
 
 LOOP = asyncio.new_event_loop()
-"""The loop of every future made here; it turns only when a test acknowledges something."""
+"""The event loop of every future of the doubles. It runs only when a test acknowledges something."""
 
 
 class Record(NamedTuple):
-    """A record as aiokafka's consumer gives it."""
+    """A record as aiokafka's consumer returns it."""
 
     topic: str
     partition: int
@@ -27,7 +27,7 @@ class Record(NamedTuple):
 
 
 class Put(NamedTuple):
-    """A record that was handed over, and the future of its acknowledgement."""
+    """An enqueued record, and the future of its acknowledgement."""
 
     topic: str
     key: bytes | None
@@ -39,7 +39,7 @@ class Put(NamedTuple):
 
 
 class ManualSink:
-    """Notes what is put, in order; a test acknowledges it or lets it fail."""
+    """Collects enqueued records in order; a test acknowledges them or lets them fail."""
 
     backlog = 0
 
@@ -62,7 +62,7 @@ class ManualSink:
     def enqueue_all(
         self, topic: str, partition: int, rows: Sequence[OutgoingRecord], after: asyncio.Future[Any] | None = None
     ) -> asyncio.Future[list[int]]:
-        """Note rows; whoever waits hears of all of them together, as of a sender. What is before them came first."""
+        """Enqueue rows. As with a sender, one future completes for all of them; `after` has no effect."""
         acks = asyncio.gather(
             *(self.enqueue(topic, row.key, row.value, partition, row.headers, row.timestamp_ms) for row in rows)
         )
@@ -78,26 +78,26 @@ class ManualSink:
         return done
 
     def changelog(self, topic: str, partition: int | None = None) -> ChangelogWriter:
-        """Return what writes values there; they are acknowledged one by one."""
+        """Return a changelog writer for a topic; its values are acknowledged one by one."""
         return lambda pairs, after=None: asyncio.gather(
             *(self.enqueue(topic, key, value, partition) for key, value in pairs)
         )
 
     def open(self, topic: str | None = None) -> list[Put]:
-        """What waits for its acknowledgement."""
+        """Records without an acknowledgement."""
         return [put for put in self.all if not put.done.done() and topic in (None, put.topic)]
 
     def on(self, topic: str) -> list[Put]:
         return [put for put in self.all if put.topic == topic]
 
     def acknowledge(self, puts: Iterable[Put] | None = None) -> None:
-        """Acknowledge these records, or all that wait, and let whoever waited go on."""
+        """Acknowledge these records, or all open ones, and run the callbacks."""
         for put in self.open() if puts is None else puts:
             put.done.set_result(None)
         turn()
 
     def settle(self) -> None:
-        """Acknowledge until nothing waits any more."""
+        """Acknowledge until no record is open."""
         while self.open():
             self.acknowledge()
 
@@ -107,8 +107,8 @@ class ManualSink:
         turn()
 
 
-class Still(PartitionClock):
-    """A clock whose wall is where the test puts it."""
+class ManualClock(PartitionClock):
+    """A clock whose wall time a test sets."""
 
     def __init__(self, wall: float) -> None:
         super().__init__()
@@ -121,11 +121,11 @@ class Still(PartitionClock):
         return moment < self.at
 
 
-class Times:
-    """A slice of time that is over when asked for the n-th time."""
+class CountedBudget:
+    """A time budget that is spent at the n-th check."""
 
-    def __init__(self, asked: int) -> None:
-        self._left = asked
+    def __init__(self, checks: int) -> None:
+        self._left = checks
 
     def over(self) -> bool:
         self._left -= 1
@@ -133,11 +133,11 @@ class Times:
 
 
 def turn() -> None:
-    """Let callbacks run that are due now, and those that they cause."""
+    """Run the callbacks that are ready, and those that they cause."""
     for _ in range(5):
         LOOP.run_until_complete(asyncio.sleep(0))
 
 
 def run(work: Callable[[], Any]) -> Any:
-    """Run a coroutine function on the loop; nothing may hang for longer than ten seconds."""
+    """Run a coroutine function on the loop, for at most ten seconds."""
     return LOOP.run_until_complete(asyncio.wait_for(work(), 10))

@@ -1,4 +1,4 @@
-"""The users agent: a fold over `events`, one per partition, and nothing else."""
+"""The users agent: one log processor for each partition of `events` that this worker owns."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ from typing import Any, cast
 from models.retention.context import Context
 from models.schema import events as ev
 from models.schema.outputs import TIERS
-from streams.agents.users.audience import offered
+from streams.agents.users.audience import select_audience
 from streams.agents.users.envelope import Envelope
-from streams.agents.users.outbox import Outbox
+from streams.agents.users.partition import ProcessorFactory
 from streams.agents.users.processor import LogProcessor
 from streams.agents.users.recommending import RecommendationJob
 from streams.agents.users.store import UserStore
 from streams.clock import NOT_YET, PartitionClock, TimeBudget, monotonic
-from streams.delivery.dead_letters import DeadLetterQueue
-from streams.delivery.write_ahead import WriteAheadOutputs
 from streams.engine.app import App
 from streams.engine.producer import Producer
 from streams.kafka import codec, topics
@@ -32,196 +30,201 @@ from streams.state.rocksdb import RocksDBStore
 from streams.state.stores import MemoryStore, Store
 
 SLICE = 0.01
-"""Seconds of due work, or of writing ahead, after which others have their turn."""
+"""Seconds of timers, or of writing ahead of a commit, after which other tasks run."""
 IDLE = 0.05
-COMPANY = 0.2
-"""Seconds for which what goes ahead of the state waits for more of its kind: a batch of one costs as much."""
-TURNS = 5
-"""How often between two commits everybody who has changed is written, while nothing waits: a commit that has much to
-write at once keeps decisions waiting behind it."""
-FULL = 200
-"""Records at once, or as many as a chunk may hold, that are the sign of a backlog."""
-CALM = 1.0
-"""Seconds without a full chunk after which nothing waits."""
-MOST_DIRTY = 5_000
-MOST_UNACKNOWLEDGED = 50_000
+"""Seconds between two rounds of the background work."""
+LINGER = 0.2
+"""Seconds for which write-ahead outputs wait for more of them: a batch of one costs as much as a large one."""
+ROUNDS_PER_COMMIT = 5
+"""How often all changed users are written between two commits while there is no backlog. A commit with many users
+to write delays decisions."""
+BACKLOG_CHUNK = 200
+"""Records in a chunk that show a backlog; fewer if the chunk size of the settings is smaller."""
+BACKLOG_SECONDS = 1.0
+"""Seconds without a full chunk after which the backlog is over."""
+MAX_DIRTY = 5_000
+MAX_UNACKNOWLEDGED = 50_000
+"""Unacknowledged records from which chunks wait: the backpressure of the producer."""
 
 
 class UsersAgent(PartitionedStore[UserStore]):
-    """Keeps the people of the partitions this worker owns, and applies what is delivered to them."""
+    """Holds the users of the partitions this worker owns, and applies the log to them.
+
+    Args:
+        app: the Faust app.
+        settings: settings of the worker.
+        metrics: metrics of the worker.
+        context: returns the models, rules and catalogue in use.
+        partitions: partition count of `events`.
+
+    Attributes:
+        processors: the log processor of each owned partition.
+        recommendation_job: hears which users need new recommendations, if the worker computes them.
+    """
 
     def __init__(
-        self, app: App, settings: Settings, metrics: Metrics, world: Callable[[], Context], partitions: int
+        self, app: App, settings: Settings, metrics: Metrics, context: Callable[[], Context], partitions: int
     ) -> None:
         super().__init__(lambda: cast(Producer, app.producer).sender, settings, name(settings, topics.PEOPLE))
         self._app = app
-        self.folds: dict[int, LogProcessor] = {}
-        self.listing: RecommendationJob | None = None
+        self.processors: dict[int, LogProcessor] = {}
+        self.recommendation_job: RecommendationJob | None = None
         self._metrics = metrics
-        self._world = world
+        self._context = context
         self._partitions = partitions
-        self._ahead = self._nothing_said()
-        self._most_dirty = MOST_DIRTY if settings.engine == "fast" else 1
-        self._full = max(2, min(settings.chunk, FULL))  # one by one is no sign of a backlog
-        self._full_at = NOT_YET
-        self._turn = 0.0
+        self._factory = ProcessorFactory(settings, partitions, lambda: self._sender, metrics, context, settings.prefix)
+        self._max_dirty = MAX_DIRTY if settings.engine == "fast" else 1
+        self._backlog_chunk = max(2, min(settings.chunk, BACKLOG_CHUNK))  # a chunk of one record shows no backlog
+        self._backlog_at = NOT_YET
+        self._next_write = 0.0
         metrics.watch(self._gauges)
 
     def on_rebalance_started(self) -> None:
-        """Partitions were given out anew: recovery begins."""
+        """Note that partitions were reassigned and recovery begins."""
         super().on_rebalance_started()
         self._metrics.add("encore_rebalances_total")
 
     def on_partitions_lost(self) -> None:
-        """End all owned; what was on its way is void, and the log says it again."""
+        """End all epochs. Outputs in flight are void: the log gives them again."""
         super().on_partitions_lost()
-        self._ahead = self._nothing_said()
+        self._factory.discard_outputs()
 
     # -- the agent
 
     async def process_chunk(self, partition: int, records: list[Any]) -> bool:
-        """Apply a chunk; return whether it is in the state. Whatever goes wrong stops the worker, and commits nothing.
+        """Apply a chunk; return whether the state contains it. An error stops the worker, and nothing is committed.
 
-        After a loss nothing is applied until a recovery: the chunk will come again.
+        After partitions were lost, nothing is applied until a recovery: the chunk is read again then.
         """
         if self._lost:
             return False
         try:
-            fold = self.folds[partition]
+            processor = self.processors[partition]
             self._metrics.add("encore_records_total", "users", by=len(records))
-            if len(records) >= self._full:
-                self._behind()
-            fold.apply(records)
-            fold.drain(TimeBudget(SLICE))
-            if len(fold.people.dirty) >= self._most_dirty:
-                fold.flush()
-            while fold.log.announced:
-                await self._offer(fold, fold.log.announced.pop(0))
-        except Exception as error:  # noqa: BLE001 - Faust would acknowledge the chunk and go on
+            if len(records) >= self._backlog_chunk:
+                self._note_backlog()
+            processor.process(records)
+            processor.run_timers(TimeBudget(SLICE))
+            if len(processor.users.dirty) >= self._max_dirty:
+                processor.flush()
+            while processor.reader.announced:
+                await self._send_audience_share(processor, processor.reader.announced.pop(0))
+        except Exception as error:  # noqa: BLE001 - Faust would acknowledge the chunk and continue
             await self._stop(error)
         await asyncio.sleep(0)
-        while self._sender.backlog > MOST_UNACKNOWLEDGED:
+        while self._sender.backlog > MAX_UNACKNOWLEDGED:
             await asyncio.sleep(0.01)
-        return self.folds.get(partition) is fold
+        return self.processors.get(partition) is processor
 
     def look_up(self, partition: int, key: bytes) -> Envelope | None:
-        """Return a person held here."""
-        fold = self.folds.get(partition)
-        if fold is None or key not in fold.people:
+        """Return the envelope of a user of an owned partition, or None."""
+        processor = self.processors.get(partition)
+        if processor is None or key not in processor.users:
             return None
-        return fold.people.get(key)
+        return processor.users.get(key)
 
     def now(self, partition: int) -> float:
-        """Return the clock of a partition held here."""
-        return self.folds[partition].clock.now
+        """Return the time of the clock of an owned partition."""
+        return self.processors[partition].clock.now
 
-    async def idle(self) -> None:
-        """Do due work between chunks, partitions in turn, for ever."""
-        told = monotonic()
+    async def run_background(self) -> None:
+        """Run timers, send write-ahead outputs and write changed users between chunks, for ever."""
+        sent_at = monotonic()
         while True:
             await asyncio.sleep(IDLE)
-            left = deque(self.folds.values())
-            if monotonic() - told >= COMPANY:
-                self._ahead.send()
-                told = monotonic()
+            left = deque(self.processors.values())
+            if monotonic() - sent_at >= LINGER:
+                self._factory.write_ahead.send()
+                sent_at = monotonic()
             try:
                 while left and not self._app.rebalancing:
-                    fold = left.popleft()
-                    if self.folds.get(fold.partition) is fold and fold.drain(TimeBudget(SLICE)):
-                        left.append(fold)
+                    processor = left.popleft()
+                    if self._owns(processor) and processor.run_timers(TimeBudget(SLICE)):
+                        left.append(processor)
                     await asyncio.sleep(0)
-                for fold in self._whose_turn():
-                    await self._write_out(fold)
-            except Exception as error:  # noqa: BLE001 - as in `take`
+                for processor in self._partitions_to_write():
+                    await self._write_changed(processor)
+            except Exception as error:  # noqa: BLE001 - as in `process_chunk`
                 await self._stop(error)
 
     async def write_ahead(self) -> None:
-        """Write the people that have changed by now, in turns with what is to be applied: a commit finds few left."""
-        self._ahead.send()  # all together: each few people would else send what they said by themselves
-        for fold in list(self.folds.values()):
-            await self._write_out(fold)
+        """Write the changed users in slices before a commit, so that the commit finds few left."""
+        self._factory.write_ahead.send()  # in one batch; otherwise each slice of users would send its own outputs
+        for processor in list(self.processors.values()):
+            await self._write_changed(processor)
 
-    def _whose_turn(self) -> list[LogProcessor]:
-        """Return the partitions that are to be written now: nobody while much waits, when a person changes often."""
-        if self._app.rebalancing or monotonic() < self._full_at + CALM:
+    def _partitions_to_write(self) -> list[LogProcessor]:
+        """Return the partitions whose turn it is; none during a backlog, when the same user changes often."""
+        if self._app.rebalancing or monotonic() < self._backlog_at + BACKLOG_SECONDS:
             return []
-        folds = list(self.folds.values())
-        begin, self._turn = self._turn, self._turn + len(folds) * TURNS * IDLE / self._settings.commit_every
-        numbers = range(int(begin), min(int(self._turn), int(begin) + len(folds)))
-        return [folds[number % len(folds)] for number in numbers]
+        processors = list(self.processors.values())
+        first = self._next_write
+        self._next_write += len(processors) * ROUNDS_PER_COMMIT * IDLE / self._settings.commit_every
+        numbers = range(int(first), min(int(self._next_write), int(first) + len(processors)))
+        return [processors[number % len(processors)] for number in numbers]
 
-    async def _write_out(self, fold: LogProcessor) -> None:
-        left = deque(sorted(fold.people.dirty))
-        while left and self.folds.get(fold.partition) is fold:
-            fold.write(left, TimeBudget(SLICE))
+    async def _write_changed(self, processor: LogProcessor) -> None:
+        keys = deque(sorted(processor.users.dirty))
+        while keys and self._owns(processor):
+            processor.write_some(keys, TimeBudget(SLICE))
             await asyncio.sleep(0)
 
-    def _behind(self) -> None:
-        self._full_at = monotonic()
-        if self.listing is not None:
-            self.listing.behind = True
+    def _owns(self, processor: LogProcessor) -> bool:
+        """Return whether a processor was not released meanwhile."""
+        return self.processors.get(processor.partition) is processor
 
-    async def _offer(self, fold: LogProcessor, announced: ev.Announced) -> None:
-        """Offer an announced course the people of a partition whom it would please most."""
-        limit, shelf = self._settings.max_record_bytes, self._world().shelf
-        said = await offered(fold.people, announced, fold.partition, self._partitions, shelf, limit)
-        topic, key = codec.address(said)
-        place = partition_of(key, self._partitions)
-        self._sender.enqueue(self._settings.prefix + topic, key, codec.encode_output(said), place)
+    def _note_backlog(self) -> None:
+        self._backlog_at = monotonic()
+        if self.recommendation_job is not None:
+            self.recommendation_job.has_backlog = True
+
+    async def _send_audience_share(self, processor: LogProcessor, announced: ev.Announced) -> None:
+        """Send the users of a partition with the greatest interest in an announced course."""
+        limit, shelf = self._settings.max_record_bytes, self._context().shelf
+        share = await select_audience(processor.users, announced, processor.partition, self._partitions, shelf, limit)
+        topic, key = codec.address(share)
+        partition = partition_of(key, self._partitions)
+        self._sender.enqueue(self._settings.prefix + topic, key, codec.encode_output(share), partition)
 
     # -- one partition
 
     def _create_partition(self, partition: int, write: ChangelogWriter) -> UserStore:
-        return UserStore(self._settings.rules(), self._settings.cached_users, write, self._store(partition))
+        return UserStore(self._settings.rules(), self._settings.cached_users, write, self._create_store(partition))
 
-    def _store(self, partition: int) -> Store:
+    def _create_store(self, partition: int) -> Store:
         if self._settings.store == "memory":
             return MemoryStore()
         return RocksDBStore(Path(self._settings.data_folder) / self._settings.group / self._changelog / str(partition))
 
     def _on_acquired(self, partition: int) -> None:
         clock = PartitionClock(follows_log=self._settings.expiry == "log")
-        people, prefix = self._partition(partition), self._settings.prefix
-        self.folds[partition] = fold = LogProcessor(
-            partition,
-            self._partitions,
-            self._settings,
-            people,
-            Outbox(people, self._ahead, self._sender, prefix, clock, self._metrics),
-            DeadLetterQueue(self._sender, prefix, self._metrics),
-            clock,
-            self._metrics,
-            self._world,
-            self.listing,
-        )
-        fold.recovered()
+        processor = self._factory.create(partition, self._partition(partition), clock, listener=self.recommendation_job)
+        self.processors[partition] = processor
+        processor.resume()
 
     def _on_released(self, partition: int) -> None:
-        fold = self.folds.pop(partition)
-        fold.outbox.close()
-        if self.listing is not None:
-            self.listing.forget(fold)
+        processor = self.processors.pop(partition)
+        processor.outbox.close()
+        if self.recommendation_job is not None:
+            self.recommendation_job.forget(processor)
 
     def _flush_partition(self, partition: int) -> None:
-        self.folds[partition].flush()
-
-    def _nothing_said(self) -> WriteAheadOutputs:
-        return WriteAheadOutputs(lambda: self._sender, self._settings.prefix, self._partitions, self._metrics)
+        self.processors[partition].flush()
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
-        people = list(self._stores.values())
+        stores, processors = list(self._stores.values()), list(self.processors.values())
         gauges: dict[tuple[GaugeName, tuple[str, ...]], float] = {
-            ("encore_partitions", ()): len(self.folds),
-            ("encore_cached_users", ()): sum(len(some.hot) for some in people),
-            ("encore_state_bytes", ()): sum(some.bytes for some in people),
-            ("encore_outbox", ()): sum(len(fold.outbox) for fold in self.folds.values()),
+            ("encore_partitions", ()): len(processors),
+            ("encore_cached_users", ()): sum(len(store.hot) for store in stores),
+            ("encore_state_bytes", ()): sum(store.bytes for store in stores),
+            ("encore_outbox", ()): sum(len(processor.outbox) for processor in processors),
             ("encore_unacknowledged", ()): self._sender.backlog,
             ("encore_recovery_seconds", ()): self.recovery_seconds,
             ("encore_recovered_people", ()): self.recovered_keys,
         }
         for index, tier in enumerate(("none", *TIERS)):
-            gauges["encore_people", (tier,)] = sum(some.tiers[index] for some in people)
-        for fold in self.folds.values():
-            if fold.clock.now > 0:
-                gauges["encore_clock_seconds", (str(fold.partition),)] = fold.clock.now
+            gauges["encore_people", (tier,)] = sum(store.tiers[index] for store in stores)
+        for processor in processors:
+            if processor.clock.now > 0:
+                gauges["encore_clock_seconds", (str(processor.partition),)] = processor.clock.now
         return gauges

@@ -1,4 +1,4 @@
-"""Announcements: one partition of people offers those whom a new course would please most."""
+"""Course announcements: each partition selects its users with the greatest interest in a new course."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from streams.clock import TimeBudget
 from streams.kafka import codec
 
 SLICE = 0.02
+"""Seconds of work after which other tasks run."""
 
 
-async def offered(
-    people: UserStore, announced: ev.Announced, part: int, parts: int, shelf: Catalogue | None, max_record_bytes: int
+async def select_audience(
+    users: UserStore, announced: ev.Announced, part: int, parts: int, shelf: Catalogue | None, max_record_bytes: int
 ) -> AudienceShare:
-    """Judge everybody of a partition, letting others work between; those who said no to marketing are left out.
+    """Rate all users of a partition, in slices. Users who refused marketing are left out.
 
     Args:
-        people: of the partition.
-        announced: the course, and how many people are looked for.
+        users: users of the partition.
+        announced: the course, and the number of users wanted.
         part: the partition.
-        parts: how many there are.
-        shelf: what is known of courses; nobody is offered where nothing is.
-        max_record_bytes: of the record; of a larger one, the most interested are kept.
+        parts: partition count.
+        shelf: the course catalogue; without one, nobody is selected.
+        max_record_bytes: record size limit; a larger share keeps only the most interested users.
     """
     course = announced.course
     audience = Audience(course.audience)
     if shelf is not None:
         shelf.meet(course)
-        await _judge(people, audience, resembling(shelf.index, shelf.content, course.course_id))
+        await _rate_users(users, audience, resembling(shelf.index, shelf.content, course.course_id))
     members = audience.best()
     while True:
-        said = AudienceShare(
+        share = AudienceShare(
             id=output_id(course.course_id, f"offered {part}", course.id),
             course=course.course_id,
             announcement=course.id,
@@ -45,19 +46,19 @@ async def offered(
             parts=parts,
             members=tuple(members),
         )
-        if len(codec.encode_output(said) or b"") <= max_record_bytes // 2:
-            return said
+        if len(codec.encode_output(share) or b"") <= max_record_bytes // 2:
+            return share
         members = members[: len(members) // 2]
 
 
-async def _judge(people: UserStore, audience: Audience, likeness: dict[str, float]) -> None:
-    if not likeness:
+async def _rate_users(users: UserStore, audience: Audience, similarity: dict[str, float]) -> None:
+    if not similarity:
         return
-    slice_ = TimeBudget(SLICE)
-    for person in people.everybody():
-        liking = interest(person.preferences, likeness)
-        if liking > 0 and person.ledger.consent >= 0:
-            audience.offer([Member(round(liking, 6), person.id)])
-        if slice_.over():
+    budget = TimeBudget(SLICE)
+    for person in users.iter_persons():
+        score = interest(person.preferences, similarity)
+        if score > 0 and person.ledger.consent >= 0:
+            audience.offer([Member(round(score, 6), person.id)])
+        if budget.over():
             await asyncio.sleep(0)
-            slice_ = TimeBudget(SLICE)
+            budget = TimeBudget(SLICE)

@@ -1,8 +1,8 @@
-"""A person's value in the table: an envelope that delivery needs around a person that the business needs.
+"""The stored value of a user: an envelope with the business state (`Person`) and what delivery needs.
 
-The bytes begin with a fixed prefix (version, flags, fence, offset, due time, last activity), so that a million people
-can be scanned after a recovery without decoding one. State, offset and outbox travel in one record: whoever has the
-state knows exactly which records are in it and what is still to be delivered.
+The bytes begin with a fixed prefix: version, flags, fence, offset, next timer and last activity. A recovery can so scan
+a million users without decoding one of them. State, offset and outbox are in one record. So the state always says
+which records it contains, and which outputs are still to be sent.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DUE, _DUE_AT = struct.Struct("<d"), struct.calcsize("<BBIq")
 
 
 class OutboxMessage(Struct, frozen=True, array_like=True, gc=False):
-    """An output in the outbox: it leaves once the state that decided it is safe, and stays until Kafka has it."""
+    """An output in the outbox. It is sent when Kafka has the state, and removed when Kafka has the output."""
 
     id: str
     topic: str
@@ -37,7 +37,7 @@ class OutboxMessage(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Envelope(Struct, frozen=True, array_like=True, gc=False):
-    """A person with the offset of the last record applied, the highest offset of every origin, and the outbox."""
+    """A user's state, the offset of the last applied record, the highest offset per origin, and the outbox."""
 
     person: Person
     offset: int = -1
@@ -46,7 +46,7 @@ class Envelope(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Prefix(Struct, frozen=True, gc=False):
-    """What stands before the body."""
+    """The fields before the encoded envelope."""
 
     tier: str
     has_outbox: bool
@@ -60,8 +60,8 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Envelope)
 
 
-def seal(envelope: Envelope, fence: int, rules: Rules, due: float | None = None) -> bytes:
-    """Write an envelope; `due` is when the person is next due by the rules, where that is known already."""
+def encode_envelope(envelope: Envelope, fence: int, rules: Rules, due: float | None = None) -> bytes:
+    """Encode an envelope. `due` is the user's next timer by the rules; it is computed if left out."""
     person = envelope.person
     flags = _TIERS[person.ledger.tier] << 1 | (_OUTBOX if envelope.outbox else 0)
     if due is None:
@@ -69,35 +69,35 @@ def seal(envelope: Envelope, fence: int, rules: Rules, due: float | None = None)
     return _PREFIX.pack(VERSION, flags, fence, envelope.offset, due, person.activity.last) + _encoder.encode(envelope)
 
 
-def peek(value: bytes) -> Prefix:
-    """Read the prefix alone.
+def read_prefix(value: bytes) -> Prefix:
+    """Read the prefix without decoding the rest.
 
     Raises:
-        InvalidValue: the value is of another version, or none of ours.
+        InvalidValue: the value has another version, or was not written by Encore.
     """
     if len(value) < _PREFIX.size or value[0] != VERSION:
         found = value[0] if value else "nothing"
-        raise InvalidValue(f"a person's value of version {found}, but this version of Encore reads {VERSION}")
+        raise InvalidValue(f"a user's value has version {found}, but this version of Encore reads {VERSION}")
     _, flags, fence, offset, due, last = _PREFIX.unpack_from(value)
     if flags >> 1 > len(TIERS):
-        raise InvalidValue(f"a person's value with flags {flags}, which mean nothing")
+        raise InvalidValue(f"a user's value has unknown flags {flags}")
     return Prefix(("", *TIERS)[flags >> 1], bool(flags & _OUTBOX), fence, offset, due, last)
 
 
 def due_of(value: bytes) -> float:
-    """Return the due time of a value of ours."""
+    """Return the time of the next timer. The value must have been written by `encode_envelope`."""
     due: float = _DUE.unpack_from(value, _DUE_AT)[0]
     return due
 
 
-def unseal(value: bytes) -> Envelope:
-    """Read what `seal` wrote.
+def decode_envelope(value: bytes) -> Envelope:
+    """Decode what `encode_envelope` wrote.
 
     Raises:
-        InvalidValue: the value is of another version, or broken.
+        InvalidValue: the value has another version, or is damaged.
     """
-    peek(value)
+    read_prefix(value)
     try:
         return _decoder.decode(memoryview(value)[_PREFIX.size :])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InvalidValue(f"a person's value is broken: {error}") from None
+        raise InvalidValue(f"a user's value is damaged: {error}") from None

@@ -1,4 +1,4 @@
-"""Reading one partition's log: what a record says, how far it moves time, and who they are about."""
+"""Reads the log of one partition: decodes records, advances the clock, and tells how active the log is."""
 
 from __future__ import annotations
 
@@ -14,39 +14,37 @@ from models.schema import events as ev
 from models.schema.errors import InvalidEvent
 from streams.clock import PartitionClock
 from streams.delivery.dead_letters import DeadLetterQueue
-from streams.kafka import codec
-from streams.kafka.codec import Record
+from streams.kafka.codec import LogDecoder, Origin, Record
 from streams.metrics import Metrics
 from streams.settings import Settings
 
 BUSY = 24
-
-Origin = tuple[str, int] | None
+"""Events within a day that make a log a busy one."""
 
 
 class AcceptedEvent(Struct, frozen=True, gc=False):
-    """A record that is to be applied, once the person's due work up to a moment has been done."""
+    """A decoded and checked event. The user's timers that are due at or before `until` run before it."""
 
     key: bytes
     record: Record
-    origin: Origin
+    origin: Origin | None
     event: ev.Event
     until: float
 
 
 class LogReader:
-    """Reads the log of one partition, in its order; what cannot be read is buried with its reason.
+    """Reads the log of one partition in order. Records that cannot be decoded go to the dead-letter queue.
 
-    `announced` holds the courses that were announced and not offered yet.
+    `announced` holds announced courses for which no audience has been selected yet.
 
     Args:
-        partition: which.
-        partitions: how many there are.
-        settings: of the worker.
-        known: keys of people who are known to belong here.
-        dead_letters: for what cannot be read.
-        clock: the partition's; accepted events and ticks move it.
-        metrics: are told of ticks.
+        partition: the partition.
+        partitions: partition count.
+        settings: settings of the worker.
+        verified: keys of users that are known to belong to this partition.
+        dead_letters: takes records that cannot be decoded.
+        clock: the partition's clock; accepted events and ticks advance it.
+        metrics: counts ticks.
     """
 
     def __init__(
@@ -54,55 +52,48 @@ class LogReader:
         partition: int,
         partitions: int,
         settings: Settings,
-        known: Container[bytes],
+        verified: Container[bytes],
         dead_letters: DeadLetterQueue,
         clock: PartitionClock,
         metrics: Metrics,
     ) -> None:
         self.announced: list[ev.Announced] = []
         self.clock = clock
-        self._partition = partition
-        self._partitions = partitions
-        self._settings = settings
         self._lateness = settings.rules().lateness
-        self._inputs = frozenset(settings.prefix + topic for topic in settings.inputs)
-        self._known = known
+        inputs = frozenset(settings.prefix + topic for topic in settings.inputs)
+        self._decoder = LogDecoder(partition, partitions, inputs, settings.max_record_bytes, settings.skew, verified)
         self._dead_letters = dead_letters
         self._metrics = metrics
         self._latest: deque[float] = deque(maxlen=BUSY)
 
     @property
     def last_event(self) -> float:
-        """When the partition's latest event happened, as far as is known."""
+        """Time of the partition's latest known event; 0 if there is none."""
         return self._latest[-1] if self._latest else 0.0
 
     @property
     def busy(self) -> bool:
-        """Whether the log is one in which silence means something: many events in the day before the latest."""
+        """Whether a silence of this log is a fault: it had many events in the day before its latest event."""
         return len(self._latest) == BUSY and self._latest[-1] - self._latest[0] <= DAY
 
-    def recovered(self, lasts: Iterable[float]) -> None:
-        """Take up when people were last active."""
-        self._latest.extend(sorted(heapq.nlargest(BUSY, lasts)))
+    def resume(self, last_active: Iterable[float]) -> None:
+        """Continue after a recovery, with the times at which users were last active."""
+        self._latest.extend(sorted(heapq.nlargest(BUSY, last_active)))
 
-    def applied(self, times: list[float]) -> None:
-        """Note when events happened that were applied, in any order; repetitions are none."""
+    def note_applied(self, times: list[float]) -> None:
+        """Note the times of applied events, in any order and without duplicates."""
         for time in sorted(times)[-BUSY:]:
             self._latest.append(max(self.last_event, time))
 
-    def taken(self, record: Record) -> AcceptedEvent | None:
-        """Read a record, move the clock, and note what is to be done before it, if it is about a person."""
-        settings = self._settings
+    def read(self, record: Record) -> AcceptedEvent | None:
+        """Decode a record and advance the clock; return the event if it is about a user."""
         try:
-            event = codec.decode_event(
-                record.value, record.timestamp / 1000.0, settings.max_record_bytes, settings.skew
-            )
-            event = codec.check_log_record(event, record.key, self._partition, self._partitions, self._known)
+            event, origin = self._decoder.decode(record)
         except InvalidEvent as bad:
             self._dead_letters.send(record, bad)
             return None
         if isinstance(event, ev.Event):
-            return self.accepted(record, event)
+            return self.accept(record, event, origin)
         if isinstance(event, ev.Tick):
             self.clock.advance(event.time)
             self._metrics.add("encore_ticks_total")
@@ -110,11 +101,11 @@ class LogReader:
             self.announced.append(event)
         return None
 
-    def accepted(self, record: Record, event: ev.Event) -> AcceptedEvent:
-        """Move the clock with an accepted event, and note what is to be done before it."""
+    def accept(self, record: Record, event: ev.Event, origin: Origin | None = None) -> AcceptedEvent:
+        """Advance the clock with a checked event, and determine which timers run before it."""
         clock, time = self.clock, event.time
         clock.advance(time)
         until, passed = nextafter(time, 0.0), clock.now - self._lateness
         if passed > until:
             until = passed
-        return AcceptedEvent(record.key or b"", record, codec.origin_of(record, self._inputs), event, until)
+        return AcceptedEvent(record.key or b"", record, origin, event, until)

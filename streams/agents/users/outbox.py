@@ -1,4 +1,4 @@
-"""The outbox: an output leaves when the state that decided it is safe, and is forgotten when Kafka has it."""
+"""The outbox: an output is sent when Kafka has the state that contains it, and removed when Kafka has the output."""
 
 from __future__ import annotations
 
@@ -20,97 +20,91 @@ from streams.metrics import Metrics
 
 
 class Outbox:
-    """Delivers what the people of one partition have to say.
+    """Sends the outbox messages of the users of one partition.
 
-    The order is always: the person's value with the output in its outbox is acknowledged; the output is sent; it is
-    acknowledged; it leaves the value, which is written again with the next commit. A crash between any two of these
-    repeats the output with the same id, and loses none.
+    The order is always the same. Kafka acknowledges the user's value with the output in its outbox. The output is
+    sent. Kafka acknowledges it. It is removed from the value, which is written again with the next commit. A crash
+    between two of these steps repeats the output with the same id, and loses none.
     """
 
     def __init__(
         self,
-        people: UserStore,
-        ahead: WriteAheadOutputs,
+        users: UserStore,
+        write_ahead: WriteAheadOutputs,
         sink: RecordSink,
         prefix: str,
         clock: PartitionClock,
         metrics: Metrics,
     ) -> None:
-        self.ahead = ahead
-        self._people = people
+        self.write_ahead = write_ahead
+        self._users = users
         self._sink = sink
         self._prefix = prefix
         self._clock = clock
         self._metrics = metrics
-        self._under_way: dict[str, tuple[str, float]] = {}
+        self._in_flight: dict[str, tuple[str, float]] = {}
         self._closed = False
 
-    def save(self, key: bytes, since: float = 0.0) -> None:
-        """Write a person through; once Kafka has the state, what stands in its outbox leaves.
+    def write_then_send(self, keys: Sequence[bytes], since: float = 0.0) -> None:
+        """Write users to the changelog together; when Kafka has their state, send their outbox messages.
 
         Args:
-            key: the person.
-            since: when the cause arrived, in seconds since 1970 UTC, where that is to be measured.
+            keys: the users, at least one.
+            since: arrival time of the cause, in seconds since 1970 UTC, to measure latency; 0 measures nothing.
         """
-        self._save((key,), since)
+        get = self._users.get
+        waiting = [(key, messages) for key in keys if (messages := get(key).outbox)]
+        written = self._users.write(*keys, after=self.write_ahead.before_state(keys))
+        if waiting:
+            written.add_done_callback(partial(self._on_written, waiting, since))
 
-    def save_all(self, keys: Sequence[bytes]) -> None:
-        """Write people through, at least one, together."""
-        self._save(keys, 0.0)
-
-    def deliver(self, key: bytes, parcels: tuple[OutboxMessage, ...], since: float = 0.0) -> None:
-        """Send parcels whose state is safe, unless they are under way already."""
-        for parcel in parcels:
-            if parcel.id not in self._under_way:
-                topic, sending = self._send(parcel)
-                self._under_way[parcel.id] = topic, since
-                sending.add_done_callback(partial(self._sent, key, parcel))
+    def send(self, key: bytes, messages: tuple[OutboxMessage, ...], since: float = 0.0) -> None:
+        """Send messages whose state Kafka has, except those in flight."""
+        for message in messages:
+            if message.id not in self._in_flight:
+                topic, sending = self._send(message)
+                self._in_flight[message.id] = topic, since
+                sending.add_done_callback(partial(self._on_sent, key, message))
 
     def close(self) -> None:
-        """Let go: the partition is another worker's now, which delivers what we did not."""
+        """Stop: another worker owns the partition now, and sends what is left."""
         self._closed = True
 
     def __len__(self) -> int:
-        return len(self._under_way)
+        return len(self._in_flight)
 
-    def _send(self, parcel: OutboxMessage) -> tuple[str, asyncio.Future[Any]]:
-        if not self._clock.is_past(parcel.expires_at):
-            return parcel.topic, self._sink.enqueue(self._prefix + parcel.topic, parcel.key, parcel.value)
+    def _send(self, message: OutboxMessage) -> tuple[str, asyncio.Future[Any]]:
+        """Send a message, or, if it has expired, a notice in its place; return the topic too."""
+        if not self._clock.is_past(message.expires_at):
+            return message.topic, self._sink.enqueue(self._prefix + message.topic, message.key, message.value)
         self._metrics.add("encore_undelivered_total")
         notice = Undelivered(
-            id=parcel.id,
-            user=parcel.user,
-            time=parcel.expires_at,
-            expires_at=parcel.expires_at,
-            topic=parcel.topic,
+            id=message.id,
+            user=message.user,
+            time=message.expires_at,
+            expires_at=message.expires_at,
+            topic=message.topic,
         )
         topic, key = codec.address(notice)
         return topic, self._sink.enqueue(self._prefix + topic, key, codec.encode_output(notice))
 
-    def _save(self, keys: Sequence[bytes], since: float) -> None:
-        get = self._people.get
-        wait = [(key, parcels) for key in keys if (parcels := get(key).outbox)]
-        saved = self._people.write(*keys, after=self.ahead.before_state(keys))
-        if wait:
-            saved.add_done_callback(partial(self._saved, wait, since))
-
-    def _saved(
-        self, wait: Sequence[tuple[bytes, tuple[OutboxMessage, ...]]], since: float, saved: asyncio.Future[Any]
+    def _on_written(
+        self, waiting: Sequence[tuple[bytes, tuple[OutboxMessage, ...]]], since: float, written: asyncio.Future[Any]
     ) -> None:
-        if self._closed or saved.cancelled() or saved.exception() is not None:
+        if self._closed or written.cancelled() or written.exception() is not None:
             return
-        for key, parcels in wait:
-            still = {parcel.id for parcel in self._people.get(key).outbox}
-            self.deliver(key, tuple(parcel for parcel in parcels if parcel.id in still), since)
+        for key, messages in waiting:
+            left = {message.id for message in self._users.get(key).outbox}
+            self.send(key, tuple(message for message in messages if message.id in left), since)
 
-    def _sent(self, key: bytes, parcel: OutboxMessage, sent: asyncio.Future[Any]) -> None:
-        topic, since = self._under_way.pop(parcel.id)
+    def _on_sent(self, key: bytes, message: OutboxMessage, sent: asyncio.Future[Any]) -> None:
+        topic, since = self._in_flight.pop(message.id)
         if self._closed or sent.cancelled() or sent.exception() is not None:
             return
         self._metrics.add("encore_outputs_total", topic)
         if since:
             self._metrics.observe("encore_decision_seconds", max(0.0, self._clock.wall() - since))
-        envelope = self._people.get(key)
-        left = tuple(other for other in envelope.outbox if other.id != parcel.id)
+        envelope = self._users.get(key)
+        left = tuple(other for other in envelope.outbox if other.id != message.id)
         if len(left) < len(envelope.outbox):
-            self._people.put(key, replace(envelope, outbox=left))
+            self._users.put(key, replace(envelope, outbox=left))

@@ -1,4 +1,4 @@
-"""From what a person's step or wake says to parcels in their outbox, and to what is counted of it."""
+"""Turns the outputs of a transition into outbox messages, and counts them."""
 
 from __future__ import annotations
 
@@ -6,51 +6,55 @@ from models.person.ledger import pseudonym
 from models.person.preferences import Interaction
 from models.retention.step import Transition
 from models.schema.outputs import Alert, CouponTrigger, Decision, OfferOutcome, Output, Tombstone
-from streams.agents.users.envelope import OutboxMessage
+from streams.agents.users.envelope import Envelope, OutboxMessage
 from streams.delivery.write_ahead import WriteAheadOutputs
 from streams.kafka import codec
 from streams.metrics import LabelledCounter, Metrics
 from streams.settings import Settings
 
-FOR_EVER = float("inf")
+NEVER_EXPIRES = float("inf")
+MAX_MESSAGES = 100
+"""Messages in an outbox from which their size is checked as well."""
+
+
+def outbox_full(envelope: Envelope, max_record_bytes: int) -> bool:
+    """Return whether the outbox leaves no room for more messages in a changelog record."""
+    if len(envelope.outbox) < MAX_MESSAGES:
+        return False
+    return sum(len(message.value or b"") for message in envelope.outbox) > max_record_bytes * 2 // 3
 
 
 class OutputPacker:
-    """Makes parcels of what people say, and counts it; what is certain goes ahead."""
+    """Turns outputs into outbox messages and counts them. Reproducible outputs are sent ahead of the state instead."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, ahead: WriteAheadOutputs) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, write_ahead: WriteAheadOutputs) -> None:
         self._live = settings.mode == "live"
         self._key = settings.pseudonym_key.encode()
         self._metrics = metrics
-        self._ahead = ahead
+        self._write_ahead = write_ahead
 
-    def parcels(self, key: bytes, moved: Transition, person_id: str) -> tuple[OutboxMessage, ...]:
-        """Return a parcel for everything that waits for the state, of what a person says; all of it is counted."""
-        for note in moved.notes:
+    def messages(self, key: bytes, transition: Transition, user_id: str) -> tuple[OutboxMessage, ...]:
+        """Count notes and outputs of a transition; return messages for the outputs that wait for the state."""
+        for note in transition.notes:
             self._metrics.count(_NOTES[note])
-        if not moved.outputs:
+        if not transition.outputs:
             return ()
-        parcels = []
-        for output in moved.outputs:
+        messages = []
+        for output in transition.outputs:
             self._count(output)
             if output.reproducible:
-                self._ahead.add(key, output)
+                self._write_ahead.add(key, output)
             elif self._live or not isinstance(output, Alert | CouponTrigger):
-                parcels.append(self._parcel(output, person_id))
-        return tuple(parcels)
+                messages.append(self._message(output, user_id))
+        return tuple(messages)
 
-    def _parcel(self, output: Output, person_id: str) -> OutboxMessage:
+    def _message(self, output: Output, user_id: str) -> OutboxMessage:
         topic, key = codec.address(output)
-        news = isinstance(output, Alert | CouponTrigger)
-        return OutboxMessage(
-            output.id,
-            topic,
-            key,
-            codec.encode_output(output),
-            output.expires_at if isinstance(output, Alert | CouponTrigger) else FOR_EVER,
-            output.urgent,
-            pseudonym(person_id, self._key) if news else "",
-        )
+        if isinstance(output, Alert | CouponTrigger):
+            expires_at, user = output.expires_at, pseudonym(user_id, self._key)
+        else:
+            expires_at, user = NEVER_EXPIRES, ""
+        return OutboxMessage(output.id, topic, key, codec.encode_output(output), expires_at, output.urgent, user)
 
     def _count(self, output: Output) -> None:
         if type(output) is Decision:

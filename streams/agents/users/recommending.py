@@ -1,8 +1,9 @@
-"""Recommendations beside the fold: lists made anew, and short lists for the ranker, in a fixed share of the time.
+"""Computes recommendations and examples for the ranker in the background, in a fixed share of the time.
 
-A list costs a hundred times what an event costs, and it depends on what all others did as well as on the person's
-log. So it is not part of the fold: the fold only notes whose list is to be made anew. While the worker is behind, lists
-get a tenth of their time: what a person did since is waiting in the log, and would make the list anew.
+A recommendation list costs a hundred times as much as an event. It also depends on what all other users did, not on
+the log of one user alone. So the log processor does not compute lists: it only reports whose list is out of date.
+While the worker has a backlog, lists get a tenth of their time: the backlog contains newer events of the same users,
+which would make the lists out of date again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from models.retention.context import Context
 from models.retention.recommending import is_lesson, is_old, lesson
 from models.schema import events as ev
 from streams.agents.courses.view import GlobalCourseView
-from streams.agents.users.processor import LogProcessor
+from streams.agents.users.activity_listener import RecommendationTarget
 from streams.clock import TimeBudget, monotonic
 from streams.delivery.sender import RecordSink
 from streams.kafka import codec, topics
@@ -27,20 +28,22 @@ from streams.metrics import GaugeName, Metrics
 from streams.settings import Settings
 
 IDLE = 0.02
-BEHIND = 0.1
-"""What is left of the share of time while the log is behind."""
-MOST_SAVED = 0.25
-"""Seconds of unused time that are kept for later."""
-MOST_WAITING = 100_000
-MOST_EXAMPLES = 64
-"""Uses that wait to become short lists; of more, the newest count."""
-ROWS = 0.005
-"""Seconds at most that rows are put on the shelf between two lists."""
+"""Seconds between two turns."""
+BACKLOG_FACTOR = 0.1
+"""Factor of the share of time while the worker has a backlog."""
+MAX_CREDIT = 0.25
+"""Seconds of unused time that may be used later."""
+MAX_WAITING = 100_000
+"""Users who wait for a new list; beyond that, the one who waits longest is dropped."""
+MAX_EXAMPLES = 64
+"""Course uses that wait to become examples; beyond that, the oldest are dropped."""
+INDEX_SLICE = 0.005
+"""Maximum seconds of indexing course rows between two lists."""
 _log = logging.getLogger(__name__)
 
 
 class CourseUse(NamedTuple):
-    """A use of a course that may become a short list: the person as they were before it."""
+    """The use of a course that may become an example for the ranker, with the user's state before it."""
 
     person: Person
     event_id: str
@@ -49,89 +52,91 @@ class CourseUse(NamedTuple):
 
 
 class RecommendationJob:
-    """Makes lists for the people of all partitions of a worker.
+    """Computes recommendation lists for the users of all partitions of a worker.
 
-    `behind` is set by whoever is delivered as much at once as may be; it is forgotten with the next look at the time.
+    Attributes:
+        has_backlog: the users agent sets it after a full chunk; it is cleared at the next turn.
     """
 
     def __init__(
         self,
         settings: Settings,
-        library: GlobalCourseView,
-        world: Callable[[], Context],
+        courses: GlobalCourseView,
+        context: Callable[[], Context],
         sink: Callable[[], RecordSink],
         metrics: Metrics,
     ) -> None:
         self._settings = settings
-        self._library = library
-        self._world = world
+        self._courses = courses
+        self._context = context
         self._sink = sink
         self._metrics = metrics
         self._topic = name(settings, topics.LISTS)
-        self._waiting: OrderedDict[bytes, LogProcessor] = OrderedDict()
-        self._uses: deque[CourseUse] = deque(maxlen=MOST_EXAMPLES)
-        self._saved = 0.0
-        self.behind = False
+        self._waiting: OrderedDict[bytes, RecommendationTarget] = OrderedDict()
+        self._uses: deque[CourseUse] = deque(maxlen=MAX_EXAMPLES)
+        self._credit = 0.0
+        self.has_backlog = False
         metrics.watch(self._gauges)
 
-    def used(self, fold: LogProcessor, key: bytes, before: Person, event: ev.Event) -> None:
-        """Note that a person's taste changed with an event."""
-        self._enter(fold, key)
+    def on_course_interest(self, target: RecommendationTarget, key: bytes, before: Person, event: ev.Event) -> None:
+        """Note that an event changed the course preferences of a user."""
+        self._enqueue(target, key)
         course = getattr(event, "course_id", None)
         if course is not None and is_lesson(before.preferences, event.id, course, self._settings.repeats):
             self._uses.append(CourseUse(before, event.id, course, event.time))
 
-    def woken(self, fold: LogProcessor, key: bytes, person: Person) -> None:
-        """Note that a person's grid time came: a list that is old is made anew."""
-        if is_old(person, fold.now):
-            self._enter(fold, key)
+    def on_wake(self, target: RecommendationTarget, key: bytes, person: Person) -> None:
+        """Note that a timer of a user runs: a list that is old is computed again."""
+        if is_old(person, target.clock.now):
+            self._enqueue(target, key)
 
-    def forget(self, fold: LogProcessor) -> None:
-        """Forget the people of a fold that goes."""
-        for key in [key for key, other in self._waiting.items() if other is fold]:
+    def forget(self, target: RecommendationTarget) -> None:
+        """Drop the waiting users of a partition that is released."""
+        for key in [key for key, other in self._waiting.items() if other is target]:
             del self._waiting[key]
 
     async def run(self) -> None:
-        """Work in the share of the time that is ours, for ever."""
+        """Work for ever, in the share of the time that the settings give."""
         last = monotonic()
         while True:
             await asyncio.sleep(IDLE)
             now = monotonic()
-            share = self._settings.recommendation_time * (BEHIND if self.behind else 1.0)
-            self._saved = min(MOST_SAVED, self._saved + (now - last) * share)
-            last, self.behind = now, False
-            while self._saved > 0 and self._one():
-                self._saved -= monotonic() - now
+            share = self._settings.recommendation_time * (BACKLOG_FACTOR if self.has_backlog else 1.0)
+            self._credit = min(MAX_CREDIT, self._credit + (now - last) * share)
+            last, self.has_backlog = now, False
+            while self._credit > 0 and self._run_once():
+                self._credit -= monotonic() - now
                 await asyncio.sleep(0)
                 now = monotonic()
 
-    def _one(self) -> bool:
-        """Do a little of everything there is to do; return whether there was anything."""
+    def _run_once(self) -> bool:
+        """Index course rows, make one example and compute one list; return whether there was anything to do."""
         busy = bool(self._uses) or bool(self._waiting)
         try:
-            busy = self._library.index_rows(TimeBudget(ROWS)) or busy
+            busy = self._courses.index_rows(TimeBudget(INDEX_SLICE)) or busy
             if self._uses:
-                self._teach(self._uses.popleft())
+                self._send_example(self._uses.popleft())
             if self._waiting:
-                key, fold = self._waiting.popitem(last=False)
-                self._metrics.add("encore_lists_total", "told" if fold.relist(key) else "unchanged")
-        except Exception:  # noqa: BLE001 - a defect of ours costs a list, and nobody's state
+                key, target = self._waiting.popitem(last=False)
+                published = target.refresh_recommendations(key)
+                self._metrics.add("encore_lists_total", "told" if published else "unchanged")
+        except Exception:  # noqa: BLE001 - a defect costs a list, but never a user's state
             self._metrics.add("encore_failures_total", "list")
-            _log.exception("a list of recommendations failed")
+            _log.exception("the computation of recommendations failed")
         return busy
 
-    def _teach(self, use: CourseUse) -> None:
-        world = self._world()
-        if world.shelf is None:
+    def _send_example(self, use: CourseUse) -> None:
+        context = self._context()
+        if context.shelf is None:
             return
-        example = lesson(use.person, use.event_id, use.course, use.time, world)
+        example = lesson(use.person, use.event_id, use.course, use.time, context)
         if example is not None:
             self._metrics.add("encore_lists_total", "example")
             self._sink().enqueue(self._topic, None, codec.encode_list_example(example), 0)
 
-    def _enter(self, fold: LogProcessor, key: bytes) -> None:
-        self._waiting[key] = fold
-        if len(self._waiting) > MOST_WAITING:
+    def _enqueue(self, target: RecommendationTarget, key: bytes) -> None:
+        self._waiting[key] = target
+        if len(self._waiting) > MAX_WAITING:
             self._waiting.popitem(last=False)
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:

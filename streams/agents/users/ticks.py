@@ -1,4 +1,4 @@
-"""The tick writer: tells the log that time passed, one small record per partition and interval."""
+"""The tick writer: writes the current time to the log, one small record per partition and interval."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ async def write_ticks(
     settings: Settings,
     sender: Sender,
     ticker: Ticker,
-    pulses: Callable[[], dict[int, ActivityMonitor]],
+    monitors: Callable[[], dict[int, ActivityMonitor]],
     inputs: set[aiokafka.TopicPartition],
     metrics: Metrics,
 ) -> None:
-    """Write ticks to the partitions this worker owns, for ever; with `clock = source` somebody else does.
+    """Write ticks to the partitions that this worker owns, for ever; with `clock = source` another program does.
 
-    They tell no time beyond that up to which ingest has appended the inputs. Until it has ever said so, they wait if
-    the inputs hold anything; empty ones mean that everybody writes to the log itself.
+    A tick is never later than the time up to which ingest has appended the inputs. Until ingest has reported that time,
+    ticks wait if the inputs contain a record. If the inputs are empty, all events are written to the log directly.
     """
     held = False
 
@@ -39,31 +39,31 @@ async def write_ticks(
     metrics.watch(gauges)
     while settings.clock == "wall":
         await asyncio.sleep(settings.tick_every)
-        now, owned = wall(), pulses()
+        now, owned = wall(), monitors()
         held = ticker.holds(list(owned.values()), now)
-        if not held and not (ticker.awaits_ingest() and await anything_in(settings, inputs)):
-            put_ticks(sender, settings, pulses(), ticker.tick_time(now))
+        if not held and not (ticker.awaits_ingest() and await has_records(settings, inputs)):
+            enqueue_ticks(sender, settings, monitors(), ticker.tick_time(now))
 
 
-async def anything_in(settings: Settings, places: set[aiokafka.TopicPartition]) -> bool:
-    """Return whether any of some partitions holds a record; also where the broker does not say."""
-    if not places:
+async def has_records(settings: Settings, partitions: set[aiokafka.TopicPartition]) -> bool:
+    """Return whether any of the partitions contains a record; True if the broker does not answer."""
+    if not partitions:
         return False
     consumer = clients.consumer(settings)
     try:
         await consumer.start()
-        consumer.assign(list(places))
-        begins = await consumer.beginning_offsets(list(places))
-        ends = await consumer.end_offsets(list(places))
+        consumer.assign(list(partitions))
+        begins = await consumer.beginning_offsets(list(partitions))
+        ends = await consumer.end_offsets(list(partitions))
     except (KafkaError, OSError):
         return True
     finally:
         await consumer.stop()
-    return any(begins[place] < ends[place] for place in places)
+    return any(begins[partition] < ends[partition] for partition in partitions)
 
 
-def put_ticks(sender: Sender, settings: Settings, partitions: Iterable[int], now: float) -> None:
-    """Write one tick to each of some partitions."""
+def enqueue_ticks(sender: Sender, settings: Settings, partitions: Iterable[int], now: float) -> None:
+    """Enqueue one tick for each partition."""
     tick = event_codec.encode(ev.Tick(time=now))
     for partition in partitions:
         sender.enqueue(name(settings, topics.EVENTS), None, tick, partition)

@@ -46,14 +46,14 @@ class Listener:
         self.newest = GlobalState(settings, self.metrics, self.ticker)
 
     def hear(self, topic: str, key: bytes | None, value: bytes | None) -> None:
-        self.newest.heard(Record(f"p-{topic}", 0, 0, 0, key, value))
+        self.newest.on_record(Record(f"p-{topic}", 0, 0, 0, key, value))
 
     def model(self, raw: bytes | None) -> None:
         self.hear(topics.SNAPSHOTS, b"churn", raw)
 
     @property
     def labels(self) -> int | None:
-        return self.newest.world.model.labels if self.newest.world.model else None
+        return self.newest.context.model.labels if self.newest.context.model else None
 
     def refused(self, reason: str) -> int:
         return self.metrics.value("encore_snapshots_refused_total", reason)
@@ -61,10 +61,10 @@ class Listener:
 
 def test_in_the_beginning_there_is_only_what_was_set() -> None:
     """No model, no campaign; the rules and the mode come from the settings."""
-    world = Listener().newest.world
+    world = Listener().newest.context
     assert (world.model, world.campaign, world.shadow, world.ready) == (None, None, False, False)
     assert world.rules == SETTINGS.rules()
-    assert Listener(Settings(mode="shadow")).newest.world.shadow
+    assert Listener(Settings(mode="shadow")).newest.context.shadow
 
 
 def test_every_topic_that_is_named_is_read() -> None:
@@ -85,11 +85,11 @@ def test_an_older_model_is_refused_and_counted() -> None:
     """A trainer that was frozen and comes back cannot take anybody back in time."""
     listener = Listener()
     listener.model(snapshot(5, offset=20))
-    version = listener.newest.world.model.version if listener.newest.world.model else ""
+    version = listener.newest.context.model.version if listener.newest.context.model else ""
     listener.model(snapshot(3, offset=19))
     assert (listener.labels, listener.refused("older")) == (5, 1)
-    assert listener.newest.world.model
-    assert listener.newest.world.model.version == version
+    assert listener.newest.context.model
+    assert listener.newest.context.model.version == version
 
 
 DAMAGED = encode_snapshot({"schema": 1})
@@ -138,7 +138,7 @@ def running(*heard: tuple[str, bytes | None]) -> str | None:
     listener = Listener()
     for name, value in heard:
         listener.hear(topics.CAMPAIGNS, name.encode(), value)
-    world = listener.newest.world
+    world = listener.newest.context
     return world.campaign.id if world.campaign else None
 
 

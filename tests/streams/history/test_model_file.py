@@ -36,9 +36,9 @@ def labels_of_worker_model(settings: Settings) -> int:
     """Return how many labels the model of a worker has learned from, if the worker reads all snapshots."""
     state = GlobalState(settings, Metrics(), Ticker(1.0))
     for record in asyncio.run(read_all(settings, settings.prefix + topics.SNAPSHOTS)):
-        state.heard(record)
-    assert state.world.model is not None
-    return state.world.model.labels
+        state.on_record(record)
+    assert state.context.model is not None
+    return state.context.model.labels
 
 
 def test_model_gets_the_offset_of_the_last_example(settings: Settings, tmp_path: Path) -> None:

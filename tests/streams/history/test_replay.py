@@ -28,7 +28,7 @@ from streams.metrics import Metrics
 from streams.settings import Settings
 from tests.models.people import histories, make_campaign, make_model
 from tests.streams.doubles import Record
-from tests.streams.stations import NIGHTS, Said, Station, record
+from tests.streams.processor_harness import DEFAULT_CONTEXT, ProcessorHarness, SentOutput, record
 
 NAMES = ("Ada", "Bob", "Cyd")
 USERS = st.tuples(*(histories(max_events=10, max_gap_days=20, user=name) for name in NAMES))
@@ -39,7 +39,7 @@ class RecordedOutputs:
     """Records the outputs of a replay."""
 
     def __init__(self) -> None:
-        self.all: list[Said] = []
+        self.all: list[SentOutput] = []
         self.dead_letters: list[Mapping[str, bytes]] = []
 
     def __call__(self, topic: str, key: bytes | None, value: bytes | None, headers: Mapping[str, bytes]) -> None:
@@ -47,7 +47,7 @@ class RecordedOutputs:
             self.dead_letters.append(headers)
         else:
             said = msgspec.json.decode(value)["id"] if value is not None else (key or b"").decode()
-            self.all.append(Said(topic, said, value))
+            self.all.append(SentOutput(topic, said, value))
 
 
 def run_replay(
@@ -74,16 +74,16 @@ def test_a_replay_gives_the_outputs_of_a_worker(users: tuple[list[ev.Event], ...
     """With the same model, every output has the same id and bytes, and the final users are the same."""
     entries = history_entries(users)
     end = entries[-1].event.time + 60 * DAY
-    station = Station()
-    station.apply(*(record(entry.event, entry.position) for entry in entries))
-    station.apply(record(ev.Tick(time=end), len(entries)))
-    station.drain()
-    station.rest()
-    replay, recorded = run_replay(entries, end, model=NIGHTS.model, campaign=NIGHTS.campaign)
-    assert sorted(recorded.all) == sorted(station.said)
+    station = ProcessorHarness()
+    station.process(*(record(entry.event, entry.position) for entry in entries))
+    station.process(record(ev.Tick(time=end), len(entries)))
+    station.run_timers()
+    station.commit_all()
+    replay, recorded = run_replay(entries, end, model=DEFAULT_CONTEXT.model, campaign=DEFAULT_CONTEXT.campaign)
+    assert sorted(recorded.all) == sorted(station.outputs)
     assert len(recorded.all) == len({(said.topic, said.id) for said in recorded.all})
     people = {key: replay.users.get(key).person for key in replay.users.cold}
-    assert people == {key: envelope.person for key, envelope in station.known.items()}
+    assert people == {key: envelope.person for key, envelope in station.envelopes.items()}
 
 
 @given(USERS, st.randoms(use_true_random=False))
@@ -100,23 +100,23 @@ def test_replaying_the_log_gives_the_outputs_of_its_workers(users: tuple[list[ev
         if rng.random() < 0.3:
             tick = ev.Tick(time=event.time + rng.uniform(0, 5 * DAY))
             logs[place].append(record(tick, len(logs[place]), partition=place))
-    stations = [Station(partition=place, of=2) for place in range(2)]
+    stations = [ProcessorHarness(partition=place, of=2) for place in range(2)]
     for station, log in zip(stations, logs, strict=True):
-        station.apply(*log)
-        station.drain()
-        station.rest()
+        station.process(*log)
+        station.run_timers()
+        station.commit_all()
     recorded = RecordedOutputs()
 
     async def play() -> Replay:
-        replay = Replay(PLAIN, recorded, model=NIGHTS.model, campaign=NIGHTS.campaign, partitions=2)
+        replay = Replay(PLAIN, recorded, model=DEFAULT_CONTEXT.model, campaign=DEFAULT_CONTEXT.campaign, partitions=2)
         await replay.play_log(heapq.merge(*logs, key=lambda record: record.timestamp))
         return replay
 
     replay = asyncio.run(play())
-    assert sorted(recorded.all) == sorted(said for station in stations for said in station.said)
+    assert sorted(recorded.all) == sorted(said for station in stations for said in station.outputs)
     for station, processor in zip(stations, replay.processors, strict=True):
-        people = {key: processor.people.get(key).person for key in processor.people.cold}
-        assert people == {key: envelope.person for key, envelope in station.known.items()}
+        people = {key: processor.users.get(key).person for key in processor.users.cold}
+        assert people == {key: envelope.person for key, envelope in station.envelopes.items()}
 
 
 @given(USERS, st.integers(1, 5))

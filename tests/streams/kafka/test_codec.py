@@ -62,8 +62,9 @@ def test_limits_are_inclusive() -> None:
     assert rejected(raw, skew=299.0).reason == "far_future"
 
 
-def of(event: ev.AnyEvent, key: bytes | None, partition: int) -> ev.Event | ev.Tick:
-    return codec.check_log_record(event, key, partition, 8)
+def decode(event: ev.AnyEvent, key: bytes | None, partition: int) -> ev.Event | ev.Tick | ev.Announced:
+    decoder = codec.LogDecoder(partition, 8, frozenset(), 900_000, 300.0)
+    return decoder.decode(Record("events", partition, 0, int(NOW * 1_000), key, event_codec.encode(event)))[0]
 
 
 @pytest.mark.parametrize(
@@ -82,14 +83,14 @@ def test_a_record_with_the_wrong_key_or_partition_is_rejected(
 ) -> None:
     """A record of `events` is about a user, has the user id as its key, and is in the user's partition."""
     with pytest.raises(InvalidEvent) as caught:
-        of(event, key, partition)
+        decode(event, key, partition)
     assert caught.value.reason == reason
 
 
 def test_a_correct_record_and_a_tick_are_accepted() -> None:
     """A user's record in the user's partition is accepted, and a tick in every partition."""
-    assert of(LOGIN, b"u1", HERE) == LOGIN
-    assert [of(ev.Tick(time=NOW), None, place) for place in range(8)] == [ev.Tick(time=NOW)] * 8
+    assert decode(LOGIN, b"u1", HERE) == LOGIN
+    assert [decode(ev.Tick(time=NOW), None, place) for place in range(8)] == [ev.Tick(time=NOW)] * 8
 
 
 def record_with(*headers: tuple[str, Any]) -> Record:

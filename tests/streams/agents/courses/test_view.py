@@ -17,7 +17,7 @@ from streams.kafka import topics
 from streams.metrics import Metrics
 from streams.settings import Settings
 from tests.models.course_uses import make_interaction
-from tests.streams.doubles import Record, Times
+from tests.streams.doubles import CountedBudget, Record
 
 
 def new_view() -> tuple[GlobalCourseView, Metrics]:
@@ -63,8 +63,8 @@ def test_rows_wait_to_be_indexed_and_the_newest_counts() -> None:
     for row in (row_of("go", "art"), row_of("web", "art"), row_of("go", "sql", uses=9)):
         view.on_record(on_rows(row))
     assert recommended(view, "sql") == set()
-    assert view.index_rows(Times(1))
-    assert not view.index_rows(Times(9))
+    assert view.index_rows(CountedBudget(1))
+    assert not view.index_rows(CountedBudget(9))
     assert "go" in recommended(view, "sql")
     assert view.catalogue.index.uses[view.catalogue.index.numbers["go"]] == 9
 
@@ -75,7 +75,7 @@ def test_a_row_of_a_fenced_owner_is_ignored() -> None:
     view.on_record(on_rows(row_of("go", "art", uses=9), fence=5))
     view.on_record(on_rows(row_of("go", "art", uses=2), fence=4))
     view.on_record(on_rows(row_of("web", "art", uses=2), fence=4, partition=1))
-    view.index_rows(Times(9))
+    view.index_rows(CountedBudget(9))
     assert [view.catalogue.index.uses[view.catalogue.index.numbers[course]] for course in ("go", "web")] == [9, 2]
 
 
@@ -83,12 +83,12 @@ def test_a_withdrawn_course_is_not_recommended_until_it_is_published_again() -> 
     """This applies at once, even while its row still changes."""
     view, _ = new_view()
     view.on_record(on_rows(row_of("go", "art")))
-    view.index_rows(Times(9))
+    view.index_rows(CountedBudget(9))
     assert "go" in recommended(view, "art")
     view.on_record(on_catalogue(ev.CourseWithdrawn(id="1", course_id="go", time=5.0)))
     assert "go" not in recommended(view, "art")
     view.on_record(on_rows(row_of("go", "art", uses=9)))
-    view.index_rows(Times(9))
+    view.index_rows(CountedBudget(9))
     assert "go" not in recommended(view, "art")
     view.on_record(on_catalogue(ev.CoursePublished(id="2", course_id="go", time=6.0, title="Go")))
     assert "go" in recommended(view, "art")

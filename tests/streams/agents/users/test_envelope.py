@@ -8,7 +8,7 @@ from models.person.ledger import Ledger
 from models.person.person import Person, next_due
 from models.person.rules import Rules
 from models.schema import events as ev
-from streams.agents.users.envelope import Envelope, OutboxMessage, peek, seal, unseal
+from streams.agents.users.envelope import Envelope, OutboxMessage, decode_envelope, encode_envelope, read_prefix
 from streams.state.header import InvalidValue, fence_of
 from tests.models.people import NOON, histories, make_campaign, make_context, make_model, process_events
 
@@ -41,9 +41,9 @@ def envelopes(draw: st.DrawFn) -> Envelope:
 @settings(max_examples=60, deadline=None)
 def test_what_is_sealed_is_unsealed(envelope: Envelope, fence: int) -> None:
     """Nothing of it changes, and the prefix says of it what it is."""
-    value = seal(envelope, fence, RULES)
-    assert unseal(value) == envelope
-    prefix = peek(value)
+    value = encode_envelope(envelope, fence, RULES)
+    assert decode_envelope(value) == envelope
+    prefix = read_prefix(value)
     assert (prefix.fence, fence_of(value), prefix.offset) == (fence, fence, envelope.offset)
     assert (prefix.tier, prefix.has_outbox) == (envelope.person.ledger.tier, bool(envelope.outbox))
     assert prefix.due == next_due(envelope.person, RULES)
@@ -55,11 +55,11 @@ def test_what_is_sealed_is_unsealed(envelope: Envelope, fence: int) -> None:
 def test_the_prefix_has_tier_and_outbox(tier: str, waits: bool) -> None:
     """Each tier, with and without something to deliver."""
     parcel = OutboxMessage("i", "t", b"k", b"v", 1.0, True)
-    value = seal(Envelope(Person("u", ledger=Ledger(tier=tier)), outbox=(parcel,) * waits), 3, RULES)
-    assert (peek(value).tier, peek(value).has_outbox) == (tier, waits)
+    value = encode_envelope(Envelope(Person("u", ledger=Ledger(tier=tier)), outbox=(parcel,) * waits), 3, RULES)
+    assert (read_prefix(value).tier, read_prefix(value).has_outbox) == (tier, waits)
 
 
-SEALED = seal(
+ENCODED = encode_envelope(
     Envelope(process_events(Person("u"), [ev.Login(id="1", user_id="u", time=NOON)], STATE, NOON)[0], 5), 2, RULES
 )
 
@@ -67,8 +67,8 @@ SEALED = seal(
 @pytest.mark.parametrize("version", [0, 2, 255])
 def test_another_version_is_refused(version: int) -> None:
     """A value of a later Encore is not guessed at; the message names both versions."""
-    other = bytes((version,)) + SEALED[1:]
-    for read in (peek, unseal):
+    other = bytes((version,)) + ENCODED[1:]
+    for read in (read_prefix, decode_envelope):
         with pytest.raises(InvalidValue) as caught:
             read(other)
         assert f"version {version}, but this version of Encore reads 1" in str(caught.value)
@@ -78,14 +78,14 @@ def test_a_person_before_the_body_is_none() -> None:
     """Nothing, and all that is shorter than a prefix, is refused and has no fence."""
     for size in range(30):
         with pytest.raises(InvalidValue):
-            peek(SEALED[:size])
-        assert fence_of(SEALED[:size]) == 0
+            read_prefix(ENCODED[:size])
+        assert fence_of(ENCODED[:size]) == 0
 
 
 def read_or_refuse(value: bytes) -> None:
     """Read a value in all ways there are; a refusal is fine, anything else is not."""
     fence_of(value)
-    for read in (peek, unseal):
+    for read in (read_prefix, decode_envelope):
         try:
             read(value)
         except InvalidValue as bad:
@@ -96,14 +96,14 @@ def read_or_refuse(value: bytes) -> None:
 @settings(max_examples=300)
 def test_any_bytes_are_an_envelope_or_refused(raw: bytes, ours: bool) -> None:
     """Whatever stands in the changelog, nothing but InvalidValue is raised."""
-    read_or_refuse(SEALED[:30] + raw if ours else raw)
+    read_or_refuse(ENCODED[:30] + raw if ours else raw)
 
 
-@given(st.lists(st.tuples(st.integers(1, len(SEALED) - 1), st.integers(0, 255)), min_size=1, max_size=4))
+@given(st.lists(st.tuples(st.integers(1, len(ENCODED) - 1), st.integers(0, 255)), min_size=1, max_size=4))
 @settings(max_examples=2_000)
 def test_a_broken_value_is_an_envelope_or_refused(changes: list[tuple[int, int]]) -> None:
     """Some bytes of a real value are different: it is still a person, or it is refused."""
-    broken = bytearray(SEALED)
+    broken = bytearray(ENCODED)
     for at, byte in changes:
         broken[at] = byte
     read_or_refuse(bytes(broken))
@@ -112,4 +112,4 @@ def test_a_broken_value_is_an_envelope_or_refused(changes: list[tuple[int, int]]
 def test_any_flags_are_a_tier_or_refused() -> None:
     """A byte that names no tier is no prefix of ours."""
     for flags in range(256):
-        read_or_refuse(SEALED[:1] + bytes((flags,)) + SEALED[2:])
+        read_or_refuse(ENCODED[:1] + bytes((flags,)) + ENCODED[2:])

@@ -11,12 +11,12 @@ from models.person.rules import Rules
 from models.retention.context import Context
 from models.schema import events as ev
 from models.schema.outputs import Undelivered
-from streams.agents.users.processor import TooManyFailures
+from streams.agents.users.failures import TooManyFailures
 from streams.agents.users.store import TOMBSTONE
 from streams.kafka import topics
 from tests.models.people import HOUR, NOON, make_campaign, make_context, make_model
 from tests.streams.doubles import Put, Record
-from tests.streams.stations import Said, Station, named, record
+from tests.streams.processor_harness import ProcessorHarness, SentOutput, record, unerased_keys
 
 RISKY = make_context(
     model=make_model(0.0, 3.0), campaign=make_campaign(arm=Arm(name="ten", amount=10.0, valid_days=1.0))
@@ -59,105 +59,105 @@ def headers(put: Put) -> dict[str, bytes]:
     return dict(put.headers or ())
 
 
-def letters(station: Station) -> list[Put]:
+def letters(station: ProcessorHarness) -> list[Put]:
     return station.sink.on(topics.DEAD_LETTERS)
 
 
 def test_a_failing_step_is_buried_with_its_record_and_the_log_goes_on() -> None:
     """The record counts as taken: given again it is known; the person stands as before it, their next event counts."""
-    station = Station(world=defective(True, False), max_failures=2)
+    station = ProcessorHarness(context=defective(True, False), max_failures=2)
     log = [record(login(0), 0, ("in", 0, 3)), record(login(1, at=NOON + DAY), 1, ("in", 0, 4))]
-    station.apply(*log)
+    station.process(*log)
     (letter,) = letters(station)
     assert (headers(letter)["reason"], letter.value) == (b"failed", log[0].value)
     assert b"a defect" in headers(letter)["detail"]
-    envelope = station.people.get(b"Ada")
+    envelope = station.users.get(b"Ada")
     assert (envelope.person.activity.events, envelope.offset, envelope.origins) == (1, 1, {"in/0": 4})
     assert station.count("encore_failures_total", "step") == 1
-    station.apply(*log)
-    assert (len(letters(station)), station.counted()) == (1, 4)
+    station.process(*log)
+    assert (len(letters(station)), station.accounted_records()) == (1, 4)
 
 
 def test_defects_of_so_many_people_in_a_row_stop_the_worker() -> None:
     """The last of them raises, with its cause; one fewer does not."""
-    station = Station(world=defective(True), max_failures=3)
-    station.apply(record(login(0), 0), record(login(1, "Bea"), 1))
+    station = ProcessorHarness(context=defective(True), max_failures=3)
+    station.process(record(login(0), 0), record(login(1, "Bea"), 1))
     with pytest.raises(TooManyFailures, match=r"3 defects in a row.*a defect"):
-        station.apply(record(login(2, "Cyd"), 2))
+        station.process(record(login(2, "Cyd"), 2))
 
 
 def test_defects_of_one_person_do_not_stop_the_worker() -> None:
     """However many of their events are in a chunk: everybody else's time would stand still with theirs."""
-    station = Station(world=defective(True), max_failures=2)
-    station.apply(*(record(login(n), n) for n in range(30)))
+    station = ProcessorHarness(context=defective(True), max_failures=2)
+    station.process(*(record(login(n), n) for n in range(30)))
     assert len(letters(station)) == 30
 
 
 def test_defects_that_are_not_in_a_row_do_not_stop_the_worker() -> None:
     """An event that succeeds in between begins the count anew."""
-    station = Station(world=defective(*(True, True, False) * 5), max_failures=3)
-    station.apply(*(record(login(n, f"u{n}"), n) for n in range(15)))
+    station = ProcessorHarness(context=defective(*(True, True, False) * 5), max_failures=3)
+    station.process(*(record(login(n, f"u{n}"), n) for n in range(15)))
     assert (len(letters(station)), station.count("encore_events_total", "applied")) == (10, 5)
 
 
-def crowd(station: Station, size: int) -> None:
+def crowd(station: ProcessorHarness, size: int) -> None:
     """People who are known, and all due."""
-    station.world = make_context(model=make_model(0.0, -9.0))
-    station.apply(*(record(login(n, f"u{n}"), n) for n in range(size)))
-    station.apply(record(ev.Tick(time=NOON + DAY + 2 * HOUR), size))
+    station.context = make_context(model=make_model(0.0, -9.0))
+    station.process(*(record(login(n, f"u{n}"), n) for n in range(size)))
+    station.process(record(ev.Tick(time=NOON + DAY + 2 * HOUR), size))
 
 
 def test_due_work_that_fails_is_mourned_and_the_persons_time_goes_on() -> None:
     """A letter with the person's key and no record; the next grid time is asked again; the others are not held up."""
-    station = Station(max_failures=2)
+    station = ProcessorHarness(max_failures=2)
     crowd(station, 2)
-    station.world = defective(True, False)
-    station.drain()
+    station.context = defective(True, False)
+    station.run_timers()
     (letter,) = letters(station)
     assert (headers(letter)["reason"], letter.value) == (b"due_failed", b"")
     assert headers(letter)["key"].decode() in {"u0", "u1"}
     assert headers(letter)["key"] not in (letter.key or b"")
     assert station.count("encore_failures_total", "wake") == 1
-    people = [station.people.get(key).person for key in (b"u0", b"u1")]
+    people = [station.users.get(key).person for key in (b"u0", b"u1")]
     assert all(NOON + DAY < person.ledger.grid < NOON + 3 * DAY for person in people)
     assert sorted(person.ledger.scored_at > NOON + 60 for person in people) == [False, True]
-    assert station.counted() == 3
+    assert station.accounted_records() == 3
 
 
 def test_due_work_that_fails_for_everybody_stops_the_worker() -> None:
     """As with events: so many in a row, and nothing more is buried."""
-    station = Station(max_failures=3)
+    station = ProcessorHarness(max_failures=3)
     crowd(station, 9)
-    station.world = defective(True)
+    station.context = defective(True)
     with pytest.raises(TooManyFailures):
-        station.drain()
+        station.run_timers()
     assert len(letters(station)) <= 3
 
 
 def test_due_work_that_fails_for_some_does_not_stop_the_worker() -> None:
     """Work that succeeds in between begins the count anew, also where no event comes for a night."""
-    station = Station(max_failures=3)
+    station = ProcessorHarness(max_failures=3)
     crowd(station, 20)
-    station.world = defective(*(True, False) * 10)
-    station.drain()
+    station.context = defective(*(True, False) * 10)
+    station.run_timers()
     assert len(letters(station)) == 10
 
 
-def stories(**changes: Any) -> tuple[Station, list[Said]]:
+def stories(**changes: Any) -> tuple[ProcessorHarness, list[SentOutput]]:
     """A person at high risk, coupon and all, until the offer has expired."""
     wall = changes.pop("wall", 0.0)
-    station = Station(world=changes.pop("world", RISKY), **changes)
+    station = ProcessorHarness(context=changes.pop("context", RISKY), **changes)
     station.clock.at = wall
-    station.apply(record(login(0), 0), record(ev.Tick(time=NOON + 3 * DAY), 1))
-    station.drain()
-    station.rest()
-    return station, station.said
+    station.process(record(login(0), 0), record(ev.Tick(time=NOON + 3 * DAY), 1))
+    station.run_timers()
+    station.commit_all()
+    return station, station.outputs
 
 
 def test_in_shadow_nothing_leaves_but_what_was_decided() -> None:
     """Decisions, profiles and examples are written; alerts and triggers are not, nor kept."""
     _, said = stories()
-    shadow, watched = stories(mode="shadow", world=msgspec.structs.replace(RISKY, shadow=True))
+    shadow, watched = stories(mode="shadow", context=msgspec.structs.replace(RISKY, shadow=True))
     acts = {topics.ALERTS, topics.TRIGGERS}
     assert acts < {each.topic for each in said}
     assert acts.isdisjoint(each.topic for each in watched)
@@ -165,14 +165,14 @@ def test_in_shadow_nothing_leaves_but_what_was_decided() -> None:
     assert decided
     assert set(decided) <= {(each.topic, each.id) for each in said}
     assert b'"shadow"' in b"".join(each.value or b"" for each in watched)
-    assert shadow.people.get(b"Ada").outbox == ()
+    assert shadow.users.get(b"Ada").outbox == ()
 
 
 def test_old_news_is_not_sent_and_changes_nothing_else() -> None:
     """After an outage: for each alert and trigger one notice of the same id; people and other outputs are the same."""
     live, said = stories()
     late, told = stories(wall=NOON + 99 * DAY)
-    assert late.known == live.known
+    assert late.envelopes == live.envelopes
     acts = {topics.ALERTS, topics.TRIGGERS}
     news = {(each.id, each.topic) for each in said if each.topic in acts}
     notices = [msgspec.json.decode(each.value or b"") for each in told if b'"undelivered"' in (each.value or b"")]
@@ -187,18 +187,21 @@ def test_old_news_is_not_sent_and_changes_nothing_else() -> None:
 ERASURE = ev.ErasureRequested(id="gone", user_id="Ada", time=NOON + 4 * DAY)
 
 
-def forgotten(offset: int = 2, wall: float = 0.0) -> Station:
+def forgotten(offset: int = 2, wall: float = 0.0) -> ProcessorHarness:
     station, _ = stories(wall=wall)
-    station.apply(record(ERASURE, offset, ("in", 0, 9)))
-    station.rest()
+    station.process(record(ERASURE, offset, ("in", 0, 9)))
+    station.commit_all()
     return station
 
 
 def test_an_erasure_takes_back_the_profile_and_leaves_no_name() -> None:
     """Deletions are the last words; in all that the changelog keeps, the id is nowhere."""
     station = forgotten()
-    assert station.said[-2:] == [Said(topics.PROFILES, "Ada", None), Said(topics.RECOMMENDATIONS, "Ada", None)]
-    assert named(station.people.cold) == []
+    assert station.outputs[-2:] == [
+        SentOutput(topics.PROFILES, "Ada", None),
+        SentOutput(topics.RECOMMENDATIONS, "Ada", None),
+    ]
+    assert unerased_keys(station.users.cold) == []
     kept = dict(station.changelog)
     left = {key: value for key, value in kept.items() if value is not None}
     assert all(b"Ada" not in key + value for key, value in left.items())
@@ -210,9 +213,9 @@ def test_an_erasure_takes_back_the_profile_and_leaves_no_name() -> None:
 def test_what_was_before_an_erasure_does_not_raise_the_person(restarted: bool) -> None:
     """The log again, a platform that sends old events anew, what ingest repeats: all of it is known or erased."""
     station = forgotten()
-    station = Station(station.changelog, world=RISKY) if restarted else station
-    heard = len(station.said)
-    station.apply(
+    station = ProcessorHarness(station.changelog, context=RISKY) if restarted else station
+    heard = len(station.outputs)
+    station.process(
         record(login(0), 0),
         record(ERASURE, 2),
         record(login(0, at=NOON + DAY), 3),
@@ -220,19 +223,19 @@ def test_what_was_before_an_erasure_does_not_raise_the_person(restarted: bool) -
         record(ERASURE, 5),
         record(ev.Tick(time=NOON + 90 * DAY), 6),
     )
-    station.drain()
-    station.rest()
-    assert named(station.people.cold) == []
-    assert len(station.said) == heard
+    station.run_timers()
+    station.commit_all()
+    assert unerased_keys(station.users.cold) == []
+    assert len(station.outputs) == heard
     assert station.count("encore_events_total", "erased") == 2
 
 
 def test_a_person_who_comes_back_after_an_erasure_is_somebody_new() -> None:
     """Under their own key, with nothing of before but the offsets."""
     station = forgotten()
-    station.apply(record(login(0, at=NOON + 5 * DAY), 3))
-    station.rest()
-    envelope = Station(station.changelog).people.get(b"Ada")
+    station.process(record(login(0, at=NOON + 5 * DAY), 3))
+    station.commit_all()
+    envelope = ProcessorHarness(station.changelog).users.get(b"Ada")
     assert (envelope.person.id, envelope.person.activity.events, envelope.offset) == ("Ada", 1, 3)
     assert envelope.person.activity.first == NOON + 5 * DAY
     assert envelope.origins == {"in/0": 9}
@@ -240,25 +243,27 @@ def test_a_person_who_comes_back_after_an_erasure_is_somebody_new() -> None:
 
 def test_two_people_who_are_erased_by_events_of_one_name_are_both_taken_back() -> None:
     """A platform may number its events by person."""
-    station, names = Station(), ("Ada", "Bob")
-    station.apply(*(record(ev.ErasureRequested(id="1", user_id=name, time=NOON), n) for n, name in enumerate(names)))
-    station.rest()
+    station, names = ProcessorHarness(), ("Ada", "Bob")
+    station.process(*(record(ev.ErasureRequested(id="1", user_id=name, time=NOON), n) for n, name in enumerate(names)))
+    station.commit_all()
     taken_back = (topics.PROFILES, topics.RECOMMENDATIONS)
-    assert sorted(station.said) == sorted(Said(topic, name, None) for name in names for topic in taken_back)
+    assert sorted(station.outputs) == sorted(SentOutput(topic, name, None) for name in names for topic in taken_back)
 
 
 def test_an_erasure_of_somebody_unknown_is_kept_too() -> None:
     """Their events may come later, out of a slower source."""
-    station = Station()
-    station.apply(record(ERASURE, 0), record(login(0), 1))
-    station.rest()
-    assert named(station.people.cold) == []
+    station = ProcessorHarness()
+    station.process(record(ERASURE, 0), record(login(0), 1))
+    station.commit_all()
+    assert unerased_keys(station.users.cold) == []
     assert station.count("encore_events_total", "erased") == 1
 
 
 def test_rules_have_no_say_in_what_is_buried() -> None:
     """Even a person whom nobody asks about (no kind counts as active) is kept with their offsets."""
-    station = Station(active_kinds=("purchase",), world=make_context(rules=Rules(active_kinds=frozenset({"purchase"}))))
-    station.apply(record(login(0), 0), Record("events", 0, 1, 0, b"Ada", b"x"))
-    station.rest()
-    assert (station.known[b"Ada"].offset, station.counted()) == (0, 2)
+    station = ProcessorHarness(
+        active_kinds=("purchase",), context=make_context(rules=Rules(active_kinds=frozenset({"purchase"})))
+    )
+    station.process(record(login(0), 0), Record("events", 0, 1, 0, b"Ada", b"x"))
+    station.commit_all()
+    assert (station.envelopes[b"Ada"].offset, station.accounted_records()) == (0, 2)

@@ -12,7 +12,7 @@ from models.schema import events as ev
 from streams.kafka import codec
 from tests.models.people import HOUR, START, make_event
 from tests.streams.doubles import Record
-from tests.streams.stations import Station, known, named, record
+from tests.streams.processor_harness import ProcessorHarness, decode_all, record, unerased_keys
 
 INPUTS = 100_000
 SKEW = 300.0
@@ -104,14 +104,14 @@ def broken(number: int, dice: Random) -> Record:
 
 def test_a_hundred_thousand_malformed_records_crash_nothing_and_are_all_accounted_for() -> None:
     """In = applied + late + erased + duplicates + dead letters + ticks; the state they leave can be read back."""
-    dice, station, latest = Random(42), Station(max_record_bytes=10_000), 0.0
+    dice, station, latest = Random(42), ProcessorHarness(max_record_bytes=10_000), 0.0
     for start in range(0, INPUTS, 500):
         records = [broken(number, dice) for number in range(start, start + 500)]
-        station.apply(*records)
-        station.drain()
-        station.rest()
+        station.process(*records)
+        station.run_timers()
+        station.commit_all()
         latest = max(latest, *(each.timestamp / 1_000 for each in records))
-        assert station.counted() == start + 500
+        assert station.accounted_records() == start + 500
         assert station.clock.now <= latest + SKEW
     reasons = {labels[0] for name, labels, _ in station.metrics.samples() if name == "encore_dead_letters_total"}
     assert reasons == {
@@ -121,23 +121,23 @@ def test_a_hundred_thousand_malformed_records_crash_nothing_and_are_all_accounte
     fates = {labels[0] for name, labels, _ in station.metrics.samples() if name == "encore_events_total"}
     assert fates == {"applied", "late", "erased"}
     assert station.count("encore_failures_total") == 0
-    again = Station(station.changelog)
-    assert known(again.people.cold) == station.known
-    assert {f"user-{n}".encode() for n in range(9)} & set(named(station.people.cold))
+    again = ProcessorHarness(station.changelog)
+    assert decode_all(again.users.cold) == station.envelopes
+    assert {f"user-{n}".encode() for n in range(9)} & set(unerased_keys(station.users.cold))
 
 
 @given(st.lists(st.tuples(st.none() | st.binary(max_size=9), st.none() | st.binary(max_size=60)), max_size=20))
 @settings(max_examples=200, deadline=None)
 def test_any_bytes_are_buried_as_they_came(pairs: list[tuple[bytes | None, bytes | None]]) -> None:
     """Each is a dead letter of its own with its key and bytes, in order; nobody becomes known by it."""
-    station = Station()
-    station.apply(*(Record("events", 0, offset, 0, key, value) for offset, (key, value) in enumerate(pairs)))
+    station = ProcessorHarness()
+    station.process(*(Record("events", 0, offset, 0, key, value) for offset, (key, value) in enumerate(pairs)))
     letters = station.sink.on("dead-letters")
     assert [(put.key, put.value) for put in letters] == [
         (b"events/0/%d" % offset, value or b"") for offset, (_, value) in enumerate(pairs)
     ]
-    assert station.counted() == len(pairs) == station.count("encore_dead_letters_total")
-    assert station.people.hot == {}
+    assert station.accounted_records() == len(pairs) == station.count("encore_dead_letters_total")
+    assert station.users.hot == {}
 
 
 NAMES = ["\0fence", "\0erased/0123456789abcdef0123456789abcdef", "\0", "a/b", " ", "\u2028", "x" * 128, "é" * 128]
@@ -146,16 +146,16 @@ NAMES = ["\0fence", "\0erased/0123456789abcdef0123456789abcdef", "\0", "a/b", " 
 def test_a_person_of_any_name_is_kept_or_refused_but_never_lost() -> None:
     """Ids are the platform's own: also one that looks like a record of ours stands after a restart, or is buried."""
     for name in NAMES:
-        first = Station()
-        first.apply(record(ev.Login(id="1", user_id=name, time=START), 0))
-        first.rest()
-        second = Station(first.changelog)
-        second.apply(record(ev.Login(id="1", user_id=name, time=START), 0))
+        first = ProcessorHarness()
+        first.process(record(ev.Login(id="1", user_id=name, time=START), 0))
+        first.commit_all()
+        second = ProcessorHarness(first.changelog)
+        second.process(record(ev.Login(id="1", user_id=name, time=START), 0))
         assert (first.count("encore_dead_letters_total"), second.count("encore_dead_letters_total")) in {(0, 0), (1, 1)}
         assert (
             first.count("encore_dead_letters_total")
-            or second.people.get(name.encode()).person.activity.events
+            or second.users.get(name.encode()).person.activity.events
             == second.count("encore_duplicates_total", "offset")
             == 1
         ), name
-        assert second.people.fence == 2
+        assert second.users.fence == 2

@@ -12,7 +12,16 @@ from models.schema import event_codec
 from models.schema import events as ev
 from tests.models.people import HOUR, histories, process_events, shuffle_events
 from tests.streams.doubles import Record
-from tests.streams.stations import NIGHTS, Said, Station, known, lived, named, record, said
+from tests.streams.processor_harness import (
+    DEFAULT_CONTEXT,
+    ProcessorHarness,
+    SentOutput,
+    decode_all,
+    outputs_of,
+    record,
+    run_with_crashes,
+    unerased_keys,
+)
 
 NAMES = ("Ada", "Bob", "Cyd")
 CROWDS = st.tuples(*(histories(max_events=10, max_gap_days=20, user=name) for name in NAMES))
@@ -46,8 +55,8 @@ def log_of(crowd: tuple[list[ev.Event], ...], seed: int, repeats: bool = False) 
     return log
 
 
-def people_of(station: Station) -> dict[bytes, Person]:
-    return {key: envelope.person for key, envelope in station.known.items()}
+def people_of(station: ProcessorHarness) -> dict[bytes, Person]:
+    return {key: envelope.person for key, envelope in station.envelopes.items()}
 
 
 @given(CROWDS, CRASHES, SEEDS)
@@ -55,23 +64,23 @@ def people_of(station: Station) -> dict[bytes, Person]:
 def test_crashes_change_nothing(crowd: tuple[list[ev.Event], ...], crashes: list[int], seed: int) -> None:
     """Final people are those of a run that nothing disturbed, outputs too: same ids, same contents, none lost."""
     log = log_of(crowd, seed, repeats=True)
-    calm, once = lived(log, [], seed + 1)
-    survivor, told = lived(log, crashes, seed + 2)
-    assert survivor.known == calm.known
-    assert set(said(told)) == set(said(once))
-    assert len(said(once)) == len(set(said(once)))
+    calm, once = run_with_crashes(log, [], seed + 1)
+    survivor, told = run_with_crashes(log, crashes, seed + 2)
+    assert survivor.envelopes == calm.envelopes
+    assert set(outputs_of(told)) == set(outputs_of(once))
+    assert len(outputs_of(once)) == len(set(outputs_of(once)))
 
 
 @given(CROWDS, SEEDS)
 @UNHURRIED
 def test_the_fold_is_what_the_models_say(crowd: tuple[list[ev.Event], ...], seed: int) -> None:
     """Each person stands as if their events had been stepped through alone, whatever the others did meanwhile."""
-    station, _ = lived(log_of(crowd, seed), [], seed)
+    station, _ = run_with_crashes(log_of(crowd, seed), [], seed)
     end = max(event.time for told in crowd for event in told) + 60 * DAY - HOUR
     in_log = [event_codec.decode(each.value or b"") for each in log_of(crowd, seed)]
     for name in NAMES:
         told = [event for event in in_log if isinstance(event, ev.Event) and event.user_id == name]
-        person, _ = process_events(Person(name), told, NIGHTS, end + 1e-3)
+        person, _ = process_events(Person(name), told, DEFAULT_CONTEXT, end + 1e-3)
         assert people_of(station)[name.encode()] == person
 
 
@@ -82,15 +91,15 @@ def test_a_suffix_of_the_log_again_changes_nothing(
 ) -> None:
     """Records that are in the state are known, at the same worker and at the next one; nothing is said twice."""
     log = log_of(crowd, seed)
-    station, durable = lived(log, [], seed)
-    before, heard = station.known, len(said(durable))
-    again = Station([(put.key or b"", put.value) for put in durable if put.topic == "people-changelog"])
+    station, durable = run_with_crashes(log, [], seed)
+    before, heard = station.envelopes, len(outputs_of(durable))
+    again = ProcessorHarness([(put.key or b"", put.value) for put in durable if put.topic == "people-changelog"])
     again = again if restarted else station
-    again.apply(*log[max(0, len(log) - back) :])
-    again.drain()
-    again.rest()
-    assert again.known == before
-    assert len(again.said) == (0 if restarted else heard)
+    again.process(*log[max(0, len(log) - back) :])
+    again.run_timers()
+    again.commit_all()
+    assert again.envelopes == before
+    assert len(again.outputs) == (0 if restarted else heard)
 
 
 @given(CROWDS, SEEDS)
@@ -98,19 +107,19 @@ def test_a_suffix_of_the_log_again_changes_nothing(
 def test_due_work_early_or_late_is_the_same(crowd: tuple[list[ev.Event], ...], seed: int) -> None:
     """Done after every record in the background, or only when an event or the end asks for it."""
     log = log_of(crowd, seed)
-    early, late = Station(), Station()
+    early, late = ProcessorHarness(), ProcessorHarness()
     for each in log:
-        early.apply(each)
-        early.drain()
-    late.apply(*log)
-    late.drain()
+        early.process(each)
+        early.run_timers()
+    late.process(*log)
+    late.run_timers()
     for station in (early, late):
-        station.rest()
-    assert early.known == late.known
-    assert sorted_by_id(early.said) == sorted_by_id(late.said)
+        station.commit_all()
+    assert early.envelopes == late.envelopes
+    assert sorted_by_id(early.outputs) == sorted_by_id(late.outputs)
 
 
-def sorted_by_id(outputs: list[Said]) -> list[Said]:
+def sorted_by_id(outputs: list[SentOutput]) -> list[SentOutput]:
     return sorted(outputs, key=lambda output: (output.topic, output.id))
 
 
@@ -124,13 +133,13 @@ def test_who_is_erased_stays_erased(crowd: tuple[list[ev.Event], ...], seed: int
     log += [record(event, len(log) + n) for n, event in enumerate(asked)]
     log = [each for each in log if b'"tick"' not in (each.value or b"")]
     log = [each._replace(offset=offset) for offset, each in enumerate(log)]
-    station, durable = lived(log, crashes, seed)
-    station.apply(*log)
-    station.rest()
-    assert named(station.people.cold) == []
-    assert len(station.known) == len(NAMES)
-    last = known(station.people.cold)
+    station, durable = run_with_crashes(log, crashes, seed)
+    station.process(*log)
+    station.commit_all()
+    assert unerased_keys(station.users.cold) == []
+    assert len(station.envelopes) == len(NAMES)
+    last = decode_all(station.users.cold)
     assert all(envelope.outbox == () and envelope.person.id == "" for envelope in last.values())
-    assert not any(name.encode() in value for name in NAMES for value in station.people.cold.values())
-    taken_back = {each.id for each in said(durable) if each.topic == "user-profiles" and each.value is None}
+    assert not any(name.encode() in value for name in NAMES for value in station.users.cold.values())
+    taken_back = {each.id for each in outputs_of(durable) if each.topic == "user-profiles" and each.value is None}
     assert taken_back == set(NAMES)

@@ -16,7 +16,7 @@ from models.schema import events as ev
 from streams.kafka import topics
 from tests.models.course_uses import make_visits, train_recommender
 from tests.models.people import DAY, NOON, make_context
-from tests.streams.stations import Station, record
+from tests.streams.processor_harness import ProcessorHarness, record
 
 HISTORY = make_visits(people=80)
 LAST = HISTORY[-1][2]
@@ -38,59 +38,59 @@ def used(course: str, number: int = 0) -> ev.CourseView:
     return ev.CourseView(id=f"view {number}", user_id="Ada", time=NOON + number, course_id=course)
 
 
-def lists(station: Station) -> list[dict[str, Any]]:
-    return [orjson.loads(said.value or b"") for said in station.said if said.topic == topics.RECOMMENDATIONS]
+def lists(station: ProcessorHarness) -> list[dict[str, Any]]:
+    return [orjson.loads(said.value or b"") for said in station.outputs if said.topic == topics.RECOMMENDATIONS]
 
 
-def listed(station: Station) -> bool:
-    told = station.fold.relist(b"Ada")
-    station.rest()
+def listed(station: ProcessorHarness) -> bool:
+    told = station.processor.refresh_recommendations(b"Ada")
+    station.commit_all()
     return told
 
 
 def test_a_list_is_told_when_it_is_news() -> None:
     """And not again while it is the same; another use makes another one. None of the courses is the person's."""
-    station = Station(world=after())
-    station.apply(record(used("c4"), 0))
+    station = ProcessorHarness(context=after())
+    station.process(record(used("c4"), 0))
     assert (listed(station), listed(station)) == (True, False)
     (told,) = lists(station)
     assert told["user_id"] == "Ada"
     assert "c4" not in {one["course_id"] for one in told["courses"]}
-    station.apply(record(used("c1", 1), 1), record(used("c5", 2), 2), record(used("c9", 3), 3))
+    station.process(record(used("c1", 1), 1), record(used("c5", 2), 2), record(used("c9", 3), 3))
     assert listed(station)
     assert len({one["id"] for one in lists(station)}) == 2
 
 
 def test_without_a_shelf_nothing_is_told() -> None:
     """A worker that recommends nothing, and a person of whom nothing is known to like."""
-    station = Station(world=make_context())
-    station.apply(record(used("c4"), 0))
+    station = ProcessorHarness(context=make_context())
+    station.process(record(used("c4"), 0))
     assert not listed(station)
-    assert station.people.get(b"Ada").person.preferences.last_published == ()
+    assert station.users.get(b"Ada").person.preferences.last_published == ()
 
 
 def test_a_list_survives_a_restart() -> None:
     """What was told is part of the person: after a recovery the same list is no news."""
-    station = Station(world=after())
-    station.apply(record(used("c4"), 0))
+    station = ProcessorHarness(context=after())
+    station.process(record(used("c4"), 0))
     assert listed(station)
-    again = Station(station.changelog, world=after())
-    assert len(again.people.get(b"Ada").person.preferences.last_published) == TOLD
+    again = ProcessorHarness(station.changelog, context=after())
+    assert len(again.users.get(b"Ada").person.preferences.last_published) == TOLD
     assert not listed(again)
 
 
 def test_what_is_carried_is_what_stands() -> None:
     """What was told, without what the person got since and what was withdrawn since."""
-    station = Station(world=after())
-    station.apply(record(used("c4"), 0))
+    station = ProcessorHarness(context=after())
+    station.process(record(used("c4"), 0))
     listed(station)
-    person = station.people.get(b"Ada").person
+    person = station.users.get(b"Ada").person
     known = shelf()
     first, second, third, *_ = (one.course for one in person.preferences.last_published)
     assert [one.course_id for one in standing(person, after())] == [first, second, third]
     known.index.withdraw(second)
-    station.apply(record(ev.Purchase(id="b", user_id="Ada", time=NOON + 9, amount=9.0, course_id=first), 1))
-    person = station.people.get(b"Ada").person
+    station.process(record(ev.Purchase(id="b", user_id="Ada", time=NOON + 9, amount=9.0, course_id=first), 1))
+    person = station.users.get(b"Ada").person
     carried = [one.course_id for one in standing(person, replace(make_context(), shelf=known))]
     assert carried[0] == third
     assert not {first, second} & set(carried)
@@ -98,12 +98,12 @@ def test_what_is_carried_is_what_stands() -> None:
 
 def test_who_is_forgotten_has_no_list() -> None:
     """The topic's record is taken back, and none is made anew."""
-    station = Station(world=after())
-    station.apply(record(used("c4"), 0))
+    station = ProcessorHarness(context=after())
+    station.process(record(used("c4"), 0))
     listed(station)
-    station.apply(record(ev.ErasureRequested(id="x", user_id="Ada", time=NOON + 9), 1))
-    station.rest()
-    said = [one.value for one in station.said if one.topic == topics.RECOMMENDATIONS]
+    station.process(record(ev.ErasureRequested(id="x", user_id="Ada", time=NOON + 9), 1))
+    station.commit_all()
+    said = [one.value for one in station.outputs if one.topic == topics.RECOMMENDATIONS]
     assert said[-1] is None
     assert not listed(station)
 

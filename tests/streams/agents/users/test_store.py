@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from models.person.ledger import Ledger
 from models.person.person import Person
-from streams.agents.users.envelope import Envelope, seal, unseal
+from streams.agents.users.envelope import Envelope, decode_envelope, encode_envelope
 from streams.agents.users.store import TOMBSTONE
 from streams.state.header import InvalidValue, fence_of
 from streams.state.partition import FENCE
-from tests.streams.changelogs import RULES, Partition, recovered
+from tests.streams.changelogs import RULES, ListedStore, recover
 
 
 def some(name: str, offset: int = 0, tier: str = "") -> Envelope:
@@ -20,30 +20,30 @@ def some(name: str, offset: int = 0, tier: str = "") -> Envelope:
 
 
 def sealed(offset: int, fence: int, name: str = "u") -> bytes:
-    return seal(some(name, offset), fence, RULES)
+    return encode_envelope(some(name, offset), fence, RULES)
 
 
 def test_somebody_new_has_an_empty_envelope() -> None:
     """Asking does not make a person: nothing is held or written for it."""
-    people = Partition()
+    people = ListedStore()
     assert people.get(b"u") == Envelope(Person("u"))
     assert (len(people), people.hot, people.dirty, people.written) == (0, {}, set(), [])
 
 
 def test_what_is_put_is_written_once_and_read_back() -> None:
     """Dirty until written; afterwards the bytes in the changelog are those held."""
-    people = Partition()
+    people = ListedStore()
     people.put(b"u", some("u", 4))
     assert (people.get(b"u").offset, people.dirty) == (4, {b"u"})
     people.write(b"u")
     assert people.dirty == set()
-    assert people.written == [(b"u", seal(some("u", 4), 0, RULES))] == list(people.cold.items())
-    assert people.again().get(b"u") == some("u", 4)
+    assert people.written == [(b"u", encode_envelope(some("u", 4), 0, RULES))] == list(people.cold.items())
+    assert people.recovered_copy().get(b"u") == some("u", 4)
 
 
 def test_who_is_touched_is_written_again() -> None:
     """Though nothing of them changed: what is held may be ahead of the changelog."""
-    people = recovered([(b"u", sealed(7, 0))])
+    people = recover([(b"u", sealed(7, 0))])
     people.touch(b"u")
     assert people.dirty == {b"u"}
     people.write(b"u")
@@ -52,7 +52,7 @@ def test_who_is_touched_is_written_again() -> None:
 
 def test_shrinking_lets_go_of_clean_people_only() -> None:
     """Who must still be written stays decoded, however many they are; nobody is lost."""
-    people = Partition(max_cached=2)
+    people = ListedStore(max_cached=2)
     for n in range(6):
         people.put(b"%d" % n, some(str(n), n))
     people.evict()
@@ -66,7 +66,7 @@ def test_shrinking_lets_go_of_clean_people_only() -> None:
 
 def test_shrinking_keeps_as_many_as_allowed() -> None:
     """Within the limit nothing happens; beyond it, those held longest go."""
-    people = Partition(max_cached=2)
+    people = ListedStore(max_cached=2)
     for n in range(3):
         people.put(b"%d" % n, some(str(n)))
         people.write(b"%d" % n)
@@ -79,7 +79,7 @@ def test_shrinking_keeps_as_many_as_allowed() -> None:
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 99)), min_size=1, max_size=8))
 def test_a_lower_fence_never_replaces_a_higher_one(writes: list[tuple[int, int]]) -> None:
     """Of all values, the last of those with the highest fence stands, in whatever order they come."""
-    people = recovered([(b"u", sealed(offset, fence)) for fence, offset in writes])
+    people = recover([(b"u", sealed(offset, fence)) for fence, offset in writes])
     highest = max(fence for fence, _ in writes)
     assert people.get(b"u").offset == [offset for fence, offset in writes if fence == highest][-1]
     assert people.fence == highest
@@ -87,23 +87,23 @@ def test_a_lower_fence_never_replaces_a_higher_one(writes: list[tuple[int, int]]
 
 def test_an_owner_begins_above_everything_before() -> None:
     """Each recovery raises the fence in the changelog before anything else, and all it writes carries it."""
-    first = Partition()
+    first = ListedStore()
     first.acquire()
     first.put(b"u", some("u", 1))
     first.write(b"u")
-    second = first.again()
+    second = first.recovered_copy()
     second.acquire()
     assert [key for key, _ in second.written] == [FENCE]
     second.put(b"u", some("u", 2))
     second.write(b"u")
     assert [fence_of(value or b"") for _, value in first.written + second.written] == [1, 1, 2, 2]
-    assert recovered(first.written + second.written[:1]).fence == 2
+    assert recover(first.written + second.written[:1]).fence == 2
 
 
-def zombie(key: bytes, *before: bytes | None) -> Partition:
+def zombie(key: bytes, *before: bytes | None) -> ListedStore:
     """What recovery makes of a changelog in which an owner of fence 1 writes after its successor of fence 2 began."""
     standing = [(key, value) for value in before]
-    return recovered([(FENCE, sealed(0, 1, "")), (FENCE, sealed(0, 2, "")), *standing, (key, sealed(9, 1))])
+    return recover([(FENCE, sealed(0, 1, "")), (FENCE, sealed(0, 2, "")), *standing, (key, sealed(9, 1))])
 
 
 def test_a_zombie_does_not_overwrite_its_successor() -> None:
@@ -118,7 +118,7 @@ def test_a_zombie_does_not_raise_who_was_erased_meanwhile() -> None:
 
 def test_what_recovery_reads_replaces_what_is_held() -> None:
     """A partition that went and came back: the changelog knows better than what was decoded before."""
-    people = recovered([(b"u", sealed(1, 1))])
+    people = recover([(b"u", sealed(1, 1))])
     assert people.get(b"u").offset == 1
     people.restore(b"u", sealed(5, 2))
     assert people.get(b"u").offset == 5
@@ -128,13 +128,13 @@ def test_what_recovery_reads_replaces_what_is_held() -> None:
 
 def test_fences_are_not_people() -> None:
     """The fence's own record is nobody: it is neither held nor counted, and nobody can be named so."""
-    people = recovered([(FENCE, sealed(0, 5, ""))])
+    people = recover([(FENCE, sealed(0, 5, ""))])
     assert (len(people), people.fence, +people.tiers, people.bytes) == (0, 5, Counter(), 0)
 
 
 def test_a_value_of_another_version_stops_whoever_reads_it() -> None:
     """It is not taken for a new person."""
-    people = Partition()
+    people = ListedStore()
     people.restore(b"u", b"\x02" + sealed(1, 1)[1:])
     with pytest.raises(InvalidValue):
         people.get(b"u")
@@ -144,7 +144,7 @@ def test_a_value_of_another_version_stops_whoever_reads_it() -> None:
 
 def test_scanning_tells_everybody_without_decoding() -> None:
     """Key, offset and tier of all; nobody becomes hot."""
-    people = recovered([(b"%d" % n, seal(some(str(n), n, "low"), 1, RULES)) for n in range(3)])
+    people = recover([(b"%d" % n, encode_envelope(some(str(n), n, "low"), 1, RULES)) for n in range(3)])
     assert [(key, prefix.offset, prefix.tier) for key, prefix in people.scan()] == [
         (b"%d" % n, n, "low") for n in range(3)
     ]
@@ -157,8 +157,8 @@ TIERS = ("", "low", "medium", "high")
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.integers(-1, 3), st.booleans()), max_size=20))
 @settings(max_examples=300)
 def test_counts_and_bytes_add_up(moves: list[tuple[bytes, int, bool]]) -> None:
-    """Whoever is written, recovered, deleted or erased: the figures are those of the values that are held."""
-    people = Partition()
+    """Whoever is written, recover, deleted or erased: the figures are those of the values that are held."""
+    people = ListedStore()
     for key, tier, recovery in moves:
         if tier < 0 and recovery:
             people.restore(key, None)
@@ -166,11 +166,11 @@ def test_counts_and_bytes_add_up(moves: list[tuple[bytes, int, bool]]) -> None:
             continue
         person = some(key.decode(), tier=TIERS[tier]) if tier >= 0 else Envelope(Person("", ledger=Ledger(erased_at=1)))
         if recovery:
-            people.restore(key, seal(person, people.fence, RULES))
+            people.restore(key, encode_envelope(person, people.fence, RULES))
             deque(people.scan(), maxlen=0)
         else:
             people.put(key, person)
             people.write(key)
     living = [value for key, value in people.cold.items() if not key.startswith(TOMBSTONE)]
     assert people.bytes == sum(map(len, people.cold.values()))
-    assert +people.tiers == Counter(TIERS.index(unseal(value).person.ledger.tier) for value in living)
+    assert +people.tiers == Counter(TIERS.index(decode_envelope(value).person.ledger.tier) for value in living)

@@ -8,26 +8,26 @@ import pytest
 
 from models.person.ledger import Ledger
 from models.person.person import Person
-from streams.agents.users.envelope import Envelope, seal, unseal
+from streams.agents.users.envelope import Envelope, decode_envelope, encode_envelope
 from streams.delivery.lease import Fenced
 from streams.state.header import fence_of
 from streams.state.partition import FENCE
-from tests.streams.changelogs import RULES, Partition, recovered
+from tests.streams.changelogs import RULES, ListedStore, recover
 
 
 def sealed(offset: int, fence: int, name: str = "u") -> bytes:
-    return seal(Envelope(Person(name), offset), fence, RULES)
+    return encode_envelope(Envelope(Person(name), offset), fence, RULES)
 
 
-def reigning() -> Partition:
+def reigning() -> ListedStore:
     """A partition whose reign's fence stands at offset 0."""
-    people = Partition()
+    people = ListedStore()
     people.acquire()
     people.on_acknowledged(FENCE, people.written[0][1], 0, 1)
     return people
 
 
-def written(people: Partition, user: str, offset: int) -> bytes:
+def written(people: ListedStore, user: str, offset: int) -> bytes:
     people.put(user.encode(), Envelope(Person(user), offset))
     people.write(user.encode())
     return people.written[-1][1] or b""
@@ -70,7 +70,7 @@ def test_when_somebody_is_due_follows_what_is_held_of_them() -> None:
     assert people.due_of(b"u") == 7.0
     people.release()
     assert people.due_of(b"u") == inf
-    people.restore(b"u", seal(Envelope(due, 1), 1, RULES))
+    people.restore(b"u", encode_envelope(Envelope(due, 1), 1, RULES))
     assert (people.due_of(b"u"), people.get(b"u").person, people.due_of(b"u")) == (5.0, due, 5.0)
 
 
@@ -103,16 +103,16 @@ def test_a_successor_ends_a_reign() -> None:
 
 def test_the_next_owner_writes_again_what_a_former_one_wrote_over() -> None:
     """Though nobody noticed it while the owner in between was there."""
-    people = recovered([(FENCE, sealed(0, 2, "")), (b"u", sealed(9, 2)), (b"u", sealed(3, 1)), (b"v", sealed(3, 1))])
+    people = recover([(FENCE, sealed(0, 2, "")), (b"u", sealed(9, 2)), (b"u", sealed(3, 1)), (b"v", sealed(3, 1))])
     people.acquire()
     assert people.dirty == {b"u"}
     assert people.written[1:] == [(b"v", None)]
-    assert unseal(people.cold.get(b"u") or b"").offset == 9
+    assert decode_envelope(people.cold.get(b"u") or b"").offset == 9
 
 
 def test_a_late_deletion_does_not_delete() -> None:
     """A deletion has no value to carry the fence: its header does. Without one it counts, as it always did."""
-    people = recovered([(FENCE, sealed(0, 2, "")), (b"u", sealed(9, 2))])
+    people = recover([(FENCE, sealed(0, 2, "")), (b"u", sealed(9, 2))])
     people.restore(b"u", None, 1)
     assert people.get(b"u").offset == 9
     people.restore(b"u", None)

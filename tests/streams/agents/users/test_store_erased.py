@@ -11,14 +11,14 @@ from models.schema import events as ev
 from streams.agents.users.envelope import Envelope, OutboxMessage
 from streams.agents.users.store import TOMBSTONE
 from tests.models.people import NOON, make_context
-from tests.streams.changelogs import Partition
+from tests.streams.changelogs import ListedStore
 
 ERASURE = ev.ErasureRequested(id="gone", user_id="Ada", time=NOON + 10)
 
 
-def erased() -> Partition:
+def erased() -> ListedStore:
     """Ada, who was known, and asked to be forgotten; her outputs have left."""
-    people = Partition()
+    people = ListedStore()
     person = retention.step(Person("Ada"), ev.Login(id="1", user_id="Ada", time=NOON), make_context()).person
     people.put(b"Ada", Envelope(person, 1, {"logins/0": 5}))
     people.write(b"Ada")
@@ -36,13 +36,13 @@ def test_an_erasure_leaves_a_stone_without_a_name() -> None:
     assert stone.startswith(TOMBSTONE)
     assert b"Ada" not in stone + (value or b"")
     assert (list(people.cold), people.hot, +people.tiers) == ([stone], {}, Counter())
-    assert people.again().cold == people.cold
+    assert people.recovered_copy().cold == people.cold
 
 
 @pytest.mark.parametrize("restarted", [True, False])
 def test_a_stone_is_found_by_who_knows_the_name(restarted: bool) -> None:
     """What was applied before stays known: offset, origins and the moment, so that no replay raises the person."""
-    people = erased().again() if restarted else erased()
+    people = erased().recovered_copy() if restarted else erased()
     envelope = people.get(b"Ada")
     assert (envelope.offset, envelope.origins, envelope.person.id) == (2, {"logins/0": 6}, "Ada")
     old = ev.Login(id="0", user_id="Ada", time=NOON + 5)
@@ -61,7 +61,7 @@ def test_a_stone_with_outputs_is_still_the_same_stone_after_a_restart() -> None:
     parcel = OutboxMessage("gone", "user-profiles", b"Ada", None, float("inf"), False)
     people.put(b"Ada", replace(people.get(b"Ada"), outbox=(parcel,)))
     people.write(b"Ada")
-    again = people.again()
+    again = people.recovered_copy()
     ((key, prefix),) = again.scan()
     assert (key, prefix.has_outbox) == (stone, True)
     again.put(key, replace(again.get(key), outbox=()))
@@ -79,6 +79,6 @@ def test_who_comes_back_stands_under_their_own_key_again() -> None:
     person = retention.step(envelope.person, back, make_context()).person
     people.put(b"Ada", replace(envelope, person=person, offset=3))
     people.write(b"Ada")
-    again = people.again()
+    again = people.recovered_copy()
     assert (again.get(b"Ada").person.activity.events, again.get(b"Ada").offset) == (1, 3)
     assert again.get(b"Ada").person.id == "Ada"

@@ -23,7 +23,7 @@ class Dues(dict[bytes, float]):
 
     def enter(self, key: bytes, due: float) -> None:
         self[key] = due
-        self.queue.enter(key, due)
+        self.queue.schedule(key, due)
 
     def by(self, moment: float) -> list[bytes]:
         return [key for due, key in sorted((due, key) for key, due in self.items()) if due <= moment]
@@ -39,11 +39,11 @@ def test_it_is_a_sorted_list_of_who_is_due(moves: list[tuple[str, bytes, float]]
             dues.enter(key, moment)
         else:
             assert dues.queue.earliest() <= min(dues.values(), default=NEVER)
-            taken = dues.queue.take(moment, 2)
+            taken = dues.queue.pop_due(moment, 2)
             assert taken == dues.by(moment)[:2]
             for key in taken:
                 del dues[key]
-    assert dues.queue.take(1e9, 99) == dues.by(1e9)
+    assert dues.queue.pop_due(1e9, 99) == dues.by(1e9)
 
 
 def test_somebody_whose_due_time_moves_to_and_fro_comes_up_once() -> None:
@@ -52,10 +52,10 @@ def test_somebody_whose_due_time_moves_to_and_fro_comes_up_once() -> None:
     dues.enter(b"b", 125.0)
     for due in (130.0, 200.0, 130.0, 140.0, 130.0):
         dues.enter(b"a", due)
-    assert dues.queue.take(126.0, 9) == [b"b"]
+    assert dues.queue.pop_due(126.0, 9) == [b"b"]
     for due in (150.0, 130.0, 135.0, 130.0):
         dues.enter(b"a", due)
-    assert dues.queue.take(134.0, 9) == [b"a"]
+    assert dues.queue.pop_due(134.0, 9) == [b"a"]
 
 
 def test_somebody_who_is_gone_does_not_come_up() -> None:
@@ -63,5 +63,5 @@ def test_somebody_who_is_gone_does_not_come_up() -> None:
     dues = Dues()
     dues.enter(b"a", 10.0)
     del dues[b"a"]
-    assert dues.queue.take(1e9, 9) == []
+    assert dues.queue.pop_due(1e9, 9) == []
     assert (len(dues.queue), dues.queue.earliest()) == (0, NEVER)
