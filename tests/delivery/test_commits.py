@@ -8,6 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.consumer.subscription_state import SubscriptionState
 from faust.types import TP
 
 from streams.engine.consumer import ChunkConsumer
@@ -205,3 +207,26 @@ def test_a_partition_without_a_commit_is_read_from_its_beginning(monkeypatch: py
     }
     asyncio.run(thread.seek_to_committed())
     assert sought == [EVENTS]
+
+
+def test_the_watchdog_of_faust_does_not_end_a_worker() -> None:
+    """It looks at every partition from time to time, also at one that has no position yet."""
+
+    async def act() -> None:
+        partition, subscriptions = TopicPartition(EVENTS.topic, EVENTS.partition), SubscriptionState()
+        subscriptions.subscribe({EVENTS.topic})
+        subscriptions.assign_from_subscribed([partition])
+        state = subscriptions.subscription.assignment.state_value(partition)
+        with pytest.raises(AssertionError):
+            _ = state.position
+        state.timestamp = 1e15
+        chunks, _ = consumer(Barrier(), EVENTS)
+        chunks.app.monitor = SimpleNamespace(stream_inbound_time={})
+        chunks.app.topics = SimpleNamespace(acks_enabled_for=lambda topic: True)
+        chunks._thread = ConsumerThread.__new__(ConsumerThread)
+        chunks._thread._consumer = SimpleNamespace(_fetcher=SimpleNamespace(_subscriptions=subscriptions))
+        chunks._thread.consumer, chunks._thread.time_started = chunks, 0.0
+
+        chunks.verify_event_path(1e12, EVENTS)
+
+    asyncio.run(act())
