@@ -1,4 +1,4 @@
-"""Brokers for tests, marks for what needs one, and a summary of the tests that did not run for want of one."""
+"""Brokers for tests, marks for the tests that need one, and a list of the tests that could not run without one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.harness import kafka as brokers
 from tests.harness.shared import RunFolder, shared_broker
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-"""What tests start computes in one thread: several that wait for each other take many times as long."""
+"""Processes that tests start compute in one thread: threads that wait for each other take many times as long."""
 NO_BROKER = "no broker: "
 KAFKA_FIXTURES = {"kafka", "own_kafka"}
 BROKER_FIXTURES = KAFKA_FIXTURES | {"embedded_broker", "any_broker"}
@@ -31,7 +31,7 @@ hypothesis.settings.load_profile("tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the folder that all processes of the run share; the controller keeps it, and the broker in it."""
+    """Create the folder that all processes of the run share; the controller owns it and the broker in it."""
     if not hasattr(config, "workerinput"):
         config.add_cleanup(RunFolder().close)
 
@@ -63,7 +63,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def missing(reason: str) -> None:
-    """Skip the test for want of a broker; on CI, where every test is to run, fail it."""
+    """Skip a test that has no broker; fail it on CI, where every test has to run."""
     if os.environ.get("CI") == "true":
         pytest.fail(NO_BROKER + reason, pytrace=False)
     pytest.skip(NO_BROKER + reason)
@@ -91,25 +91,25 @@ def embedded_broker() -> Iterator[Callable[[Mapping[str, int]], EmbeddedBroker]]
 
 @pytest.fixture(params=[pytest.param("kafka", marks=pytest.mark.kafka), "embedded_broker"])
 def any_broker(request: pytest.FixtureRequest) -> brokers.Kafka | Callable[[Mapping[str, int]], EmbeddedBroker]:
-    """Each kind of broker in turn: what is tested with this holds on a real Kafka and on the embedded one."""
+    """Each kind of broker in turn: a real Kafka and the embedded broker."""
     return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
 def prefix() -> str:
-    """A start for the names of this test's topics and groups that no other test has."""
+    """A prefix for the names of this test's topics and groups; no other test has it."""
     return f"t{uuid.uuid4().hex[:10]}"
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say last which tests did not run for want of a broker, and why."""
+    """List at the end the tests that did not run because no broker could start, and why."""
     unrun = [
         (report.nodeid, str(report.longrepr[2]))
         for report in terminalreporter.stats.get("skipped", [])
         if isinstance(report.longrepr, tuple) and NO_BROKER in report.longrepr[2]
     ]
     if unrun:
-        terminalreporter.section("tests that did not run for want of a broker", yellow=True)
+        terminalreporter.section("tests that did not run without a broker", yellow=True)
     for name, reason in unrun:
         terminalreporter.write_line(f"{name}: {reason.split(NO_BROKER, 1)[1]}")

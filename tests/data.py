@@ -1,4 +1,4 @@
-"""Real data for tests: the folder that ENCORE_TEST_DATA names, or shared/data beside the checkout."""
+"""Real data for tests, in the folder that ENCORE_TEST_DATA names; the default is ../shared/data of the checkout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DATA = Path(os.environ.get("ENCORE_TEST_DATA") or Path(__file__).parents[2] / "s
 
 
 def folder(name: str) -> Path:
-    """A data set's folder; the test is skipped where it is missing."""
+    """Return the folder of a data set; skip the test if the folder does not exist."""
     if not (DATA / name).is_dir():
         pytest.skip(f"no data: {DATA / name} is missing (ENCORE_TEST_DATA names another folder)")
     return DATA / name

@@ -16,7 +16,7 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 
 from tests.harness.kafka import SCRIPT, RealKafka, free_port
 
-DEADLINE = 60.0
+DEADLINE = 300.0
 SASL = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_ada="secret";'
 
 
@@ -104,7 +104,7 @@ def test_topics_must_be_created(kafka, prefix):
 
 
 def test_a_compacted_topic_keeps_only_the_newest_of_each_key(kafka, prefix):
-    """With short segments the cleaner drops older values of a key within moments, and never the newest."""
+    """With short segments the cleaner soon drops older values of a key, and never the newest."""
     topic = f"{prefix}-state"
     history = [(b"k%d" % i, b"%d-%d" % (turn, i)) for turn in range(10) for i in range(5)]
 
@@ -162,7 +162,7 @@ def test_extra_properties_add_a_listener(prefix):
 
 @pytest.mark.parametrize("arguments", [[], ["stop"], ["start"], ["start", "folder"], ["fetch", "all"]])
 def test_wrong_arguments_are_answered_with_the_usage(arguments):
-    """Anything but `fetch` and `start DIR PORT` fails with one line that names both."""
+    """All arguments but `fetch` and `start DIR PORT` fail with one line that names both."""
     run = subprocess.run([SCRIPT, *arguments], capture_output=True, text=True)
     usage = "kafka.sh: usage: kafka.sh fetch | kafka.sh start DIR PORT [CONTROLLER]\n"
     assert (run.returncode, run.stdout, run.stderr) == (1, "", usage)

@@ -1,4 +1,4 @@
-"""Real brokers for tests: Apache Kafka in a process of its own, or one that somebody else runs."""
+"""Real brokers for tests: Apache Kafka in a process of its own, or a broker that runs already."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ FIRST_PORT, LAST_PORT, PORT_RANGES = 10_000, 30_000, 10
 
 
 def external() -> str | None:
-    """The address in ENCORE_TEST_BROKER, if the tests are to use a broker that runs already."""
+    """Return the address in ENCORE_TEST_BROKER, of a broker that runs already; None without it."""
     return os.environ.get("ENCORE_TEST_BROKER") or None
 
 
 @functools.cache
 def available() -> str | None:
-    """None if a RealKafka can run here (its jars are fetched if need be), else the reason why not."""
+    """Return None if a RealKafka can run here, after fetching its jars if need be; else the reason why not."""
     try:
         with SCRIPT.open() as script:
             fcntl.flock(script, fcntl.LOCK_EX)  # test processes that run side by side fetch in turn
@@ -72,7 +72,7 @@ class Kafka:
         return f"kafka://{self.bootstrap}"
 
     async def create(self, topics: Mapping[str, int], **settings: str) -> None:
-        """Create topics (name to partition count) with these settings, dots written as underscores."""
+        """Create topics (name to partition count) with these settings; underscores stand for dots."""
         configs = {name.replace("_", "."): value for name, value in settings.items()}
         wanted = [NewTopic(name, count, 1, topic_configs=configs) for name, count in topics.items()]
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
@@ -86,7 +86,7 @@ class Kafka:
             raise RuntimeError(f"topics were not created: {', '.join(failed)}")
 
     def close(self) -> None:
-        """Stop what was started here, if anything was."""
+        """Stop the broker, if it was started here."""
 
     def __enter__(self) -> Self:
         return self
@@ -96,7 +96,7 @@ class Kafka:
 
 
 class ExternalKafka(Kafka):
-    """A broker that runs already: it cannot be killed from here."""
+    """A broker that runs already; it cannot be killed from here."""
 
     def __init__(self, bootstrap: str) -> None:
         self.bootstrap = bootstrap
@@ -105,8 +105,8 @@ class ExternalKafka(Kafka):
 class RealKafka(Kafka):
     """A single broker of Apache Kafka on 127.0.0.1, its data in a temporary folder.
 
-    Running from the moment it is made until `close`, which also `with` calls. `extra` becomes the folder's
-    extra.properties (see kafka.sh), where a test adds listeners.
+    It runs from its creation until `close`, which `with` also calls. `extra` becomes the folder's extra.properties
+    (see kafka.sh), with which a test adds listeners.
     """
 
     def __init__(self, extra: str = "") -> None:
@@ -118,7 +118,7 @@ class RealKafka(Kafka):
         self._start()
 
     def kill(self) -> None:
-        """End the broker as a crash would (SIGKILL) and return when its process is gone."""
+        """End the broker as a crash would (SIGKILL); return when its process has ended."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -136,7 +136,7 @@ class RealKafka(Kafka):
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def log(self) -> str:
-        """What the broker has written to its log so far."""
+        """Return the broker's log so far."""
         return (self.folder / "broker.log").read_text(errors="replace")
 
     def _start(self) -> None:
@@ -156,7 +156,7 @@ class RealKafka(Kafka):
             raise
 
     def _wait(self) -> None:
-        """Return once the broker answers; a RuntimeError if it ends or takes too long."""
+        """Wait until the broker answers; raise a RuntimeError if it ends or takes too long."""
         deadline = time.monotonic() + START_SECONDS
         while not _answers(self.port):
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -165,16 +165,16 @@ class RealKafka(Kafka):
 
 
 def _guard(process: int, folder: Path) -> subprocess.Popen[bytes]:
-    """A process that outlives a killed test run just long enough to kill its broker and remove its data."""
+    """Start a process that kills the broker and removes its data when this process ends, also by SIGKILL."""
     wait_and_clean = 'cat >/dev/null; kill -s KILL -- "-$1"; sleep 1; rm -rf "$2"'
     command = ["sh", "-c", wait_and_clean, "guard", str(process), str(folder)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
 def _answers(port: int) -> bool:
-    """Whether the broker on this port says that it is one of a cluster's brokers.
+    """Return whether the broker on this port says that it is one of a cluster's brokers.
 
-    Asked in a thread of its own, so that a broker can be restarted where an event loop runs.
+    It is asked in a thread of its own, so that a broker can be restarted where an event loop runs.
     """
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)):

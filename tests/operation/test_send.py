@@ -132,7 +132,7 @@ def test_history_older_than_the_log_is_refused(embedded_broker, prefix, tmp_path
     early = replayed.write_events(learning_weeks(days=1), tmp_path / "early.jsonl")
     with encore.worker() as worker:
         worker.ready()
-        encore.check("send", str(late))
+        encore.check("send", late, process=True)
         for command, word in (
             (("send", str(early)), "it would all be late"),
             (("send", str(early), "--to", "nowhere"), "ingest reads learning-events"),
@@ -152,7 +152,7 @@ def test_a_live_system_starts_with_a_model_from_a_replay(any_broker, prefix, tmp
     history = ReplayedHistory.play(learning_weeks(), tmp_path, **RULES)
     labels = decode_snapshot(history.model.read_bytes()).labels
     encore = Deployment.on(any_broker, prefix, **RULES)
-    assert encore.check("model", "publish", str(history.model)) == f"a model of {labels} labels is published\n"
+    assert encore.check("model", "publish", history.model, process=True) == f"a model of {labels} labels is published\n"
     run = encore.run("model", "publish", str(history.model))
     assert (run.returncode, run.stderr.count("\n"), "--replace" in run.stderr) == (2, 1, True), run.stderr
     with encore.worker() as worker:
