@@ -226,6 +226,7 @@ def test_the_watchdog_of_faust_does_not_end_a_worker() -> None:
         chunks._thread = ConsumerThread.__new__(ConsumerThread)
         chunks._thread._consumer = SimpleNamespace(_fetcher=SimpleNamespace(_subscriptions=subscriptions))
         chunks._thread.consumer, chunks._thread.time_started = chunks, 0.0
+        chunks._thread.tp_fetch_request_timeout_secs = 1e18
 
         chunks.verify_event_path(1e12, EVENTS)
 
