@@ -1,1 +1,1 @@
-"""State first, then the news: people kept, written and recovered, outputs sent, and what could not be applied."""
+"""Delivery: ordered sending, leases on partitions, write-ahead outputs and dead letters."""

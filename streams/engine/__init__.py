@@ -5,6 +5,7 @@
 - Batch recovery: whole fetched batches of a changelog go to the table.
 - A producer whose failures stop the worker instead of being ignored.
 
-`engine = plain` changes three things: chunks of one record, a changelog record per event, and Faust's own recovery. All
-guards stay in place. No module outside this folder imports private modules of Faust.
+`engine = plain` changes three things: chunks of one record, a changelog record per event, and Faust's own recovery. It
+uses the same consumer, producer and table, so leases, fences and bound commits stay in place. No module outside this
+folder imports private modules of Faust.
 """

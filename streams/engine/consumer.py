@@ -52,10 +52,10 @@ class ChunkConsumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._safe: dict[TP, int] = {}
-        self._open = False
-        self._epoch = 0
-        self._generation = -1
+        self._committable: dict[TP, int] = {}  # the acknowledged offset of each partition
+        self._delivering = False  # whether topics other than changelogs are fetched
+        self._revocations = 0  # tells a fetch that a revocation came while it waited
+        self._generation = -1  # the generation that may commit; -1 if none may
 
     _thread: ConsumerThread
 
@@ -64,12 +64,12 @@ class ChunkConsumer(driver.Consumer):
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
         """Fetch records and yield them as chunks. Changelog records come one by one, as Faust's recovery expects."""
-        epoch = self._epoch
+        revocations = self._revocations
         records, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
         if not records or self.should_stop:
             return
-        if not self.flow_active or self._epoch != epoch:
+        if not self.flow_active or self._revocations != revocations:
             await self._thread.rewind({tp: batch[0].offset for tp, batch in records.items() if batch})
             return
         for tp, batch in records.items():
@@ -89,15 +89,15 @@ class ChunkConsumer(driver.Consumer):
 
         If the worker is no longer a member, the next owner has started already: everything uncommitted is void.
         """
-        self._open = False
-        self._epoch += 1
+        self._delivering = False
+        self._revocations += 1
         if cast(ConsumerSettings, self.app).lease.state is LeaseState.LOST:
             self._void()
         else:
             await self.commit()
         self._generation = -1
         for tp in revoked:
-            self._safe.pop(tp, None)
+            self._committable.pop(tp, None)
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
@@ -107,7 +107,7 @@ class ChunkConsumer(driver.Consumer):
         """
         if cast(Producer, self.app.producer).sender.take_voided():
             self._void()
-        self._safe.clear()
+        self._committable.clear()
         for tp in list(self._acked):
             self._acked.pop(tp, None)
             self._acked_index.pop(tp, None)
@@ -117,7 +117,7 @@ class ChunkConsumer(driver.Consumer):
     def resume_flow(self) -> None:
         """Resume messages. Topics other than changelogs follow when recovery is over and positions are set."""
         super().resume_flow()
-        self._open = not self.app.in_recovery
+        self._delivering = not self.app.in_recovery
 
     @Service.task
     async def _fail_if_not_admitted(self) -> None:
@@ -135,13 +135,14 @@ class ChunkConsumer(driver.Consumer):
         the partitions that it knows and would never ask again.
         """
         async for _ in self.itertimer(MEMBERSHIP_CHECK_INTERVAL, name="empty group"):
-            settled = self._open and not self.app.rebalancing and not self.app.in_recovery
+            settled = self._delivering and not self.app.rebalancing and not self.app.in_recovery
             if settled and self._thread.group_has_no_partitions():
                 self.log.warning("no member of the group has a partition: rejoining")
                 await self._thread.call_thread(self._thread.rejoin)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
-        wanted = {tp for tp in active_partitions or () if self._open or self._is_changelog_tp(tp)}
+        """Fetch. During a rebalance, only changelogs: Faust would fetch and then drop records of the other topics."""
+        wanted = {tp for tp in active_partitions or () if self._delivering or self._is_changelog_tp(tp)}
         if not wanted:
             await self.sleep(0.05)
             return {}
@@ -183,7 +184,7 @@ class ChunkConsumer(driver.Consumer):
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Commit acknowledged offsets after writing changed state, in small slices while no rebalance is running."""
-        if self._open:
+        if self._delivering:
             for table in self._tables:
                 await table.listener.write_ahead()
         return bool(await super().commit(topics, start_new_transaction))
@@ -192,14 +193,19 @@ class ChunkConsumer(driver.Consumer):
         """Ignore gaps in offsets: compaction, transaction markers and every chunk cause them."""
 
     def _new_offset(self, tp: TP) -> int | None:
+        """Return the offset to commit until a commit succeeds. Faust returns it once, so a failed commit loses it."""
         acked = self._acked[tp]
         if acked:
-            self._safe[tp] = max(acked) + 1
+            self._committable[tp] = max(acked) + 1
             acked.clear()
             self._acked_index[tp].clear()
-        return self._safe.get(tp)
+        return self._committable.get(tp)
 
     async def _commit_offsets(self, offsets: Committed, start_new_transaction: bool = True) -> bool:
+        """Commit offsets of the current generation, after the state that they stand for is in the changelog.
+
+        Faust checks neither the generation nor for other writers, and it notes offsets as committed after a failed commit.
+        """
         generation = self._generation
         if generation < 0 or not await self._flush_state():
             return False

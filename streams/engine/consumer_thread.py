@@ -56,7 +56,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """
 
     async def on_start(self) -> None:
-        """Start, and renew the lease with every heartbeat that Kafka answers."""
+        """Start. Every heartbeat that Kafka answers renews the lease, and every commit checks its generation.
+
+        Without the lease, a worker that was frozen could write to partitions that have another owner.
+        """
         await super().on_start()
         coordinator = self._ensure_consumer()._coordinator
         beat, commit, lease = coordinator._do_heartbeat, coordinator._do_commit_offsets, self._lease

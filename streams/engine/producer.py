@@ -49,6 +49,7 @@ class Producer(driver.Producer):
         await super().on_stop()
 
     def _settings_extra(self) -> dict[str, Any]:
+        """Return the settings of an idempotent producer. Faust sets them only with transactions."""
         return {"acks": "all", "enable_idempotence": True}
 
     def _failed(self, error: BaseException) -> None:

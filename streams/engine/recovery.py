@@ -49,6 +49,7 @@ class BatchRecovery(CheckedRecovery):
             self.signal_recovery_end.set()
 
     def _set_recovery_started(self) -> None:
+        """Clear the signal of the last recovery. Faust clears it in the queue reader, which does nothing here."""
         self.signal_recovery_end.clear()
         super()._set_recovery_started()
 
@@ -64,7 +65,7 @@ class PlainTables(TableManager):
 
     @property
     def recovery(self) -> Recovery:
-        """The recovery service."""
+        """The recovery service. Faust always creates its own `Recovery`."""
         if self._recovery is None:
             self._recovery = self.service(self.app, self, beacon=self.beacon, loop=self.loop)
         return self._recovery

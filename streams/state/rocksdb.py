@@ -17,7 +17,7 @@ from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, Writ
 from streams.clock import wall
 
 MAX_AGE = 12 * 3_600.0
-"""Seconds. An older folder is read anew: compaction keeps deletions for a day, and a deleted key must not come back."""
+"""Seconds. An older folder is deleted and recovered: compaction keeps tombstones for a day; no deleted key may return."""
 _MAX_BATCH = 1_000
 _SAVE_INTERVAL = 60.0
 _POSITION = b"\0position"

@@ -121,7 +121,7 @@ def test_a_commit_is_written_ahead_only_while_partitions_stay(monkeypatch: pytes
     table = WriteBehindTable.__new__(WriteBehindTable)
     table.listener = SimpleNamespace(write_ahead=ahead)  # type: ignore[assignment]
     chunks.app.tables = {"people": table}
-    for chunks._open in (True, False):
+    for chunks._delivering in (True, False):
         asyncio.run(chunks.commit())
     assert done == ["ahead", "commit", "commit"]
 
@@ -182,7 +182,7 @@ def test_nothing_but_changelogs_is_fetched_while_partitions_change_hands(monkeyp
     monkeypatch.setattr(ChunkConsumer.__mro__[1], "_getmany", fetch)
     chunks, _ = consumer(None, EVENTS)
     chunks.__dict__ |= {"_is_changelog_tp": lambda tp: tp == CHANGELOG, "sleep": pause}
-    for chunks._open in (False, True):
+    for chunks._delivering in (False, True):
         asyncio.run(chunks._getmany({EVENTS, CHANGELOG}, 1.0))
         asyncio.run(chunks._getmany({EVENTS}, 1.0))
     assert fetched == [{CHANGELOG}, {EVENTS, CHANGELOG}, {EVENTS}]

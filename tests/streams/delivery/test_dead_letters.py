@@ -1,4 +1,4 @@
-"""Dead letters: whatever was buried comes back byte for byte, with where it came from and why."""
+"""Dead letters keep the original bytes, the source and the reason of a record."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,14 +25,14 @@ BAD = st.builds(
 
 
 def read_back(put: Put) -> DeadLetter:
-    """A letter as the next reader of the topic sees it."""
+    """Return the dead letter as a reader of the topic parses it."""
     headers = tuple((name, bytes(value)) for name, value in put.headers or ())
     return parse_dead_letter(Record(put.topic, 0, 0, 0, put.key, put.value, headers))
 
 
 @given(RECORDS, BAD)
-def test_a_letter_comes_back_as_it_was_written(record: Record, bad: InvalidEvent) -> None:
-    """Any bytes, keys, reasons and details survive the way through the topic."""
+def test_a_dead_letter_survives_the_round_trip(record: Record, bad: InvalidEvent) -> None:
+    """Bytes, keys, reasons and details are unchanged after encoding and parsing."""
     sink = ManualSink()
     letter = dead_letter(record, bad)
     DeadLetterQueue(sink, "p-", Metrics()).write(letter)
@@ -43,8 +43,8 @@ def test_a_letter_comes_back_as_it_was_written(record: Record, bad: InvalidEvent
 
 
 @given(RECORDS, BAD)
-def test_a_letter_holds_the_record_and_the_reason(record: Record, bad: InvalidEvent) -> None:
-    """Where it stood, when the log took it, its key and its bytes, and what was wrong."""
+def test_a_dead_letter_holds_the_record_and_the_reason(record: Record, bad: InvalidEvent) -> None:
+    """It has the source, the log time, the key, the bytes and the error."""
     letter = dead_letter(record, bad)
     assert (letter.topic, letter.partition, letter.offset) == (record.topic, record.partition, record.offset)
     assert (letter.key, letter.value, letter.cut_from) == (record.key, record.value or b"", 0)
@@ -53,8 +53,8 @@ def test_a_letter_holds_the_record_and_the_reason(record: Record, bad: InvalidEv
     assert (letter.log_time, letter.replayed) == (record.timestamp / 1_000, "")
 
 
-def test_burying_again_is_the_same_letter() -> None:
-    """After a crash the record is buried once more, under the same key; another record has another."""
+def test_a_repeat_has_the_same_key() -> None:
+    """A crash may send a record twice. Both have the same key; another record has another key."""
     sink, metrics = ManualSink(), Metrics()
     dead_letters = DeadLetterQueue(sink, "", metrics)
     for offset in (1, 1, 2):
@@ -64,8 +64,8 @@ def test_burying_again_is_the_same_letter() -> None:
     assert metrics.value("encore_dead_letters_total", "malformed") == 3
 
 
-def test_what_is_too_large_is_cut_and_says_so() -> None:
-    """The beginning is kept, with how long it was; exactly what may be kept is whole."""
+def test_a_value_that_is_too_large_is_cut_and_its_size_noted() -> None:
+    """The beginning is kept, with the original size. A value of exactly the limit is kept whole."""
     whole, cut = (
         dead_letter(Record("t", 0, 0, 0, b"k" * 2_000, bytes(size)), InvalidEvent("oversize", None, "d"))
         for size in (MAX_VALUE_BYTES, MAX_VALUE_BYTES + 1)
@@ -75,8 +75,8 @@ def test_what_is_too_large_is_cut_and_says_so() -> None:
     assert len(cut.key or b"") == 1_000
 
 
-def test_due_work_that_failed_has_a_letter_of_its_own() -> None:
-    """It names the person by pseudonym in its id, and carries key, moment and error."""
+def test_a_failed_timer_is_a_dead_letter() -> None:
+    """Its id has the user's pseudonym. It carries the key, the due time and the error."""
     sink, metrics = ManualSink(), Metrics()
     DeadLetterQueue(sink, "", metrics).send_timer_failure("a1b2", b"u1", 3, 1_000.5, "ZeroDivisionError()" * 99)
     letter = read_back(sink.all[0])

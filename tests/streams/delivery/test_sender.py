@@ -1,4 +1,4 @@
-"""Sending: in the order of the puts, with a flush that is a barrier and a failure that stays."""
+"""Sender: records leave in the order of enqueueing, a flush is a barrier, and a failure is permanent."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,11 +12,11 @@ from streams.delivery.sender import Sender
 from streams.kafka.topics import partition_of
 from tests.streams.doubles import run
 
-Act = Callable[["Stage"], Awaitable[None]]
+Act = Callable[["Harness"], Awaitable[None]]
 
 
 class Batch:
-    """Takes ten records at most."""
+    """A produce batch of at most ten records."""
 
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []
@@ -32,14 +32,14 @@ class Batch:
         self.closed = True
 
 
-class Written(NamedTuple):
-    """An acknowledgement."""
+class Acknowledged(NamedTuple):
+    """The metadata of an acknowledgement."""
 
     offset: int
 
 
 class Producer:
-    """A producer that takes records at once and acknowledges them when told; `refuses` some already when sent."""
+    """Accepts records at once; a test acknowledges them. Values in `refuses` are rejected when sent."""
 
     def __init__(self, refuses: tuple[bytes, ...] = ()) -> None:
         self.sent: list[tuple[str, bytes | None, dict[str, Any]]] = []
@@ -76,8 +76,8 @@ class Producer:
                 raise ValueError(f"{value!r} is too large")
 
 
-class Stage:
-    """A sender at work on a producer, and the failures it reported."""
+class Harness:
+    """A sender with a producer, and the failures that it reported."""
 
     def __init__(self, *refuses: bytes) -> None:
         self.failures: list[BaseException] = []
@@ -86,300 +86,301 @@ class Stage:
 
 
 async def turns() -> None:
+    """Let other tasks run."""
     for _ in range(5):
         await asyncio.sleep(0)
 
 
-def staged(act: Act, *refuses: bytes) -> None:
-    """Run a test's act beside the sender's own work."""
+def run_sender(act: Act, *refuses: bytes) -> None:
+    """Run a test while the sender runs."""
 
     async def both() -> None:
-        stage = Stage(*refuses)
-        work = asyncio.ensure_future(stage.sender.run(stage.producer))
+        harness = Harness(*refuses)
+        work = asyncio.ensure_future(harness.sender.run(harness.producer))
         try:
-            await act(stage)
+            await act(harness)
         finally:
             work.cancel()
 
     run(both)
 
 
-def test_records_leave_in_the_order_in_which_they_were_put() -> None:
-    """With all that belongs to them, and the future of each completes with its own acknowledgement."""
+def test_records_leave_in_the_order_of_enqueueing() -> None:
+    """Headers and timestamps are kept. Each future completes with the acknowledgement of its own record."""
 
-    async def act(stage: Stage) -> None:
-        first = stage.sender.enqueue("t", None, b"1", None, [("h", b"v")], 7)
-        rest = [stage.sender.enqueue(f"t{n}", None, b"%d" % n) for n in range(2, 30)]
+    async def act(harness: Harness) -> None:
+        first = harness.sender.enqueue("t", None, b"1", None, [("h", b"v")], 7)
+        rest = [harness.sender.enqueue(f"t{n}", None, b"%d" % n) for n in range(2, 30)]
         await turns()
         await turns()
-        while len(stage.producer.sent) < 29:
+        while len(harness.producer.sent) < 29:
             await turns()
-        assert [value for _, value, _ in stage.producer.sent] == [b"%d" % n for n in range(1, 30)]
-        assert stage.producer.sent[0] == (
+        assert [value for _, value, _ in harness.producer.sent] == [b"%d" % n for n in range(1, 30)]
+        assert harness.producer.sent[0] == (
             "t", b"1", {"key": None, "partition": None, "headers": [("h", b"v")], "timestamp_ms": 7},
         )  # fmt: skip
-        stage.producer.acks[1].set_result("second")
+        harness.producer.acks[1].set_result("second")
         await turns()
         assert (first.done(), rest[0].result(), rest[1].done()) == (False, "second", False)
 
-    staged(act)
+    run_sender(act)
 
 
-def test_a_flush_waits_for_everything_put_before_it_and_nothing_after() -> None:
-    """It is a barrier: also for records that the producer has not even been given."""
+def test_a_flush_waits_for_earlier_records_and_no_later_ones() -> None:
+    """It is a barrier also for records that the producer does not have yet."""
 
-    async def act(stage: Stage) -> None:
-        stage.sender.enqueue("t", None, b"1")
-        stage.sender.enqueue("t", None, b"2")
-        flush = asyncio.ensure_future(stage.sender.flush())
+    async def act(harness: Harness) -> None:
+        harness.sender.enqueue("t", None, b"1")
+        harness.sender.enqueue("t", None, b"2")
+        flush = asyncio.ensure_future(harness.sender.flush())
         await turns()
-        stage.sender.enqueue("t", None, b"3")
+        harness.sender.enqueue("t", None, b"3")
         await turns()
-        assert (len(stage.producer.acks), stage.sender.backlog) == (3, 3)
-        stage.producer.acks[1].set_result(None)
+        assert (len(harness.producer.acks), harness.sender.backlog) == (3, 3)
+        harness.producer.acks[1].set_result(None)
         await turns()
         assert not flush.done()
-        stage.producer.acks[0].set_result(None)
+        harness.producer.acks[0].set_result(None)
         await turns()
         assert flush.done()
         assert flush.exception() is None
-        assert stage.sender.backlog == 1
+        assert harness.sender.backlog == 1
 
-    staged(act)
-
-
-def test_an_empty_sender_is_flushed() -> None:
-    """There is nothing to wait for."""
-
-    async def act(stage: Stage) -> None:
-        await stage.sender.flush()
-
-    staged(act)
+    run_sender(act)
 
 
-def test_a_record_that_the_broker_rejects_fails_every_flush_from_then_on() -> None:
-    """The first failure stays, whatever arrives later; whoever made the sender is told once."""
+def test_an_empty_sender_flushes_at_once() -> None:
+    """No record is open."""
 
-    async def act(stage: Stage) -> None:
-        lost = [stage.sender.enqueue("t", None, value) for value in (b"1", b"2", b"3")]
-        flush = asyncio.ensure_future(stage.sender.flush())
+    async def act(harness: Harness) -> None:
+        await harness.sender.flush()
+
+    run_sender(act)
+
+
+def test_a_rejected_record_fails_every_later_flush() -> None:
+    """The first failure stays, whatever is acknowledged later. `on_failure` is called once."""
+
+    async def act(harness: Harness) -> None:
+        lost = [harness.sender.enqueue("t", None, value) for value in (b"1", b"2", b"3")]
+        flush = asyncio.ensure_future(harness.sender.flush())
         await turns()
-        stage.producer.acks[1].set_exception(ConnectionError("gone"))
-        stage.producer.acks[2].set_exception(ConnectionError("gone too"))
-        stage.producer.acks[0].set_result(None)
+        harness.producer.acks[1].set_exception(ConnectionError("gone"))
+        harness.producer.acks[2].set_exception(ConnectionError("gone too"))
+        harness.producer.acks[0].set_result(None)
         await turns()
         assert isinstance(flush.exception(), ConnectionError)
-        assert [str(failure) for failure in stage.failures] == ["gone"]
-        assert stage.sender.failure is stage.failures[0] is lost[1].exception()
+        assert [str(failure) for failure in harness.failures] == ["gone"]
+        assert harness.sender.failure is harness.failures[0] is lost[1].exception()
         assert str(lost[2].exception()) == "gone too"
-        stage.sender.enqueue("t", None, b"4")
+        harness.sender.enqueue("t", None, b"4")
         await turns()
-        stage.producer.acks[3].set_result(None)
+        harness.producer.acks[3].set_result(None)
         with pytest.raises(ConnectionError, match=r"^gone$"):
-            await stage.sender.flush()
+            await harness.sender.flush()
 
-    staged(act)
+    run_sender(act)
 
 
-def test_a_flush_under_way_does_not_outlive_a_failure_of_what_came_after_it() -> None:
-    """Nothing may be committed once anything was lost, though it was put later."""
+def test_a_running_flush_fails_with_a_later_record() -> None:
+    """After any loss nothing may be committed, even if the lost record was enqueued later."""
 
-    async def act(stage: Stage) -> None:
-        stage.sender.enqueue("t", None, b"1")
-        flush = asyncio.ensure_future(stage.sender.flush())
+    async def act(harness: Harness) -> None:
+        harness.sender.enqueue("t", None, b"1")
+        flush = asyncio.ensure_future(harness.sender.flush())
         await turns()
-        stage.sender.enqueue("t", None, b"too large")
+        harness.sender.enqueue("t", None, b"too large")
         await turns()
-        assert isinstance(stage.sender.failure, ValueError)
-        stage.producer.acks[0].set_result(None)
+        assert isinstance(harness.sender.failure, ValueError)
+        harness.producer.acks[0].set_result(None)
         await turns()
         assert isinstance(flush.exception(), ValueError)
 
-    staged(act, b"too large")
+    run_sender(act, b"too large")
 
 
-def test_a_record_that_the_producer_refuses_is_a_failure_and_the_others_go_on() -> None:
-    """Too large, or for no topic: its future says so, and the sender does not stop in the middle."""
+def test_a_record_that_the_producer_rejects_is_a_failure_and_others_are_sent() -> None:
+    """Its future has the error, for example if it is too large. The sender continues."""
 
-    async def act(stage: Stage) -> None:
-        refused = stage.sender.enqueue("t", None, b"too large")
-        stage.sender.enqueue("t", None, b"fine")
+    async def act(harness: Harness) -> None:
+        refused = harness.sender.enqueue("t", None, b"too large")
+        harness.sender.enqueue("t", None, b"fine")
         await turns()
         assert isinstance(refused.exception(), ValueError)
-        assert [value for _, value, _ in stage.producer.sent] == [b"fine"]
-        assert stage.failures == [refused.exception()]
+        assert [value for _, value, _ in harness.producer.sent] == [b"fine"]
+        assert harness.failures == [refused.exception()]
 
-    staged(act, b"too large")
+    run_sender(act, b"too large")
 
 
-def test_giving_up_is_a_failure_like_any() -> None:
-    """Whoever found a defect elsewhere makes sure that nothing is committed; only the first reason counts."""
+def test_fail_fails_every_flush() -> None:
+    """The caller found a defect elsewhere, and nothing may be committed. Only the first error counts."""
 
-    async def act(stage: Stage) -> None:
-        stage.sender.enqueue("t", None, b"1")
-        stage.sender.fail(RuntimeError("first"))
-        stage.sender.fail(RuntimeError("second"))
+    async def act(harness: Harness) -> None:
+        harness.sender.enqueue("t", None, b"1")
+        harness.sender.fail(RuntimeError("first"))
+        harness.sender.fail(RuntimeError("second"))
         with pytest.raises(RuntimeError, match="first"):
-            await stage.sender.flush()
-        assert len(stage.failures) == 1
+            await harness.sender.flush()
+        assert len(harness.failures) == 1
 
-    staged(act)
+    run_sender(act)
 
 
-def test_an_acknowledgement_that_nobody_waits_for_any_more_is_no_error() -> None:
-    """Whoever put a record may have gone meanwhile."""
+def test_an_acknowledgement_for_a_cancelled_future_is_no_error() -> None:
+    """The task that enqueued the record may have been cancelled."""
 
-    async def act(stage: Stage) -> None:
-        put = stage.sender.enqueue("t", None, b"1")
+    async def act(harness: Harness) -> None:
+        done = harness.sender.enqueue("t", None, b"1")
         await turns()
-        put.cancel()
-        stage.producer.acks[0].set_result(None)
+        done.cancel()
+        harness.producer.acks[0].set_result(None)
         await turns()
-        await stage.sender.flush()
-        assert (put.cancelled(), stage.sender.backlog, stage.failures) == (True, 0, [])
+        await harness.sender.flush()
+        assert (done.cancelled(), harness.sender.backlog, harness.failures) == (True, 0, [])
 
-    staged(act)
+    run_sender(act)
 
 
-def test_an_acknowledgement_that_the_producer_calls_off_is_a_failure() -> None:
-    """A producer that ends in between has not written the record: nothing behind it may be committed."""
+def test_an_acknowledgement_that_the_producer_cancels_is_a_failure() -> None:
+    """A producer that stopped has not written the record: no later offset may be committed."""
 
-    async def act(stage: Stage) -> None:
-        stage.sender.enqueue("t", None, b"1")
+    async def act(harness: Harness) -> None:
+        harness.sender.enqueue("t", None, b"1")
         await turns()
-        stage.producer.acks[0].cancel()
+        harness.producer.acks[0].cancel()
         await turns()
-        assert len(stage.failures) == 1
-        with pytest.raises(type(stage.failures[0])):
-            await stage.sender.flush()
+        assert len(harness.failures) == 1
+        with pytest.raises(type(harness.failures[0])):
+            await harness.sender.flush()
 
-    staged(act)
+    run_sender(act)
 
 
 def test_many_records_of_a_partition_leave_as_batches_in_order() -> None:
-    """Each future completes with its own offset; what is too large for a batch's company goes alone, in its place."""
+    """Each future completes with its own offset. A large record is sent alone, in its order."""
 
-    async def act(stage: Stage) -> None:
+    async def act(harness: Harness) -> None:
         values = [b"%d" % n for n in range(14)] + [b"x" * 60_000] + [b"%d" % n for n in range(15, 30)]
-        puts = [stage.sender.enqueue("t", b"k", value, 3, [("h", b"v")]) for value in values]
-        while len(stage.producer.sent) < len(values):
+        futures = [harness.sender.enqueue("t", b"k", value, 3, [("h", b"v")]) for value in values]
+        while len(harness.producer.sent) < len(values):
             await turns()
-        for ack, start in zip(stage.producer.acks, stage.producer.starts, strict=True):
-            ack.set_result(Written(100 + start))
+        for ack, start in zip(harness.producer.acks, harness.producer.starts, strict=True):
+            ack.set_result(Acknowledged(100 + start))
         await turns()
-        assert [value for _, value, _ in stage.producer.sent] == values
-        assert stage.producer.sent[0][2] == {
+        assert [value for _, value, _ in harness.producer.sent] == values
+        assert harness.producer.sent[0][2] == {
             "key": b"k", "value": b"0", "partition": 3, "headers": [("h", b"v")], "timestamp": None,
         }  # fmt: skip
-        assert sum(stage.producer.batches) > 20
-        assert [put.result().offset for put in puts] == [100 + n for n in range(30)]
+        assert sum(harness.producer.batches) > 20
+        assert [future.result().offset for future in futures] == [100 + n for n in range(30)]
 
-    staged(act)
+    run_sender(act)
 
 
-def test_records_that_were_put_together_are_acknowledged_together() -> None:
-    """In as many batches as they take, among single ones, with the offset of each; a flush waits for all of them."""
+def test_records_enqueued_together_are_acknowledged_together() -> None:
+    """They take several batches, with single records around them. The result has all offsets; a flush waits for all."""
 
-    async def act(stage: Stage) -> None:
+    async def act(harness: Harness) -> None:
         rows = [OutgoingRecord(b"k", b"%d" % n) for n in range(25)]
-        before = stage.sender.enqueue("t", b"k", b"before", 3)
-        lot = stage.sender.enqueue_all("t", 3, rows)
-        after = stage.sender.enqueue("t", b"k", b"after", 3)
-        flush = asyncio.ensure_future(stage.sender.flush())
-        while len(stage.producer.sent) < 27:
+        before = harness.sender.enqueue("t", b"k", b"before", 3)
+        together = harness.sender.enqueue_all("t", 3, rows)
+        after = harness.sender.enqueue("t", b"k", b"after", 3)
+        flush = asyncio.ensure_future(harness.sender.flush())
+        while len(harness.producer.sent) < 27:
             await turns()
-        assert [value for _, value, _ in stage.producer.sent] == [b"before", *(row.value for row in rows), b"after"]
-        assert stage.producer.batches == [10, 10, 7]
-        for start, ack in zip((100, 200, 300), stage.producer.acks, strict=True):
-            assert not lot.done()
+        assert [value for _, value, _ in harness.producer.sent] == [b"before", *(row.value for row in rows), b"after"]
+        assert harness.producer.batches == [10, 10, 7]
+        for start, ack in zip((100, 200, 300), harness.producer.acks, strict=True):
+            assert not together.done()
             assert not flush.done()
-            ack.set_result(Written(start))
+            ack.set_result(Acknowledged(start))
             await turns()
         assert (before.result().offset, after.result().offset) == (100, 306)
-        assert lot.result() == [*range(101, 110), *range(200, 210), *range(300, 306)]
+        assert together.result() == [*range(101, 110), *range(200, 210), *range(300, 306)]
         assert flush.done()
-        assert stage.sender.backlog == 0
+        assert harness.sender.backlog == 0
 
-    staged(act)
+    run_sender(act)
 
 
-def test_a_key_chooses_the_partition_where_none_is_given() -> None:
-    """As Kafka's own clients choose it; what goes to one partition goes together, in the order of the puts."""
+def test_a_key_chooses_the_partition_if_none_is_given() -> None:
+    """The choice equals that of Kafka's clients. Records of a partition are batched, in the order of enqueueing."""
 
-    async def act(stage: Stage) -> None:
+    async def act(harness: Harness) -> None:
         keys = [b"%d" % (n % 7) for n in range(70)]
         for number, key in enumerate(keys):
-            stage.sender.enqueue("t", key, b"%d" % number)
-        while len(stage.producer.sent) < len(keys):
+            harness.sender.enqueue("t", key, b"%d" % number)
+        while len(harness.producer.sent) < len(keys):
             await turns()
-        for _, value, record in stage.producer.sent:
+        for _, value, record in harness.producer.sent:
             assert record["partition"] == partition_of(keys[int(value or b"")], 5)
         for key in set(keys):
-            sent = [int(value or b"") for _, value, record in stage.producer.sent if record["key"] == key]
+            sent = [int(value or b"") for _, value, record in harness.producer.sent if record["key"] == key]
             assert sent == sorted(sent)
-        assert sum(stage.producer.batches) > 40
+        assert sum(harness.producer.batches) > 40
 
-    staged(act)
+    run_sender(act)
 
 
 def test_a_topic_that_cannot_be_found_is_a_failure() -> None:
-    """It is the record's fate, like a refusal."""
+    """The record fails, like a rejected one."""
 
-    async def act(stage: Stage) -> None:
+    async def act(harness: Harness) -> None:
         async def nowhere(topic: str) -> set[int]:
             raise ConnectionError("no such topic")
 
-        stage.producer.partitions_for = nowhere  # type: ignore[method-assign]
-        put = stage.sender.enqueue("t", b"k", b"v")
+        harness.producer.partitions_for = nowhere  # type: ignore[method-assign]
+        done = harness.sender.enqueue("t", b"k", b"v")
         await turns()
-        assert isinstance(put.exception(), ConnectionError)
-        assert (len(stage.failures), stage.sender.backlog) == (1, 0)
+        assert isinstance(done.exception(), ConnectionError)
+        assert (len(harness.failures), harness.sender.backlog) == (1, 0)
 
-    staged(act)
+    run_sender(act)
 
 
-def test_a_batch_that_is_rejected_fails_all_that_is_in_it() -> None:
-    """By the producer at once, or by the broker later."""
+def test_a_rejected_batch_fails_all_its_records() -> None:
+    """The producer rejects it at once, or the broker later."""
 
-    async def act(stage: Stage) -> None:
-        puts = [stage.sender.enqueue("t", None, b"%d" % n, 0) for n in range(6)]
+    async def act(harness: Harness) -> None:
+        futures = [harness.sender.enqueue("t", None, b"%d" % n, 0) for n in range(6)]
         await turns()
-        stage.producer.acks[0].set_exception(ConnectionError("gone"))
+        harness.producer.acks[0].set_exception(ConnectionError("gone"))
         await turns()
-        assert [str(put.exception()) for put in puts] == ["gone"] * 6
-        refused = [stage.sender.enqueue("t", None, value, 0) for value in (b"1", b"2", b"too large", b"4")]
+        assert [str(future.exception()) for future in futures] == ["gone"] * 6
+        refused = [harness.sender.enqueue("t", None, value, 0) for value in (b"1", b"2", b"too large", b"4")]
         await turns()
-        assert all(isinstance(put.exception(), ValueError) for put in refused)
-        assert (len(stage.failures), stage.sender.backlog) == (1, 0)
+        assert all(isinstance(future.exception(), ValueError) for future in refused)
+        assert (len(harness.failures), harness.sender.backlog) == (1, 0)
 
-    staged(act, b"too large")
+    run_sender(act, b"too large")
 
 
 def test_a_partition_does_not_wait_for_another() -> None:
-    """One whose broker is away holds up its own records alone."""
+    """If the broker of a partition is away, only the records of that partition wait."""
 
-    async def act(stage: Stage) -> None:
-        slow, quick = asyncio.Event(), stage.producer.send
+    async def act(harness: Harness) -> None:
+        slow, quick = asyncio.Event(), harness.producer.send
 
         async def send(topic: str, value: bytes | None, **rest: Any) -> asyncio.Future[Any]:
             if rest["partition"] == 0:
                 await slow.wait()
             return await quick(topic, value, **rest)
 
-        stage.producer.send = send  # type: ignore[method-assign]
+        harness.producer.send = send  # type: ignore[method-assign]
         for partition in (0, 1):
-            stage.sender.enqueue("t", None, b"%d" % partition, partition)
+            harness.sender.enqueue("t", None, b"%d" % partition, partition)
         await turns()
-        assert [value for _, value, _ in stage.producer.sent] == [b"1"]
+        assert [value for _, value, _ in harness.producer.sent] == [b"1"]
         slow.set()
         await turns()
-        assert [value for _, value, _ in stage.producer.sent] == [b"1", b"0"]
+        assert [value for _, value, _ in harness.producer.sent] == [b"1", b"0"]
 
-    staged(act)
+    run_sender(act)
 
 
 class Group:
-    """What the group thinks of us, as a lease sees it."""
+    """A lease whose clock and membership a test sets."""
 
     def __init__(self) -> None:
         self.at, self.member = 0.0, True
@@ -387,96 +388,96 @@ class Group:
         self.lease.join(lambda: self.member)
 
 
-def leased(act: Callable[[Stage, Group], Awaitable[None]]) -> None:
-    """Run a test's act beside a sender that holds a lease."""
+def run_with_lease(act: Callable[[Harness, Group], Awaitable[None]]) -> None:
+    """Run a test while a sender with a lease runs."""
     group = Group()
 
-    async def both(stage: Stage) -> None:
-        stage.sender = Sender(stage.failures.append, group.lease)
-        work = asyncio.ensure_future(stage.sender.run(stage.producer))  # type: ignore[arg-type]
+    async def both(harness: Harness) -> None:
+        harness.sender = Sender(harness.failures.append, group.lease)
+        work = asyncio.ensure_future(harness.sender.run(harness.producer))  # type: ignore[arg-type]
         try:
-            await act(stage, group)
+            await act(harness, group)
         finally:
             work.cancel()
 
-    staged(both)
+    run_sender(both)
 
 
-def test_nothing_leaves_while_it_is_unsure_whose_the_partitions_are() -> None:
-    """A worker that was frozen waits for a heartbeat's answer; when it is still a member, it goes on."""
+def test_no_record_leaves_while_the_lease_is_unsure() -> None:
+    """A worker that was frozen waits for a heartbeat. If it is still a member, it continues."""
 
-    async def act(stage: Stage, group: Group) -> None:
+    async def act(harness: Harness, group: Group) -> None:
         group.at = 11.0
-        stage.sender.enqueue("t", b"k", b"v")
+        harness.sender.enqueue("t", b"k", b"v")
         await asyncio.sleep(0.05)
-        assert stage.producer.sent == []
+        assert harness.producer.sent == []
         group.lease.renew(11.0)
         await asyncio.sleep(0.05)
-        assert [value for _, value, _ in stage.producer.sent] == [b"v"]
+        assert [value for _, value, _ in harness.producer.sent] == [b"v"]
 
-    leased(act)
+    run_with_lease(act)
 
 
-def test_what_was_put_is_void_once_the_partitions_are_lost() -> None:
-    """It never leaves; whoever waits for it is told, a flush ends, and nothing has failed. Later puts leave again."""
+def test_queued_records_are_discarded_once_the_partitions_are_lost() -> None:
+    """They never leave: their futures are cancelled, a flush ends, and the sender has not failed. Later records leave."""
 
-    async def act(stage: Stage, group: Group) -> None:
+    async def act(harness: Harness, group: Group) -> None:
         group.member = False
-        void = stage.sender.enqueue("t", b"k", b"void")
-        await stage.sender.flush()
+        void = harness.sender.enqueue("t", b"k", b"void")
+        await harness.sender.flush()
         assert void.cancelled()
-        assert (stage.producer.sent, stage.failures, stage.sender.backlog) == ([], [], 0)
-        assert (stage.sender.take_voided(), stage.sender.take_voided()) == (True, False)
+        assert (harness.producer.sent, harness.failures, harness.sender.backlog) == ([], [], 0)
+        assert (harness.sender.take_voided(), harness.sender.take_voided()) == (True, False)
         group.lease.join(lambda: True)
-        stage.sender.enqueue("t", b"k", b"v")
+        harness.sender.enqueue("t", b"k", b"v")
         await asyncio.sleep(0.05)
-        assert [value for _, value, _ in stage.producer.sent] == [b"v"]
+        assert [value for _, value, _ in harness.producer.sent] == [b"v"]
 
-    leased(act)
+    run_with_lease(act)
 
 
-def test_what_waits_for_something_leaves_behind_it_and_a_flush_waits_as_well() -> None:
-    """Other partitions go on; what is put behind it for its own keeps its place."""
+def test_records_with_a_prior_future_leave_after_it_and_a_flush_waits() -> None:
+    """Other partitions continue. Later records of the same partition keep their order."""
 
-    async def act(stage: Stage) -> None:
-        first = stage.sender.enqueue_all("words", 0, [OutgoingRecord(b"k", b"word")])
-        stage.sender.enqueue_all("t", 3, [OutgoingRecord(b"k", b"before")] * 4)
-        lot = stage.sender.enqueue_all("t", 3, [OutgoingRecord(b"k", b"%d" % n) for n in range(5)], first)
-        behind = stage.sender.enqueue("t", b"k", b"behind", 3)
-        stage.sender.enqueue("t", b"k", b"elsewhere", 4)
-        flush = asyncio.ensure_future(stage.sender.flush())
+    async def act(harness: Harness) -> None:
+        first = harness.sender.enqueue_all("outputs", 0, [OutgoingRecord(b"k", b"output")])
+        harness.sender.enqueue_all("t", 3, [OutgoingRecord(b"k", b"before")] * 4)
+        together = harness.sender.enqueue_all("t", 3, [OutgoingRecord(b"k", b"%d" % n) for n in range(5)], first)
+        behind = harness.sender.enqueue("t", b"k", b"behind", 3)
+        harness.sender.enqueue("t", b"k", b"elsewhere", 4)
+        flush = asyncio.ensure_future(harness.sender.flush())
         await turns()
-        assert {value for _, value, _ in stage.producer.sent} == {b"word", b"elsewhere", b"before"}
-        for place, ack in enumerate(stage.producer.acks):
-            ack.set_result(Written(place))
-        while len(stage.producer.sent) < 12:
+        assert {value for _, value, _ in harness.producer.sent} == {b"output", b"elsewhere", b"before"}
+        for offset, ack in enumerate(harness.producer.acks):
+            ack.set_result(Acknowledged(offset))
+        while len(harness.producer.sent) < 12:
             await turns()
-        assert [value for _, value, _ in stage.producer.sent[6:]] == [*(b"%d" % n for n in range(5)), b"behind"]
+        assert [value for _, value, _ in harness.producer.sent[6:]] == [*(b"%d" % n for n in range(5)), b"behind"]
         assert not flush.done()
-        stage.producer.acks[-1].set_result(Written(10))
+        harness.producer.acks[-1].set_result(Acknowledged(10))
         await turns()
-        assert (lot.result(), behind.result().offset, flush.done()) == ([10, 11, 12, 13, 14], 15, True)
+        assert (together.result(), behind.result().offset, flush.done()) == ([10, 11, 12, 13, 14], 15, True)
 
-    staged(act)
+    run_sender(act)
 
 
 @pytest.mark.parametrize("cancelled", [True, False])
-def test_what_waits_for_something_that_never_happens_is_a_failure(cancelled: bool) -> None:
-    """Nothing may be committed: whoever counts on it would never know. What is behind it leaves."""
+def test_a_prior_future_that_fails_is_a_failure(cancelled: bool) -> None:
+    """Nothing may be committed, because the records were not written. Later records of the partition leave."""
 
-    async def act(stage: Stage) -> None:
+    async def act(harness: Harness) -> None:
         first = asyncio.get_running_loop().create_future()
-        hindered = stage.sender.enqueue_all("t", 3, [OutgoingRecord(b"k", b"hindered")] * 5, first)
-        stage.sender.enqueue("t", b"k", b"behind", 3)
+        failed = harness.sender.enqueue_all("t", 3, [OutgoingRecord(b"k", b"failed")] * 5, first)
+        harness.sender.enqueue("t", b"k", b"behind", 3)
         if cancelled:
             first.cancel()
         else:
             first.set_exception(ConnectionAbortedError("gone"))
-        while not stage.producer.sent:
+        while not harness.producer.sent:
             await turns()
-        assert [value for _, value, _ in stage.producer.sent] == [b"behind"]
-        assert (stage.failures, stage.sender.backlog) == ([hindered.exception()], 1)
+        assert [value for _, value, _ in harness.producer.sent] == [b"behind"]
+        assert (harness.failures, harness.sender.backlog) == ([failed.exception()], 1)
         with pytest.raises(ConnectionAbortedError):
-            await stage.sender.flush()
+            await harness.sender.flush()
 
-    staged(act)
+    run_sender(act)
