@@ -19,7 +19,7 @@ def test_outside_the_group_writing_is_allowed() -> None:
 
 
 def test_a_session_without_an_answered_heartbeat_is_unsure() -> None:
-    """Time counts from the sending of the heartbeat, not from its answer. The last moment of the session is still owned."""
+    """Time counts from when the heartbeat was sent, not answered. The session's last moment is still owned."""
     membership = Membership()
     membership.lease.join(lambda: membership.member)
     membership.at = 105.0

@@ -419,7 +419,7 @@ def test_no_record_leaves_while_the_lease_is_unsure() -> None:
 
 
 def test_queued_records_are_discarded_once_the_partitions_are_lost() -> None:
-    """They never leave: their futures are cancelled, a flush ends, and the sender has not failed. Later records leave."""
+    """Their futures are cancelled, a flush ends, and the sender has not failed. Later records leave."""
 
     async def act(harness: Harness, group: Group) -> None:
         group.member = False

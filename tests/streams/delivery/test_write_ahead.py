@@ -54,7 +54,7 @@ def test_outputs_are_sent_together_each_to_its_partition() -> None:
 
 
 def test_a_state_waits_for_its_outputs_and_all_before_them() -> None:
-    """This holds for any order of acknowledgements. Other states do not wait, and none waits after the acknowledgement."""
+    """This holds for any order of acknowledgements. Other states never wait, and none waits after all are there."""
     harness = Harness()
     harness.add(b"Ada", "first")
     harness.outputs.send()
