@@ -204,7 +204,7 @@ class ChunkConsumer(driver.Consumer):
     async def _commit_offsets(self, offsets: Committed, start_new_transaction: bool = True) -> bool:
         """Commit offsets of the current generation, after the state that they stand for is in the changelog.
 
-        Faust checks neither the generation nor for other writers, and it notes offsets as committed after a failed commit.
+        Faust checks neither the generation nor for other writers, and notes offsets as committed after a failed commit.
         """
         generation = self._generation
         if generation < 0 or not await self._flush_state():

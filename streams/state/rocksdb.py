@@ -17,7 +17,7 @@ from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, Writ
 from streams.clock import wall
 
 MAX_AGE = 12 * 3_600.0
-"""Seconds. An older folder is deleted and recovered: compaction keeps tombstones for a day; no deleted key may return."""
+"""Seconds. An older folder is recovered anew: compaction keeps tombstones for a day; no deleted key may return."""
 _MAX_BATCH = 1_000
 _SAVE_INTERVAL = 60.0
 _POSITION = b"\0position"

@@ -47,7 +47,7 @@ def consumer(producer: Any, *mine: TP) -> tuple[ChunkConsumer, list[dict[TP, int
         "app": SimpleNamespace(producer=producer, monitor=monitor, tables={}),
         "assignment": lambda: set(mine),
         "_commit": commit,
-        "_safe": {},
+        "_committable": {},
         "_acked": defaultdict(list),
         "_acked_index": defaultdict(set),
         "_committed_offset": {},

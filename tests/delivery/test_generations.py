@@ -60,8 +60,8 @@ class Group:
             "_commit": self._commit,
             "_thread": self.thread,
             "_generation": 3,
-            "_epoch": 0,
-            "_safe": {},
+            "_revocations": 0,
+            "_committable": {},
             "_committed_offset": {},
         }
         self.consumer.__dict__.update(parts)

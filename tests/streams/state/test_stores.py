@@ -120,7 +120,8 @@ def test_both_hold_the_changelog_and_the_unacknowledged_writes(steps: list[tuple
                 assert memory.position == disk.position == offset
             newest = {**logged, **dict(unacknowledged)}
             if step in ("put", "acknowledge"):
-                assert contents(memory) == contents(disk) == {key: value for key, value in newest.items() if value is not None}
+                visible = {key: value for key, value in newest.items() if value is not None}
+                assert contents(memory) == contents(disk) == visible
         disk.close()
 
 
