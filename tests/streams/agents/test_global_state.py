@@ -1,4 +1,4 @@
-"""The world of the moment: the newest model, the campaign that runs, what operators said; and nothing worse."""
+"""The global state: the newest model, the running campaign, releases of the clock, and refused records."""
 
 import hashlib
 from typing import Any
@@ -24,72 +24,72 @@ SETTINGS = Settings(prefix="p-", horizon=5 * 86_400.0)
 
 
 def snapshot(learned: int, **more: Any) -> bytes:
-    """A snapshot that learned from so many rows, written as the trainer writes it."""
+    """A snapshot of a model with this many labels, encoded as the trainer does."""
     learner, dice = ChurnLearner(), np.random.default_rng(1)
     for _ in range(learned):
         row = dice.normal(size=len(features.NAMES)).astype(np.float32)
         learner.learn(row, bool(row[0] > 0))
-    return resealed(learner.snapshot(), **more)
+    return sign_again(learner.snapshot(), **more)
 
 
-def resealed(known: AnySnapshot, **more: Any) -> bytes:
-    """A snapshot with some fields changed to anything, under a checksum that is right."""
+def sign_again(known: AnySnapshot, **more: Any) -> bytes:
+    """A snapshot with some fields changed, with a correct checksum."""
     body = msgspec.json.encode({**msgspec.to_builtins(known), **more})
     return msgspec.json.encode(SignedSnapshot(hashlib.sha256(body).hexdigest(), msgspec.Raw(body)))
 
 
-class Listener:
-    """A worker's view of the compacted topics."""
+class GlobalStateHarness:
+    """A global state, with helpers to send it records."""
 
     def __init__(self, settings: Settings = SETTINGS) -> None:
         self.metrics, self.ticker = Metrics(), Ticker(100.0)
-        self.newest = GlobalState(settings, self.metrics, self.ticker)
+        self.state = GlobalState(settings, self.metrics, self.ticker)
 
-    def hear(self, topic: str, key: bytes | None, value: bytes | None) -> None:
-        self.newest.on_record(Record(f"p-{topic}", 0, 0, 0, key, value))
+    def receive(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+        self.state.on_record(Record(f"p-{topic}", 0, 0, 0, key, value))
 
     def model(self, raw: bytes | None) -> None:
-        self.hear(topics.SNAPSHOTS, b"churn", raw)
+        self.receive(topics.SNAPSHOTS, b"churn", raw)
 
     @property
     def labels(self) -> int | None:
-        return self.newest.context.model.labels if self.newest.context.model else None
+        return self.state.context.model.labels if self.state.context.model else None
 
     def refused(self, reason: str) -> int:
         return self.metrics.value("encore_snapshots_refused_total", reason)
 
 
-def test_in_the_beginning_there_is_only_what_was_set() -> None:
-    """No model, no campaign; the rules and the mode come from the settings."""
-    world = Listener().newest.context
-    assert (world.model, world.campaign, world.shadow, world.ready) == (None, None, False, False)
-    assert world.rules == SETTINGS.rules()
-    assert Listener(Settings(mode="shadow")).newest.context.shadow
+def test_the_initial_context_comes_from_the_settings() -> None:
+    """There is no model and no campaign. Rules and mode come from the settings."""
+    context = GlobalStateHarness().state.context
+    assert (context.model, context.campaign, context.shadow, context.ready) == (None, None, False, False)
+    assert context.rules == SETTINGS.rules()
+    assert GlobalStateHarness(Settings(mode="shadow")).state.context.shadow
 
 
-def test_every_topic_that_is_named_is_read() -> None:
-    """With the prefix: models, campaigns, operators' words."""
-    assert set(Listener().newest.topics) == {"p-model-snapshots", "p-campaigns", "p-encore-meta"}
+def test_the_topics_have_the_prefix() -> None:
+    """Models, campaigns, and the records of operators."""
+    assert set(GlobalStateHarness().state.topics) == {"p-model-snapshots", "p-campaigns", "p-encore-meta"}
 
 
-def test_a_newer_model_takes_the_place_of_an_older_one() -> None:
-    """Newer is: it stands further on in the examples; the same again is fine too."""
-    listener = Listener()
+def test_a_newer_model_replaces_an_older_one() -> None:
+    """A model is newer if its offset in the examples is higher. An equal offset is accepted as well."""
+    harness = GlobalStateHarness()
     for labels, offset in ((3, 10), (5, 20), (6, 20)):
-        listener.model(snapshot(labels, offset=offset))
-        assert listener.labels == labels
-    assert listener.metrics.value("encore_snapshots_refused_total") == 0
+        harness.model(snapshot(labels, offset=offset))
+        assert harness.labels == labels
+    assert harness.metrics.value("encore_snapshots_refused_total") == 0
 
 
 def test_an_older_model_is_refused_and_counted() -> None:
-    """A trainer that was frozen and comes back cannot take anybody back in time."""
-    listener = Listener()
-    listener.model(snapshot(5, offset=20))
-    version = listener.newest.context.model.version if listener.newest.context.model else ""
-    listener.model(snapshot(3, offset=19))
-    assert (listener.labels, listener.refused("older")) == (5, 1)
-    assert listener.newest.context.model
-    assert listener.newest.context.model.version == version
+    """A trainer that was paused and continues cannot replace a newer model."""
+    harness = GlobalStateHarness()
+    harness.model(snapshot(5, offset=20))
+    version = harness.state.context.model.version if harness.state.context.model else ""
+    harness.model(snapshot(3, offset=19))
+    assert (harness.labels, harness.refused("older")) == (5, 1)
+    assert harness.state.context.model
+    assert harness.state.context.model.version == version
 
 
 DAMAGED = encode_snapshot({"schema": 1})
@@ -105,45 +105,45 @@ DAMAGED = encode_snapshot({"schema": 1})
     ],
 )  # fmt: skip
 def test_a_damaged_model_is_refused_and_counted(raw: bytes) -> None:
-    """Unreadable, changed, of another schema or shape: the one in use stays."""
-    listener = Listener()
-    listener.model(snapshot(5, offset=20))
-    listener.model(raw)
-    assert (listener.labels, listener.refused("unreadable")) == (5, 1)
+    """Unreadable, changed, or of another schema or shape: the model in use stays."""
+    harness = GlobalStateHarness()
+    harness.model(snapshot(5, offset=20))
+    harness.model(raw)
+    assert (harness.labels, harness.refused("unreadable")) == (5, 1)
 
 
 @pytest.mark.parametrize("name", ["line_bias", "labels", "offset", "mean", "line", "squares"])
 @pytest.mark.parametrize("word", [None, "much"])
 def test_a_model_without_numbers_is_refused(name: str, word: object) -> None:
-    """JSON writes what is no number as null: a model that came to that must not reach anybody, nor stop them."""
-    listener, many = Listener(), name in ("mean", "line", "squares")
-    listener.model(snapshot(5, offset=20))
-    listener.model(snapshot(3, **{"offset": 30, name: [word] * len(features.NAMES) if many else word}))
-    assert (listener.labels, listener.metrics.value("encore_snapshots_refused_total")) == (5, 1)
+    """JSON encodes NaN as null. Such a model must neither be used nor stop the worker."""
+    harness, many = GlobalStateHarness(), name in ("mean", "line", "squares")
+    harness.model(snapshot(5, offset=20))
+    harness.model(snapshot(3, **{"offset": 30, name: [word] * len(features.NAMES) if many else word}))
+    assert (harness.labels, harness.metrics.value("encore_snapshots_refused_total")) == (5, 1)
 
 
-def test_a_model_is_not_taken_back() -> None:
-    """A deletion on the topic leaves the one that is known."""
-    listener = Listener()
-    listener.model(snapshot(5, offset=20))
-    listener.model(None)
-    assert listener.labels == 5
+def test_a_deletion_does_not_remove_the_model() -> None:
+    """A tombstone on the topic leaves the model in use."""
+    harness = GlobalStateHarness()
+    harness.model(snapshot(5, offset=20))
+    harness.model(None)
+    assert harness.labels == 5
 
 
 def campaign(name: str, **changes: Any) -> bytes:
     return campaigns.encode_campaign(Campaign(id=name, arm=Arm(name="ten", amount=10.0), version="1", **changes))
 
 
-def running(*heard: tuple[str, bytes | None]) -> str | None:
-    listener = Listener()
-    for name, value in heard:
-        listener.hear(topics.CAMPAIGNS, name.encode(), value)
-    world = listener.newest.context
-    return world.campaign.id if world.campaign else None
+def running(*records: tuple[str, bytes | None]) -> str | None:
+    harness = GlobalStateHarness()
+    for name, value in records:
+        harness.receive(topics.CAMPAIGNS, name.encode(), value)
+    context = harness.state.context
+    return context.campaign.id if context.campaign else None
 
 
-def test_a_campaign_runs_from_its_word_until_its_end() -> None:
-    """Published, changed, paused, ended."""
+def test_a_campaign_runs_from_its_record_until_its_end() -> None:
+    """It is published, changed, paused and ended."""
     assert running(("back", campaign("back"))) == "back"
     assert running(("back", campaign("back")), ("back", campaign("back", enabled=False))) is None
     assert running(("back", campaign("back", enabled=False)), ("back", campaign("back"))) == "back"
@@ -151,58 +151,58 @@ def test_a_campaign_runs_from_its_word_until_its_end() -> None:
     assert running(("back", None)) is None
 
 
-def test_of_several_campaigns_every_worker_chooses_the_same() -> None:
-    """By name, whatever came first; when it ends, the next one runs."""
+def test_every_worker_chooses_the_same_of_several_campaigns() -> None:
+    """The first by name, in any order of arrival. When it ends, the next one runs."""
     assert running(("b", campaign("b")), ("a", campaign("a"))) == "a"
     assert running(("a", campaign("a")), ("b", campaign("b"))) == "a"
     assert running(("a", campaign("a")), ("b", campaign("b")), ("a", None)) == "b"
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}", b"\xff", b'{"id":"\xff"}', b"[" * 9_999, b'{"id":"a","arm":{},"x":1}'])
-def test_a_broken_campaign_leaves_the_one_that_runs(raw: bytes) -> None:
-    """Whoever writes nonsense to the topic neither stops the workers nor changes what is sent."""
+def test_an_invalid_campaign_leaves_the_running_one(raw: bytes) -> None:
+    """An invalid record neither stops the worker nor changes the running campaign."""
     assert running(("back", campaign("back")), ("back", raw)) == "back"
     assert running(("new", raw)) is None
 
 
-def test_an_operators_word_lets_the_clock_go_on() -> None:
-    """The latest release counts; other words, and words taken back, do not matter."""
-    listener = Listener()
-    listener.hear(topics.META, b"topics", b"{}")
-    assert listener.ticker.released_at == NOT_YET
-    listener.hear(topics.META, CLOCK_RELEASE_KEY, b"1000.5")
-    listener.hear(topics.META, CLOCK_RELEASE_KEY, b"900.0")
-    listener.hear(topics.META, CLOCK_RELEASE_KEY, None)
-    assert listener.ticker.released_at == 1000.5
+def test_an_operator_can_release_the_clock() -> None:
+    """The latest release counts. Other keys and tombstones are ignored."""
+    harness = GlobalStateHarness()
+    harness.receive(topics.META, b"topics", b"{}")
+    assert harness.ticker.released_at == NOT_YET
+    harness.receive(topics.META, CLOCK_RELEASE_KEY, b"1000.5")
+    harness.receive(topics.META, CLOCK_RELEASE_KEY, b"900.0")
+    harness.receive(topics.META, CLOCK_RELEASE_KEY, None)
+    assert harness.ticker.released_at == 1000.5
 
 
-def test_ingest_says_how_far_it_is() -> None:
-    """Its last word counts, also where a later ingest's clock is behind an earlier one's."""
-    listener = Listener()
-    assert listener.ticker.ingested == NOT_YET
+def test_the_progress_of_ingest_is_noted() -> None:
+    """The last record counts, even if a later ingest has a clock that is behind."""
+    harness = GlobalStateHarness()
+    assert harness.ticker.ingested == NOT_YET
     for said in (b"1000.5", b"2000.5", b"1500.5"):
-        listener.hear(topics.META, INGEST_PROGRESS_KEY, said)
-        assert listener.ticker.ingested == float(said)
+        harness.receive(topics.META, INGEST_PROGRESS_KEY, said)
+        assert harness.ticker.ingested == float(said)
 
 
 @pytest.mark.parametrize("word", [b"", b"soon", b"\xff", b"nan", b"inf"])
-def test_a_word_that_is_no_time_is_passed_over(word: bytes) -> None:
-    """It lets nothing go on, and stops nobody."""
-    listener = Listener()
+def test_a_record_without_a_time_is_ignored(word: bytes) -> None:
+    """It releases nothing, and does not stop the worker."""
+    harness = GlobalStateHarness()
     for key in (CLOCK_RELEASE_KEY, INGEST_PROGRESS_KEY):
-        listener.hear(topics.META, key, b"1000.5")
-        listener.hear(topics.META, key, word)
-    assert (listener.ticker.released_at, listener.ticker.ingested) == (1000.5, 1000.5)
+        harness.receive(topics.META, key, b"1000.5")
+        harness.receive(topics.META, key, word)
+    assert (harness.ticker.released_at, harness.ticker.ingested) == (1000.5, 1000.5)
 
 
-def test_figures_say_what_is_in_use() -> None:
-    """Labels of the model, 0 before there is one."""
-    listener = Listener()
+def test_gauges_describe_the_model_in_use() -> None:
+    """The labels of the model; 0 if there is none."""
+    harness = GlobalStateHarness()
 
-    def shown() -> dict[str, float]:
-        return {sample.name: sample.value for sample in listener.metrics.samples()}
+    def gauges() -> dict[str, float]:
+        return {sample.name: sample.value for sample in harness.metrics.samples()}
 
-    assert shown() == {"encore_model_labels": 0.0}
-    listener.model(snapshot(5, offset=20))
-    assert shown()["encore_model_labels"] == 5.0
-    assert shown()["encore_model_age_seconds"] >= 0.0
+    assert gauges() == {"encore_model_labels": 0.0}
+    harness.model(snapshot(5, offset=20))
+    assert gauges()["encore_model_labels"] == 5.0
+    assert gauges()["encore_model_age_seconds"] >= 0.0

@@ -1,4 +1,4 @@
-"""Defects of ours, old news, shadow and erasure: what the fold does when not everything goes its way."""
+"""Failures, expired outputs, shadow mode and erasure in the log processor."""
 
 from typing import Any
 
@@ -24,9 +24,9 @@ RISKY = make_context(
 
 
 class Defect:
-    """A model that fails at some of the rows it is asked for: at the n-th where `fails[n]`, the last one for ever.
+    """A model that fails for the n-th row if `fails[n]`; the last element counts for all later rows.
 
-    Of several rows together it knows nothing.
+    It always fails for several rows together.
     """
 
     version, labels = "defect-1", 1_000
@@ -59,163 +59,165 @@ def headers(put: Put) -> dict[str, bytes]:
     return dict(put.headers or ())
 
 
-def letters(station: ProcessorHarness) -> list[Put]:
-    return station.sink.on(topics.DEAD_LETTERS)
+def dead_letters(harness: ProcessorHarness) -> list[Put]:
+    return harness.sink.on(topics.DEAD_LETTERS)
 
 
-def test_a_failing_step_is_buried_with_its_record_and_the_log_goes_on() -> None:
-    """The record counts as taken: given again it is known; the person stands as before it, their next event counts."""
-    station = ProcessorHarness(context=defective(True, False), max_failures=2)
+def test_a_failed_step_is_a_dead_letter_and_the_log_continues() -> None:
+    """The record counts as applied, and a repeat is a duplicate. The user's state stays, and the next event counts."""
+    harness = ProcessorHarness(context=defective(True, False), max_failures=2)
     log = [record(login(0), 0, ("in", 0, 3)), record(login(1, at=NOON + DAY), 1, ("in", 0, 4))]
-    station.process(*log)
-    (letter,) = letters(station)
-    assert (headers(letter)["reason"], letter.value) == (b"failed", log[0].value)
-    assert b"a defect" in headers(letter)["detail"]
-    envelope = station.users.get(b"Ada")
+    harness.process(*log)
+    (dead_letter,) = dead_letters(harness)
+    assert (headers(dead_letter)["reason"], dead_letter.value) == (b"failed", log[0].value)
+    assert b"a defect" in headers(dead_letter)["detail"]
+    envelope = harness.users.get(b"Ada")
     assert (envelope.person.activity.events, envelope.offset, envelope.origins) == (1, 1, {"in/0": 4})
-    assert station.count("encore_failures_total", "step") == 1
-    station.process(*log)
-    assert (len(letters(station)), station.accounted_records()) == (1, 4)
+    assert harness.count("encore_failures_total", "step") == 1
+    harness.process(*log)
+    assert (len(dead_letters(harness)), harness.accounted_records()) == (1, 4)
 
 
-def test_defects_of_so_many_people_in_a_row_stop_the_worker() -> None:
-    """The last of them raises, with its cause; one fewer does not."""
-    station = ProcessorHarness(context=defective(True), max_failures=3)
-    station.process(record(login(0), 0), record(login(1, "Bea"), 1))
+def test_failures_of_many_users_in_a_row_stop_the_worker() -> None:
+    """The last one raises, with its cause. One fewer does not."""
+    harness = ProcessorHarness(context=defective(True), max_failures=3)
+    harness.process(record(login(0), 0), record(login(1, "Bea"), 1))
     with pytest.raises(TooManyFailures, match=r"3 defects in a row.*a defect"):
-        station.process(record(login(2, "Cyd"), 2))
+        harness.process(record(login(2, "Cyd"), 2))
 
 
-def test_defects_of_one_person_do_not_stop_the_worker() -> None:
-    """However many of their events are in a chunk: everybody else's time would stand still with theirs."""
-    station = ProcessorHarness(context=defective(True), max_failures=2)
-    station.process(*(record(login(n), n) for n in range(30)))
-    assert len(letters(station)) == 30
+def test_failures_of_one_user_do_not_stop_the_worker() -> None:
+    """However many of the user's events are in a chunk: otherwise all other users would stop too."""
+    harness = ProcessorHarness(context=defective(True), max_failures=2)
+    harness.process(*(record(login(n), n) for n in range(30)))
+    assert len(dead_letters(harness)) == 30
 
 
-def test_defects_that_are_not_in_a_row_do_not_stop_the_worker() -> None:
-    """An event that succeeds in between begins the count anew."""
-    station = ProcessorHarness(context=defective(*(True, True, False) * 5), max_failures=3)
-    station.process(*(record(login(n, f"u{n}"), n) for n in range(15)))
-    assert (len(letters(station)), station.count("encore_events_total", "applied")) == (10, 5)
+def test_failures_that_are_not_in_a_row_do_not_stop_the_worker() -> None:
+    """A success in between resets the count."""
+    harness = ProcessorHarness(context=defective(*(True, True, False) * 5), max_failures=3)
+    harness.process(*(record(login(n, f"u{n}"), n) for n in range(15)))
+    assert (len(dead_letters(harness)), harness.count("encore_events_total", "applied")) == (10, 5)
 
 
-def crowd(station: ProcessorHarness, size: int) -> None:
-    """People who are known, and all due."""
-    station.context = make_context(model=make_model(0.0, -9.0))
-    station.process(*(record(login(n, f"u{n}"), n) for n in range(size)))
-    station.process(record(ev.Tick(time=NOON + DAY + 2 * HOUR), size))
+def add_due_users(harness: ProcessorHarness, size: int) -> None:
+    """Add users users timers are all due."""
+    harness.context = make_context(model=make_model(0.0, -9.0))
+    harness.process(*(record(login(n, f"u{n}"), n) for n in range(size)))
+    harness.process(record(ev.Tick(time=NOON + DAY + 2 * HOUR), size))
 
 
-def test_due_work_that_fails_is_mourned_and_the_persons_time_goes_on() -> None:
-    """A letter with the person's key and no record; the next grid time is asked again; the others are not held up."""
-    station = ProcessorHarness(max_failures=2)
-    crowd(station, 2)
-    station.context = defective(True, False)
-    station.run_timers()
-    (letter,) = letters(station)
-    assert (headers(letter)["reason"], letter.value) == (b"due_failed", b"")
-    assert headers(letter)["key"].decode() in {"u0", "u1"}
-    assert headers(letter)["key"] not in (letter.key or b"")
-    assert station.count("encore_failures_total", "wake") == 1
-    people = [station.users.get(key).person for key in (b"u0", b"u1")]
+def test_a_failed_timer_is_a_dead_letter_and_the_user_continues() -> None:
+    """The dead dead_letter has the user's key and no record. The next timer scores again. Other users continue."""
+    harness = ProcessorHarness(max_failures=2)
+    add_due_users(harness, 2)
+    harness.context = defective(True, False)
+    harness.run_timers()
+    (dead_letter,) = dead_letters(harness)
+    assert (headers(dead_letter)["reason"], dead_letter.value) == (b"due_failed", b"")
+    assert headers(dead_letter)["key"].decode() in {"u0", "u1"}
+    assert headers(dead_letter)["key"] not in (dead_letter.key or b"")
+    assert harness.count("encore_failures_total", "wake") == 1
+    people = [harness.users.get(key).person for key in (b"u0", b"u1")]
     assert all(NOON + DAY < person.ledger.grid < NOON + 3 * DAY for person in people)
     assert sorted(person.ledger.scored_at > NOON + 60 for person in people) == [False, True]
-    assert station.accounted_records() == 3
+    assert harness.accounted_records() == 3
 
 
-def test_due_work_that_fails_for_everybody_stops_the_worker() -> None:
-    """As with events: so many in a row, and nothing more is buried."""
-    station = ProcessorHarness(max_failures=3)
-    crowd(station, 9)
-    station.context = defective(True)
+def test_timers_that_fail_for_all_users_stop_the_worker() -> None:
+    """As with events: many in a row, and no further dead letters."""
+    harness = ProcessorHarness(max_failures=3)
+    add_due_users(harness, 9)
+    harness.context = defective(True)
     with pytest.raises(TooManyFailures):
-        station.run_timers()
-    assert len(letters(station)) <= 3
+        harness.run_timers()
+    assert len(dead_letters(harness)) <= 3
 
 
-def test_due_work_that_fails_for_some_does_not_stop_the_worker() -> None:
-    """Work that succeeds in between begins the count anew, also where no event comes for a night."""
-    station = ProcessorHarness(max_failures=3)
-    crowd(station, 20)
-    station.context = defective(*(True, False) * 10)
-    station.run_timers()
-    assert len(letters(station)) == 10
+def test_timers_that_fail_for_some_users_do_not_stop_the_worker() -> None:
+    """A success in between resets the count, also without any event."""
+    harness = ProcessorHarness(max_failures=3)
+    add_due_users(harness, 20)
+    harness.context = defective(*(True, False) * 10)
+    harness.run_timers()
+    assert len(dead_letters(harness)) == 10
 
 
-def stories(**changes: Any) -> tuple[ProcessorHarness, list[SentOutput]]:
-    """A person at high risk, coupon and all, until the offer has expired."""
+def run_offer(**changes: Any) -> tuple[ProcessorHarness, list[SentOutput]]:
+    """Run a user at high risk with a coupon until the offer has expired."""
     wall = changes.pop("wall", 0.0)
-    station = ProcessorHarness(context=changes.pop("context", RISKY), **changes)
-    station.clock.at = wall
-    station.process(record(login(0), 0), record(ev.Tick(time=NOON + 3 * DAY), 1))
-    station.run_timers()
-    station.commit_all()
-    return station, station.outputs
+    harness = ProcessorHarness(context=changes.pop("context", RISKY), **changes)
+    harness.clock.at = wall
+    harness.process(record(login(0), 0), record(ev.Tick(time=NOON + 3 * DAY), 1))
+    harness.run_timers()
+    harness.commit_all()
+    return harness, harness.outputs
 
 
-def test_in_shadow_nothing_leaves_but_what_was_decided() -> None:
-    """Decisions, profiles and examples are written; alerts and triggers are not, nor kept."""
-    _, said = stories()
-    shadow, watched = stories(mode="shadow", context=msgspec.structs.replace(RISKY, shadow=True))
+def test_shadow_mode_sends_no_alerts_and_triggers() -> None:
+    """Decisions, profiles and examples are written. Alerts and triggers are neither sent nor stored."""
+    _, outputs = run_offer()
+    shadow, shadow_outputs = run_offer(mode="shadow", context=msgspec.structs.replace(RISKY, shadow=True))
     acts = {topics.ALERTS, topics.TRIGGERS}
-    assert acts < {each.topic for each in said}
-    assert acts.isdisjoint(each.topic for each in watched)
-    decided = [(each.topic, each.id) for each in watched if each.topic == topics.DECISIONS]
+    assert acts < {each.topic for each in outputs}
+    assert acts.isdisjoint(each.topic for each in shadow_outputs)
+    decided = [(each.topic, each.id) for each in shadow_outputs if each.topic == topics.DECISIONS]
     assert decided
-    assert set(decided) <= {(each.topic, each.id) for each in said}
-    assert b'"shadow"' in b"".join(each.value or b"" for each in watched)
+    assert set(decided) <= {(each.topic, each.id) for each in outputs}
+    assert b'"shadow"' in b"".join(each.value or b"" for each in shadow_outputs)
     assert shadow.users.get(b"Ada").outbox == ()
 
 
-def test_old_news_is_not_sent_and_changes_nothing_else() -> None:
-    """After an outage: for each alert and trigger one notice of the same id; people and other outputs are the same."""
-    live, said = stories()
-    late, told = stories(wall=NOON + 99 * DAY)
+def test_an_expired_output_becomes_a_notice_and_changes_nothing_else() -> None:
+    """After an outage: one notice with the same id per alert and trigger. Users and other outputs are the same."""
+    live, outputs = run_offer()
+    late, late_sent = run_offer(wall=NOON + 99 * DAY)
     assert late.envelopes == live.envelopes
     acts = {topics.ALERTS, topics.TRIGGERS}
-    news = {(each.id, each.topic) for each in said if each.topic in acts}
-    notices = [msgspec.json.decode(each.value or b"") for each in told if b'"undelivered"' in (each.value or b"")]
-    assert {(notice["id"], notice["topic"]) for notice in notices} == news
-    assert len(news) == len(notices) == late.count("encore_undelivered_total") >= 2
-    whose = {msgspec.convert(notice, Undelivered).user for notice in notices}
-    assert whose == {msgspec.json.decode(each.value or b"")["user"] for each in said if each.topic == topics.DECISIONS}
-    rest = [each for each in told if b'"undelivered"' not in (each.value or b"")]
-    assert rest == [each for each in said if each.topic not in acts]
+    expired = {(each.id, each.topic) for each in outputs if each.topic in acts}
+    notices = [msgspec.json.decode(each.value or b"") for each in late_sent if b'"undelivered"' in (each.value or b"")]
+    assert {(notice["id"], notice["topic"]) for notice in notices} == expired
+    assert len(expired) == len(notices) == late.count("encore_undelivered_total") >= 2
+    notified = {msgspec.convert(notice, Undelivered).user for notice in notices}
+    assert notified == {
+        msgspec.json.decode(each.value or b"")["user"] for each in outputs if each.topic == topics.DECISIONS
+    }
+    rest = [each for each in late_sent if b'"undelivered"' not in (each.value or b"")]
+    assert rest == [each for each in outputs if each.topic not in acts]
 
 
 ERASURE = ev.ErasureRequested(id="gone", user_id="Ada", time=NOON + 4 * DAY)
 
 
-def forgotten(offset: int = 2, wall: float = 0.0) -> ProcessorHarness:
-    station, _ = stories(wall=wall)
-    station.process(record(ERASURE, offset, ("in", 0, 9)))
-    station.commit_all()
-    return station
+def erased_user(offset: int = 2, wall: float = 0.0) -> ProcessorHarness:
+    harness, _ = run_offer(wall=wall)
+    harness.process(record(ERASURE, offset, ("in", 0, 9)))
+    harness.commit_all()
+    return harness
 
 
-def test_an_erasure_takes_back_the_profile_and_leaves_no_name() -> None:
-    """Deletions are the last words; in all that the changelog keeps, the id is nowhere."""
-    station = forgotten()
-    assert station.outputs[-2:] == [
+def test_an_erasure_deletes_the_profile_and_leaves_no_user_id() -> None:
+    """The last outputs are deletions. No value in the changelog contains the id."""
+    harness = erased_user()
+    assert harness.outputs[-2:] == [
         SentOutput(topics.PROFILES, "Ada", None),
         SentOutput(topics.RECOMMENDATIONS, "Ada", None),
     ]
-    assert unerased_keys(station.users.cold) == []
-    kept = dict(station.changelog)
+    assert unerased_keys(harness.users.cold) == []
+    kept = dict(harness.changelog)
     left = {key: value for key, value in kept.items() if value is not None}
     assert all(b"Ada" not in key + value for key, value in left.items())
     assert (kept[b"Ada"], sum(key.startswith(TOMBSTONE) for key in left)) == (None, 1)
-    assert station.count("encore_erasures_total") == 1
+    assert harness.count("encore_erasures_total") == 1
 
 
 @pytest.mark.parametrize("restarted", [True, False])
-def test_what_was_before_an_erasure_does_not_raise_the_person(restarted: bool) -> None:
-    """The log again, a platform that sends old events anew, what ingest repeats: all of it is known or erased."""
-    station = forgotten()
-    station = ProcessorHarness(station.changelog, context=RISKY) if restarted else station
-    heard = len(station.outputs)
-    station.process(
+def test_events_before_an_erasure_do_not_restore_the_user(restarted: bool) -> None:
+    """Replayed records, old events in new records, and repeats of ingest are all duplicates or erased."""
+    harness = erased_user()
+    harness = ProcessorHarness(harness.changelog, context=RISKY) if restarted else harness
+    sent_before = len(harness.outputs)
+    harness.process(
         record(login(0), 0),
         record(ERASURE, 2),
         record(login(0, at=NOON + DAY), 3),
@@ -223,47 +225,47 @@ def test_what_was_before_an_erasure_does_not_raise_the_person(restarted: bool) -
         record(ERASURE, 5),
         record(ev.Tick(time=NOON + 90 * DAY), 6),
     )
-    station.run_timers()
-    station.commit_all()
-    assert unerased_keys(station.users.cold) == []
-    assert len(station.outputs) == heard
-    assert station.count("encore_events_total", "erased") == 2
+    harness.run_timers()
+    harness.commit_all()
+    assert unerased_keys(harness.users.cold) == []
+    assert len(harness.outputs) == sent_before
+    assert harness.count("encore_events_total", "erased") == 2
 
 
-def test_a_person_who_comes_back_after_an_erasure_is_somebody_new() -> None:
-    """Under their own key, with nothing of before but the offsets."""
-    station = forgotten()
-    station.process(record(login(0, at=NOON + 5 * DAY), 3))
-    station.commit_all()
-    envelope = ProcessorHarness(station.changelog).users.get(b"Ada")
+def test_a_user_who_returns_after_an_erasure_is_new() -> None:
+    """The user has their own key again, and nothing from before but the offsets."""
+    harness = erased_user()
+    harness.process(record(login(0, at=NOON + 5 * DAY), 3))
+    harness.commit_all()
+    envelope = ProcessorHarness(harness.changelog).users.get(b"Ada")
     assert (envelope.person.id, envelope.person.activity.events, envelope.offset) == ("Ada", 1, 3)
     assert envelope.person.activity.first == NOON + 5 * DAY
     assert envelope.origins == {"in/0": 9}
 
 
-def test_two_people_who_are_erased_by_events_of_one_name_are_both_taken_back() -> None:
-    """A platform may number its events by person."""
-    station, names = ProcessorHarness(), ("Ada", "Bob")
-    station.process(*(record(ev.ErasureRequested(id="1", user_id=name, time=NOON), n) for n, name in enumerate(names)))
-    station.commit_all()
-    taken_back = (topics.PROFILES, topics.RECOMMENDATIONS)
-    assert sorted(station.outputs) == sorted(SentOutput(topic, name, None) for name in names for topic in taken_back)
+def test_two_users_erased_by_events_with_one_id_are_both_deleted() -> None:
+    """A platform may number its events per user."""
+    harness, names = ProcessorHarness(), ("Ada", "Bob")
+    harness.process(*(record(ev.ErasureRequested(id="1", user_id=name, time=NOON), n) for n, name in enumerate(names)))
+    harness.commit_all()
+    deleted = (topics.PROFILES, topics.RECOMMENDATIONS)
+    assert sorted(harness.outputs) == sorted(SentOutput(topic, name, None) for name in names for topic in deleted)
 
 
-def test_an_erasure_of_somebody_unknown_is_kept_too() -> None:
-    """Their events may come later, out of a slower source."""
-    station = ProcessorHarness()
-    station.process(record(ERASURE, 0), record(login(0), 1))
-    station.commit_all()
-    assert unerased_keys(station.users.cold) == []
-    assert station.count("encore_events_total", "erased") == 1
+def test_the_erasure_of_an_unknown_user_is_stored() -> None:
+    """The user's events may come later, from a slower source."""
+    harness = ProcessorHarness()
+    harness.process(record(ERASURE, 0), record(login(0), 1))
+    harness.commit_all()
+    assert unerased_keys(harness.users.cold) == []
+    assert harness.count("encore_events_total", "erased") == 1
 
 
-def test_rules_have_no_say_in_what_is_buried() -> None:
-    """Even a person whom nobody asks about (no kind counts as active) is kept with their offsets."""
-    station = ProcessorHarness(
+def test_a_dead_letter_does_not_depend_on_the_rules() -> None:
+    """Even a user without active kinds of events is stored with the offset."""
+    harness = ProcessorHarness(
         active_kinds=("purchase",), context=make_context(rules=Rules(active_kinds=frozenset({"purchase"})))
     )
-    station.process(record(login(0), 0), Record("events", 0, 1, 0, b"Ada", b"x"))
-    station.commit_all()
-    assert (station.envelopes[b"Ada"].offset, station.accounted_records()) == (0, 2)
+    harness.process(record(login(0), 0), Record("events", 0, 1, 0, b"Ada", b"x"))
+    harness.commit_all()
+    assert (harness.envelopes[b"Ada"].offset, harness.accounted_records()) == (0, 2)

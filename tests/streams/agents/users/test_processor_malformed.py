@@ -1,4 +1,4 @@
-"""Whatever comes in has a destination: nothing crashes the fold, and every record is accounted for."""
+"""Malformed input: nothing crashes the log processor, and every record is accounted for."""
 
 import string
 from random import Random
@@ -16,7 +16,7 @@ from tests.streams.processor_harness import ProcessorHarness, decode_all, record
 
 INPUTS = 100_000
 SKEW = 300.0
-NASTY: list[Any] = [
+UNUSUAL_VALUES: list[Any] = [
     None, True, -1, 0, 1e308, -1e308, 1e-320, 2**63, 2**64, 10**400, 1_760_000_000_000, "", "x" * 129, "\0", "\ud7ff",
     "\U0010ffff", "\u2028", "NaN", [], {}, [[]], {"type": "login"}, "2026-01-05T08:00:00+01:00", "2026-01-05T08:00:00",
     "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "login", "tick", "erasure_requested", "course_published",
@@ -29,8 +29,8 @@ HEADERS: list[tuple[tuple[str, Any], ...]] = [
 ]  # fmt: skip
 
 
-def real(dice: Random, number: int) -> ev.AnyEvent:
-    """An event as platforms send them: of one of nine people, of any kind, over a quarter of a year."""
+def valid_event(dice: Random, number: int) -> ev.AnyEvent:
+    """A valid event of any kind, of one of nine users, over three months."""
     time, user = START + number * 80.0, f"user-{dice.randrange(9)}"
     base: dict[str, Any] = {"id": f"e{number}", "user_id": user, "time": time}
     others = [
@@ -44,8 +44,8 @@ def real(dice: Random, number: int) -> ev.AnyEvent:
     return others[kind] if kind < len(others) else make_event(number, time, kind % 17, dice.random(), user)
 
 
-def mutated(raw: bytes, dice: Random) -> bytes:
-    """Change bytes, cut, double, or put something else into a field."""
+def mutate(raw: bytes, dice: Random) -> bytes:
+    """Change bytes, cut, repeat, or replace a field."""
     how = dice.randrange(8)
     at = dice.randrange(len(raw))
     if how == 0:
@@ -66,18 +66,18 @@ def mutated(raw: bytes, dice: Random) -> bytes:
     if how == 6 and isinstance(fields.get("time"), float):
         fields["time"] += dice.choice([-1e9, -1e5, -HOUR, 200.0, SKEW, 400.0, 1e5, 1e9, 1e12])
         return orjson.dumps(fields)
-    value = dice.choice(NASTY)
+    value = dice.choice(UNUSUAL_VALUES)
     plain = orjson.dumps(fields | {name: 0})
     return plain.replace(f'"{name}":0'.encode(), f'"{name}":{as_json(value)}'.encode("utf-8", "surrogatepass"))
 
 
 def as_json(value: Any) -> str:
-    """Numbers of any size too."""
+    """Encode a value as JSON, also numbers of any size."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else orjson.dumps(value).decode()
 
 
-def keyed(raw: bytes, key: bytes | None) -> bytes | None:
-    """The key that a writer would give the value: its person's id, whatever that has become."""
+def key_of(raw: bytes, key: bytes | None) -> bytes | None:
+    """The key that a writer would use: the user id in the value, as it is now."""
     try:
         user = orjson.loads(raw)["user_id"]
         return user.encode() if isinstance(user, str) else key
@@ -85,66 +85,66 @@ def keyed(raw: bytes, key: bytes | None) -> bytes | None:
         return key
 
 
-def broken(number: int, dice: Random) -> Record:
-    """A real record with one thing or two wrong, or nothing."""
-    event = real(dice, number)
+def malformed_record(number: int, dice: Random) -> Record:
+    """A valid record with none, one or two defects."""
+    event = valid_event(dice, number)
     good = record(event, number, ("in", dice.randrange(3), number) if dice.random() < 0.3 else None)
     raw = good.value or b""
     for _ in range(dice.choice([0, 0, 1, 1, 1, 2])):
-        raw = mutated(raw, dice) if raw[:1] == b"{" and raw[-1:] == b"}" and len(raw) < 5_000 else raw
+        raw = mutate(raw, dice) if raw[:1] == b"{" and raw[-1:] == b"}" and len(raw) < 5_000 else raw
         try:
             orjson.loads(raw)
         except orjson.JSONDecodeError:
             break
-    key = keyed(raw, good.key) if dice.random() < 0.8 else dice.choice([good.key, None, b"", b"\xff", b"user-1"])
+    key = key_of(raw, good.key) if dice.random() < 0.8 else dice.choice([good.key, None, b"", b"\xff", b"user-1"])
     headers = dice.choice(HEADERS) if dice.random() < 0.05 else good.headers
     value = dice.choice([None, b"", dice.randbytes(20)]) if dice.random() < 0.01 else raw
     return good._replace(key=key, value=value, headers=headers)
 
 
 def test_a_hundred_thousand_malformed_records_crash_nothing_and_are_all_accounted_for() -> None:
-    """In = applied + late + erased + duplicates + dead letters + ticks; the state they leave can be read back."""
-    dice, station, latest = Random(42), ProcessorHarness(max_record_bytes=10_000), 0.0
+    """Input = applied + late + erased + duplicates + dead dead_letters + ticks. The resulting state can be decoded."""
+    dice, harness, latest = Random(42), ProcessorHarness(max_record_bytes=10_000), 0.0
     for start in range(0, INPUTS, 500):
-        records = [broken(number, dice) for number in range(start, start + 500)]
-        station.process(*records)
-        station.run_timers()
-        station.commit_all()
+        records = [malformed_record(number, dice) for number in range(start, start + 500)]
+        harness.process(*records)
+        harness.run_timers()
+        harness.commit_all()
         latest = max(latest, *(each.timestamp / 1_000 for each in records))
-        assert station.accounted_records() == start + 500
-        assert station.clock.now <= latest + SKEW
-    reasons = {labels[0] for name, labels, _ in station.metrics.samples() if name == "encore_dead_letters_total"}
+        assert harness.accounted_records() == start + 500
+        assert harness.clock.now <= latest + SKEW
+    reasons = {labels[0] for name, labels, _ in harness.metrics.samples() if name == "encore_dead_letters_total"}
     assert reasons == {
         "malformed", "unknown_type", "missing_field", "wrong_type", "impossible_value", "wrong_key", "far_future",
         "not_a_person",
     }  # fmt: skip
-    fates = {labels[0] for name, labels, _ in station.metrics.samples() if name == "encore_events_total"}
-    assert fates == {"applied", "late", "erased"}
-    assert station.count("encore_failures_total") == 0
-    again = ProcessorHarness(station.changelog)
-    assert decode_all(again.users.cold) == station.envelopes
-    assert {f"user-{n}".encode() for n in range(9)} & set(unerased_keys(station.users.cold))
+    results = {labels[0] for name, labels, _ in harness.metrics.samples() if name == "encore_events_total"}
+    assert results == {"applied", "late", "erased"}
+    assert harness.count("encore_failures_total") == 0
+    again = ProcessorHarness(harness.changelog)
+    assert decode_all(again.users.cold) == harness.envelopes
+    assert {f"user-{n}".encode() for n in range(9)} & set(unerased_keys(harness.users.cold))
 
 
 @given(st.lists(st.tuples(st.none() | st.binary(max_size=9), st.none() | st.binary(max_size=60)), max_size=20))
 @settings(max_examples=200, deadline=None)
-def test_any_bytes_are_buried_as_they_came(pairs: list[tuple[bytes | None, bytes | None]]) -> None:
-    """Each is a dead letter of its own with its key and bytes, in order; nobody becomes known by it."""
-    station = ProcessorHarness()
-    station.process(*(Record("events", 0, offset, 0, key, value) for offset, (key, value) in enumerate(pairs)))
-    letters = station.sink.on("dead-letters")
-    assert [(put.key, put.value) for put in letters] == [
+def test_any_bytes_become_dead_letters_unchanged(pairs: list[tuple[bytes | None, bytes | None]]) -> None:
+    """Each is a dead letter with its key and bytes, in order. No user is created."""
+    harness = ProcessorHarness()
+    harness.process(*(Record("events", 0, offset, 0, key, value) for offset, (key, value) in enumerate(pairs)))
+    dead_letters = harness.sink.on("dead-dead_letters")
+    assert [(put.key, put.value) for put in dead_letters] == [
         (b"events/0/%d" % offset, value or b"") for offset, (_, value) in enumerate(pairs)
     ]
-    assert station.accounted_records() == len(pairs) == station.count("encore_dead_letters_total")
-    assert station.users.hot == {}
+    assert harness.accounted_records() == len(pairs) == harness.count("encore_dead_letters_total")
+    assert harness.users.hot == {}
 
 
 NAMES = ["\0fence", "\0erased/0123456789abcdef0123456789abcdef", "\0", "a/b", " ", "\u2028", "x" * 128, "é" * 128]
 
 
-def test_a_person_of_any_name_is_kept_or_refused_but_never_lost() -> None:
-    """Ids are the platform's own: also one that looks like a record of ours stands after a restart, or is buried."""
+def test_a_user_with_any_id_is_stored_or_refused() -> None:
+    """An id that looks like a key of Encore is a dead letter. Any other id is stored and survives a restart."""
     for name in NAMES:
         first = ProcessorHarness()
         first.process(record(ev.Login(id="1", user_id=name, time=START), 0))

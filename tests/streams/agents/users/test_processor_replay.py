@@ -1,4 +1,4 @@
-"""The fold is exact: whoever crashes, wherever, and reads again, ends with the same people and the same outputs."""
+"""The log processor is exact: crashes anywhere and repeated reads give the same users and outputs."""
 
 from random import Random
 
@@ -24,21 +24,21 @@ from tests.streams.processor_harness import (
 )
 
 NAMES = ("Ada", "Bob", "Cyd")
-CROWDS = st.tuples(*(histories(max_events=10, max_gap_days=20, user=name) for name in NAMES))
+HISTORIES = st.tuples(*(histories(max_events=10, max_gap_days=20, user=name) for name in NAMES))
 CRASHES = st.lists(st.integers(0, 60), max_size=4)
 SEEDS = st.integers(0, 2**32)
 UNHURRIED = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def log_of(crowd: tuple[list[ev.Event], ...], seed: int, repeats: bool = False) -> list[Record]:
-    """One log of everybody's events, a little out of order, with ticks, and a long silence in the end.
+def log_of(histories_of: tuple[list[ev.Event], ...], seed: int, repeats: bool = False) -> list[Record]:
+    """One log of all users' events, slightly out of order, with ticks, and a long silence at the end.
 
-    Half the people come through ingest, so that their records have an origin; with `repeats`, ingest wrote some of
-    these twice.
+    Two of the three users come through ingest, so that their records have an origin. With `repeats`, ingest has
+    written some of these twice.
     """
     dice = Random(seed)
     events: list[ev.Event | ev.Tick] = list(
-        shuffle_events([event for told in crowd for event in told], seed, Rules().lateness * 0.99)
+        shuffle_events([event for told in histories_of for event in told], seed, Rules().lateness * 0.99)
     )
     end = max(event.time for event in events)
     for _ in range(5):
@@ -55,66 +55,66 @@ def log_of(crowd: tuple[list[ev.Event], ...], seed: int, repeats: bool = False) 
     return log
 
 
-def people_of(station: ProcessorHarness) -> dict[bytes, Person]:
-    return {key: envelope.person for key, envelope in station.envelopes.items()}
+def persons_of(harness: ProcessorHarness) -> dict[bytes, Person]:
+    return {key: envelope.person for key, envelope in harness.envelopes.items()}
 
 
-@given(CROWDS, CRASHES, SEEDS)
+@given(HISTORIES, CRASHES, SEEDS)
 @UNHURRIED
-def test_crashes_change_nothing(crowd: tuple[list[ev.Event], ...], crashes: list[int], seed: int) -> None:
-    """Final people are those of a run that nothing disturbed, outputs too: same ids, same contents, none lost."""
-    log = log_of(crowd, seed, repeats=True)
-    calm, once = run_with_crashes(log, [], seed + 1)
-    survivor, told = run_with_crashes(log, crashes, seed + 2)
-    assert survivor.envelopes == calm.envelopes
+def test_crashes_change_nothing(histories_of: tuple[list[ev.Event], ...], crashes: list[int], seed: int) -> None:
+    """Final users and outputs equal those of a run without crashes: same ids and contents, none lost."""
+    log = log_of(histories_of, seed, repeats=True)
+    undisturbed, once = run_with_crashes(log, [], seed + 1)
+    crashed, told = run_with_crashes(log, crashes, seed + 2)
+    assert crashed.envelopes == undisturbed.envelopes
     assert set(outputs_of(told)) == set(outputs_of(once))
     assert len(outputs_of(once)) == len(set(outputs_of(once)))
 
 
-@given(CROWDS, SEEDS)
+@given(HISTORIES, SEEDS)
 @UNHURRIED
-def test_the_fold_is_what_the_models_say(crowd: tuple[list[ev.Event], ...], seed: int) -> None:
-    """Each person stands as if their events had been stepped through alone, whatever the others did meanwhile."""
-    station, _ = run_with_crashes(log_of(crowd, seed), [], seed)
-    end = max(event.time for told in crowd for event in told) + 60 * DAY - HOUR
-    in_log = [event_codec.decode(each.value or b"") for each in log_of(crowd, seed)]
+def test_the_result_equals_stepping_each_user_alone(histories_of: tuple[list[ev.Event], ...], seed: int) -> None:
+    """The state of each user does not depend on the events of the others."""
+    harness, _ = run_with_crashes(log_of(histories_of, seed), [], seed)
+    end = max(event.time for told in histories_of for event in told) + 60 * DAY - HOUR
+    in_log = [event_codec.decode(each.value or b"") for each in log_of(histories_of, seed)]
     for name in NAMES:
         told = [event for event in in_log if isinstance(event, ev.Event) and event.user_id == name]
         person, _ = process_events(Person(name), told, DEFAULT_CONTEXT, end + 1e-3)
-        assert people_of(station)[name.encode()] == person
+        assert persons_of(harness)[name.encode()] == person
 
 
-@given(CROWDS, SEEDS, st.integers(0, 40), st.booleans())
+@given(HISTORIES, SEEDS, st.integers(0, 40), st.booleans())
 @UNHURRIED
-def test_a_suffix_of_the_log_again_changes_nothing(
-    crowd: tuple[list[ev.Event], ...], seed: int, back: int, restarted: bool
+def test_repeating_the_end_of_the_log_changes_nothing(
+    histories_of: tuple[list[ev.Event], ...], seed: int, back: int, restarted: bool
 ) -> None:
-    """Records that are in the state are known, at the same worker and at the next one; nothing is said twice."""
-    log = log_of(crowd, seed)
-    station, durable = run_with_crashes(log, [], seed)
-    before, heard = station.envelopes, len(outputs_of(durable))
+    """The records are duplicates for the same worker and for the next one. No output is sent twice."""
+    log = log_of(histories_of, seed)
+    harness, durable = run_with_crashes(log, [], seed)
+    before, sent_before = harness.envelopes, len(outputs_of(durable))
     again = ProcessorHarness([(put.key or b"", put.value) for put in durable if put.topic == "people-changelog"])
-    again = again if restarted else station
+    again = again if restarted else harness
     again.process(*log[max(0, len(log) - back) :])
     again.run_timers()
     again.commit_all()
     assert again.envelopes == before
-    assert len(again.outputs) == (0 if restarted else heard)
+    assert len(again.outputs) == (0 if restarted else sent_before)
 
 
-@given(CROWDS, SEEDS)
+@given(HISTORIES, SEEDS)
 @UNHURRIED
-def test_due_work_early_or_late_is_the_same(crowd: tuple[list[ev.Event], ...], seed: int) -> None:
-    """Done after every record in the background, or only when an event or the end asks for it."""
-    log = log_of(crowd, seed)
+def test_timers_run_early_or_late_give_the_same(histories_of: tuple[list[ev.Event], ...], seed: int) -> None:
+    """They run after every record, or only before a later event and at the end."""
+    log = log_of(histories_of, seed)
     early, late = ProcessorHarness(), ProcessorHarness()
     for each in log:
         early.process(each)
         early.run_timers()
     late.process(*log)
     late.run_timers()
-    for station in (early, late):
-        station.commit_all()
+    for harness in (early, late):
+        harness.commit_all()
     assert early.envelopes == late.envelopes
     assert sorted_by_id(early.outputs) == sorted_by_id(late.outputs)
 
@@ -123,23 +123,23 @@ def sorted_by_id(outputs: list[SentOutput]) -> list[SentOutput]:
     return sorted(outputs, key=lambda output: (output.topic, output.id))
 
 
-@given(CROWDS, SEEDS, CRASHES)
+@given(HISTORIES, SEEDS, CRASHES)
 @UNHURRIED
-def test_who_is_erased_stays_erased(crowd: tuple[list[ev.Event], ...], seed: int, crashes: list[int]) -> None:
-    """Whatever crashes on the way and whatever is read again: no name stands in what is left, nobody rises."""
-    end = max(event.time for told in crowd for event in told) + 2 * HOUR
-    log = log_of(crowd, seed)
+def test_an_erased_user_stays_erased(histories_of: tuple[list[ev.Event], ...], seed: int, crashes: list[int]) -> None:
+    """After any crashes and repeated reads, no stored value contains the user id."""
+    end = max(event.time for told in histories_of for event in told) + 2 * HOUR
+    log = log_of(histories_of, seed)
     asked = [ev.ErasureRequested(id=f"gone {name}", user_id=name, time=end) for name in NAMES]
     log += [record(event, len(log) + n) for n, event in enumerate(asked)]
     log = [each for each in log if b'"tick"' not in (each.value or b"")]
     log = [each._replace(offset=offset) for offset, each in enumerate(log)]
-    station, durable = run_with_crashes(log, crashes, seed)
-    station.process(*log)
-    station.commit_all()
-    assert unerased_keys(station.users.cold) == []
-    assert len(station.envelopes) == len(NAMES)
-    last = decode_all(station.users.cold)
+    harness, durable = run_with_crashes(log, crashes, seed)
+    harness.process(*log)
+    harness.commit_all()
+    assert unerased_keys(harness.users.cold) == []
+    assert len(harness.envelopes) == len(NAMES)
+    last = decode_all(harness.users.cold)
     assert all(envelope.outbox == () and envelope.person.id == "" for envelope in last.values())
-    assert not any(name.encode() in value for name in NAMES for value in station.users.cold.values())
-    taken_back = {each.id for each in outputs_of(durable) if each.topic == "user-profiles" and each.value is None}
-    assert taken_back == set(NAMES)
+    assert not any(name.encode() in value for name in NAMES for value in harness.users.cold.values())
+    deleted = {each.id for each in outputs_of(durable) if each.topic == "user-profiles" and each.value is None}
+    assert deleted == set(NAMES)

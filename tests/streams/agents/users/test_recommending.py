@@ -1,4 +1,4 @@
-"""Lists are made beside the fold: told when they are news, remembered, carried on, and never what the person has."""
+"""Recommendation lists: published when they change, stored, carried by other outputs, without owned courses."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ HISTORY = make_visits(people=80)
 LAST = HISTORY[-1][2]
 
 
-def shelf() -> Catalogue:
-    """Everything that the visitors of a small world have used."""
+def catalogue() -> Catalogue:
+    """A catalogue with all courses that the visitors of a small platform have used."""
     model, known = train_recommender(HISTORY), Catalogue()
     for row in model.rows.values():
         known.put(row)
@@ -31,85 +31,85 @@ def shelf() -> Catalogue:
 
 
 def after(*courses: str) -> Context:
-    return replace(make_context(), shelf=shelf())
+    return replace(make_context(), shelf=catalogue())
 
 
 def used(course: str, number: int = 0) -> ev.CourseView:
     return ev.CourseView(id=f"view {number}", user_id="Ada", time=NOON + number, course_id=course)
 
 
-def lists(station: ProcessorHarness) -> list[dict[str, Any]]:
-    return [orjson.loads(said.value or b"") for said in station.outputs if said.topic == topics.RECOMMENDATIONS]
+def lists(harness: ProcessorHarness) -> list[dict[str, Any]]:
+    return [orjson.loads(output.value or b"") for output in harness.outputs if output.topic == topics.RECOMMENDATIONS]
 
 
-def listed(station: ProcessorHarness) -> bool:
-    told = station.processor.refresh_recommendations(b"Ada")
-    station.commit_all()
-    return told
+def refresh(harness: ProcessorHarness) -> bool:
+    published = harness.processor.refresh_recommendations(b"Ada")
+    harness.commit_all()
+    return published
 
 
-def test_a_list_is_told_when_it_is_news() -> None:
-    """And not again while it is the same; another use makes another one. None of the courses is the person's."""
-    station = ProcessorHarness(context=after())
-    station.process(record(used("c4"), 0))
-    assert (listed(station), listed(station)) == (True, False)
-    (told,) = lists(station)
-    assert told["user_id"] == "Ada"
-    assert "c4" not in {one["course_id"] for one in told["courses"]}
-    station.process(record(used("c1", 1), 1), record(used("c5", 2), 2), record(used("c9", 3), 3))
-    assert listed(station)
-    assert len({one["id"] for one in lists(station)}) == 2
+def test_a_list_is_published_when_it_changes() -> None:
+    """An equal list is not published again; another use changes it. It contains no course of the user."""
+    harness = ProcessorHarness(context=after())
+    harness.process(record(used("c4"), 0))
+    assert (refresh(harness), refresh(harness)) == (True, False)
+    (published,) = lists(harness)
+    assert published["user_id"] == "Ada"
+    assert "c4" not in {one["course_id"] for one in published["courses"]}
+    harness.process(record(used("c1", 1), 1), record(used("c5", 2), 2), record(used("c9", 3), 3))
+    assert refresh(harness)
+    assert len({one["id"] for one in lists(harness)}) == 2
 
 
-def test_without_a_shelf_nothing_is_told() -> None:
-    """A worker that recommends nothing, and a person of whom nothing is known to like."""
-    station = ProcessorHarness(context=make_context())
-    station.process(record(used("c4"), 0))
-    assert not listed(station)
-    assert station.users.get(b"Ada").person.preferences.last_published == ()
+def test_without_a_catalogue_nothing_is_published() -> None:
+    """The worker has no courses to recommend."""
+    harness = ProcessorHarness(context=make_context())
+    harness.process(record(used("c4"), 0))
+    assert not refresh(harness)
+    assert harness.users.get(b"Ada").person.preferences.last_published == ()
 
 
 def test_a_list_survives_a_restart() -> None:
-    """What was told is part of the person: after a recovery the same list is no news."""
-    station = ProcessorHarness(context=after())
-    station.process(record(used("c4"), 0))
-    assert listed(station)
-    again = ProcessorHarness(station.changelog, context=after())
+    """The published list is part of the user's state. After a recovery an equal list is not published again."""
+    harness = ProcessorHarness(context=after())
+    harness.process(record(used("c4"), 0))
+    assert refresh(harness)
+    again = ProcessorHarness(harness.changelog, context=after())
     assert len(again.users.get(b"Ada").person.preferences.last_published) == TOLD
-    assert not listed(again)
+    assert not refresh(again)
 
 
-def test_what_is_carried_is_what_stands() -> None:
-    """What was told, without what the person got since and what was withdrawn since."""
-    station = ProcessorHarness(context=after())
-    station.process(record(used("c4"), 0))
-    listed(station)
-    person = station.users.get(b"Ada").person
-    known = shelf()
+def test_carried_courses_are_those_still_recommended() -> None:
+    """The published courses, without those that the user got or that were withdrawn since."""
+    harness = ProcessorHarness(context=after())
+    harness.process(record(used("c4"), 0))
+    refresh(harness)
+    person = harness.users.get(b"Ada").person
+    known = catalogue()
     first, second, third, *_ = (one.course for one in person.preferences.last_published)
     assert [one.course_id for one in standing(person, after())] == [first, second, third]
     known.index.withdraw(second)
-    station.process(record(ev.Purchase(id="b", user_id="Ada", time=NOON + 9, amount=9.0, course_id=first), 1))
-    person = station.users.get(b"Ada").person
+    harness.process(record(ev.Purchase(id="b", user_id="Ada", time=NOON + 9, amount=9.0, course_id=first), 1))
+    person = harness.users.get(b"Ada").person
     carried = [one.course_id for one in standing(person, replace(make_context(), shelf=known))]
     assert carried[0] == third
     assert not {first, second} & set(carried)
 
 
-def test_who_is_forgotten_has_no_list() -> None:
-    """The topic's record is taken back, and none is made anew."""
-    station = ProcessorHarness(context=after())
-    station.process(record(used("c4"), 0))
-    listed(station)
-    station.process(record(ev.ErasureRequested(id="x", user_id="Ada", time=NOON + 9), 1))
-    station.commit_all()
-    said = [one.value for one in station.outputs if one.topic == topics.RECOMMENDATIONS]
+def test_an_erased_user_has_no_list() -> None:
+    """The record on the topic is deleted, and no new list is computed."""
+    harness = ProcessorHarness(context=after())
+    harness.process(record(used("c4"), 0))
+    refresh(harness)
+    harness.process(record(ev.ErasureRequested(id="x", user_id="Ada", time=NOON + 9), 1))
+    harness.commit_all()
+    said = [one.value for one in harness.outputs if one.topic == topics.RECOMMENDATIONS]
     assert said[-1] is None
-    assert not listed(station)
+    assert not refresh(harness)
 
 
-def test_a_list_grows_old_for_those_who_have_a_taste() -> None:
-    """A day after it was made; nobody makes one for people who never used a course."""
+def test_a_list_becomes_old_for_users_with_preferences() -> None:
+    """A day after it was computed. A user who never used a course gets no list."""
     person = Person("Ada", preferences=Preferences((RecentCourse("c4", 1.0, NOON),), listed_at=NOON))
     assert (is_old(person, NOON + DAY - 1), is_old(person, NOON + DAY), is_old(Person("Bob"), NOON)) == (
         False,
@@ -118,13 +118,13 @@ def test_a_list_grows_old_for_those_who_have_a_taste() -> None:
     )
 
 
-def test_a_lesson_is_what_the_ranker_would_have_been_asked() -> None:
-    """The course that was used stands first among the candidates there were; one that was none teaches nothing."""
+def test_an_example_contains_the_candidates_of_a_list() -> None:
+    """The used course is first among the candidates. A course that was no candidate gives no example."""
     person = Person("Ada", preferences=Preferences((RecentCourse("c4", 1.0, LAST),), course_key("c4"), courses=1))
     found = [lesson(person, "e", f"c{number}", LAST + 60, after()) for number in range(40)]
-    lessons = [one for one in found if one is not None]
-    assert lessons
+    examples = [one for one in found if one is not None]
+    assert examples
     assert found[4] is None
     assert lesson(person, "e", "unheard of", LAST + 60, after()) is None
-    assert all(len(one.unpacked()) <= 21 for one in lessons)
-    assert len({one.rows for one in lessons}) == len(lessons)
+    assert all(len(one.unpacked()) <= 21 for one in examples)
+    assert len({one.rows for one in examples}) == len(examples)

@@ -1,4 +1,4 @@
-"""Whose word counts in a changelog that others write to as well: gaps, foreign records, owned that end."""
+"""Epochs of a changelog with several writers: gaps, records of other workers, and the end of an epoch."""
 
 from __future__ import annotations
 
@@ -15,137 +15,137 @@ from streams.state.partition import FENCE
 from tests.streams.changelogs import RULES, ListedStore, recover
 
 
-def sealed(offset: int, fence: int, name: str = "u") -> bytes:
+def encoded(offset: int, fence: int, name: str = "u") -> bytes:
     return encode_envelope(Envelope(Person(name), offset), fence, RULES)
 
 
-def reigning() -> ListedStore:
-    """A partition whose reign's fence stands at offset 0."""
-    people = ListedStore()
-    people.acquire()
-    people.on_acknowledged(FENCE, people.written[0][1], 0, 1)
-    return people
+def acquired_store() -> ListedStore:
+    """A partition whose epoch began with the fence at offset 0."""
+    users = ListedStore()
+    users.acquire()
+    users.on_acknowledged(FENCE, users.written[0][1], 0, 1)
+    return users
 
 
-def written(people: ListedStore, user: str, offset: int) -> bytes:
-    people.put(user.encode(), Envelope(Person(user), offset))
-    people.write(user.encode())
-    return people.written[-1][1] or b""
+def write_user(users: ListedStore, user: str, offset: int) -> bytes:
+    users.put(user.encode(), Envelope(Person(user), offset))
+    users.write(user.encode())
+    return users.written[-1][1] or b""
 
 
-def test_the_position_follows_our_own_records() -> None:
-    """Up to there nothing has to be read again."""
-    people = reigning()
-    people.on_acknowledged(b"u", written(people, "u", 5), 1, 1)
-    assert (people.cold.position, people.gaps, people.rewrite_overwritten()) == (1, [], 0)
+def test_the_position_follows_own_acknowledged_records() -> None:
+    """A recovery need not read records up to there again."""
+    users = acquired_store()
+    users.on_acknowledged(b"u", write_user(users, "u", 5), 1, 1)
+    assert (users.cold.position, users.gaps, users.rewrite_overwritten()) == (1, [], 0)
 
 
-def test_it_does_not_pass_a_gap_before_the_gap_is_known() -> None:
-    """What stands there may be another owner's, and what stands behind it void: until then it may be taken back."""
-    people = reigning()
-    people.on_acknowledged(b"u", written(people, "u", 5), 3, 1)
-    people.on_acknowledged(b"v", written(people, "v", 6), 4, 1)
-    assert (people.cold.position, people.gaps) == (0, [range(1, 3)])
-    people.close_gap(people.gaps[0])
-    assert (people.cold.position, people.gaps) == (4, [])
-    people.release()
-    assert [people.get(key).offset for key in (b"u", b"v")] == [5, 6]
+def test_the_position_stops_at_a_gap_until_it_is_read() -> None:
+    """The gap may contain a record of another owner, which would make later own records void."""
+    users = acquired_store()
+    users.on_acknowledged(b"u", write_user(users, "u", 5), 3, 1)
+    users.on_acknowledged(b"v", write_user(users, "v", 6), 4, 1)
+    assert (users.cold.position, users.gaps) == (0, [range(1, 3)])
+    users.close_gap(users.gaps[0])
+    assert (users.cold.position, users.gaps) == (4, [])
+    users.release()
+    assert [users.get(key).offset for key in (b"u", b"v")] == [5, 6]
 
 
-def test_a_gap_that_is_not_known_is_read_by_the_next_recovery() -> None:
-    """Nothing behind it counts then but what that reads."""
-    people = reigning()
-    people.on_acknowledged(b"u", written(people, "u", 5), 3, 1)
-    people.release()
-    assert (people.cold.position, b"u" in people, people.gaps) == (0, False, [])
+def test_the_next_recovery_reads_an_open_gap() -> None:
+    """Own records after the gap do not count until the recovery reads them."""
+    users = acquired_store()
+    users.on_acknowledged(b"u", write_user(users, "u", 5), 3, 1)
+    users.release()
+    assert (users.cold.position, b"u" in users, users.gaps) == (0, False, [])
 
 
-def test_when_somebody_is_due_follows_what_is_held_of_them() -> None:
-    """Changed, taken back at the end of a reign, and recovered."""
-    people, due = reigning(), Person("u", ledger=Ledger(grid=5.0))
-    assert people.due_of(b"u") == inf
-    people.put(b"u", Envelope(due, 1))
-    assert people.due_of(b"u") == 5.0
-    people.put(b"u", Envelope(Person("u", ledger=Ledger(grid=7.0)), 2))
-    assert people.due_of(b"u") == 7.0
-    people.release()
-    assert people.due_of(b"u") == inf
-    people.restore(b"u", encode_envelope(Envelope(due, 1), 1, RULES))
-    assert (people.due_of(b"u"), people.get(b"u").person, people.due_of(b"u")) == (5.0, due, 5.0)
+def test_the_next_timer_follows_the_stored_envelope() -> None:
+    """After a change, at the end of an epoch, and after a recovery."""
+    users, due = acquired_store(), Person("u", ledger=Ledger(grid=5.0))
+    assert users.due_of(b"u") == inf
+    users.put(b"u", Envelope(due, 1))
+    assert users.due_of(b"u") == 5.0
+    users.put(b"u", Envelope(Person("u", ledger=Ledger(grid=7.0)), 2))
+    assert users.due_of(b"u") == 7.0
+    users.release()
+    assert users.due_of(b"u") == inf
+    users.restore(b"u", encode_envelope(Envelope(due, 1), 1, RULES))
+    assert (users.due_of(b"u"), users.get(b"u").person, users.due_of(b"u")) == (5.0, due, 5.0)
 
 
-def test_what_a_former_owner_writes_over_is_to_be_written_again() -> None:
-    """Its value, its deletion, and its fence alike; somebody it raised is deleted again."""
-    people = reigning()
+def test_what_a_former_owner_overwrites_is_written_again() -> None:
+    """Values, deletions and the fence. A user that it restored is deleted again."""
+    users = acquired_store()
     for name in ("u", "v"):
-        written(people, name, 5)
-    people.on_foreign_record(b"u", sealed(3, 0), None)
-    people.on_foreign_record(b"v", None, 0)
-    people.on_foreign_record(b"ghost", sealed(3, 0, "ghost"), None)
-    people.on_foreign_record(FENCE, sealed(0, 0, ""), None)
-    before = len(people.written)
-    assert people.rewrite_overwritten() == 4
-    assert people.dirty == {b"u", b"v"}
-    again = dict(people.written[before:])
+        write_user(users, name, 5)
+    users.on_foreign_record(b"u", encoded(3, 0), None)
+    users.on_foreign_record(b"v", None, 0)
+    users.on_foreign_record(b"ghost", encoded(3, 0, "ghost"), None)
+    users.on_foreign_record(FENCE, encoded(0, 0, ""), None)
+    before = len(users.written)
+    assert users.rewrite_overwritten() == 4
+    assert users.dirty == {b"u", b"v"}
+    again = dict(users.written[before:])
     assert again.keys() == {b"ghost", FENCE}
     assert (again[b"ghost"], fence_of(again[FENCE] or b"")) == (None, 1)
-    assert people.rewrite_overwritten() == 0
+    assert users.rewrite_overwritten() == 0
 
 
-def test_a_successor_ends_a_reign() -> None:
-    """Nothing of ours may be committed then."""
-    people = reigning()
+def test_a_successor_ends_the_epoch() -> None:
+    """After that this worker must commit nothing."""
+    users = acquired_store()
     with pytest.raises(Fenced):
-        people.on_foreign_record(b"u", sealed(3, 2), None)
+        users.on_foreign_record(b"u", encoded(3, 2), None)
     with pytest.raises(Fenced):
-        people.on_foreign_record(b"u", None, 2)
+        users.on_foreign_record(b"u", None, 2)
 
 
-def test_the_next_owner_writes_again_what_a_former_one_wrote_over() -> None:
-    """Though nobody noticed it while the owner in between was there."""
-    people = recover([(FENCE, sealed(0, 2, "")), (b"u", sealed(9, 2)), (b"u", sealed(3, 1)), (b"v", sealed(3, 1))])
-    people.acquire()
-    assert people.dirty == {b"u"}
-    assert people.written[1:] == [(b"v", None)]
-    assert decode_envelope(people.cold.get(b"u") or b"").offset == 9
+def test_the_next_owner_rewrites_what_a_former_one_overwrote() -> None:
+    """Even if the owner in between did not notice it."""
+    users = recover([(FENCE, encoded(0, 2, "")), (b"u", encoded(9, 2)), (b"u", encoded(3, 1)), (b"v", encoded(3, 1))])
+    users.acquire()
+    assert users.dirty == {b"u"}
+    assert users.written[1:] == [(b"v", None)]
+    assert decode_envelope(users.cold.get(b"u") or b"").offset == 9
 
 
 def test_a_late_deletion_does_not_delete() -> None:
-    """A deletion has no value to carry the fence: its header does. Without one it counts, as it always did."""
-    people = recover([(FENCE, sealed(0, 2, "")), (b"u", sealed(9, 2))])
-    people.restore(b"u", None, 1)
-    assert people.get(b"u").offset == 9
-    people.restore(b"u", None)
-    assert b"u" not in people
+    """A deletion has its fence in a header. A deletion without the header counts."""
+    users = recover([(FENCE, encoded(0, 2, "")), (b"u", encoded(9, 2))])
+    users.restore(b"u", None, 1)
+    assert users.get(b"u").offset == 9
+    users.restore(b"u", None)
+    assert b"u" not in users
 
 
-def test_our_own_record_of_a_former_reign_is_void_like_any_other() -> None:
-    """It was on its way when the reign ended, and arrives behind the new fence."""
-    people = reigning()
-    late = written(people, "u", 5)
-    people.acquire()
-    people.on_acknowledged(b"u", late, 1, 1)
-    people.on_acknowledged(FENCE, people.written[-1][1], 2, 2)
-    assert (people.cold.position, b"u" in people, people.rewrite_overwritten()) == (2, False, 1)
-    assert people.written[-1] == (b"u", None)
+def test_an_own_record_of_a_former_epoch_is_void() -> None:
+    """It was in flight when the epoch ended, and arrives after the new fence."""
+    users = acquired_store()
+    late = write_user(users, "u", 5)
+    users.acquire()
+    users.on_acknowledged(b"u", late, 1, 1)
+    users.on_acknowledged(FENCE, users.written[-1][1], 2, 2)
+    assert (users.cold.position, b"u" in users, users.rewrite_overwritten()) == (2, False, 1)
+    assert users.written[-1] == (b"u", None)
 
 
-def test_what_recovery_has_read_is_not_taken_again_when_it_is_acknowledged() -> None:
-    """The acknowledgement is late, and older than what stands there."""
-    people = reigning()
-    mine = written(people, "u", 5)
-    people.restore(b"u", mine)
-    people.restore(b"u", sealed(8, 1))
-    people.cold.advance(2)
-    people.on_acknowledged(b"u", mine, 1, 1)
-    assert people.get(b"u").offset == 8
+def test_a_late_acknowledgement_does_not_replace_a_recovered_value() -> None:
+    """The acknowledged value is older than the recovered one."""
+    users = acquired_store()
+    mine = write_user(users, "u", 5)
+    users.restore(b"u", mine)
+    users.restore(b"u", encoded(8, 1))
+    users.cold.advance(2)
+    users.on_acknowledged(b"u", mine, 1, 1)
+    assert users.get(b"u").offset == 8
 
 
-def test_nothing_is_settled_by_who_does_not_reign() -> None:
-    """It has lost the partition, and writes no more."""
-    people = reigning()
-    people.on_foreign_record(b"u", sealed(3, 0), None)
-    people.release()
-    before = len(people.written)
-    assert people.rewrite_overwritten() == 0
-    assert len(people.written) == before
+def test_a_released_partition_rewrites_nothing() -> None:
+    """The worker has lost the partition and must not write."""
+    users = acquired_store()
+    users.on_foreign_record(b"u", encoded(3, 0), None)
+    users.release()
+    before = len(users.written)
+    assert users.rewrite_overwritten() == 0
+    assert len(users.written) == before

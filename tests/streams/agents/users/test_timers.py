@@ -1,4 +1,4 @@
-"""Who is due when: whoever is taken is the earliest, nobody is forgotten, and nobody is taken twice."""
+"""The timer queue: keys come in order of their time, each once, and none is lost."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,60 +8,60 @@ from streams.agents.users.timers import TimerQueue
 NEVER = float("inf")
 KEYS = st.sampled_from([b"a", b"b", b"c", b"d"])
 TIMES = st.integers(0, 40).map(lambda number: number * 10.0)
-MOVES = st.lists(
-    st.tuples(st.just("enter"), KEYS, TIMES | st.just(NEVER)) | st.tuples(st.just("take"), st.just(b""), TIMES),
+STEPS = st.lists(
+    st.tuples(st.just("set"), KEYS, TIMES | st.just(NEVER)) | st.tuples(st.just("pop"), st.just(b""), TIMES),
     max_size=60,
 )
 
 
-class Dues(dict[bytes, float]):
-    """When everybody is due, and a queue that is told whenever that changes."""
+class TimesWithQueue(dict[bytes, float]):
+    """The time of every key, and a queue that is updated with every change."""
 
     def __init__(self) -> None:
         super().__init__()
         self.queue = TimerQueue(lambda key: self.get(key, NEVER))
 
-    def enter(self, key: bytes, due: float) -> None:
+    def set_time(self, key: bytes, due: float) -> None:
         self[key] = due
         self.queue.schedule(key, due)
 
-    def by(self, moment: float) -> list[bytes]:
+    def due_by(self, moment: float) -> list[bytes]:
         return [key for due, key in sorted((due, key) for key, due in self.items()) if due <= moment]
 
 
-@given(MOVES)
+@given(STEPS)
 @settings(max_examples=500)
-def test_it_is_a_sorted_list_of_who_is_due(moves: list[tuple[str, bytes, float]]) -> None:
-    """As a plain dictionary would: everybody's newest due time counts, earlier or later; the earliest go first."""
-    dues = Dues()
-    for move, key, moment in moves:
-        if move == "enter":
-            dues.enter(key, moment)
+def test_the_queue_equals_a_sorted_list(steps: list[tuple[str, bytes, float]]) -> None:
+    """The newest time of a key counts, whether earlier or later. The earliest keys come first."""
+    times = TimesWithQueue()
+    for step, key, moment in steps:
+        if step == "set":
+            times.set_time(key, moment)
         else:
-            assert dues.queue.earliest() <= min(dues.values(), default=NEVER)
-            taken = dues.queue.pop_due(moment, 2)
-            assert taken == dues.by(moment)[:2]
-            for key in taken:
-                del dues[key]
-    assert dues.queue.pop_due(1e9, 99) == dues.by(1e9)
+            assert times.queue.earliest() <= min(times.values(), default=NEVER)
+            popped = times.queue.pop_due(moment, 2)
+            assert popped == times.due_by(moment)[:2]
+            for key in popped:
+                del times[key]
+    assert times.queue.pop_due(1e9, 99) == times.due_by(1e9)
 
 
-def test_somebody_whose_due_time_moves_to_and_fro_comes_up_once() -> None:
-    """In a minute to come as in the one that is drained."""
-    dues = Dues()
-    dues.enter(b"b", 125.0)
+def test_a_key_whose_time_moves_back_and_forth_comes_up_once() -> None:
+    """In a later minute and in the current one."""
+    times = TimesWithQueue()
+    times.set_time(b"b", 125.0)
     for due in (130.0, 200.0, 130.0, 140.0, 130.0):
-        dues.enter(b"a", due)
-    assert dues.queue.pop_due(126.0, 9) == [b"b"]
+        times.set_time(b"a", due)
+    assert times.queue.pop_due(126.0, 9) == [b"b"]
     for due in (150.0, 130.0, 135.0, 130.0):
-        dues.enter(b"a", due)
-    assert dues.queue.pop_due(134.0, 9) == [b"a"]
+        times.set_time(b"a", due)
+    assert times.queue.pop_due(134.0, 9) == [b"a"]
 
 
-def test_somebody_who_is_gone_does_not_come_up() -> None:
-    """Whoever was forgotten has no due time; their entry goes without a word."""
-    dues = Dues()
-    dues.enter(b"a", 10.0)
-    del dues[b"a"]
-    assert dues.queue.pop_due(1e9, 9) == []
-    assert (len(dues.queue), dues.queue.earliest()) == (0, NEVER)
+def test_a_removed_key_does_not_come_up() -> None:
+    """A removed key has no time, and its entry is dropped."""
+    times = TimesWithQueue()
+    times.set_time(b"a", 10.0)
+    del times[b"a"]
+    assert times.queue.pop_due(1e9, 9) == []
+    assert (len(times.queue), times.queue.earliest()) == (0, NEVER)
