@@ -106,7 +106,7 @@ def _about(report: Report, cores: Cores, asked: argparse.Namespace) -> None:
     version = commit.stdout.strip() or "no commit"
     report.remark(
         f"{version}, CPython {platform.python_version()}, {pinned}; load {load:.1f} before it began "
-        f"(above 1 somebody else is at work here: seconds are then worth little, CPU times and ratios more)."
+        f"(above 1 other processes are running: then trust CPU times and ratios, not seconds)."
     )
 
 

@@ -50,11 +50,11 @@ def run(report: Report, cores: Cores, seed: int, people: int, rounds: int) -> No
 def measure(seed: int, people: int) -> dict[str, float]:
     """Return CPU seconds for all users, microseconds a user, and the longest wait of other tasks in milliseconds."""
     population, shelf = Population(seed), Catalogue()
-    parts = [UserStore(population.world.rules, 1, _refuse) for _ in range(PARTITIONS)]
+    parts = [UserStore(population.context.rules, 1, _refuse) for _ in range(PARTITIONS)]
     for number in range(people):
         person = population.person(number)
         parts[number % PARTITIONS].restore(
-            person.id.encode(), env.encode_envelope(Envelope(person), 1, population.world.rules)
+            person.id.encode(), env.encode_envelope(Envelope(person), 1, population.context.rules)
         )
     for course in range(COURSES):
         shelf.hear(_entry(f"course-{course}", course % FIELDS))
@@ -83,9 +83,9 @@ async def _write_fence(parts: list[UserStore], announced: ev.Announced, shelf: C
     await asyncio.sleep(0)
     began = time.process_time()
     for part, people in enumerate(parts):
-        said = await select_audience(people, announced, part, PARTITIONS, shelf, 1_000_000)
-        if not said.members:
-            raise AssertionError("nobody would be pleased: this measures nothing")
+        selection = await select_audience(people, announced, part, PARTITIONS, shelf, 1_000_000)
+        if not selection.members:
+            raise AssertionError("the audience is empty: nothing is measured")
     spent = time.process_time() - began
     await asyncio.sleep(0)
     other.cancel()

@@ -43,7 +43,7 @@ class Flow:
     """The steps of the dataflow and what they share: it all runs in one worker."""
 
     def __init__(self, task: Task) -> None:
-        self.job = Job(task.world())
+        self.job = Job(task.context())
         self.progress = Progress(task.progress, self.job)
         self.heaps: dict[int, Timers] = defaultdict(Timers)
 
@@ -80,14 +80,14 @@ class PersonLogic(StatefulLogic[Item, Any, tuple[int, bytes]]):
         flow, (self._partition, what) = self._flow, value
         flow.progress.note()
         if isinstance(what, bytes):
-            self._person, said = decode_person(what), []
+            self._person, outputs = decode_person(what), []
         elif isinstance(what, float):
-            self._person, said = flow.job.wake(self._person, what)
+            self._person, outputs = flow.job.wake(self._person, what)
         else:
-            self._person, said = flow.job.event(self._person, what)
+            self._person, outputs = flow.job.event(self._person, what)
             flow.progress.add()
         self._enter()
-        return said, StatefulLogic.RETAIN
+        return outputs, StatefulLogic.RETAIN
 
     def snapshot(self) -> tuple[int, bytes]:
         """Return the encoded state of the user."""
@@ -103,13 +103,13 @@ def dataflow(task: Task) -> Dataflow:
     flow = Dataflow("encore")
     messages = op.input("events", flow, KafkaSource([task.bootstrap], [f"{task.prefix}events"]))
     rows = op.flat_map_batch("rows", messages, run.rows)
-    said = op.stateful("person", rows, lambda state: PersonLogic(run, state))
+    outputs = op.stateful("person", rows, lambda state: PersonLogic(run, state))
 
     def message(item: tuple[str, Any]) -> KafkaSinkMessage[bytes, bytes]:
         topic, key = address(item[1])
         return KafkaSinkMessage(key.encode(), encode_output(item[1]), topic=task.prefix + topic)
 
-    op.output("outputs", op.map("message", said, message), KafkaSink([task.bootstrap], f"{task.prefix}decisions"))
+    op.output("outputs", op.map("message", outputs, message), KafkaSink([task.bootstrap], f"{task.prefix}decisions"))
     return flow
 
 

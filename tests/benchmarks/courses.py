@@ -62,10 +62,10 @@ def measure(seed: int, courses: int, uses: int, queries: int) -> dict[str, float
     spent: dict[str, list[float]] = {}
     now = 0.0
     for now, person, course in course_uses(dice, courses, uses):
-        taste, heard = fold_use(model.tastes.get(person, Preferences()), "", course, person_key(person), now, 1.0)
+        taste, interaction = fold_use(model.tastes.get(person, Preferences()), "", course, person_key(person), now, 1.0)
         model.tastes[person] = taste
-        if heard is not None:
-            _hear(model, heard, spent)
+        if interaction is not None:
+            _apply_interaction(model, interaction, spent)
     index_and_rows = (resident() - before) / courses / 1_000
     _read(list(model.rows.values()), spent)
     _ask(model, [str(person) for person in dice.choice(list(model.tastes), queries)], now, spent)
@@ -84,10 +84,12 @@ def course_uses(dice: np.random.Generator, courses: int, uses: int) -> Iterator[
         yield 10.0 * use, f"p{person}", f"c{course}"
 
 
-def _hear(model: Recommender, heard: Interaction, spent: dict[str, list[float]]) -> None:
-    old = model.rows.get(heard.course, CooccurrenceRow(heard.course))
-    row = model.rows[heard.course] = _timed(spent, "row update", lambda: interacted(old, heard, model.window))
-    changed = [course for course, _ in heard.others]
+def _apply_interaction(model: Recommender, interaction: Interaction, spent: dict[str, list[float]]) -> None:
+    old = model.rows.get(interaction.course, CooccurrenceRow(interaction.course))
+    row = model.rows[interaction.course] = _timed(
+        spent, "row update", lambda: interacted(old, interaction, model.window)
+    )
+    changed = [course for course, _ in interaction.others]
     _timed(spent, "what changed of it into an index", lambda: model.index.put(row, changed))
 
 

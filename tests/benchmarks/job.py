@@ -59,7 +59,7 @@ class Task(msgspec.Struct, kw_only=True):
         """Return the task of this process."""
         return msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=cls)
 
-    def world(self) -> Context:
+    def context(self) -> Context:
         """Return the context of decisions: model, rules and campaign."""
         model = build_scorer(decode_snapshot(Path(self.snapshot).read_bytes()))
         campaign = msgspec.json.decode(Path(self.campaign).read_bytes(), type=Campaign)
@@ -119,8 +119,8 @@ class Timers:
 class Job:
     """The job for one user; every call returns the user's new state and the outputs."""
 
-    def __init__(self, world: Context) -> None:
-        self._world = world
+    def __init__(self, context: Context) -> None:
+        self._context = context
         self.rejected = 0
 
     def parse(self, value: bytes, log_time: float) -> ev.Event | ev.Tick | None:
@@ -136,38 +136,38 @@ class Job:
 
     def event(self, person: Person, event: ev.Event) -> tuple[Person, list[Output]]:
         """Apply an event, after the timers that were due before it."""
-        person, said = self.wake(person, math.nextafter(event.time, 0.0))
-        moved = self._answered(retention.begin_step(person, event, self._world))
-        said.extend(moved.outputs)
-        return moved.person, said
+        person, outputs = self.wake(person, math.nextafter(event.time, 0.0))
+        transition = self._score(retention.begin_step(person, event, self._context))
+        outputs.extend(transition.outputs)
+        return transition.person, outputs
 
     def wake(self, person: Person, until: float) -> tuple[Person, list[Output]]:
         """Fire a user's timers up to a moment."""
-        said: list[Output] = []
-        while (due := next_due(person, self._world.rules)) <= until:
-            moved = self._answered(retention.begin_wake(person, due, self._world))
-            person = moved.person
-            said.extend(moved.outputs)
-        return person, said
+        outputs: list[Output] = []
+        while (due := next_due(person, self._context.rules)) <= until:
+            transition = self._score(retention.begin_wake(person, due, self._context))
+            person = transition.person
+            outputs.extend(transition.outputs)
+        return person, outputs
 
     def due(self, person: Person) -> float:
         """Return the time of a user's next timer."""
-        return next_due(person, self._world.rules)
+        return next_due(person, self._context.rules)
 
-    def _answered(self, moved: Transition | ScoreRequest) -> Transition:
+    def _score(self, transition: Transition | ScoreRequest) -> Transition:
         """Score a user: one at a time, as these engines process users."""
-        if not isinstance(moved, ScoreRequest):
-            return moved
-        world = self._world
-        row = features.row(moved.person.activity, moved.at, world.rules.horizon)
-        assert world.model is not None
-        (plain,) = world.model.raw_probabilities(row[None])
-        return retention.answer(moved, Score(row, *world.model.recalibrate([plain]), plain), world)
+        if not isinstance(transition, ScoreRequest):
+            return transition
+        context = self._context
+        row = features.row(transition.person.activity, transition.at, context.rules.horizon)
+        assert context.model is not None
+        (plain,) = context.model.raw_probabilities(row[None])
+        return retention.answer(transition, Score(row, *context.model.recalibrate([plain]), plain), context)
 
     @property
     def lateness(self) -> float:
         """Seconds for which timers wait for late events."""
-        return self._world.rules.lateness
+        return self._context.rules.lateness
 
 
 def encode_person(person: Person) -> bytes:
@@ -190,8 +190,8 @@ def address(output: Output) -> tuple[str, str]:
         return "user-profiles", output.user_id
     if isinstance(output, Interaction):
         return "interactions", output.course
-    said: Any = output
-    return "examples" if isinstance(output, Example | EarlySignal) else "decisions", said.user
+    example_or_decision: Any = output
+    return "examples" if isinstance(output, Example | EarlySignal) else "decisions", example_or_decision.user
 
 
 def encode_output(output: Output) -> bytes:

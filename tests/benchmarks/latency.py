@@ -103,7 +103,7 @@ def _send_at_rate(
     """Send the log at a rate; return the events sent after the warm-up, the worker's load and the real rate."""
     producer = Producer({"bootstrap.servers": encore.broker.bootstrap, "linger.ms": 2, "acks": "1"})
     topic, partitions = encore.settings.prefix + topics.EVENTS, encore.partitions
-    for place in range(partitions):  # whoever is not connected yet would send a burst once they are
+    for place in range(partitions):  # a producer that is not connected yet would send a burst later
         producer.produce(topic, event_codec.encode(ev.Tick(time=time.time())), None, place)
     producer.flush()
     sent = set[tuple[str, float]]()

@@ -30,7 +30,7 @@ def resident() -> int:
 def measure(seed: int, cold: int, hot: int) -> dict[str, float]:
     """Return bytes a user: of the value alone, cold (with key and timer), and hot in addition to cold."""
     population = Population(seed)
-    rules = population.world.rules
+    rules = population.context.rules
     people = UserStore(rules, hot, _nowhere)
     due = TimerQueue(people.due_of)
     before, values = resident(), 0

@@ -56,8 +56,8 @@ def _steps(
     population: Population, people: list[Person], alive: list[Person], log: Sequence[Any], decoded: list[Any]
 ) -> list[tuple[str, int, Callable[[], object]]]:
     """Return the steps: name, number of operations, and a function that does them."""
-    rules, world, now = population.world.rules, population.world, population.start
-    model, horizon = world.model, rules.horizon
+    rules, context, now = population.context.rules, population.context, population.start
+    model, horizon = context.model, rules.horizon
     assert model is not None
     alive = alive * (CHUNK * 20 // len(alive) + 1)
     acts, moments = [person.activity for person in alive], [now] * CHUNK
@@ -81,18 +81,18 @@ def _steps(
 
     def wake() -> None:
         for person, due in wakes:
-            retention.begin_wake(person, due, world)
+            retention.begin_wake(person, due, context)
 
     def decide() -> None:
         for person in alive:
-            campaign.decide("contact", person.id, person.ledger, world.campaign, now, False)
+            campaign.decide("contact", person.id, person.ledger, context.campaign, now, False)
 
     wakes = [(person, person.ledger.grid) for person in alive]
     n, m = len(records), len(starts) * CHUNK
     return [
         ("decode and check an event", n, decode),
         ("fold it into the activity", n, fold),
-        ("step: all of an event but its score", n, lambda: [retention.begin_step(p, e, world) for p, e in events]),
+        ("step: all of an event but its score", n, lambda: [retention.begin_step(p, e, context) for p, e in events]),
         ("wake: all of a wake but its score", len(wakes), wake),
         (f"features, {CHUNK} rows together", m, lambda: [features.rows(a, moments, horizon) for a in chunks]),
         ("features, one row alone", len(acts), lambda: [features.row(a, now, horizon) for a in acts]),
@@ -107,33 +107,35 @@ def _steps(
 
 def proportions(report: Report, population: Population, people: list[Person], decoded: list[Any]) -> None:
     """Report what a hundred events cause, because these proportions determine the cost of a run."""
-    world, by_name, counts = population.world, {person.id: person for person in people}, Counter[str]()
+    context, by_name, counts = population.context, {person.id: person for person in people}, Counter[str]()
     for event in decoded:
         person = by_name[event.user_id]
-        while (due := next_due(person, world.rules)) < event.time:
-            person = _through(retention.begin_wake(person, due, world), population, counts, "wakes")
-        by_name[event.user_id] = _through(retention.begin_step(person, event, world), population, counts, "events")
-    end = decoded[-1].time - world.rules.lateness
+        while (due := next_due(person, context.rules)) < event.time:
+            person = _through(retention.begin_wake(person, due, context), population, counts, "wakes")
+        by_name[event.user_id] = _through(retention.begin_step(person, event, context), population, counts, "events")
+    end = decoded[-1].time - context.rules.lateness
     for person in by_name.values():
-        while (due := next_due(person, world.rules)) <= end:
-            person = _through(retention.begin_wake(person, due, world), population, counts, "wakes")
+        while (due := next_due(person, context.rules)) <= end:
+            person = _through(retention.begin_wake(person, due, context), population, counts, "wakes")
     share = {name: round(count * 100 / len(decoded), 1) for name, count in sorted(counts.items())}
-    size = np.mean([len(env.encode_envelope(Envelope(person), 1, world.rules)) for person in people])
-    said = ", ".join(f"{value} {name}" for name, value in share.items() if name != "events")
+    size = np.mean([len(env.encode_envelope(Envelope(person), 1, context.rules)) for person in people])
+    listed = ", ".join(f"{value} {name}" for name, value in share.items() if name != "events")
     days = (decoded[-1].time - population.start) / activity.DAY
     report.remark(
-        f"Of 100 events: {said}. {len(people)} people, {len(decoded) / len(people) / days:.1f} events a person "
+        f"Of 100 events: {listed}. {len(people)} people, {len(decoded) / len(people) / days:.1f} events a person "
         f"and day; {size:.0f} bytes a person."
     )
 
 
-def _through(moved: Any, population: Population, counts: Counter[str], cause: str) -> Person:
+def _through(transition: Any, population: Population, counts: Counter[str], cause: str) -> Person:
     """Answer a score request, and count the outputs."""
     counts[cause] += 1
-    if isinstance(moved, ScoreRequest):
+    if isinstance(transition, ScoreRequest):
         counts[f"scores by {cause}"] += 1
-        moved = retention.answer(moved, retention.scores([moved], population.world)[0], population.world)
-    for output in moved.outputs:
+        transition = retention.answer(
+            transition, retention.scores([transition], population.context)[0], population.context
+        )
+    for output in transition.outputs:
         counts[type(output).__name__.lower() + "s"] += 1
-    person: Person = moved.person
+    person: Person = transition.person
     return person

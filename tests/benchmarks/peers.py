@@ -31,7 +31,7 @@ class Peer(Measured):
         snapshot, campaign, task = folder / "snapshot", folder / "campaign", folder / "task"
         snapshot.write_bytes(encore.population.snapshot)
         campaign.write_bytes(campaigns.encode_campaign(encore.population.campaign))
-        told = {
+        parameters = {
             "bootstrap": encore.broker.bootstrap,
             "prefix": encore.settings.prefix,
             "group": f"{encore.settings.group}-{engine}",
@@ -41,7 +41,7 @@ class Peer(Measured):
             "progress": str(self.progress),
             "partitions": encore.partitions,
         }
-        task.write_bytes(msgspec.json.encode(told))
+        task.write_bytes(msgspec.json.encode(parameters))
         command = [python, "-m", f"tests.benchmarks.{engine}_job", str(task)]
         super().__init__(command, os.environ, folder / "log", encore.cores.engine, MAX_MEMORY)
 

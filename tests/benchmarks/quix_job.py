@@ -44,7 +44,7 @@ class Flow:
     """The steps of the dataframe."""
 
     def __init__(self, task: Task) -> None:
-        self.job = Job(task.world())
+        self.job = Job(task.context())
         self.progress = Progress(task.progress, self.job)
         self.heaps: dict[int, Timers] = defaultdict(Timers)
 
@@ -65,18 +65,18 @@ class Flow:
     def person(self, what: Any, key: bytes, timestamp: int, headers: Any, state: State) -> list[Any]:
         """Apply an event or a wake-up to a user; return the outputs."""
         if isinstance(what, bytes):
-            person, said = decode_person(what), []
+            person, outputs = decode_person(what), []
         else:
             value = state.get_bytes("person")
             person = decode_person(value) if value is not None else Person(key.decode())
             if isinstance(what, float):
-                person, said = self.job.wake(person, what)
+                person, outputs = self.job.wake(person, what)
             else:
-                person, said = self.job.event(person, what)
+                person, outputs = self.job.event(person, what)
                 self.progress.add()
         state.set_bytes("person", encode_person(person))
         self.heaps[message_context().partition].enter(key, self.job.due(person))
-        return said
+        return outputs
 
 
 def main() -> None:

@@ -48,7 +48,7 @@ def end(log: list[WorkloadEvent]) -> float:
 
 def by_job(population: Population, log: list[WorkloadEvent]) -> Iterator[Output]:
     """The outputs of the peers' code for a log; users are kept as bytes and woken by a heap at the end."""
-    work, due = Job(population.world), Timers()
+    work, due = Job(population.context), Timers()
     kept = {
         workload.user_id_of(number).encode(): job.encode_person(population.person(number)) for number in range(PEOPLE)
     }
@@ -57,27 +57,27 @@ def by_job(population: Population, log: list[WorkloadEvent]) -> Iterator[Output]
     for one in log:
         key, event = workload.user_id_of(one.number).encode(), work.parse(one.value, one.time)
         assert isinstance(event, ev.Event)
-        person, said = work.event(job.decode_person(kept[key]), event)
+        person, found = work.event(job.decode_person(kept[key]), event)
         kept[key] = job.encode_person(person)
         due.enter(key, work.due(person))
-        yield from said
+        yield from found
     until = end(log) - work.lateness
     while keys := due.until(until):
         for key in keys:
-            person, said = work.wake(job.decode_person(kept[key]), until)
+            person, found = work.wake(job.decode_person(kept[key]), until)
             kept[key] = job.encode_person(person)
             due.enter(key, work.due(person))
-            yield from said
+            yield from found
 
 
 def by_log_processor(population: Population, log: list[WorkloadEvent]) -> set[str]:
     """The output ids of a worker's log processor for the same log."""
-    rules = population.world.rules
+    rules = population.context.rules
     changelog = [
         (person.id.encode(), env.encode_envelope(Envelope(person), 1, rules))
         for person in map(population.person, range(PEOPLE))
     ]
-    station = ProcessorHarness(changelog, context=population.world, expiry="log", alert_lasts=1e8)
+    station = ProcessorHarness(changelog, context=population.context, expiry="log", alert_lasts=1e8)
     for offset, one in enumerate(log):
         key = workload.user_id_of(one.number).encode()
         station.process(Record("events", 0, offset, round(one.time * 1000), key, one.value))
@@ -85,13 +85,13 @@ def by_log_processor(population: Population, log: list[WorkloadEvent]) -> set[st
     station.process(Record("events", 0, len(log), round(end(log) * 1000), None, tick))
     station.run_timers()
     station.commit_all()
-    return {said.id for said in station.outputs}
+    return {found.id for found in station.outputs}
 
 
 def test_the_peers_code_says_what_the_fold_says(population: Population, log: list[WorkloadEvent]) -> None:
-    said = {output.id for output in by_job(population, log)}
-    assert len(said) > 20
-    assert said == by_log_processor(population, log)
+    found = {output.id for output in by_job(population, log)}
+    assert len(found) > 20
+    assert found == by_log_processor(population, log)
 
 
 def test_the_peers_know_a_persons_state_from_an_event(population: Population, log: list[WorkloadEvent]) -> None:
@@ -117,13 +117,14 @@ def test_the_log_is_in_order_of_time_and_every_event_is_valid_and_new(log: list[
 
 def test_nothing_is_overdue_when_the_log_begins(population: Population) -> None:
     people: list[Person] = [population.person(number) for number in range(200)]
-    assert all(next_due(person, population.world.rules) > population.start for person in people)
+    assert all(next_due(person, population.context.rules) > population.start for person in people)
     assert 0.5 < sum(person.ledger.grid != NEVER for person in people) / 200 < 0.95
 
 
 def test_a_person_has_the_size_of_a_real_one(population: Population) -> None:
     sizes = [
-        len(env.encode_envelope(Envelope(population.person(number)), 1, population.world.rules)) for number in range(60)
+        len(env.encode_envelope(Envelope(population.person(number)), 1, population.context.rules))
+        for number in range(60)
     ]
     assert 900 < np.mean(sizes) < 1_500
 
@@ -151,9 +152,9 @@ def test_a_cost_reaches_its_goal_from_below() -> None:
 
 
 def test_the_peers_send_what_is_said_where_a_worker_sends_it(population: Population, log: list[WorkloadEvent]) -> None:
-    said = list(by_job(population, log))
-    assert len({type(output) for output in said}) > 4
-    for output in said:
+    found = list(by_job(population, log))
+    assert len({type(output) for output in found}) > 4
+    for output in found:
         topic, key = codec.address(output)
         assert job.address(output) == (topic, key.decode())
 
@@ -162,16 +163,16 @@ def test_recommendations_have_all_figures_that_have_a_goal() -> None:
     """Percentiles of each step and the memory a course; memory needs a process of its own."""
     command = [sys.executable, "-m", "tests.benchmarks.courses", "1", "120", "600", "4"]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-    said = json.loads(subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, check=True).stdout)
-    assert said.keys() >= courses.GOALS.keys()
-    assert all(value > 0 for value in said.values())
-    assert any("memory" in what for what in said)
+    found = json.loads(subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, check=True).stdout)
+    assert found.keys() >= courses.GOALS.keys()
+    assert all(value > 0 for value in found.values())
+    assert any("memory" in what for what in found)
 
 
 def test_an_audience_is_measured_with_people_whom_the_course_would_please() -> None:
     """In a process of its own: all users of all partitions, and the wait of other tasks."""
     command = [sys.executable, "-m", "tests.benchmarks.audience", "1", "400"]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-    said = json.loads(subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, check=True).stdout)
-    assert said.keys() == {"a person", "all", "wait"}
-    assert all(value > 0 for value in said.values())
+    found = json.loads(subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, check=True).stdout)
+    assert found.keys() == {"a person", "all", "wait"}
+    assert all(value > 0 for value in found.values())

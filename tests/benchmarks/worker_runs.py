@@ -36,8 +36,8 @@ def catch_up(report: Report, cores: Cores, population: Population, people: int, 
                 with BenchmarkDeployment(broker, cores, population) as encore:
                     encore.write_users(people)
                     encore.write_log(people, events, how == "ingested")
-                    told = "catching up" if how == "direct" else "catching up, with ingest's origins on the records"
-                    _add_throughput(report, "b", told, measure_applying(encore, events))
+                    what = "catching up" if how == "direct" else "catching up, with ingest's origins on the records"
+                    _add_throughput(report, "b", what, measure_applying(encore, events))
     return report.figures["b", "catching up"].median
 
 
@@ -48,13 +48,13 @@ def under_load(report: Report, cores: Cores, asked: Namespace, people: int, most
     that can be kept up live.
     """
     rates = {"70 % of the pace of catching up": most} | {f"{rate:,} events/s": float(rate) for rate in STEADY}
-    for told, rate in rates.items():
+    for what, rate in rates.items():
         with RealKafka() as broker:
             delays = latency.measure(broker, cores, asked.seed, asked.model, people, rate, seconds)
-        report.add("b", f"p50 from event to decision, {told}", "ms", delays.p50 * 1e3, more=False)
-        report.add("b", f"p99 from event to decision, {told}", "ms", delays.p99 * 1e3, more=False, goal=100.0)
-        report.add("b", f"share of its core, {told}", "%", delays.busy * 100, more=False)
-        report.add("b", f"CPU an event, {told}", "us", delays.busy / delays.rate * 1e6, more=False)
+        report.add("b", f"p50 from event to decision, {what}", "ms", delays.p50 * 1e3, more=False)
+        report.add("b", f"p99 from event to decision, {what}", "ms", delays.p99 * 1e3, more=False, goal=100.0)
+        report.add("b", f"share of its core, {what}", "%", delays.busy * 100, more=False)
+        report.add("b", f"CPU an event, {what}", "us", delays.busy / delays.rate * 1e6, more=False)
         report.remark(
             f"Latency at {delays.rate:,.0f} events/s over {seconds:.0f} s: {delays.count} decisions, slowest "
             f"{delays.worst * 1e3:.0f} ms."

@@ -104,15 +104,15 @@ class Platform:
         rng = self._rng
         course = f"course-{(number * 7 + rng.randrange(3)) % _COURSES}"
         reached = rng.random() * 0.9
-        said = [self.write(number, at, "login" if rng.random() < 0.6 else "page_view", "")]
+        events = [self.write(number, at, "login" if rng.random() < 0.6 else "page_view", "")]
         for _ in range(min(60, int(rng.expovariate(1.0 / (DEEDS - 0.5))))):
             at += 1.0 + rng.expovariate(1.0 / 100.0)
             reached = min(1.0, reached + 0.01)
             kind, more = self._deed()
             minutes = round(rng.expovariate(1.0 / 14.0) % 90.0, 1)
             more = more.format(course=course, lesson=int(reached * 24) + 1, part=round(reached, 3), minutes=minutes)
-            said.append(self.write(number, at, kind, more))
-        return said
+            events.append(self.write(number, at, kind, more))
+        return events
 
     def write(self, number: int, at: float, kind: str, more: str = "") -> WorkloadEvent:
         """Return one event."""
@@ -141,7 +141,7 @@ class Population:
         start: when the log begins, in seconds since 1970 UTC.
         day: seconds between two wakes of a person; whoever makes time denser makes it shorter.
         snapshot: the model as it is published.
-        world: what decides: rules, that model, that campaign.
+        context: what decides: rules, that model, that campaign.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class Population:
         for row in sorted((row for _, rows in lives for row in rows), key=lambda row: row.time):
             learner.learn(features.array(row.x), row.churned)
         self.snapshot = encode_snapshot(learner.snapshot(0))
-        self.world = Context(
+        self.context = Context(
             rules=self._rules, model=build_scorer(decode_snapshot(self.snapshot)), campaign=self.campaign
         )
         self._kinds = [self._known(person) for person, _ in lives]
@@ -195,22 +195,22 @@ class Population:
         """Return the history of twelve weeks; two of five users leave in between and rarely come back."""
         platform, begins = Platform(rng), self.start - HISTORY * DAY
         leaves = self.start if rng.random() < 0.6 else begins + rng.random() * HISTORY * DAY
-        at, said = begins + rng.random() * 14 * DAY, list[WorkloadEvent]()
-        said += [platform.write(number, at, "signup"), platform.write(number, at, "consent_given")][
+        at, events_written = begins + rng.random() * 14 * DAY, list[WorkloadEvent]()
+        events_written += [platform.write(number, at, "signup"), platform.write(number, at, "consent_given")][
             : rng.choice((1, 2, 2))
         ]
         rate = float(self._paces[number]) / DAY
         while (at := at + 60 + rng.expovariate(rate)) < leaves:
-            said += platform.visit(number, at)
-            at = said[-1].time
+            events_written += platform.visit(number, at)
+            at = events_written[-1].time
         if leaves < self.start:
             self._paces[number] *= 0.05
-        world = Context(rules=self._rules)
+        context = Context(rules=self._rules)
         person, outputs = play(
             Person(user_id_of(number)),
-            [event_codec.decode(one.value) for one in said if one.time < self.start],
+            [event_codec.decode(one.value) for one in events_written if one.time < self.start],
             self.start,
-            world,
+            context,
         )
         return person, [output for output in outputs if isinstance(output, Example)]
 
@@ -220,8 +220,8 @@ class Population:
         if ledger.grid == NEVER:
             return person
         row = features.row(person.activity, self.start, self._rules.horizon)
-        assert self.world.model is not None
-        probability = self.world.model.probability(row)
+        assert self.context.model is not None
+        probability = self.context.model.probability(row)
         tier = ("low", "medium", "high")[(probability >= self._rules.medium) + (probability >= self._rules.high)]
         since = self.start - DAY * (1 + len(person.id) % 3)
         return replace(person, ledger=replace(ledger, tier=tier, tier_since=since, probability=probability))
@@ -237,18 +237,18 @@ def _learner(kind: str) -> ChurnLearner:
     return chosen(kind) if len(models()) > 1 else chosen()
 
 
-def play(person: Person, events: list[Any], until: float, world: Context) -> tuple[Person, list[Any]]:
+def play(person: Person, events: list[Any], until: float, context: Context) -> tuple[Person, list[Any]]:
     """Apply events in order, and fire the timers that fall due in between."""
-    said: list[Any] = []
+    outputs: list[Any] = []
     for event in [*events, None]:
         before = math.nextafter(event.time, 0.0) if event is not None else until
-        while (due := next_due(person, world.rules)) <= before:
-            moved = retention.wake(person, due, world)
-            person, said = moved.person, [*said, *moved.outputs]
+        while (due := next_due(person, context.rules)) <= before:
+            transition = retention.wake(person, due, context)
+            person, outputs = transition.person, [*outputs, *transition.outputs]
         if event is not None:
-            moved = retention.step(person, event, world)
-            person, said = moved.person, [*said, *moved.outputs]
-    return person, said
+            transition = retention.step(person, event, context)
+            person, outputs = transition.person, [*outputs, *transition.outputs]
+    return person, outputs
 
 
 def _visit_rates(kinds: int, rng: Random) -> Any:

@@ -47,37 +47,37 @@ class Reference(NamedTuple):
     rules: Rules
 
     @classmethod
-    def of(cls, sent: Iterable[Sent], world: Context, until: float) -> Reference:
+    def of(cls, sent: Iterable[Sent], context: Context, until: float) -> Reference:
         """Compute it for a history, up to a last tick."""
         by_user: dict[str, list[ev.Event]] = defaultdict(list)
         for one in sent:
             by_user[one.event.user_id].append(one.event)
         people, outputs = {}, {topic: defaultdict(set) for topic in OUTPUT_TOPICS}
         for user, events in by_user.items():
-            people[user], published = play(user, events, world, until)
+            people[user], published = play(user, events, context, until)
             for output in published:
                 if not isinstance(output, Tombstone):
                     outputs[codec.address(output)[0]][output.id].add(codec.encode_output(output) or b"")
-        return cls(people, {topic: dict(by_id) for topic, by_id in outputs.items()}, world.rules)
+        return cls(people, {topic: dict(by_id) for topic, by_id in outputs.items()}, context.rules)
 
 
-def play(user: str, events: Iterable[ev.Event], world: Context, until: float) -> tuple[Person, list[Output]]:
+def play(user: str, events: Iterable[ev.Event], context: Context, until: float) -> tuple[Person, list[Output]]:
     """Apply the events of a user in order, and fire the timers that fall due in between."""
     person, outputs = Person(user), list[Output]()
     for event in events:
-        person, more = _wake(person, nextafter(event.time, 0.0), world)
-        transition = retention.step(person, event, world)
+        person, more = _wake(person, nextafter(event.time, 0.0), context)
+        transition = retention.step(person, event, context)
         person, outputs = transition.person, [*outputs, *more, *transition.outputs]
         if not person.id:  # erased: a later event under the same id starts a new user
             person = msgspec.structs.replace(person, id=user)
-    person, more = _wake(person, until - world.rules.lateness, world)
+    person, more = _wake(person, until - context.rules.lateness, context)
     return person, outputs + more
 
 
-def _wake(person: Person, until: float, world: Context) -> tuple[Person, list[Output]]:
+def _wake(person: Person, until: float, context: Context) -> tuple[Person, list[Output]]:
     outputs = list[Output]()
-    while (due := next_due(person, world.rules)) <= until:
-        transition = retention.wake(person, due, world)
+    while (due := next_due(person, context.rules)) <= until:
+        transition = retention.wake(person, due, context)
         person, outputs = transition.person, [*outputs, *transition.outputs]
     return person, outputs
 

@@ -75,7 +75,7 @@ def folder() -> Path:
 
 @contextlib.contextmanager
 def once(name: str) -> Iterator[Path | None]:
-    """Do something once in a run: yields a new folder to whoever comes first, and None to all after it.
+    """Do something once in a run: the first process gets a new folder, later ones get None.
 
     The others wait until the first has left the block. If the first fails, the next one gets the folder.
     """

@@ -51,7 +51,7 @@ def sample(count: int) -> list[ev.Event]:
 
 
 def simulate(learners: int, days: float) -> list[ev.Event]:
-    """Return the events of a simulated platform that sends nobody anything."""
+    """Return the events of a simulated platform that sends no message."""
     return Platform(7, BEGIN, learners, joining_days=days / 2).advance(BEGIN + days * DAY)
 
 

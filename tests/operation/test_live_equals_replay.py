@@ -109,12 +109,12 @@ def test_with_learning_on_the_examples_are_the_same(any_broker, prefix, historie
     with encore.worker() as worker:
         worker.ready()
         encore.check("send", str(history.file), "--until", history.until)
-        said = replayed.read_topics(encore)
+        found = replayed.read_topics(encore)
         learned = worker.metric("encore_learned_total")
-    assert labelled_rows(said) == labelled_rows(history.learning)
-    assert learned == sum(row[0] == "example" for row in labelled_rows(said).values())
+    assert labelled_rows(found) == labelled_rows(history.learning)
+    assert learned == sum(row[0] == "example" for row in labelled_rows(found).values())
 
 
-def labelled_rows(said: Outputs) -> dict[str, tuple[object, ...]]:
-    rows = [orjson.loads(value) for values in said[topics.EXAMPLES].values() for value in values]
+def labelled_rows(found: Outputs) -> dict[str, tuple[object, ...]]:
+    rows = [orjson.loads(value) for values in found[topics.EXAMPLES].values() for value in values]
     return {row["id"]: tuple(row.get(field) for field in TRAINER_INDEPENDENT) for row in rows}

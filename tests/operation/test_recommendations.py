@@ -62,7 +62,7 @@ def test_users_get_recommendations(kafka, prefix):
         encore.send("learning-events", *catalogue(), *course_uses(60))
         events = encore.read_until("recommendations", lambda records: len({record.key for record in records}) == 60)
         lists = {record.key.decode(): json.loads(record.value) for record in events}
-        assert all(one["reason"] for said in lists.values() for one in said["courses"])
+        assert all(one["reason"] for listed in lists.values() for one in listed["courses"])
         worker.until(
             lambda: _events_applied(worker) == len(course_uses(60)) and worker.metric("encore_lists_waiting") == 0
         )
@@ -138,15 +138,15 @@ def test_course_rows_are_exact_after_a_crash(kafka, prefix, engine):
 
 def reference(events: list[ev.Event]) -> dict[str, CooccurrenceRow]:
     """The rows from the pure functions alone."""
-    tastes: dict[str, Preferences] = defaultdict(Preferences)
+    preferences: dict[str, Preferences] = defaultdict(Preferences)
     found: dict[str, CooccurrenceRow] = {}
     rules = Rules(pseudonym_key=b"k")
     for event in events:
         key = key_for(Person(event.user_id), rules)
-        tastes[event.user_id], heard = fold_interaction(tastes[event.user_id], event, key)
-        if heard is not None:
-            found[heard.course] = interacted(
-                found.get(heard.course, CooccurrenceRow(heard.course)), heard, CountingWindow()
+        preferences[event.user_id], interaction = fold_interaction(preferences[event.user_id], event, key)
+        if interaction is not None:
+            found[interaction.course] = interacted(
+                found.get(interaction.course, CooccurrenceRow(interaction.course)), interaction, CountingWindow()
             )
     return found
 
@@ -180,12 +180,12 @@ def undecayed_values(row: CooccurrenceRow, now: float) -> dict[str, float]:
 def _recommendations(worker: Any, person: str, query: str = "") -> list[dict[str, Any]]:
     status, body = worker.get(f"/users/{person}/recommendations{query}")
     assert status == 200, body
-    said: list[dict[str, Any]] = json.loads(body)["recommendations"]
-    return said
+    listed: list[dict[str, Any]] = json.loads(body)["recommendations"]
+    return listed
 
 
-def _fields(said: list[dict[str, Any]]) -> set[str]:
-    return {one["course_id"].split("-")[0] for one in said}
+def _fields(listed: list[dict[str, Any]]) -> set[str]:
+    return {one["course_id"].split("-")[0] for one in listed}
 
 
 def _events_applied(worker: Any) -> float:

@@ -110,19 +110,19 @@ def test_expired_alerts_and_coupons_are_not_sent(any_broker, prefix, tmp_path):
     with encore.worker() as worker:
         worker.ready()
         encore.check("send", str(history.file), "--until", history.until)
-        said = replayed.read_topics(encore)
+        found = replayed.read_topics(encore)
     news = {**history.frozen.pop(topics.ALERTS), **history.frozen.pop(topics.TRIGGERS)}
-    assert (said.pop(topics.ALERTS), said.pop(topics.TRIGGERS)) == ({}, {})
+    assert (found.pop(topics.ALERTS), found.pop(topics.TRIGGERS)) == ({}, {})
     undelivered = {
         name: notice
-        for name, contents in said[topics.DECISIONS].items()
+        for name, contents in found[topics.DECISIONS].items()
         for notice in map(orjson.loads, contents)
         if notice["type"] == "undelivered"
     }
     assert undelivered.keys() == news.keys() != set()
     assert {notice["reason"] for notice in undelivered.values()} == {Undelivered.__struct_defaults__[-1]}
-    decided = {name: contents for name, contents in said[topics.DECISIONS].items() if name not in undelivered}
-    assert {**said, topics.DECISIONS: decided} == history.frozen
+    decided = {name: contents for name, contents in found[topics.DECISIONS].items() if name not in undelivered}
+    assert {**found, topics.DECISIONS: decided} == history.frozen
 
 
 def test_history_older_than_the_log_is_refused(embedded_broker, prefix, tmp_path):
@@ -174,8 +174,8 @@ def test_a_live_system_starts_with_a_model_from_a_replay(any_broker, prefix, tmp
 
 
 def labelled_rows(encore: Deployment) -> list[dict[str, object]]:
-    said = [json.loads(record.value) for record in encore.read("examples")]
-    return [one for one in said if one["type"] == "example"]
+    found = [json.loads(record.value) for record in encore.read("examples")]
+    return [one for one in found if one["type"] == "example"]
 
 
 def test_a_live_system_continues_where_history_ends(kafka, prefix, tmp_path):

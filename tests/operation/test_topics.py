@@ -114,8 +114,8 @@ def test_another_clock_needs_another_log(encore):
 def test_only_a_published_campaign_can_be_ended(encore):
     """The line names the published campaigns."""
     encore.check("topics", "create")
-    said = refused(encore.run("campaign", "end", "nosuch"))
-    assert "campaign nosuch is not published; published campaigns: none" in said
+    line = refused(encore.run("campaign", "end", "nosuch"))
+    assert "campaign nosuch is not published; published campaigns: none" in line
     encore.check("campaign", "apply", CHECKOUT / "deploy/campaigns/win-back.toml", process=True)
     assert "published campaigns: win-back" in refused(encore.run("campaign", "end", "nosuch"))
     assert encore.check("campaign", "end", "win-back") == "campaign win-back has ended\n"

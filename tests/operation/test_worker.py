@@ -194,11 +194,11 @@ def test_silent_users_are_reached_by_ticks_alone(any_broker, prefix):
             "retention-alerts", lambda records: len(records) >= 8 and stalled(records) == everybody
         )
         examples = encore.read_until("examples", lambda records: len(records) >= 4)
-    told = [json.loads(record.value) for record in alerts]
-    assert all(alert["time"] > now for alert in told if alert["about"] == "stalled")
-    said = [json.loads(record.value) for record in examples]
-    assert {one["churned"] for one in said if one["type"] == "example"} <= {True}
-    assert {one["back"] for one in said if one["type"] == "early_sign"} == {False}
+    published = [json.loads(record.value) for record in alerts]
+    assert all(alert["time"] > now for alert in published if alert["about"] == "stalled")
+    labels = [json.loads(record.value) for record in examples]
+    assert {one["churned"] for one in labels if one["type"] == "example"} <= {True}
+    assert {one["back"] for one in labels if one["type"] == "early_sign"} == {False}
 
 
 def stalled(records):
