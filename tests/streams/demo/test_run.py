@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.process import wait_until
+
 ROOT = Path(__file__).parents[3]
 PROC = Path("/proc")
 
@@ -44,6 +46,11 @@ def marked(mark: str) -> dict[int, str]:
             if mark.encode() in (process / "environ").read_bytes():
                 found[int(process.name)] = (process / "cmdline").read_text().replace("\0", " ")
     return found
+
+
+def wait_for_worker(mark: str) -> None:
+    """Wait until the demo's worker runs: on a busy machine the first events come before it."""
+    wait_until(lambda: any("streams worker" in line for line in marked(mark).values()), "the worker runs")
 
 
 def no_process_remains(mark: str) -> bool:
@@ -79,6 +86,7 @@ def test_a_signal_stops_all_processes_within_seconds(mark, number, code):
     assert demo.stdout is not None
     while "events" not in demo.stdout.readline():
         assert demo.poll() is None
+    wait_for_worker(mark)
     running = " ".join(marked(mark).values())
     demo.send_signal(number)
     out, errors = demo.communicate(timeout=300)
@@ -97,6 +105,7 @@ def test_a_killed_worker_ends_the_demo_with_its_log(mark):
     assert demo.stdout is not None
     while "events" not in demo.stdout.readline():
         assert demo.poll() is None
+    wait_for_worker(mark)
     worker = next(pid for pid, line in marked(mark).items() if "streams worker" in line)
     os.kill(worker, signal.SIGKILL)
     _, errors = demo.communicate(timeout=300)
