@@ -56,7 +56,7 @@ class Worker:
         self._global_state = GlobalState(settings, self.metrics, self._ticker)
         self._courses = GlobalCourseView(settings, self.metrics) if self._recommends else None
         if self._courses is not None:
-            self._global_state.context = replace(self._global_state.context, shelf=self._courses.catalogue)
+            self._global_state.context = replace(self._global_state.context, catalogue=self._courses.catalogue)
         self._global_reader = GlobalTopicReader(settings, self._global_topics(), self._on_global_record)
         self._partitions = partitions[name(settings, topics.EVENTS)]
         self._inputs = {

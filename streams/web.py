@@ -17,7 +17,7 @@ from models.person.person import next_due
 from models.recommend.candidates import Repeats
 from models.recommend.learning_path import next_on_path
 from models.retention.context import Context
-from models.retention.recommending import contracted, key_for
+from models.retention.recommendations import key_for, to_output
 from streams.agents.users.envelope import Envelope
 from streams.errors import OperatorError
 from streams.metrics import Metrics
@@ -115,15 +115,15 @@ async def _recommendations(request: web.Request, worker: WorkerQueries) -> web.R
     envelope = worker.user(key)
     if envelope is None:
         return await _forward(request, worker, key)
-    if context.shelf is None:
+    if context.catalogue is None:
         return web.json_response({"error": "this worker does not recommend courses: `recommend` is off"}, status=404)
     person, now = envelope.person, max(worker.now(key), envelope.person.activity.last)
-    recommended = context.shelf.recommend(person.preferences, now, count, key_for(person, context.rules), repeats)
-    following = next_on_path(context.shelf.index, person.preferences, count)
+    recommended = context.catalogue.recommend(person.preferences, now, count, key_for(person, context.rules), repeats)
+    following = next_on_path(context.catalogue.index, person.preferences, count)
     return _json_response(
         {
             "user_id": person.id,
-            "recommendations": msgspec.to_builtins(contracted(recommended)),
+            "recommendations": msgspec.to_builtins(to_output(recommended)),
             "next_on_path": [{"course_id": course, "share": round(share, 4)} for course, share in following],
         }
     )

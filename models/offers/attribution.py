@@ -15,7 +15,7 @@ from models.schema.outputs import OfferOutcome
 Outcomes = tuple[OfferOutcome, ...]
 
 
-def joined(person: Person, event: ev.Event, rules: Rules) -> tuple[Person, Outcomes]:
+def attribute(person: Person, event: ev.Event, rules: Rules) -> tuple[Person, Outcomes]:
     """Join an event to open offers: redeemed or expired closes one, a purchase is noted once on each."""
     if not person.ledger.offers:
         return person, ()
@@ -28,7 +28,7 @@ def joined(person: Person, event: ev.Event, rules: Rules) -> tuple[Person, Outco
     return person, ()
 
 
-def expired(person: Person, due: float, rules: Rules) -> tuple[Person, Outcomes]:
+def expire_offers(person: Person, due: float, rules: Rules) -> tuple[Person, Outcomes]:
     """Close the offers that ran out by `due`."""
     if not person.ledger.offers:
         return person, ()

@@ -102,20 +102,20 @@ def decide(
     blocked = _blocked(kind, ledger, campaign, now, shadow)
     if blocked:
         return Verdict(blocked, campaign)
-    quiet_end = quiet_until(campaign, now) or quiet_until(campaign, now + late)
+    quiet_end = quiet_hours_end(campaign, now) or quiet_hours_end(campaign, now + late)
     if quiet_end is not None:
         return Verdict("quiet_hours", campaign, retry=quiet_end)
-    if held_out(person_id, campaign):
+    if is_held_out(person_id, campaign):
         return Verdict("hold_out", campaign, counts=True)
     return Verdict("shadow" if shadow else "sent", campaign, counts=True)
 
 
-def held_out(person_id: str, campaign: Campaign) -> bool:
+def is_held_out(person_id: str, campaign: Campaign) -> bool:
     """Return whether a person gets nothing of a campaign, ever: sticky, and independent of other campaigns."""
     return hash_share(person_id, f"hold-out/{campaign.id}") < campaign.hold_out
 
 
-def quiet_until(campaign: Campaign, now: float) -> float | None:
+def quiet_hours_end(campaign: Campaign, now: float) -> float | None:
     """Return when the quiet hours end in which `now` lies, or nothing if it lies in none."""
     offset = round(campaign.utc_offset_hours * 3_600)
     start, end = (round(hour * 3_600) for hour in (campaign.quiet_from, campaign.quiet_until))
@@ -127,7 +127,7 @@ def quiet_until(campaign: Campaign, now: float) -> float | None:
     return midnight + end + (DAY if second >= end else 0.0) - offset
 
 
-def next_quiet(campaign: Campaign, now: float) -> float:
+def next_quiet_start(campaign: Campaign, now: float) -> float:
     """Return when the quiet hours begin next after `now`, infinity if there are none."""
     offset = round(campaign.utc_offset_hours * 3_600)
     start, end = (round(hour * 3_600) for hour in (campaign.quiet_from, campaign.quiet_until))

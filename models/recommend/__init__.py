@@ -1,5 +1,6 @@
-"""What each person would like next, in two stages: cheap candidates, then a ranker that learns online.
+"""Recommendations in two stages: cheap candidate generation, then a ranker that learns online.
 
-A reader of rows keeps an `Index`; `generators` draw candidates from it, `features` describe them, a `ranker` orders
-them, and `lists` makes of that what somebody is shown.
+Interactions update one row per course (`cooccurrence`), and every worker indexes these rows (`index`). `generators`
+propose candidates from the index, `candidates` selects among them, `features` describes them, a ranker scores them, and
+`lists` makes the list that a person sees. `item_similarity` is the reference for the rows and the index.
 """

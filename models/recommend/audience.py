@@ -1,7 +1,7 @@
-"""The audience of a new course: the people whose courses it resembles most, within a size.
+"""The audience of a new course: the people whose recent courses resemble it most, up to a given size.
 
-What the new course resembles is worked out once, as a likeness to each known course; judging a person is then a sum
-over their recent courses. Every partition of people offers its best; the course gathers the offers of all of them.
+The similarity of the new course to each known course is computed once. A person's interest is then a sum over their
+recent courses. Each partition of users sends its best users to the course, which merges these shares.
 """
 
 from __future__ import annotations
@@ -18,52 +18,59 @@ from models.recommend.content import Content
 from models.recommend.index import Index
 from models.schema.outputs import Output
 
-LEAST = 0.05
-"""Likeness below which two courses have nothing to do with each other."""
-LOOKED_AT, RHO, DOUBT = 20, 0.9, 2.0
+MIN_SIMILARITY = 0.05
+"""Two courses with a lower similarity count as unrelated."""
+MAX_RECENT_COURSES, RHO, SHRINKAGE = 20, 0.9, 2.0
 
 
 class Member(Struct, frozen=True, order=True, array_like=True, gc=False):
-    """Somebody in an audience, with their interest in the course between 0 and 1."""
+    """A member of an audience, with an interest in the course between 0 and 1."""
 
     interest: float
     person: str
 
 
-def resembling(index: Index, content: Content, course: str) -> dict[str, float]:
-    """Return how much each course resembles a given one by its content, where it does at all."""
+def similar_courses(index: Index, content: Content, course: str) -> dict[str, float]:
+    """Return the courses whose content resembles a given course, with their similarity."""
     number = index.numbers.get(course)
     if number is None:
         return {}
     profile = content.profile(np.array([number]), np.ones(1))
-    others = np.unique(content.about(profile)[0])
+    others = np.unique(content.newest_matches(profile)[0])
     others = others[others != number]
-    likeness = content.likeness(others, profile)
-    named = zip(others.tolist(), likeness.tolist(), strict=True)
-    return {index.names[other]: alike for other, alike in named if alike >= LEAST}
+    similarity = content.cosines(others, profile)
+    named = zip(others.tolist(), similarity.tolist(), strict=True)
+    return {index.names[other]: value for other, value in named if value >= MIN_SIMILARITY}
 
 
-def interest(taste: Preferences, likeness: dict[str, float]) -> float:
-    """Return how much a person's recent courses resemble a course: a weighted mean, doubted while they are few.
+def interest(preferences: Preferences, similarity: dict[str, float]) -> float:
+    """Return a person's interest in a course: the weighted mean similarity of their recent courses to it.
+
+    The mean is shrunk towards 0 while the person has few courses.
 
     Examples:
         >>> from models.person.preferences import RecentCourse
         >>> interest(Preferences((RecentCourse("go", 4.0, 0.0), RecentCourse("art", 1.0, 0.0))), {"go": 0.9})
         0.5217391304347826
     """
-    total = whole = 0.0
-    for place, recent in enumerate(taste.recent[:LOOKED_AT]):
+    total = weights = 0.0
+    for place, recent in enumerate(preferences.recent[:MAX_RECENT_COURSES]):
         weight = recent.strength * RHO**place
-        whole += weight
-        total += weight * likeness.get(recent.course, 0.0)
-    return total / (whole + DOUBT)
+        weights += weight
+        total += weight * similarity.get(recent.course, 0.0)
+    return total / (weights + SHRINKAGE)
 
 
 class AudienceShare(Output, frozen=True, kw_only=True, tag_field="type", tag="offered"):
-    """The people of one partition whom an announced course would please most: what the course hears of them.
+    """One partition's users who would like an announced course most, as sent to the course.
 
-    `announcement` is the id of the event that announced it, `size` the audience wanted in all, `part` of `parts` the
-    partition.
+    Attributes:
+        course: id of the course.
+        announcement: id of the event that announced the course.
+        time: time of that event.
+        size: size of the whole audience.
+        part: the partition; `parts`: number of partitions.
+        members: the users.
     """
 
     course: str
@@ -77,59 +84,67 @@ class AudienceShare(Output, frozen=True, kw_only=True, tag_field="type", tag="of
 
 
 class AudienceMerge(Struct, frozen=True, array_like=True):
-    """The audience of an announcement as far as partitions have offered; replaced, never changed."""
+    """The shares of an announcement that arrived so far. It is immutable.
+
+    Attributes:
+        announcement: id of the event that announced the course; `time`: time of that event.
+        size: size of the whole audience.
+        received: the partitions whose share arrived; `parts`: number of partitions.
+        members: the best users so far.
+        published: whether the audience was published.
+    """
 
     announcement: str
     time: float
     size: int
-    heard: tuple[int, ...] = ()
+    received: tuple[int, ...] = ()
     parts: int = 1
     members: tuple[Member, ...] = ()
-    told: bool = False
+    published: bool = False
 
     @property
     def complete(self) -> bool:
-        """Whether every partition has offered."""
-        return len(self.heard) >= self.parts
+        """Whether the share of every partition arrived."""
+        return len(self.received) >= self.parts
 
     @property
-    def waits(self) -> bool:
-        """Whether it is complete and still to be told."""
-        return self.complete and not self.told
+    def is_ready(self) -> bool:
+        """Whether the audience is complete and not published yet."""
+        return self.complete and not self.published
 
-    def done(self) -> AudienceMerge:
-        """Return it without its members, once they are told: it is remembered so that it is told once."""
-        return AudienceMerge(self.announcement, self.time, self.size, self.heard, self.parts, (), told=True)
+    def without_members(self) -> AudienceMerge:
+        """Return the published state without members. It is kept so that the audience is published once."""
+        return AudienceMerge(self.announcement, self.time, self.size, self.received, self.parts, (), published=True)
 
 
-def gathered(before: AudienceMerge | None, offered: AudienceShare) -> AudienceMerge | None:
-    """Take an offer into account; a later announcement takes an earlier one's place, an earlier one says nothing.
+def merge_share(before: AudienceMerge | None, share: AudienceShare) -> AudienceMerge | None:
+    """Merge a partition's share. A later announcement replaces an earlier one; shares of an earlier one are ignored.
 
     Examples:
         >>> first = AudienceShare(id="1", course="c", announcement="a", time=5.0, size=1, part=0, parts=2,
         ...     members=(Member(0.2, "ann"),))
         >>> second = AudienceShare(id="2", course="c", announcement="a", time=5.0, size=1, part=1, parts=2,
         ...     members=(Member(0.9, "bob"),))
-        >>> both = gathered(gathered(None, first), second)
+        >>> both = merge_share(merge_share(None, first), second)
         >>> both.complete, [member.person for member in both.members]
         (True, ['bob'])
     """
-    if before is None or before.time < offered.time:
-        before = AudienceMerge(offered.announcement, offered.time, offered.size, parts=offered.parts)
-    if before.announcement != offered.announcement or offered.part in before.heard:
+    if before is None or before.time < share.time:
+        before = AudienceMerge(share.announcement, share.time, share.size, parts=share.parts)
+    if before.announcement != share.announcement or share.part in before.received:
         return before
     audience = Audience(before.size)
-    audience.offer((*before.members, *offered.members))
-    heard = (*before.heard, offered.part)
-    return AudienceMerge(before.announcement, before.time, before.size, heard, before.parts, tuple(audience.best()))
+    audience.add((*before.members, *share.members))
+    received = (*before.received, share.part)
+    return AudienceMerge(before.announcement, before.time, before.size, received, before.parts, tuple(audience.best()))
 
 
 class Audience:
-    """The most interested people so far, at most `size`.
+    """The most interested users so far, at most `size`.
 
     Examples:
         >>> audience = Audience(2)
-        >>> audience.offer([Member(0.2, "ann"), Member(0.9, "bob"), Member(0.5, "cem")])
+        >>> audience.add([Member(0.2, "ann"), Member(0.9, "bob"), Member(0.5, "cem")])
         >>> [member.person for member in audience.best()]
         ['bob', 'cem']
     """
@@ -138,8 +153,8 @@ class Audience:
         self.size = size
         self._members: list[Member] = []
 
-    def offer(self, members: Iterable[Member]) -> None:
-        """Take people into account, in any order and from anywhere; nobody twice."""
+    def add(self, members: Iterable[Member]) -> None:
+        """Add users in any order. Each user may be added once."""
         for member in members:
             if member.interest <= 0:
                 continue
@@ -149,5 +164,5 @@ class Audience:
                 heapq.heapreplace(self._members, member)
 
     def best(self) -> list[Member]:
-        """Return the audience, most interested first."""
+        """Return the users, most interested first."""
         return sorted(self._members, reverse=True)

@@ -1,7 +1,7 @@
-"""What somebody is shown: ranked candidates made into a short, varied list, each with the reason it is there.
+"""The list that a person sees: ranked candidates become a short, diverse list, with a reason for each course.
 
-Rules: nothing the person has, as far as the surface minds; people without a history get what newcomers use; the last
-place of a list goes every other day to a course that few have used yet, so that it can be found at all.
+Rules: courses excluded by the setting for repeats are left out. People without a history get what newcomers use. Every
+other day, the last place of a list is an exploration slot for a rarely used course, so that it can be found at all.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 
 from models.person.preferences import COMPLETED, STRENGTHS, Preferences, Recommendation
 from models.recommend import features
-from models.recommend.candidates import Candidates, Repeats, choose
+from models.recommend.candidates import Candidates, Repeats, select_candidates
 from models.recommend.content import Content
-from models.recommend.generators import CONTENT, COSINE, NAMES, OWN, PEOPLE, POPULAR, SEEDS, Query, asked, draw
-from models.recommend.index import EARLY, IN, OUT, WEEK, Index
+from models.recommend.generators import CONTENT, COSINE, NAMES, OWN, PEOPLE, POPULAR, SEEDS, Query, generate, make_query
+from models.recommend.index import IN, NEWCOMERS, OUT, WEEK, Index
 from models.schema import events as ev
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 BOUGHT = STRENGTHS[ev.Purchase]
-FEW = 5
-"""Places below which a list keeps none for a rarely used course."""
-POOL = 100
-"""Best candidates that a varied list is chosen from."""
+MIN_PLACES = 5
+"""A shorter list has no exploration slot."""
+DIVERSITY_POOL = 100
+"""Number of best candidates that a diverse list is chosen from."""
 POPULARITY = "popularity"
 HYBRID = "hybrid"
 RANKER = "ranker"
@@ -36,21 +36,21 @@ METHODS = (*NAMES, HYBRID, RANKER)
 
 
 class CandidateScorer(Protocol):
-    """Whatever gives candidates' rows a score."""
+    """Scores candidates' feature rows."""
 
     def scores(self, rows: NDArray[np.float32]) -> Floats:
-        """Return a score a row."""
+        """Return one score per row."""
         ...
 
 
 class Surface(Struct, frozen=True, kw_only=True):
-    """A place where recommendations stand, and what is wanted there.
+    """A place in the product that shows recommendations, and its settings.
 
     Attributes:
         repeats: what may be shown again.
-        method: one of `METHODS`: a generator alone, `hybrid` (their sum), or the `ranker`.
-        relevance: between 0 and 1; below 1 a course counts less the more it resembles those above it (MMR).
-        rare_place: whether the last place of five or more is kept for the guest, a rarely used course.
+        method: one of `METHODS`: a single generator, `hybrid` (the sum of all), or the `ranker`.
+        relevance: from 0 to 1. Below 1, a course counts less the more it resembles those above it (MMR).
+        rare_place: whether the last place of five or more is the exploration slot.
     """
 
     repeats: Repeats = "none"
@@ -70,7 +70,7 @@ class Ranked(Struct, frozen=True):
 def recommend(
     index: Index,
     content: Content,
-    taste: Preferences,
+    preferences: Preferences,
     now: float,
     n: int = 10,
     surface: Surface = Surface(),  # noqa: B008 - frozen
@@ -80,40 +80,41 @@ def recommend(
     """Return at most n courses for a person, best first.
 
     Args:
-        index: all courses as they stand.
+        index: all courses.
         content: what they are about.
-        taste: the person's.
-        now: the moment asked for, seconds since 1970 UTC.
-        n: places on the surface.
-        surface: what is wanted there; the hybrid stands in for a ranker that is not there.
-        ranker: one for rows with or without repeats, as the surface has it.
-        person: their key, to leave them out of their own neighbours.
+        preferences: of the person.
+        now: the moment of the query, seconds since 1970 UTC.
+        n: number of places on the surface.
+        surface: its settings. Without a ranker, the method `ranker` falls back to `hybrid`.
+        ranker: scores rows of the surface's setting for repeats.
+        person: the person's key, so that they are not their own neighbour.
     """
-    question = asked(index, taste, now, person)
-    candidates = choose(index, content, taste, draw(index, content, question), surface.repeats)
-    ranked = rank(index, candidates, question, surface, ranker)
-    chosen = shown(content, ranked, n, surface)
+    query = make_query(index, preferences, now, person)
+    candidates = select_candidates(index, content, preferences, generate(index, content, query), surface.repeats)
+    ranked = rank_candidates(index, candidates, query, surface, ranker)
+    chosen = select_shown(content, ranked, n, surface)
     scores = dict(zip(ranked.numbers.tolist(), ranked.scores.tolist(), strict=True))
-    reasons = _reasons(index, taste, candidates, question, chosen) if len(chosen) else []
+    reasons = _reasons(index, preferences, candidates, query, chosen) if len(chosen) else []
     return tuple(
         Recommendation(index.names[number], round(scores[number], 6), *why)
         for number, why in zip(chosen.tolist(), reasons, strict=True)
     )
 
 
-def rank(
-    index: Index, candidates: Candidates, question: Query, surface: Surface, ranker: CandidateScorer | None
+def rank_candidates(
+    index: Index, candidates: Candidates, query: Query, surface: Surface, ranker: CandidateScorer | None
 ) -> Ranked:
-    """Order candidates by what the surface wants; a generator alone leaves out what it says nothing of."""
-    numbers = candidates.drawn.numbers
-    if not len(question.recent):
-        scores = index.popularity(numbers, EARLY, question.now) + 0.1 * index.popularity(numbers, WEEK, question.now)
+    """Order candidates by the surface's method. A single generator leaves out courses without a score."""
+    numbers = candidates.generated.numbers
+    if not len(query.recent):
+        week = index.popularity(numbers, WEEK, query.now)
+        scores = index.popularity(numbers, NEWCOMERS, query.now) + 0.1 * week
     elif surface.method == RANKER and ranker is not None:
-        scores = ranker.scores(features.rows(index, candidates, question, surface.repeats))
+        scores = ranker.scores(features.rows(index, candidates, query, surface.repeats))
     elif surface.method in NAMES:
-        scores = candidates.drawn.scores[NAMES.index(surface.method)]
-        spoken = np.flatnonzero(scores > 0)
-        order = spoken[np.argsort(-scores[spoken], kind="stable")]
+        scores = candidates.generated.scores[NAMES.index(surface.method)]
+        scored = np.flatnonzero(scores > 0)
+        order = scored[np.argsort(-scores[scored], kind="stable")]
         return Ranked(numbers[order], scores[order], candidates)
     else:
         scores = candidates.total
@@ -121,86 +122,89 @@ def rank(
     return Ranked(numbers[order], scores[order], candidates)
 
 
-def shown(content: Content, ranked: Ranked, n: int, surface: Surface) -> Ints:
-    """Choose the n courses that are shown, in order; the last is the guest, if it is anybody's turn."""
+def select_shown(content: Content, ranked: Ranked, n: int, surface: Surface) -> Ints:
+    """Select the n courses to show, in order. The last one is the exploration course, if there is one."""
     numbers = ranked.numbers
     if surface.relevance < 1.0:
-        numbers = varied(content, numbers[:POOL], ranked.scores[:POOL], n, surface.relevance)
-    best, guest = numbers[:n], ranked.candidates.guest
-    if not surface.rare_place or n < FEW or len(best) < n or guest in best or guest not in ranked.numbers:
+        numbers = diversify(content, numbers[:DIVERSITY_POOL], ranked.scores[:DIVERSITY_POOL], n, surface.relevance)
+    best, exploration = numbers[:n], ranked.candidates.exploration
+    if not surface.rare_place or n < MIN_PLACES or len(best) < n:
         return best
-    return np.append(best[:-1], guest)
+    if exploration in best or exploration not in ranked.numbers:
+        return best
+    return np.append(best[:-1], exploration)
 
 
-def is_news(before: Sequence[str], now: Sequence[str], least: float = 0.3) -> bool:
-    """Return whether a list differs enough from the one last told to be told: another first course, or many new ones.
+def differs_enough(before: Sequence[str], now: Sequence[str], min_share: float = 0.3) -> bool:
+    """Return whether a list must be published again: it has another first course, or many new courses.
 
     Examples:
-        >>> is_news(["a", "b", "c", "d"], ["a", "c", "b", "e"]), is_news(["a", "b", "c"], ["b", "a", "c"])
+        >>> differs_enough(["a", "b", "c", "d"], ["a", "c", "b", "e"]), differs_enough(["a", "b", "c"], ["b", "a", "c"])
         (False, True)
     """
     if list(before[:1]) != list(now[:1]):
         return True
     new = set(now) - set(before)
-    return len(new) >= max(1.0, least * len(now))
+    return len(new) >= max(1.0, min_share * len(now))
 
 
-def varied(content: Content, numbers: Ints, scores: Floats, n: int, relevance: float) -> Ints:
-    """Choose courses that are good and unlike each other: maximal marginal relevance (Carbonell & Goldstein 1998)."""
+def diversify(content: Content, numbers: Ints, scores: Floats, n: int, relevance: float) -> Ints:
+    """Select courses by maximal marginal relevance: good and diverse (Carbonell & Goldstein 1998)."""
     if not len(numbers):
         return numbers
     spread = float(scores.max() - scores.min())
     gain = relevance * (scores - scores.min()) / (spread or 1.0)
-    alike = content.alike(numbers)
+    similarity = content.pairwise_cosines(numbers)
     nearest = np.zeros(len(numbers))
     chosen: list[int] = []
     for _ in range(min(n, len(numbers))):
         value = gain - (1.0 - relevance) * nearest
         value[chosen] = -np.inf
         chosen.append(int(value.argmax()))
-        nearest = np.maximum(nearest, alike[chosen[-1]])
+        nearest = np.maximum(nearest, similarity[chosen[-1]])
     return numbers[chosen]
 
 
 def _reasons(
-    index: Index, taste: Preferences, candidates: Candidates, question: Query, chosen: Ints
+    index: Index, preferences: Preferences, candidates: Candidates, query: Query, chosen: Ints
 ) -> list[tuple[str, str | None]]:
-    """Say why each course is shown: by the generator that speaks for it most, and the person's course behind that."""
-    drawn = candidates.drawn
-    index.mark[drawn.numbers] = np.arange(len(drawn.numbers))
-    said = drawn.scores[:, index.mark[chosen]] / np.maximum(drawn.scores.max(1, initial=0.0), 1e-300)[:, None]
-    strengths = {recent.course: recent.strength for recent in taste.recent}
+    """Return the reason for each course, and the person's own course that led to it, if there is one."""
+    generated = candidates.generated
+    index.scratch[generated.numbers] = np.arange(len(generated.numbers))
+    largest = np.maximum(generated.scores.max(1, initial=0.0), 1e-300)
+    shares = generated.scores[:, index.scratch[chosen]] / largest[:, None]
+    strengths = {recent.course: recent.strength for recent in preferences.recent}
     reasons: list[tuple[str, str | None]] = []
-    for number, voices in zip(_sources(index, question, chosen), said.T, strict=True):
-        because = None if number is None or voices[COSINE:CONTENT].max() <= 0 else index.names[number]
-        if voices[OWN] > 0:
+    for number, share in zip(_sources(index, query, chosen), shares.T, strict=True):
+        because = None if number is None or share[COSINE:CONTENT].max() <= 0 else index.names[number]
+        if share[OWN] > 0:
             reasons.append(("you come back to it", None))
         elif because is not None:
             strength = strengths[because]
             verb = "finished" if strength >= COMPLETED else "bought" if strength >= BOUGHT else "used"
             reasons.append((f"because you {verb} {because}", because))
-        elif voices[PEOPLE] > 0:
+        elif share[PEOPLE] > 0:
             reasons.append(("people like you use it", None))
-        elif voices[CONTENT] > 0 and voices[CONTENT] >= voices[POPULAR]:
+        elif share[CONTENT] > 0 and share[CONTENT] >= share[POPULAR]:
             reasons.append(("like what you use", None))
         else:
-            start = "popular this week" if len(question.recent) else "a good start for many"
-            reasons.append((start if voices[POPULAR] > 0 else "new in the catalogue", None))
+            start = "popular this week" if len(query.recent) else "a good start for many"
+            reasons.append((start if share[POPULAR] > 0 else "new in the catalogue", None))
     return reasons
 
 
-def _sources(index: Index, question: Query, chosen: Ints) -> list[int | None]:
-    """Return for each course which of the person's newest ones goes best with it; nothing where none does."""
-    seeds = question.recent[:SEEDS]
-    lines = index.near[seeds]
-    index.mark[chosen] = np.arange(len(chosen))
-    which = index.mark[lines]
-    which[(which < 0) | (which >= len(chosen))] = 0
-    places, slots = np.nonzero(chosen[which] == lines)
-    which, beside = which[places, slots], seeds[places]
-    together = index.weight[beside, slots, IN] + index.weight[beside, slots, OUT]
-    weights = together * 0.9**places / np.sqrt(index.mass[beside] + 1.0)
+def _sources(index: Index, query: Query, chosen: Ints) -> list[int | None]:
+    """Return for each course which of the person's newest courses goes best with it; None if none does."""
+    seeds = query.recent[:SEEDS]
+    neighbours = index.near[seeds]
+    index.scratch[chosen] = np.arange(len(chosen))
+    target = index.scratch[neighbours]
+    target[(target < 0) | (target >= len(chosen))] = 0
+    places, slots = np.nonzero(chosen[target] == neighbours)
+    target, seed = target[places, slots], seeds[places]
+    together = index.weight[seed, slots, IN] + index.weight[seed, slots, OUT]
+    weights = together * 0.9**places / np.sqrt(index.mass[seed] + 1.0)
     sources: list[int | None] = [None] * len(chosen)
     for hit in np.argsort(-weights, kind="stable")[::-1].tolist():
-        sources[int(which[hit])] = int(beside[hit])
+        sources[int(target[hit])] = int(seed[hit])
     return sources

@@ -1,7 +1,6 @@
-"""All that a ranker knows as plain data: published by whoever learns, read by everybody who ranks.
+"""The snapshot of a ranker as plain data: the trainer publishes it, and every worker scores with it.
 
-The lists kept for replay are not in it. A restored net goes on learning from what comes, its ring filling anew; whoever
-wants it full reads the latest examples back.
+This module loads no River. `ranker_state` makes snapshots of estimators, and restores estimators from them.
 """
 
 from __future__ import annotations
@@ -12,13 +11,11 @@ from typing import Annotated
 import msgspec
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from models.churn.snapshot import InvalidSnapshot, SignedSnapshot
 from models.recommend.candidates import Repeats
-from models.recommend.features import names_for
-from models.recommend.net import NetRanker
-from models.recommend.ranker import LinearRanker, Standard
+from models.recommend.features import column_names
+from models.recommend.ranker_scorer import NETS, LinearScorer, NetScorer, Standardizer, net_shapes
 
 SCHEMA = 1
 Numbers = list[float]
@@ -29,12 +26,12 @@ class RankerSnapshot(Struct, frozen=True, kw_only=True):
 
     Attributes:
         kind: `linear` or `net`.
-        repeats: of the surface whose rows it ranks.
-        columns: names the rows' columns; other columns are refused.
-        lists: how many lists it has learned from; `steps`: of the optimizer.
-        offset: of the last example in it, so that learning goes on right behind.
+        repeats: setting of the surface whose rows it ranks.
+        columns: hash of the rows' column names. Other columns are refused.
+        lists: number of lists it has learned from; `steps`: steps of the optimizer.
+        offset: offset of the last example in it. Learning goes on after it.
         count: rows behind `mean` and `squares`, the running statistics of the columns.
-        weights, first, second: of each layer, row by row; the optimizer's moments (a linear ranker has no `first`).
+        weights, first, second: each layer, row by row, with the optimizer's moments. A linear ranker has no `first`.
     """
 
     schema: int = SCHEMA
@@ -52,94 +49,74 @@ class RankerSnapshot(Struct, frozen=True, kw_only=True):
     second: list[Numbers]
 
 
-def columns_of(repeats: Repeats) -> str:
-    """Return the name of a surface's columns."""
-    return hashlib.sha256("\n".join(names_for(repeats)).encode()).hexdigest()[:12]
+def columns_hash(repeats: Repeats) -> str:
+    """Return a hash of the column names of a surface's rows."""
+    return hashlib.sha256("\n".join(column_names(repeats)).encode()).hexdigest()[:12]
 
 
-def ranker_snapshot(ranker: LinearRanker | NetRanker, repeats: Repeats, offset: int = -1) -> RankerSnapshot:
-    """Return all that a ranker knows, apart from lists kept for replay."""
-    net = isinstance(ranker, NetRanker)
-    return RankerSnapshot(
-        kind="net" if net else "linear",
-        repeats=repeats,
-        columns=columns_of(repeats),
-        lists=ranker.lists,
-        steps=ranker.steps if isinstance(ranker, NetRanker) else ranker.lists,
-        offset=offset,
-        count=ranker.standard.count,
-        mean=ranker.standard.mean.tolist(),
-        squares=ranker.standard.squares.tolist(),
-        weights=[_flat(weight) for weight in _layers(ranker, "weights")],
-        first=[_flat(weight) for weight in ranker.first] if isinstance(ranker, NetRanker) else [],
-        second=[_flat(weight) for weight in _layers(ranker, "second")],
-    )
-
-
-def restore_ranker(said: RankerSnapshot) -> LinearRanker | NetRanker:
-    """Rebuild a ranker that scores the same and goes on learning.
-
-    Raises:
-        InvalidSnapshot: its numbers do not fit its columns.
-    """
-    size = len(names_for(said.repeats))
-    ranker = NetRanker(size) if said.kind == "net" else LinearRanker(size)
-    ranker.lists = said.lists
-    ranker.standard = _standard(said, size)
-    _fill(_layers(ranker, "weights"), said.weights)
-    _fill(_layers(ranker, "second"), said.second)
-    if isinstance(ranker, NetRanker):
-        _fill(ranker.first, said.first)
-        ranker.steps = said.steps
-    return ranker
-
-
-def encode_ranker(said: RankerSnapshot) -> bytes:
-    """Write a snapshot as JSON with a checksum over its contents."""
-    body = msgspec.json.encode(said)
+def encode_ranker(snapshot: RankerSnapshot) -> bytes:
+    """Encode a snapshot as JSON, with a checksum of its contents."""
+    body = msgspec.json.encode(snapshot)
     return msgspec.json.encode(SignedSnapshot(hashlib.sha256(body).hexdigest(), msgspec.Raw(body)))
 
 
-def decode_ranker(sealed_snapshot: bytes) -> RankerSnapshot:
-    """Read what `sealed` wrote.
+def decode_ranker(data: bytes) -> RankerSnapshot:
+    """Decode what `encode_ranker` returned.
 
     Raises:
-        InvalidSnapshot: unreadable or corrupted, of another schema, kind or columns, or not finite.
+        InvalidSnapshot: it is unreadable or corrupted, has another schema, kind or columns, or its sizes do not fit.
     """
     try:
-        envelope = msgspec.json.decode(sealed_snapshot, type=SignedSnapshot)
-        said = msgspec.json.decode(envelope.snapshot, type=RankerSnapshot)
+        envelope = msgspec.json.decode(data, type=SignedSnapshot)
+        snapshot = msgspec.json.decode(envelope.snapshot, type=RankerSnapshot)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidSnapshot(f"unreadable: {error}") from None
     if envelope.checksum != hashlib.sha256(envelope.snapshot).hexdigest():
         raise InvalidSnapshot("its checksum does not match its contents")
-    if said.schema != SCHEMA or said.kind not in ("linear", "net"):
-        raise InvalidSnapshot(f"it is of schema {said.schema}, kind {said.kind}, which this version does not read")
-    if said.columns != columns_of(said.repeats):
-        raise InvalidSnapshot(f"its columns are {said.columns}, those of this version {columns_of(said.repeats)}")
-    restore_ranker(said)
-    return said
+    if snapshot.schema != SCHEMA or snapshot.kind not in ("linear", "net"):
+        raise InvalidSnapshot(
+            f"it has schema {snapshot.schema}, kind {snapshot.kind}, which this version does not read"
+        )
+    if snapshot.columns != columns_hash(snapshot.repeats):
+        expected = columns_hash(snapshot.repeats)
+        raise InvalidSnapshot(f"its columns are {snapshot.columns}, those of this version {expected}")
+    check_sizes(snapshot)
+    return snapshot
 
 
-def _layers(ranker: LinearRanker | NetRanker, name: str) -> list[NDArray[np.float32]]:
-    if isinstance(ranker, NetRanker):
-        return ranker.weights if name == "weights" else ranker.second
-    return [ranker.weights if name == "weights" else ranker.squares]  # type: ignore[list-item]
+def check_sizes(snapshot: RankerSnapshot) -> None:
+    """Check that the numbers of a snapshot fit its columns.
 
-
-def _standard(said: RankerSnapshot, size: int) -> Standard:
-    if not len(said.mean) == len(said.squares) == size:
-        raise InvalidSnapshot(f"it has {len(said.mean)} columns instead of {size}")
-    return Standard.of(said.count, np.array(said.mean), np.array(said.squares))
-
-
-def _flat(weight: NDArray[np.floating]) -> Numbers:
-    numbers: Numbers = weight.ravel().tolist()
-    return numbers
-
-
-def _fill(layers: list[NDArray[np.float32]], said: list[Numbers]) -> None:
-    if [layer.size for layer in layers] != [len(numbers) for numbers in said]:
+    Raises:
+        InvalidSnapshot: they do not.
+    """
+    size = len(column_names(snapshot.repeats))
+    if not len(snapshot.mean) == len(snapshot.squares) == size:
+        raise InvalidSnapshot(f"it has {len(snapshot.mean)} columns instead of {size}")
+    shapes = net_shapes(size) if snapshot.kind == "net" else [(size,)]
+    sizes = [int(np.prod(shape)) for shape in shapes]
+    moments = (snapshot.first, snapshot.second) if snapshot.kind == "net" else (snapshot.second,)
+    if any([len(numbers) for numbers in layers] != sizes for layers in (snapshot.weights, *moments)):
         raise InvalidSnapshot("its layers have other sizes than those of this version")
-    for layer, numbers in zip(layers, said, strict=True):
-        layer[...] = np.array(numbers).reshape(layer.shape)
+
+
+def build_ranker_scorer(snapshot: RankerSnapshot) -> LinearScorer | NetScorer:
+    """Return a scorer that gives the same scores as the ranker of the snapshot.
+
+    Raises:
+        InvalidSnapshot: the numbers of the snapshot do not fit its columns.
+    """
+    check_sizes(snapshot)
+    standard = standardizer_of(snapshot)
+    if snapshot.kind == "linear":
+        return LinearScorer(standard, np.array(snapshot.weights[0]))
+    shapes = net_shapes(len(snapshot.mean))
+    weights = [
+        np.array(numbers, np.float32).reshape(shape) for numbers, shape in zip(snapshot.weights, shapes, strict=True)
+    ]
+    return NetScorer(standard, weights, NETS)
+
+
+def standardizer_of(snapshot: RankerSnapshot) -> Standardizer:
+    """Return the standardizer with a snapshot's statistics."""
+    return Standardizer.from_moments(snapshot.count, np.array(snapshot.mean), np.array(snapshot.squares))

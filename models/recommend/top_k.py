@@ -1,7 +1,7 @@
-"""The most popular courses, kept as uses come.
+"""The most popular courses, maintained incrementally.
 
-Every count fades at the same rate, so the order of courses that nobody uses does not change: whoever falls out can
-only come back by a use of its own. The chart is therefore exact without ever looking at the whole catalogue.
+All counts decay at the same rate, so the order of unused courses does not change. A course that dropped out can only
+come back by a use of its own. The top k are therefore exact without a scan of the catalogue.
 """
 
 from __future__ import annotations
@@ -11,41 +11,41 @@ from numpy.typing import NDArray
 
 
 class TopK:
-    """The `most` courses of the largest counts.
+    """The `size` courses with the largest counts.
 
     Examples:
-        >>> chart = TopK(2)
+        >>> top = TopK(2)
         >>> for course, count in [(7, 1.0), (8, 3.0), (9, 2.0)]:
-        ...     chart.put(course, count)
-        >>> chart.best().tolist()
+        ...     top.update(course, count)
+        >>> top.ranked().tolist()
         [8, 9]
     """
 
-    def __init__(self, most: int) -> None:
-        self.courses = np.full(most, -1, np.int64)
-        self.counts = np.zeros(most)
-        self._place: dict[int, int] = {}
+    def __init__(self, size: int) -> None:
+        self.courses = np.full(size, -1, np.int64)
+        self.counts = np.zeros(size)
+        self._slots: dict[int, int] = {}
 
-    def put(self, course: int, count: float) -> None:
-        """Take a course's count as it now stands; 0 takes the course off the chart."""
-        place = self._place.get(course)
-        if place is None:
-            place = int(self.counts.argmin())
-            if count <= self.counts[place]:
+    def update(self, course: int, count: float) -> None:
+        """Set a course's count; 0 removes the course."""
+        slot = self._slots.get(course)
+        if slot is None:
+            slot = int(self.counts.argmin())
+            if count <= self.counts[slot]:
                 return
-            self._place.pop(int(self.courses[place]), None)
-            self._place[course] = place
-        self.courses[place], self.counts[place] = course, count
+            self._slots.pop(int(self.courses[slot]), None)
+            self._slots[course] = slot
+        self.courses[slot], self.counts[slot] = course, count
         if not count:
-            self.courses[place] = -1
-            del self._place[course]
+            self.courses[slot] = -1
+            del self._slots[course]
 
-    def best(self) -> NDArray[np.int64]:
+    def ranked(self) -> NDArray[np.int64]:
         """Return the courses, most popular first."""
         order = np.argsort(-self.counts, kind="stable")
         ranked: NDArray[np.int64] = self.courses[order]
         return ranked[ranked >= 0]
 
     def scale(self, factor: float) -> None:
-        """Multiply all counts, as when a landmark moves."""
+        """Multiply all counts, as is needed when the landmark moves."""
         self.counts *= factor

@@ -1,1 +1,1 @@
-"""The two functions of the business, `step` and `wake`, and what follows from a score."""
+"""Retention: the functions `step` and `wake`, scores, alerts, profiles and published recommendations."""

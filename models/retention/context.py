@@ -1,4 +1,4 @@
-"""What is the same for everybody at a moment: the rules, the newest model, the running campaign, the courses."""
+"""What all transitions share at a moment: rules, the newest model, the active campaign, and the course catalogue."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from models.schema.outputs import NO_MODEL
 
 
 class Context(Struct, frozen=True, kw_only=True):
-    """The world as a person's step or wake finds it. A newer model or campaign makes a new world; the shelf
-    changes as courses do."""
+    """The context of `step` and `wake`.
+
+    A newer model or campaign makes a new context. The catalogue is mutable: it changes as courses change.
+    """
 
     rules: Rules = Rules()
     model: Scorer | None = None
     campaign: Campaign | None = None
-    shelf: Catalogue | None = None
+    catalogue: Catalogue | None = None
     shadow: bool = False
 
     @property
     def ready(self) -> bool:
-        """Whether the model has learned from enough labels to be believed."""
+        """Whether the model has learned from enough labels to be used."""
         return self.model is not None and self.model.labels >= self.rules.labels_needed
 
     @property
     def version(self) -> str:
-        """What scores at the moment: the model's version, or that there is none to be believed."""
+        """Version of the model in use, or `NO_MODEL`."""
         return self.model.version if self.model is not None and self.ready else NO_MODEL

@@ -1,4 +1,4 @@
-"""Risk: score a person, keep the row until its label comes, and see whether their tier changes."""
+"""Risk: score persons, keep the rows until their labels are known, and compute risk tiers."""
 
 from __future__ import annotations
 
@@ -18,55 +18,63 @@ from models.retention.context import Context
 from models.schema import outputs
 
 
-def eligible(person: Person, at: float, rules: Rules) -> bool:
-    """Return whether churn can be asked of a person: they were active within the look-back."""
+def is_eligible(person: Person, at: float, rules: Rules) -> bool:
+    """Return whether a person can be scored: they were active within the look-back."""
     return person.activity.events > 0 and at - person.activity.last <= rules.lookback
 
 
 class Score(Struct, frozen=True, gc=False):
-    """A person's row at a moment, and their churn probability: the model's, or the prior before there is one.
+    """A person's features at a moment, and the churn probability.
 
-    `plain` is the model's before it was bent to the pace of the day; -1 before there is one.
+    Attributes:
+        row: the features.
+        probability: the model's probability after drift correction, or the prior while no model is ready.
+        raw_probability: the model's probability before drift correction; -1 while no model is ready.
     """
 
     row: NDArray[float32]
     probability: float
-    plain: float = -1.0
+    raw_probability: float = -1.0
 
 
-def scores(people: Sequence[Person], times: Sequence[float], world: Context) -> list[Score]:
-    """Score people, each at a moment of their own, in one matrix product."""
-    rows = features.rows([person.activity for person in people], times, world.rules.horizon)
-    if world.model is None or not world.ready:
-        return [Score(row, world.rules.prior_churn) for row in rows]
-    plain = world.model.raw_probabilities(rows)
-    return list(map(Score, rows, world.model.recalibrate(plain), plain))
+def score_persons(persons: Sequence[Person], times: Sequence[float], context: Context) -> list[Score]:
+    """Score persons in one matrix product, each as of a time of their own."""
+    rows = features.rows([person.activity for person in persons], times, context.rules.horizon)
+    if context.model is None or not context.ready:
+        return [Score(row, context.rules.prior_churn) for row in rows]
+    raw = context.model.raw_probabilities(rows)
+    return list(map(Score, rows, context.model.recalibrate(raw), raw))
 
 
-def scored(ledger: Ledger, score: Score, at: float, world: Context, keep: bool) -> Ledger:
-    """Note a score; with `keep`, the row waits for its label exactly as it was scored.
+def record_score(ledger: Ledger, score: Score, at: float, context: Context, keep_row: bool) -> Ledger:
+    """Record a score. With `keep_row`, the scored row waits for its label.
 
-    It is a treated person's if something was sent within the horizon before it, whatever became of that since.
+    The row is `treated` if anything was sent within the horizon before it, or if an offer is still open.
     """
     rows = ledger.pending_labels
-    if keep and len(rows) < MAX_PENDING_LABELS:
-        recently = at - ledger.treated_at < world.rules.horizon
+    if keep_row and len(rows) < MAX_PENDING_LABELS:
+        recently = at - ledger.treated_at < context.rules.horizon
         treated = recently or any(offer.until > at for offer in ledger.offers)
         row = PendingLabel(
-            at, features.pack(score.row), score.probability, world.version, treated, raw_probability=score.plain
+            at,
+            features.pack(score.row),
+            score.probability,
+            context.version,
+            treated,
+            raw_probability=score.raw_probability,
         )
         rows = (*rows, row)
     return replace(ledger, probability=score.probability, scored_at=at, pending_labels=rows)
 
 
-def tier_of(ledger: Ledger, probability: float, at: float, world: Context) -> str:
-    """Return the person's tier after a score: hysteresis around both thresholds, and a least time in a tier.
+def next_tier(ledger: Ledger, probability: float, at: float, context: Context) -> str:
+    """Return the tier after a score, with hysteresis around both thresholds and a minimum time in a tier.
 
-    A threshold is crossed upwards at threshold + margin and downwards at threshold - margin; without a tier yet,
-    at the threshold itself.
+    A threshold is crossed upwards at threshold + margin, and downwards at threshold - margin. A person without a tier
+    is placed by the thresholds themselves.
     """
-    rules, tier = world.rules, ledger.tier
-    if rules.alerts_wait and not world.ready:
+    rules, tier = context.rules, ledger.tier
+    if rules.alerts_wait and not context.ready:
         return tier
     if tier and at - ledger.tier_since < rules.dwell:
         return tier
@@ -79,9 +87,9 @@ def tier_of(ledger: Ledger, probability: float, at: float, world: Context) -> st
     return outputs.TIERS[up if up > rank else down if down < rank else rank]
 
 
-def returned(rows: tuple[PendingLabel, ...], time: float, horizon: float) -> tuple[PendingLabel, ...]:
-    """Note on the waiting rows that the person was active at `time`; the earliest return within the horizon stands."""
-    if rows and 0 < rows[-1].returned <= time:  # whatever came back to the newest row came back to the older ones
+def record_return(rows: tuple[PendingLabel, ...], time: float, horizon: float) -> tuple[PendingLabel, ...]:
+    """Record an activity on the pending rows. A row keeps the earliest return within its horizon."""
+    if rows and 0 < rows[-1].returned <= time:  # a return to the newest row is one to the older rows as well
         return rows
     for row in rows:
         if row.at < time <= row.at + horizon and not 0 < row.returned <= time:
@@ -92,47 +100,47 @@ def returned(rows: tuple[PendingLabel, ...], time: float, horizon: float) -> tup
     return rows
 
 
-def released(person: Person, due: float, world: Context) -> tuple[Person, tuple[outputs.Example, ...]]:
-    """Label the rows whose horizon has closed by `due`: who was not active within it has churned."""
-    rules, ledger = world.rules, person.ledger
+def release_labels(person: Person, due: float, context: Context) -> tuple[Person, tuple[outputs.Example, ...]]:
+    """Label the rows whose horizon ended by `due`. A person who was not active within the horizon has churned."""
+    rules, ledger = context.rules, person.ledger
     if not ledger.pending_labels or label_due(ledger.pending_labels[0].at, rules) > due:
         return person, ()
     closed = [row for row in ledger.pending_labels if label_due(row.at, rules) <= due]
     waiting = tuple(row for row in ledger.pending_labels if label_due(row.at, rules) > due)
-    examples = tuple(_example(person, row, rules) for row in closed)
+    examples = tuple(_make_example(person, row, rules) for row in closed)
     return replace(person, ledger=replace(ledger, pending_labels=waiting)), examples
 
 
-def early_signs(person: Person, done: float, due: float, rules: Rules) -> tuple[outputs.EarlySignal, ...]:
-    """Say of the rows for which it is known by `due`, and was not when work was last `done`, whether one was back."""
-    signs: list[outputs.EarlySignal] = []
-    for row in reversed(person.ledger.pending_labels):  # they stand in the order of their times
+def early_signals(person: Person, done: float, due: float, rules: Rules) -> tuple[outputs.EarlySignal, ...]:
+    """Return the early signals known by `due` but not by `done`: whether the person was back early after a score."""
+    signals: list[outputs.EarlySignal] = []
+    for row in reversed(person.ledger.pending_labels):  # rows are ordered by time
         known = signal_due(row.at, rules)
         if known <= done:
             break
         if known <= due:
-            signs.append(_early_sign(person, row, rules))
-    return tuple(signs[::-1])
+            signals.append(_make_early_signal(person, row, rules))
+    return tuple(signals[::-1])
 
 
-def _back(row: PendingLabel, rules: Rules) -> bool:
-    """Say whether the person was back by a row's early sign."""
+def _is_back(row: PendingLabel, rules: Rules) -> bool:
+    """Return whether the person was back by the time of a row's early signal."""
     return 0 < row.returned <= row.at + EARLY_SIGNAL * rules.horizon
 
 
-def _early_sign(person: Person, row: PendingLabel, rules: Rules) -> outputs.EarlySignal:
+def _make_early_signal(person: Person, row: PendingLabel, rules: Rules) -> outputs.EarlySignal:
     return outputs.EarlySignal(
         id=output_id(person.id, "early sign", repr(row.at)),
         user=pseudonym(person.id, rules.pseudonym_key),
         time=row.at,
         until=row.at + EARLY_SIGNAL * rules.horizon,
-        back=_back(row, rules),
+        back=_is_back(row, rules),
         probability=row.raw_probability,
         treated=row.treated,
     )
 
 
-def _example(person: Person, row: PendingLabel, rules: Rules) -> outputs.Example:
+def _make_example(person: Person, row: PendingLabel, rules: Rules) -> outputs.Example:
     return outputs.Example(
         id=output_id(person.id, "example", repr(row.at)),
         user=pseudonym(person.id, rules.pseudonym_key),
@@ -144,5 +152,5 @@ def _example(person: Person, row: PendingLabel, rules: Rules) -> outputs.Example
         probability=row.probability,
         model=row.model,
         treated=row.treated,
-        back=_back(row, rules),
+        back=_is_back(row, rules),
     )

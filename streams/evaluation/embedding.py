@@ -1,4 +1,4 @@
-"""An embedding model to compare with: River's matrix factorisation, made to learn from uses alone."""
+"""A baseline with embeddings: River's matrix factorisation, adapted to implicit feedback."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from river import base, optim, reco
 
 
 class Embedding(base.Estimator):
-    """River's `FunkMF` on implicit feedback: a use is a 1, some courses drawn at random are 0.
+    """River's `FunkMF` on implicit feedback: a use is a 1, and some random courses are a 0.
 
     Parameters
     ----------
     factors
         Length of the vectors.
     negatives
-        Courses drawn beside each use.
+        Random courses per use that count as not used.
     seed
-        Of first vectors and of draws.
+        Seed of the initial vectors and of the random courses.
 
     Examples
     --------
@@ -53,14 +53,14 @@ class Embedding(base.Estimator):
                 self._fit(user, self._names[place], 0.0)
 
     def scores(self, user: str) -> NDArray[np.float64]:
-        """Return a score for every course, in the order of `courses`; all 0 for somebody unknown."""
+        """Return a score for each course, in the order of `courses`. For an unknown person, all are 0."""
         if user not in self.model.u_latents:
             return np.zeros(len(self._names))
         scores: NDArray[np.float64] = self._vectors[: len(self._names)] @ self.model.u_latents[user]
         return scores
 
     def recommend(self, user: str, n: int = 20) -> list[tuple[str, float]]:
-        """Return the n courses of the highest scores, best first, known ones among them."""
+        """Return the n courses with the highest scores, best first. Known courses are included."""
         scores = self.scores(user)
         return [(self._names[place], float(scores[place])) for place in np.argsort(-scores, kind="stable")[:n].tolist()]
 

@@ -25,7 +25,7 @@ import pyarrow.parquet as papq
 from numpy.typing import NDArray
 
 from models.person.activity import DAY
-from models.recommend.content import words
+from models.recommend.content import split_words
 from streams.errors import OperatorError
 
 STARTS = {"2013B": datetime(2013, 2, 1), "2013J": datetime(2013, 10, 1),
@@ -141,9 +141,9 @@ def oulad(folder: Path, students: int = 275, least: int = 20) -> UsageHistory:
 
 
 def _terms(text: str, labels: Iterable[str]) -> dict[str, float]:
-    counts = Counter(words(text))
+    counts = Counter(split_words(text))
     for label in labels:
-        counts.update((f"#{label.casefold()}", *words(label)))
+        counts.update((f"#{label.casefold()}", *split_words(label)))
     return {term: float(count) for term, count in counts.items()}
 
 

@@ -13,10 +13,10 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from models.recommend.candidates import RARE, allowed
-from models.recommend.examples import is_drawn
+from models.recommend.candidates import RARE_USES, allowed_mask
+from models.recommend.examples import is_sampled
 from models.recommend.generators import NAMES
-from models.recommend.lists import POOL, Ranked, Surface, shown, varied
+from models.recommend.lists import DIVERSITY_POOL, Ranked, Surface, diversify, select_shown
 from streams.evaluation.baselines import Popularity, WindowCosine, best
 from streams.evaluation.embedding import Embedding
 from streams.evaluation.recommendation_data import RecommendationTask, UsageHistory, Use
@@ -68,7 +68,7 @@ class Tally:
             self.looks += 1
             self.variety += 1.0 - float(alike.sum() - np.trace(alike)) / (len(listed) * (len(listed) - 1))
         self.placed += len(listed)
-        self.new += int((uses[listed] < RARE).sum())
+        self.new += int((uses[listed] < RARE_USES).sum())
 
     def figures(self, catalogue: int) -> dict[str, float]:
         """Return all metrics by name."""
@@ -123,25 +123,25 @@ class RecommendationRun:
         known = self.known.setdefault(user, set())
         number = self.model.index.number(item)
         if known and (self.repeats or number not in known):
-            question = self.model.ask(user, time)
+            held_out = self.model.ask(user, time)
             if tested:
                 self.rows += 1
-                self._test(question, number, set() if self.repeats else known, user)
-            if is_drawn(str(count), self.model.share):
-                self.model.learn(question, item)
+                self._test(held_out, number, set() if self.repeats else known, user)
+            if is_sampled(str(count), self.model.share):
+                self.model.learn(held_out, item)
         known.add(number)
         self.popularity.use(number, time)
         self.cosine.use(user, number)
         self.model.use(user, item, time)
         self.embedding.learn_one(user, item)
 
-    def _test(self, question: HeldOutUse, taken: int, known: set[int], user: str) -> None:
+    def _test(self, held_out: HeldOutUse, taken: int, known: set[int], user: str) -> None:
         look = self.rows % LOOKED_AT == 0
-        for method, listed in (*self._baselines(user, known, look), *self._lists(question, look)):
+        for method, listed in (*self._baselines(user, known, look), *self._lists(held_out, look)):
             tally = self.tallies.setdefault(method, Tally())
             tally.add(listed, taken)
             if look:
-                tally.look(listed, self.model.content.alike(listed), self.model.index.uses)
+                tally.look(listed, self.model.content.pairwise_cosines(listed), self.model.index.uses)
 
     def _baselines(self, user: str, known: set[int], look: bool) -> Iterator[tuple[str, Ints]]:
         """List by the whole catalogue's scores, without the known courses."""
@@ -157,26 +157,28 @@ class RecommendationRun:
     def _embedded(self) -> list[int]:
         return [self.model.index.numbers[course] for course in self.embedding.courses]
 
-    def _lists(self, question: HeldOutUse, look: bool) -> Iterator[tuple[str, Ints]]:
+    def _lists(self, held_out: HeldOutUse, look: bool) -> Iterator[tuple[str, Ints]]:
         """List by each generator alone, by their sum, and by the rankers."""
-        drawn = question.drawn
-        fit = allowed(self.model.index, question.taste, drawn.numbers, self.surface.repeats)
-        for name, scores in zip(NAMES, np.where(fit, drawn.scores, 0.0), strict=True):
+        generated = held_out.generated
+        fit = allowed_mask(self.model.index, held_out.preferences, generated.numbers, self.surface.repeats)
+        for name, scores in zip(NAMES, np.where(fit, generated.scores, 0.0), strict=True):
             if name != "own" or self.repeats:
-                yield name, drawn.numbers[best(scores, PLACES)]
-        numbers = question.candidates.drawn.numbers
+                yield name, generated.numbers[best(scores, PLACES)]
+        numbers = held_out.candidates.generated.numbers
         yield "hybrid", numbers[:PLACES]
-        linear = self.model.linear.scores(question.rows)
+        linear = self.model.linear.scores(held_out.rows)
         yield "linear ranker", numbers[np.argsort(-linear, kind="stable")[:PLACES]]
-        scores = self.model.net.scores(question.rows)
+        scores = self.model.net.scores(held_out.rows)
         order = np.argsort(-scores, kind="stable")
         yield "ranker", numbers[order[:PLACES]]
-        ranked = Ranked(numbers[order], scores[order], question.candidates)
-        yield "ranker, rare place", shown(self.model.content, ranked, PLACES, self.surface)
+        ranked = Ranked(numbers[order], scores[order], held_out.candidates)
+        yield "ranker, rare place", select_shown(self.model.content, ranked, PLACES, self.surface)
         if look:
             yield (
                 "ranker, varied .8",
-                varied(self.model.content, ranked.numbers[:POOL], ranked.scores[:POOL], PLACES, 0.8),
+                diversify(
+                    self.model.content, ranked.numbers[:DIVERSITY_POOL], ranked.scores[:DIVERSITY_POOL], PLACES, 0.8
+                ),
             )
 
 

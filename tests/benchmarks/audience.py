@@ -49,7 +49,7 @@ def run(report: Report, cores: Cores, seed: int, people: int, rounds: int) -> No
 
 def measure(seed: int, people: int) -> dict[str, float]:
     """Return CPU seconds for all users, microseconds a user, and the longest wait of other tasks in milliseconds."""
-    population, shelf = Population(seed), Catalogue()
+    population, catalogue = Population(seed), Catalogue()
     parts = [UserStore(population.context.rules, 1, _refuse) for _ in range(PARTITIONS)]
     for number in range(people):
         person = population.person(number)
@@ -57,11 +57,11 @@ def measure(seed: int, people: int) -> dict[str, float]:
             person.id.encode(), env.encode_envelope(Envelope(person), 1, population.context.rules)
         )
     for course in range(COURSES):
-        shelf.hear(_entry(f"course-{course}", course % FIELDS))
+        catalogue.on_course_event(_entry(f"course-{course}", course % FIELDS))
     gc.collect()
     gc.freeze()
     announced = ev.Announced(time=population.start, course=_entry("course-new", 3))
-    spent, wait = asyncio.run(_write_fence(parts, announced, shelf))
+    spent, wait = asyncio.run(_write_fence(parts, announced, catalogue))
     return {"a person": spent / people * 1e6, "all": spent, "wait": wait * 1e3}
 
 
@@ -76,14 +76,14 @@ def _entry(course: str, field: int) -> ev.CoursePublished:
     )
 
 
-async def _write_fence(parts: list[UserStore], announced: ev.Announced, shelf: Catalogue) -> tuple[float, float]:
+async def _write_fence(parts: list[UserStore], announced: ev.Announced, catalogue: Catalogue) -> tuple[float, float]:
     """Query one partition after the other, while another task wants a turn all the time."""
     waits: list[float] = []
     other = asyncio.create_task(_wait(waits))
     await asyncio.sleep(0)
     began = time.process_time()
     for part, people in enumerate(parts):
-        selection = await select_audience(people, announced, part, PARTITIONS, shelf, 1_000_000)
+        selection = await select_audience(people, announced, part, PARTITIONS, catalogue, 1_000_000)
         if not selection.members:
             raise AssertionError("the audience is empty: nothing is measured")
     spent = time.process_time() - began

@@ -15,11 +15,11 @@ import numpy as np
 
 from models.person.preferences import Interaction, Preferences, fold_use, person_key
 from models.recommend import features
-from models.recommend.candidates import choose
-from models.recommend.generators import asked, draw
+from models.recommend.candidates import select_candidates
+from models.recommend.cooccurrence import CooccurrenceRow, update_row
+from models.recommend.generators import generate, make_query
 from models.recommend.index import Index
 from models.recommend.lists import Surface, recommend
-from models.recommend.similarity import CooccurrenceRow, interacted
 from streams.evaluation.recommender import Recommender
 from tests.benchmarks import rig
 from tests.benchmarks.figures import Report
@@ -62,13 +62,15 @@ def measure(seed: int, courses: int, uses: int, queries: int) -> dict[str, float
     spent: dict[str, list[float]] = {}
     now = 0.0
     for now, person, course in course_uses(dice, courses, uses):
-        taste, interaction = fold_use(model.tastes.get(person, Preferences()), "", course, person_key(person), now, 1.0)
-        model.tastes[person] = taste
+        taste, interaction = fold_use(
+            model.preferences.get(person, Preferences()), "", course, person_key(person), now, 1.0
+        )
+        model.preferences[person] = taste
         if interaction is not None:
             _apply_interaction(model, interaction, spent)
     index_and_rows = (resident() - before) / courses / 1_000
     _read(list(model.rows.values()), spent)
-    _ask(model, [str(person) for person in dice.choice(list(model.tastes), queries)], now, spent)
+    _ask(model, [str(person) for person in dice.choice(list(model.preferences), queries)], now, spent)
     return {**_figures(spent), "memory a course, rows and index": index_and_rows}
 
 
@@ -87,10 +89,10 @@ def course_uses(dice: np.random.Generator, courses: int, uses: int) -> Iterator[
 def _apply_interaction(model: Recommender, interaction: Interaction, spent: dict[str, list[float]]) -> None:
     old = model.rows.get(interaction.course, CooccurrenceRow(interaction.course))
     row = model.rows[interaction.course] = _timed(
-        spent, "row update", lambda: interacted(old, interaction, model.window)
+        spent, "row update", lambda: update_row(old, interaction, model.window)
     )
     changed = [course for course, _ in interaction.others]
-    _timed(spent, "what changed of it into an index", lambda: model.index.put(row, changed))
+    _timed(spent, "what changed of it into an index", lambda: model.index.update(row, changed))
 
 
 def _read(rows: list[CooccurrenceRow], spent: dict[str, list[float]]) -> None:
@@ -99,17 +101,17 @@ def _read(rows: list[CooccurrenceRow], spent: dict[str, list[float]]) -> None:
     index, decoder = Index(), msgspec.msgpack.Decoder(CooccurrenceRow)
     for value in [msgspec.msgpack.encode(row) for row in fullest]:
         row = _timed(spent, "a whole row decoded", lambda value=value: decoder.decode(value))
-        _timed(spent, "a whole row into an index", lambda row=row: index.put(row))
+        _timed(spent, "a whole row into an index", lambda row=row: index.update(row))
 
 
 def _ask(model: Recommender, people: list[str], now: float, spent: dict[str, list[float]]) -> None:
     for person in people:
-        taste = model.tastes[person]
+        taste = model.preferences[person]
 
         def candidates(taste: Preferences = taste, person: str = person) -> Any:
-            question = asked(model.index, taste, now, person_key(person))
-            drawn = draw(model.index, model.content, question)
-            return question, choose(model.index, model.content, taste, drawn, "all")
+            question = make_query(model.index, taste, now, person_key(person))
+            drawn = generate(model.index, model.content, question)
+            return question, select_candidates(model.index, model.content, taste, drawn, "all")
 
         def query(candidates: Callable[[], Any] = candidates) -> Any:
             question, chosen = candidates()

@@ -162,7 +162,7 @@ class Job:
         row = features.row(transition.person.activity, transition.at, context.rules.horizon)
         assert context.model is not None
         (plain,) = context.model.raw_probabilities(row[None])
-        return retention.answer(transition, Score(row, *context.model.recalibrate([plain]), plain), context)
+        return retention.apply_score(transition, Score(row, *context.model.recalibrate([plain]), plain), context)
 
     @property
     def lateness(self) -> float:

@@ -132,8 +132,8 @@ def _through(transition: Any, population: Population, counts: Counter[str], caus
     counts[cause] += 1
     if isinstance(transition, ScoreRequest):
         counts[f"scores by {cause}"] += 1
-        transition = retention.answer(
-            transition, retention.scores([transition], population.context)[0], population.context
+        transition = retention.apply_score(
+            transition, retention.score_requests([transition], population.context)[0], population.context
         )
     for output in transition.outputs:
         counts[type(output).__name__.lower() + "s"] += 1

@@ -6,8 +6,8 @@ import numpy as np
 
 from models.person.activity import DAY
 from models.person.preferences import Interaction, OtherCourse
+from models.recommend.cooccurrence import CountingWindow
 from models.recommend.lists import Surface
-from models.recommend.similarity import CountingWindow
 from streams.evaluation.recommender import Recommender
 
 UseRow = tuple[str, str, float]

@@ -13,8 +13,8 @@ from models.person.activity import DAY
 from models.person.person import Person
 from models.person.preferences import Preferences, fold_interaction
 from models.person.rules import Rules
-from models.recommend.similarity import CooccurrenceRow, CountingWindow, interacted
-from models.retention.recommending import key_for
+from models.recommend.cooccurrence import CooccurrenceRow, CountingWindow, update_row
+from models.retention.recommendations import key_for
 from models.schema import events as ev
 from streams.agents.courses import store
 from tests.harness.deployment import Deployment
@@ -145,7 +145,7 @@ def reference(events: list[ev.Event]) -> dict[str, CooccurrenceRow]:
         key = key_for(Person(event.user_id), rules)
         preferences[event.user_id], interaction = fold_interaction(preferences[event.user_id], event, key)
         if interaction is not None:
-            found[interaction.course] = interacted(
+            found[interaction.course] = update_row(
                 found.get(interaction.course, CooccurrenceRow(interaction.course)), interaction, CountingWindow()
             )
     return found

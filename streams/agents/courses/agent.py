@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from models.person.ledger import output_id
 from models.person.preferences import Interaction
-from models.recommend.audience import AudienceMerge, AudienceShare, gathered
-from models.recommend.similarity import CooccurrenceRow, CountingWindow, interacted
+from models.recommend.audience import AudienceMerge, AudienceShare, merge_share
+from models.recommend.cooccurrence import CooccurrenceRow, CountingWindow, update_row
 from models.schema.errors import InvalidEvent
 from models.schema.outputs import AudienceUser, CourseAudience
 from streams.agents.courses import store
@@ -134,8 +134,8 @@ class CoursesAgent(PartitionedStore[CourseStore]):
 
     def _apply_to(self, course: CourseState, offset: int, message: Interaction | AudienceShare) -> CourseState:
         if isinstance(message, Interaction):
-            return CourseState(interacted(course.row, message, self._window), offset, course.audience)
-        return CourseState(course.row, offset, gathered(course.audience, message))
+            return CourseState(update_row(course.row, message, self._window), offset, course.audience)
+        return CourseState(course.row, offset, merge_share(course.audience, message))
 
     async def _read_recent_ids(self, partition: int, offset: int) -> None:
         """Read back the ids of the records before an offset."""
@@ -154,7 +154,7 @@ class CoursesAgent(PartitionedStore[CourseStore]):
     def _publish_audience(self, partition: int, key: bytes) -> None:
         """Publish an audience that the changelog has. Once Kafka has the output, its members are dropped."""
         audience = self._partition(partition).get(key).audience
-        if audience is None or not audience.waits:
+        if audience is None or not audience.is_ready:
             return
         output = _audience_output(key.decode(), audience)
         topic, output_key = codec.address(output)
@@ -167,7 +167,7 @@ class CoursesAgent(PartitionedStore[CourseStore]):
         self._metrics.add("encore_outputs_total", topics.AUDIENCES)
         course = self._partition(partition).get(key)
         if course.audience is not None and course.audience.announcement == announcement:
-            self._partition(partition).put(key, replace(course, audience=course.audience.done()))
+            self._partition(partition).put(key, replace(course, audience=course.audience.without_members()))
 
     # -- one partition
 
@@ -190,7 +190,7 @@ class CoursesAgent(PartitionedStore[CourseStore]):
     def _flush_partition(self, partition: int) -> None:
         values = self._partition(partition)
         if keys := sorted(values.dirty):
-            complete = [key for key in keys if (found := values.get(key).audience) is not None and found.waits]
+            complete = [key for key in keys if (found := values.get(key).audience) is not None and found.is_ready]
             values.write(*keys).add_done_callback(partial(self._on_written, partition, complete))
         values.evict()
 

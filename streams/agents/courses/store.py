@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from models.recommend.audience import AudienceMerge
-from models.recommend.similarity import CooccurrenceRow
+from models.recommend.cooccurrence import CooccurrenceRow
 from streams.state.header import HEADER, InvalidValue
 
 VERSION = 1
@@ -31,7 +31,7 @@ _decoder = msgspec.msgpack.Decoder(CourseState)
 
 def encode_course(course: CourseState, fence: int) -> bytes:
     """Return a course's bytes, under the fence of the partition's owner."""
-    flags = _HAS_UNPUBLISHED_AUDIENCE if course.audience is not None and course.audience.waits else 0
+    flags = _HAS_UNPUBLISHED_AUDIENCE if course.audience is not None and course.audience.is_ready else 0
     return HEADER.pack(VERSION, flags, fence) + _encoder.encode(course)
 
 

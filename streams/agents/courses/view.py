@@ -71,7 +71,7 @@ class GlobalCourseView:
         while self._waiting:
             key = next(iter(self._waiting))
             try:
-                self.catalogue.put(store.decode_course(self._waiting.pop(key)).row)
+                self.catalogue.update_row(store.decode_course(self._waiting.pop(key)).row)
             except InvalidValue as bad:
                 _log.warning("the row of a course is refused: %s", bad)
             if budget.over():
@@ -94,7 +94,7 @@ class GlobalCourseView:
             _log.warning("an entry of the catalogue is refused: %s", bad)
             return
         if isinstance(event, ev.CourseEvent):
-            self.catalogue.hear(event)
+            self.catalogue.on_course_event(event)
 
     def _on_ranker(self, record: Record) -> None:
         prefix, _, repeats = (record.key or b"").decode(errors="replace").rpartition("/")
@@ -108,7 +108,7 @@ class GlobalCourseView:
             return
         self._ranker_lists = snapshot.lists
         if snapshot.lists >= MIN_LISTS:
-            self.catalogue.rankers[cast(Repeats, repeats)] = ranker_snapshot.restore_ranker(snapshot)
+            self.catalogue.rankers[cast(Repeats, repeats)] = ranker_snapshot.build_ranker_scorer(snapshot)
 
     def _gauges(self) -> dict[tuple[GaugeName, tuple[str, ...]], float]:
         return {

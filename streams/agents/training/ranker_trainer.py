@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from models.recommend import ranker_snapshot
-from models.recommend.examples import OTHERS, ListExample
-from models.recommend.features import names_for
-from models.recommend.net import NetRanker
-from models.recommend.ranker import LinearRanker
+from models.recommend import ranker_snapshot, ranker_state
+from models.recommend.examples import MAX_NEGATIVES, ListExample
+from models.recommend.features import column_names
+from models.recommend.linear_ranker import LinearRanker
+from models.recommend.net_ranker import NetRanker
 from streams.agents.courses.view import MIN_LISTS, RANKER_KEY
 from streams.agents.training.trainer import Trainer
 from streams.delivery.sender import RecordSink
@@ -28,7 +28,7 @@ from streams.state.recent_ids import RecentIds
 
 HISTORY = 10_000
 """Lists read back after taking over: as many as the net replays. It is also the number of ids that show repeats."""
-MAX_ROWS = OTHERS + 1
+MAX_ROWS = MAX_NEGATIVES + 1
 DECAY = 0.998
 """The weight that a list's log-loss keeps in the mean when the next list comes: about the newest 500 count."""
 
@@ -44,14 +44,14 @@ class RankerTrainer(Trainer):
         """Handle a published snapshot: nothing to do, because only the owner publishes the ranker."""
 
     def _reset(self) -> None:
-        columns = len(names_for(self._settings.repeats))
+        columns = len(column_names(self._settings.repeats))
         self._net, self._linear = NetRanker(columns), LinearRanker(columns)
         self._log_loss = {"net": 0.0, "linear": 0.0}
         self._recent_ids = RecentIds(HISTORY)
 
     def _load(self, snapshot: bytes) -> int:
         decoded = ranker_snapshot.decode_ranker(snapshot)
-        ranker = ranker_snapshot.restore_ranker(decoded)
+        ranker = ranker_state.restore_ranker(decoded)
         if isinstance(ranker, NetRanker):
             self._net = ranker
         else:
@@ -66,22 +66,20 @@ class RankerTrainer(Trainer):
 
     def _encode(self) -> bytes:
         better = better_of({"net": self._net, "linear": self._linear}, self._log_loss)
-        return ranker_snapshot.encode_ranker(
-            ranker_snapshot.ranker_snapshot(better, self._settings.repeats, self.offset)
-        )
+        return ranker_snapshot.encode_ranker(ranker_state.snapshot_ranker(better, self._settings.repeats, self.offset))
 
     def _learn(self, record: Record, learned: bool, replayed: bool) -> None:
         example = self._decode(record)
         if example is None or example.id in self._recent_ids:
             return
         self._recent_ids.add(example.id)
-        rows = example.unpacked()
+        rows = example.unpack()
         if learned:
-            self._net.recall(rows)
+            self._net.remember(rows)
             return
         for kind, ranker in (("net", self._net), ("linear", self._linear)):
             self._log_loss[kind] = DECAY * self._log_loss[kind] + (1.0 - DECAY) * list_log_loss(ranker, rows)
-        self._net.hear(rows)
+        self._net.learn_list(rows)
         self._linear.learn(rows, 0)
         self._metrics.add("encore_lists_learned_total")
 
@@ -107,7 +105,7 @@ class RankerTrainer(Trainer):
 
 
 def _is_finite(example: ListExample) -> bool:
-    return bool(np.isfinite(example.unpacked()).all())
+    return bool(np.isfinite(example.unpack()).all())
 
 
 def better_of(

@@ -180,8 +180,10 @@ class UsersAgent(PartitionedStore[UserStore]):
 
     async def _send_audience_share(self, processor: LogProcessor, announced: ev.Announced) -> None:
         """Send the users of a partition with the greatest interest in an announced course."""
-        limit, shelf = self._settings.max_record_bytes, self._context().shelf
-        share = await select_audience(processor.users, announced, processor.partition, self._partitions, shelf, limit)
+        limit, catalogue = self._settings.max_record_bytes, self._context().catalogue
+        share = await select_audience(
+            processor.users, announced, processor.partition, self._partitions, catalogue, limit
+        )
         topic, key = codec.address(share)
         partition = partition_of(key, self._partitions)
         self._sender.enqueue(self._settings.prefix + topic, key, codec.encode_output(share), partition)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from models.person.ledger import output_id
-from models.recommend.audience import Audience, AudienceShare, Member, interest, resembling
+from models.recommend.audience import Audience, AudienceShare, Member, interest, similar_courses
 from models.recommend.catalogue import Catalogue
 from models.schema import events as ev
 from streams.agents.users.store import UserStore
@@ -17,7 +17,7 @@ SLICE = 0.02
 
 
 async def select_audience(
-    users: UserStore, announced: ev.Announced, part: int, parts: int, shelf: Catalogue | None, max_record_bytes: int
+    users: UserStore, announced: ev.Announced, part: int, parts: int, catalogue: Catalogue | None, max_record_bytes: int
 ) -> AudienceShare:
     """Rate all users of a partition, in slices. Users who refused marketing are left out.
 
@@ -26,14 +26,14 @@ async def select_audience(
         announced: the course, and the number of users wanted.
         part: the partition.
         parts: partition count.
-        shelf: the course catalogue; without one, nobody is selected.
+        catalogue: the course catalogue; without one, nobody is selected.
         max_record_bytes: record size limit; a larger share keeps only the most interested users.
     """
     course = announced.course
     audience = Audience(course.audience)
-    if shelf is not None:
-        shelf.meet(course)
-        await _rate_users(users, audience, resembling(shelf.index, shelf.content, course.course_id))
+    if catalogue is not None:
+        catalogue.add_if_unknown(course)
+        await _rate_users(users, audience, similar_courses(catalogue.index, catalogue.content, course.course_id))
     members = audience.best()
     while True:
         share = AudienceShare(

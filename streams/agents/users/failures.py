@@ -63,4 +63,4 @@ class FailureHandler:
             return envelope
         user = pseudonym(key.decode(), self._rules.pseudonym_key)
         self._dead_letters.send_timer_failure(user, key, self._partition, at, repr(error))
-        return replace(envelope, person=retention.skipped(envelope.person, at, self._rules))
+        return replace(envelope, person=retention.skip_timers(envelope.person, at, self._rules))

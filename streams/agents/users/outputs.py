@@ -35,7 +35,7 @@ class OutputPacker:
 
     def messages(self, key: bytes, transition: Transition, user_id: str) -> tuple[OutboxMessage, ...]:
         """Count notes and outputs of a transition; return messages for the outputs that wait for the state."""
-        for note in transition.notes:
+        for note in transition.results:
             self._metrics.count(_NOTES[note])
         if not transition.outputs:
             return ()

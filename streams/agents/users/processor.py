@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from models.person.person import next_due, timers_unchanged
 from models.retention import step as retention
 from models.retention.context import Context
-from models.retention.recommending import relisted
+from models.retention.recommendations import refresh_list
 from models.retention.step import APPLIED, ScoreRequest, Transition
 from models.schema.errors import InvalidEvent
 from streams.agents.users.activity_listener import ActivityListener
@@ -136,7 +136,7 @@ class LogProcessor:
         """Compute a user's recommendations again; return whether they changed and are published."""
         envelope = self.users.get(key)
         at = max(self.clock.now, envelope.person.activity.last)  # the clock has no time before the first record
-        person, outputs = relisted(envelope.person, at, self._context())
+        person, outputs = refresh_list(envelope.person, at, self._context())
         if person is not envelope.person:
             self._store(key, envelope, self._pack(key, envelope, Transition(person, outputs)), None)
         return bool(outputs)
@@ -197,7 +197,7 @@ class LogProcessor:
                 return done, stored
             waiting = len(envelope.outbox)
             envelope = mark_applied(envelope, record, origin, result.person)
-            if result.outputs or result.notes != APPLIED:
+            if result.outputs or result.results != APPLIED:
                 envelope = self._pack(key, envelope, result)
                 if len(envelope.outbox) > waiting:
                     break
@@ -262,8 +262,8 @@ class LogProcessor:
         for (key, one), score in zip(pending.items(), scores, strict=True):
             request = one.request
             try:
-                score = score or retention.scores((request,), context)[0]
-                envelope = self._pack(key, one.envelope, retention.answer(request, score, context))
+                score = score or retention.score_requests((request,), context)[0]
+                envelope = self._pack(key, one.envelope, retention.apply_score(request, score, context))
             except Exception as error:  # noqa: BLE001 - as in `_process_run` and `_wake`
                 envelope = self._failures.handle(key, one.envelope, one.record, request.at, error)
             self._store(key, one.stored, envelope, one.record)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from models.person.person import Person
 from models.retention.context import Context
-from models.retention.recommending import is_lesson, is_old, lesson
+from models.retention.recommendations import is_list_stale, is_training_use, make_training_list
 from models.schema import events as ev
 from streams.agents.courses.view import GlobalCourseView
 from streams.agents.users.activity_listener import RecommendationTarget
@@ -82,12 +82,12 @@ class RecommendationJob:
         """Note that an event changed the course preferences of a user."""
         self._enqueue(target, key)
         course = getattr(event, "course_id", None)
-        if course is not None and is_lesson(before.preferences, event.id, course, self._settings.repeats):
+        if course is not None and is_training_use(before.preferences, event.id, course, self._settings.repeats):
             self._uses.append(CourseUse(before, event.id, course, event.time))
 
     def on_wake(self, target: RecommendationTarget, key: bytes, person: Person) -> None:
         """Note that a timer of a user runs: a list that is old is computed again."""
-        if is_old(person, target.clock.now):
+        if is_list_stale(person, target.clock.now):
             self._enqueue(target, key)
 
     def forget(self, target: RecommendationTarget) -> None:
@@ -127,9 +127,9 @@ class RecommendationJob:
 
     def _send_example(self, use: CourseUse) -> None:
         context = self._context()
-        if context.shelf is None:
+        if context.catalogue is None:
             return
-        example = lesson(use.person, use.event_id, use.course, use.time, context)
+        example = make_training_list(use.person, use.event_id, use.course, use.time, context)
         if example is not None:
             self._metrics.add("encore_lists_total", "example")
             self._sink().enqueue(self._topic, None, codec.encode_list_example(example), 0)

@@ -35,6 +35,6 @@ def score_batch(requests: Sequence[ScoreRequest], context: Context) -> Sequence[
     if len(requests) == 1:
         return [None]
     try:
-        return retention.scores(requests, context)
+        return retention.score_requests(requests, context)
     except Exception:  # noqa: BLE001 - one failing user must not fail the batch
         return [None] * len(requests)

@@ -25,7 +25,7 @@ def bought(days: float, name: str = "p") -> ev.Purchase:
 
 def test_a_redemption_closes_its_offer_and_names_the_decision() -> None:
     """The outcome carries decision, campaign, arm, amount and propensity of then; the other offer stays open."""
-    person, outcomes = attribution.joined(HOLDER, redeemed("cabc"), RULES)
+    person, outcomes = attribution.attribute(HOLDER, redeemed("cabc"), RULES)
     assert person.ledger.offers == (OTHER,)
     assert outcomes == (
         OfferOutcome(
@@ -37,44 +37,44 @@ def test_a_redemption_closes_its_offer_and_names_the_decision() -> None:
 
 def test_a_redemption_of_an_unknown_offer_is_nothing() -> None:
     """A coupon that is not ours, or that is closed already, changes nothing."""
-    assert attribution.joined(HOLDER, redeemed("other"), RULES) == (HOLDER, ())
-    once, _ = attribution.joined(HOLDER, redeemed("cabc"), RULES)
-    assert attribution.joined(once, redeemed("cabc", 2), RULES) == (once, ())
+    assert attribution.attribute(HOLDER, redeemed("other"), RULES) == (HOLDER, ())
+    once, _ = attribution.attribute(HOLDER, redeemed("cabc"), RULES)
+    assert attribution.attribute(once, redeemed("cabc", 2), RULES) == (once, ())
 
 
 def test_a_reported_expiry_closes_the_offer() -> None:
     """Marketing automation may say so before its time."""
     event = ev.CouponExpired(id="x", user_id="u", time=NOON + DAY, offer_id="cdef")
-    person, outcomes = attribution.joined(HOLDER, event, RULES)
+    person, outcomes = attribution.attribute(HOLDER, event, RULES)
     assert person.ledger.offers == (OFFER,)
     assert [(o.outcome, o.decision, o.amount) for o in outcomes] == [("expired", "def", 0.0)]
 
 
 def test_a_purchase_is_noted_once_on_each_open_offer() -> None:
     """The first purchase within an offer's time counts, a second does not; the offer stays open."""
-    person, first = attribution.joined(HOLDER, bought(1), RULES)
+    person, first = attribution.attribute(HOLDER, bought(1), RULES)
     assert [(o.outcome, o.decision, o.amount) for o in first] == [("purchased", name, 50.0) for name in ("abc", "def")]
-    assert attribution.joined(person, bought(2, "q"), RULES) == (person, ())
+    assert attribution.attribute(person, bought(2, "q"), RULES) == (person, ())
     assert [(offer.id, offer.bought) for offer in person.ledger.offers] == [("cabc", True), ("cdef", True)]
 
 
 def test_a_purchase_outside_an_offers_time_is_not_its_doing() -> None:
     """Neither before it was sent nor after it ended."""
-    assert attribution.joined(HOLDER, bought(0), RULES)[1] == ()
-    assert [o.decision for o in attribution.joined(HOLDER, bought(5), RULES)[1]] == ["abc"]
-    assert attribution.joined(HOLDER, bought(8), RULES)[1] == ()
+    assert attribution.attribute(HOLDER, bought(0), RULES)[1] == ()
+    assert [o.decision for o in attribution.attribute(HOLDER, bought(5), RULES)[1]] == ["abc"]
+    assert attribution.attribute(HOLDER, bought(8), RULES)[1] == ()
 
 
 def test_other_money_events_touch_no_offer() -> None:
     """A delivery or points are no outcome."""
     event = ev.CouponDelivered(id="d", user_id="u", time=NOON + DAY, offer_id="cabc")
-    assert attribution.joined(HOLDER, event, RULES) == (HOLDER, ())
+    assert attribution.attribute(HOLDER, event, RULES) == (HOLDER, ())
 
 
 def test_offers_run_out() -> None:
     """By the end of its time an offer is closed as expired, as of that time; before it nothing happens."""
-    assert attribution.expired(HOLDER, NOON + 3 * DAY - 1, RULES) == (HOLDER, ())
-    person, outcomes = attribution.expired(HOLDER, NOON + 4 * DAY, RULES)
+    assert attribution.expire_offers(HOLDER, NOON + 3 * DAY - 1, RULES) == (HOLDER, ())
+    person, outcomes = attribution.expire_offers(HOLDER, NOON + 4 * DAY, RULES)
     assert person.ledger.offers == (OFFER,)
     assert [(o.outcome, o.decision, o.time) for o in outcomes] == [("expired", "def", NOON + 3 * DAY)]
 

@@ -5,7 +5,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.offers.campaign import REASONS, Arm, Campaign, Verdict, decide, held_out, next_quiet, quiet_until
+from models.offers.campaign import (
+    REASONS,
+    Arm,
+    Campaign,
+    Verdict,
+    decide,
+    is_held_out,
+    next_quiet_start,
+    quiet_hours_end,
+)
 from models.person.activity import DAY
 from models.person.ledger import Ledger, Offer, SendCount
 from models.person.person import Person, wake_phase
@@ -92,21 +101,21 @@ def test_the_hold_out_is_asked_last(ledger: Ledger, changes: dict[str, object], 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
 def test_the_hold_out_has_its_share(share: float) -> None:
     """About as many people are held out as the campaign says."""
-    held = sum(held_out(f"user-{n}", make_campaign(hold_out=share)) for n in range(10_000))
+    held = sum(is_held_out(f"user-{n}", make_campaign(hold_out=share)) for n in range(10_000))
     assert abs(held / 10_000 - share) < 0.015
 
 
 @given(st.text(min_size=1, max_size=9), st.floats(0, 1), st.floats(0, 1), st.floats(1, 1_000))
 def test_the_hold_out_is_sticky(person_id: str, share: float, more: float, amount: float) -> None:
     """Who is held out stays so when the share grows or anything but the campaign's id changes."""
-    if held_out(person_id, make_campaign(hold_out=share)):
-        assert held_out(person_id, make_campaign(hold_out=max(share, more), version="v2", cool_down_days=amount))
+    if is_held_out(person_id, make_campaign(hold_out=share)):
+        assert is_held_out(person_id, make_campaign(hold_out=max(share, more), version="v2", cool_down_days=amount))
 
 
 def test_hold_outs_of_two_campaigns_are_independent() -> None:
     """Half of those held out of one campaign are held out of another."""
-    one = [n for n in range(10_000) if held_out(f"user-{n}", make_campaign(hold_out=0.5))]
-    both = [n for n in one if held_out(f"user-{n}", make_campaign(id="other", hold_out=0.5))]
+    one = [n for n in range(10_000) if is_held_out(f"user-{n}", make_campaign(hold_out=0.5))]
+    both = [n for n in one if is_held_out(f"user-{n}", make_campaign(id="other", hold_out=0.5))]
     assert abs(len(both) / len(one) - 0.5) < 0.03
 
 
@@ -165,7 +174,7 @@ def test_quiet_hours_are_those_of_the_local_clock(start: float, end: float, quar
     minute = (START + after + quarters * 900) % DAY / 60
     first, last = start * 60, end * 60
     inside = first <= minute < last if first <= last else minute >= first or minute < last
-    assert (quiet_until(rules, START + after) is not None) == inside
+    assert (quiet_hours_end(rules, START + after) is not None) == inside
 
 
 @given(st.floats(0, 24), st.floats(0, 24), st.floats(-14, 14), st.floats(0, 4e9))
@@ -174,10 +183,10 @@ def test_quiet_hours_are_those_of_the_local_clock(start: float, end: float, quar
 def test_quiet_hours_end_later_than_now(start: float, end: float, offset: float, now: float) -> None:
     """The moment to ask again is later than now and within a day; asked then, it is either past or later again."""
     rules = make_campaign(quiet_from=start, quiet_until=end, utc_offset_hours=offset)
-    ends = quiet_until(rules, now)
+    ends = quiet_hours_end(rules, now)
     if ends is not None:
         assert now < ends <= now + DAY + 1e-3
-        again = quiet_until(rules, ends)
+        again = quiet_hours_end(rules, ends)
         assert again is None or again > ends
 
 
@@ -186,13 +195,13 @@ def test_quiet_hours_end_later_than_now(start: float, end: float, offset: float,
 def test_quiet_hours_begin_when_they_begin(start: float, end: float, quarters: int, after: int) -> None:
     """It is quiet from then on, and was not before, unless they last the whole day; without any, they never begin."""
     rules = make_campaign(quiet_from=start, quiet_until=end, utc_offset_hours=quarters / 4)
-    begins = next_quiet(rules, START + after)
+    begins = next_quiet_start(rules, START + after)
     if round(start * 60) == round(end * 60):
         assert begins == float("inf")
     elif start % 24 != end % 24:
         assert START + after < begins <= START + after + DAY
-        assert quiet_until(rules, begins) is not None
-        assert quiet_until(rules, begins - 1) is None
+        assert quiet_hours_end(rules, begins) is not None
+        assert quiet_hours_end(rules, begins - 1) is None
 
 
 @given(st.integers(0, 86_399), st.floats(0, 12 * HOUR))
@@ -200,7 +209,7 @@ def test_what_may_leave_late_is_not_decided_for_the_night(second: int, late: flo
     """Quiet is asked of both ends: of the moment itself, and of the latest at which it may leave."""
     rules, now = make_campaign(quiet_from=22.0, quiet_until=8.0), START + second
     verdict = decide("coupon", "u", UNSAID, rules, now, False, late)
-    night = quiet_until(rules, now) is not None or quiet_until(rules, now + late) is not None
+    night = quiet_hours_end(rules, now) is not None or quiet_hours_end(rules, now + late) is not None
     assert (verdict.reason, verdict.retry is not None) == (("quiet_hours", True) if night else ("sent", False))
 
 

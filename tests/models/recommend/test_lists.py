@@ -17,13 +17,13 @@ from models.person.preferences import (
     fold_interaction,
     person_key,
 )
-from models.recommend.audience import Audience, Member, interest, resembling
-from models.recommend.candidates import MOST, POPULAR_MOST, RARE, Repeats
-from models.recommend.content import Content, terms_of
-from models.recommend.index import EARLY, WEEK, Index
-from models.recommend.learning_path import after, next_on_path
-from models.recommend.lists import FEW, METHODS, Surface, recommend, varied
-from models.recommend.similarity import CooccurrenceRow, CountingWindow, interacted
+from models.recommend.audience import Audience, Member, interest, similar_courses
+from models.recommend.candidates import MAX_CANDIDATES, MAX_POPULAR, RARE_USES, Repeats
+from models.recommend.content import Content, count_terms
+from models.recommend.cooccurrence import CooccurrenceRow, CountingWindow, update_row
+from models.recommend.index import NEWCOMERS, WEEK, Index
+from models.recommend.learning_path import next_courses, next_on_path
+from models.recommend.lists import METHODS, MIN_PLACES, Surface, diversify, recommend
 from models.schema import events as ev
 from streams.evaluation.embedding import Embedding
 from streams.evaluation.recommender import Recommender
@@ -33,7 +33,7 @@ NOW = 31 * DAY
 
 
 def listed(model: Recommender, user: str, n: int = 10, **surface: object) -> list[Recommendation]:
-    taste = model.tastes.get(user, Preferences())
+    taste = model.preferences.get(user, Preferences())
     wanted = Surface(**surface)  # type: ignore[arg-type]
     return list(recommend(model.index, model.content, taste, NOW, n, wanted, model.net, person_key(user)))
 
@@ -51,7 +51,7 @@ def test_every_method_can_be_asked_by_name(method: str, repeats: str) -> None:
     model = ranked(repeats)
     said = listed(model, "p1", 12, method=method, repeats=repeats, rare_place=False)
     courses, scores = [each.course for each in said], [each.score for each in said]
-    own = {recent.course for recent in model.tastes["p1"].recent}
+    own = {recent.course for recent in model.preferences["p1"].recent}
     if method == "own" and repeats == "none":
         assert not said
         return
@@ -102,7 +102,7 @@ def test_newcomers_get_what_newcomers_use() -> None:
         model.use(f"new{person}", "c39", NOW - 60.0 + person)
     said = listed(model, "nobody", 3)
     assert said[0].course == "c39"
-    assert model.index.names[model.index.charts[EARLY].best()[0]] == "c39"
+    assert model.index.names[model.index.top_courses[NEWCOMERS].ranked()[0]] == "c39"
     assert len(said) == 3
 
 
@@ -111,10 +111,10 @@ def crowded(*rare: str) -> tuple[Recommender, Preferences]:
     model = train_recommender(make_visits(people=200, courses=16))
     for course in rare:
         model.describe(course, {"group 1": 2.0, course: 1.0})
-    return model, Preferences(model.tastes["p1"].recent[:2], b"")
+    return model, Preferences(model.preferences["p1"].recent[:2], b"")
 
 
-def on_day(model: Recommender, taste: Preferences, day: float, n: int = FEW, **surface: object) -> list[str]:
+def on_day(model: Recommender, taste: Preferences, day: float, n: int = MIN_PLACES, **surface: object) -> list[str]:
     wanted = Surface(method="hybrid", **surface)  # type: ignore[arg-type]
     return [said.course for said in recommend(model.index, model.content, taste, NOW + day * DAY, n, wanted, None, 7)]
 
@@ -125,7 +125,7 @@ def test_the_last_place_is_for_the_rarely_used() -> None:
     kept = 0
     for day in range(60):
         plain, said = on_day(model, taste, day, rare_place=False), on_day(model, taste, day)
-        assert min(model.rows[course].uses for course in plain) >= RARE
+        assert min(model.rows[course].uses for course in plain) >= RARE_USES
         assert said in (plain, [*plain[:-1], "rare"])
         kept += said != plain
     assert 20 <= kept <= 40
@@ -135,7 +135,7 @@ def test_a_short_list_keeps_no_place_for_the_rarely_used() -> None:
     """Whoever asks for the best gets the best."""
     model, taste = crowded("rare")
     assert {on_day(model, taste, day, 1)[0] for day in range(30)} == {on_day(model, taste, 0.0, 1, rare_place=False)[0]}
-    assert not any("rare" in on_day(model, taste, day, FEW - 1) for day in range(30))
+    assert not any("rare" in on_day(model, taste, day, MIN_PLACES - 1) for day in range(30))
 
 
 def test_the_rarely_used_take_turns() -> None:
@@ -152,8 +152,8 @@ def test_the_rarely_used_are_found_behind_many_popular_ones() -> None:
     """However many popular courses are drawn for somebody, one that nobody used yet has its day."""
     model = train_recommender(make_visits(people=700, courses=240))
     model.describe("rare", {"group 1": 1.0, **{f"word {word}": 9.0 for word in range(12)}})
-    taste = model.tastes["p1"]
-    assert int((model.index.uses >= RARE).sum()) > MOST + POPULAR_MOST
+    taste = model.preferences["p1"]
+    assert int((model.index.uses >= RARE_USES).sum()) > MAX_CANDIDATES + MAX_POPULAR
     assert any("rare" in on_day(model, taste, day, 10) for day in range(20))
 
 
@@ -168,15 +168,15 @@ def test_a_varied_list_holds_less_alike_courses() -> None:
     """The lower the relevance counts, the less alike the courses; the best stays first."""
     model = train_recommender(make_visits(courses=80))
     question = model.ask("p1", NOW)
-    numbers, scores = question.candidates.drawn.numbers, question.candidates.total
+    numbers, scores = question.candidates.generated.numbers, question.candidates.total
     likeness = []
     for relevance in (1.0, 0.8, 0.3):
-        chosen = varied(model.content, numbers, scores, 8, relevance)
+        chosen = diversify(model.content, numbers, scores, 8, relevance)
         assert (len(set(chosen.tolist())), chosen[0]) == (8, numbers[0])
-        likeness.append(float(np.triu(model.content.alike(chosen), 1).sum()))
+        likeness.append(float(np.triu(model.content.pairwise_cosines(chosen), 1).sum()))
     assert likeness[0] > likeness[2]
     assert likeness == sorted(likeness, reverse=True)
-    assert varied(model.content, numbers, scores, 8, 1.0).tolist() == numbers[:8].tolist()
+    assert diversify(model.content, numbers, scores, 8, 1.0).tolist() == numbers[:8].tolist()
 
 
 def test_what_is_withdrawn_is_shown_no_more() -> None:
@@ -188,7 +188,7 @@ def test_what_is_withdrawn_is_shown_no_more() -> None:
     for user in ("p1", "nobody"):
         for method in METHODS:
             assert not gone & {each.course for each in listed(model, user, 40, method=method, repeats="all")}
-    assert not gone & {model.index.names[number] for number in model.index.charts[WEEK].best()}
+    assert not gone & {model.index.names[number] for number in model.index.top_courses[WEEK].ranked()}
 
 
 def test_a_recommendation_is_plain_data() -> None:
@@ -207,20 +207,20 @@ def paths(*told: tuple[str, ...]) -> Index:
         done: tuple[OtherCourse, ...] = ()
         for hour, course in enumerate(courses):
             finished = make_interaction(course, hour * 3_600.0, COMPLETED, *done, person=person)
-            rows[course] = interacted(rows.get(course, CooccurrenceRow(course)), finished, CountingWindow())
+            rows[course] = update_row(rows.get(course, CooccurrenceRow(course)), finished, CountingWindow())
             done = ((course, COMPLETED), *done)
     index = Index()
     for row in rows.values():
-        index.put(row)
+        index.update(row)
     return index
 
 
 def test_the_next_course_is_what_others_finished_after() -> None:
     """Most often and soonest first; shares lean towards 0 while few went on."""
     index = paths(*[("a", "b", "c")] * 3, ("a", "c"))
-    assert [course for course, _ in after(index, "a")] == ["b", "c"]
-    assert dict(after(index, "a")) == pytest.approx({"b": 3 / (5.5 + 3), "c": 2.5 / (5.5 + 3)})
-    assert after(index, "c") == after(index, "unheard of") == ()
+    assert [course for course, _ in next_courses(index, "a")] == ["b", "c"]
+    assert dict(next_courses(index, "a")) == pytest.approx({"b": 3 / (5.5 + 3), "c": 2.5 / (5.5 + 3)})
+    assert next_courses(index, "c") == next_courses(index, "unheard of") == ()
 
 
 def test_a_person_goes_on_from_what_they_finished() -> None:
@@ -241,16 +241,16 @@ def test_the_audience_of_a_new_course_likes_what_it_resembles() -> None:
     """The people of its group stand before all others, whichever partition offers them."""
     model = train_recommender(make_visits())
     model.describe("new", {"group 2": 2.0, "fresh": 1.0})
-    likeness = resembling(model.index, model.content, "new")
+    likeness = similar_courses(model.index, model.content, "new")
     assert {int(course[1:]) % 4 for course in likeness} == {2}
     whole, parts = Audience(10), [Audience(10), Audience(10)]
-    for place, (name, taste) in enumerate(sorted(model.tastes.items())):
+    for place, (name, taste) in enumerate(sorted(model.preferences.items())):
         member = Member(interest(taste, likeness), name)
-        whole.offer([member])
-        parts[place % 2].offer([member])
+        whole.add([member])
+        parts[place % 2].add([member])
     merged = Audience(10)
     for part in parts:
-        merged.offer(part.best())
+        merged.add(part.best())
     assert merged.best() == whole.best()
     assert len(whole.best()) == 10
     assert {int(member.person[1:]) % 4 for member in whole.best()} == {2}
@@ -259,9 +259,9 @@ def test_the_audience_of_a_new_course_likes_what_it_resembles() -> None:
 def test_nobody_without_interest_is_in_an_audience() -> None:
     """Rather fewer people than the size than people who have nothing to do with it."""
     audience = Audience(5)
-    audience.offer([Member(0.0, "ann"), Member(0.3, "bob")])
+    audience.add([Member(0.0, "ann"), Member(0.3, "bob")])
     assert [member.person for member in audience.best()] == ["bob"]
-    assert resembling(Index(), Content(), "unheard of") == {}
+    assert similar_courses(Index(), Content(), "unheard of") == {}
 
 
 # -- content ------------------------------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ def test_likeness_is_the_cosine_of_tf_idf() -> None:
     content = Content()
     terms = [{"go": 2.0, "web": 1.0}, {"go": 1.0, "art": 3.0}, {"art": 1.0}, {"tax": 1.0}]
     for number, each in enumerate(terms):
-        content.put(number, each)
+        content.update(number, each)
     frequency = {term: sum(term in each for each in terms) for each in terms for term in each}
 
     def vector(each: dict[str, float]) -> dict[str, float]:
@@ -283,24 +283,24 @@ def test_likeness_is_the_cosine_of_tf_idf() -> None:
     for place, other in enumerate(terms):
         expected = sum(value * vector(other).get(term, 0.0) for term, value in vector(terms[0]).items())
         profile = content.profile(np.array([0]), np.ones(1))
-        assert content.likeness(np.array([place]), profile)[0] == pytest.approx(expected, abs=1e-6)
-        assert content.alike(np.array([0, place]))[0, 1] == pytest.approx(expected, abs=1e-6)
+        assert content.cosines(np.array([place]), profile)[0] == pytest.approx(expected, abs=1e-6)
+        assert content.pairwise_cosines(np.array([0, place]))[0, 1] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_changed_course_is_what_it_is_now() -> None:
     """Its old terms count no more, neither for it nor in how rare they are; a course without terms is out."""
     changed, fresh = Content(), Content()
-    changed.put(0, {"go": 1.0, "old": 1.0})
-    changed.put(1, {"art": 1.0})
-    changed.put(2, {"tax": 1.0})
-    changed.put(0, {"art": 1.0, "new": 1.0})
-    changed.put(2, {})
+    changed.update(0, {"go": 1.0, "old": 1.0})
+    changed.update(1, {"art": 1.0})
+    changed.update(2, {"tax": 1.0})
+    changed.update(0, {"art": 1.0, "new": 1.0})
+    changed.update(2, {})
     for number, terms in ((0, {"art": 1.0, "new": 1.0}), (1, {"art": 1.0})):
-        fresh.put(number, terms)
+        fresh.update(number, terms)
     assert changed.courses == fresh.courses == 2
-    said = [each.alike(np.array([0, 1]))[0, 1] for each in (changed, fresh)]
+    said = [each.pairwise_cosines(np.array([0, 1]))[0, 1] for each in (changed, fresh)]
     assert said[0] == pytest.approx(said[1])
-    about, _ = changed.about(changed.profile(np.array([1]), np.ones(1)))
+    about, _ = changed.newest_matches(changed.profile(np.array([1]), np.ones(1)))
     assert set(about.tolist()) == {0, 1}
 
 
@@ -308,9 +308,9 @@ def test_a_catalogue_of_many_terms_grows() -> None:
     """More courses and terms than there was room for; the rarest terms of a long text are kept."""
     content = Content()
     for number in range(500):
-        content.put(number, {f"t{number}": 1.0, **{f"common {k}": 1.0 for k in range(60)}})
-    assert content.alike(np.array([3, 4]))[0, 1] < 1.0
-    assert content.alike(np.array([3, 3]))[0, 1] == pytest.approx(1.0)
+        content.update(number, {f"t{number}": 1.0, **{f"common {k}": 1.0 for k in range(60)}})
+    assert content.pairwise_cosines(np.array([3, 4]))[0, 1] < 1.0
+    assert content.pairwise_cosines(np.array([3, 3]))[0, 1] == pytest.approx(1.0)
 
 
 def test_terms_come_from_all_of_an_entry() -> None:
@@ -318,7 +318,7 @@ def test_terms_come_from_all_of_an_entry() -> None:
     entry = ev.CoursePublished(
         id="1", course_id="c", time=0.0, title="数据分析", description="Learn DATA, fast", tags=("Data",), category="IT"
     )
-    terms = terms_of(entry)
+    terms = count_terms(entry)
     assert terms == {
         "数据": 2.0, "据分": 2.0, "分析": 2.0, "learn": 1.0, "data": 1.0, "fast": 1.0, "#data": 2.0, "#it": 2.0,
     }  # fmt: skip

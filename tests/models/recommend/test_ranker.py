@@ -9,16 +9,16 @@ from river import base
 
 from models.churn.snapshot import InvalidSnapshot, SignedSnapshot
 from models.recommend import features
-from models.recommend.examples import OTHERS, ListExample, example, is_drawn
-from models.recommend.net import NetRanker
-from models.recommend.ranker import LinearRanker
+from models.recommend.examples import MAX_NEGATIVES, ListExample, is_sampled, make_list_example
+from models.recommend.linear_ranker import LinearRanker
+from models.recommend.net_ranker import NetRanker
 from models.recommend.ranker_snapshot import (
     RankerSnapshot,
+    build_ranker_scorer,
     decode_ranker,
     encode_ranker,
-    ranker_snapshot,
-    restore_ranker,
 )
+from models.recommend.ranker_state import restore_ranker, snapshot_ranker
 
 SIZE = len(features.NAMES)
 KINDS = [LinearRanker, NetRanker]
@@ -96,11 +96,13 @@ def test_a_restored_ranker_scores_the_same(kind: type, count: int) -> None:
     ranker = kind(SIZE)
     for rows, taken in lists(count, seed=1):
         ranker.learn(rows, taken)
-    said = ranker_snapshot(ranker, "none", offset=17)
+    said = snapshot_ranker(ranker, "none", offset=17)
     again = restore_ranker(decode_ranker(encode_ranker(said)))
     asked = lists(5, seed=2)
+    scorer = build_ranker_scorer(decode_ranker(encode_ranker(said)))
     assert all((ranker.scores(rows) == again.scores(rows)).all() for rows, _ in asked)
-    assert (ranker_snapshot(again, "none", offset=17), decode_ranker(encode_ranker(said)).offset) == (said, 17)
+    assert all((ranker.scores(rows) == scorer.scores(rows)).all() for rows, _ in asked)
+    assert (snapshot_ranker(again, "none", offset=17), decode_ranker(encode_ranker(said)).offset) == (said, 17)
 
 
 def test_a_restored_linear_ranker_goes_on_as_if_it_had_never_stopped() -> None:
@@ -111,10 +113,10 @@ def test_a_restored_linear_ranker_goes_on_as_if_it_had_never_stopped() -> None:
         whole.learn(rows, taken)
     for rows, taken in told[:30]:
         part.learn(rows, taken)
-    again = restore_ranker(ranker_snapshot(part, "none"))
+    again = restore_ranker(snapshot_ranker(part, "none"))
     for rows, taken in told[30:]:
         again.learn(rows, taken)
-    assert ranker_snapshot(again, "none") == ranker_snapshot(whole, "none")
+    assert snapshot_ranker(again, "none") == snapshot_ranker(whole, "none")
 
 
 def test_a_restored_net_goes_on_learning() -> None:
@@ -122,7 +124,7 @@ def test_a_restored_net_goes_on_learning() -> None:
     half, told = NetRanker(SIZE), lists(600, seed=1)
     for rows, taken in told[:200]:
         half.learn(rows, taken)
-    again, asked = restore_ranker(ranker_snapshot(half, "none")), lists(150, seed=2)
+    again, asked = restore_ranker(snapshot_ranker(half, "none")), lists(150, seed=2)
     begun = hit_rate(again, asked)
     for rows, taken in told[200:]:
         again.learn(rows, taken)
@@ -130,7 +132,7 @@ def test_a_restored_net_goes_on_learning() -> None:
 
 
 def resealed(**changes: object) -> bytes:
-    plain = ranker_snapshot(NetRanker(SIZE), "none")
+    plain = snapshot_ranker(NetRanker(SIZE), "none")
     body = msgspec.json.encode({**msgspec.to_builtins(plain), **changes})
     return msgspec.json.encode(SignedSnapshot(hashlib.sha256(body).hexdigest(), msgspec.Raw(body)))
 
@@ -151,7 +153,7 @@ def test_a_snapshot_that_does_not_fit_is_refused(changes: dict) -> None:
 @pytest.mark.parametrize("place", [0, 40, -40])
 def test_a_damaged_snapshot_is_refused(place: int) -> None:
     """One byte changed anywhere."""
-    whole = bytearray(encode_ranker(ranker_snapshot(LinearRanker(SIZE), "none")))
+    whole = bytearray(encode_ranker(snapshot_ranker(LinearRanker(SIZE), "none")))
     whole[place] ^= 1
     with pytest.raises(InvalidSnapshot):
         decode_ranker(bytes(whole))
@@ -160,22 +162,22 @@ def test_a_damaged_snapshot_is_refused(place: int) -> None:
 def test_an_example_is_the_same_wherever_it_is_made() -> None:
     """The taken row first, then twenty others drawn by the event's id, exactly as they were ranked."""
     rows, taken = lists(1, seed=4)[0]
-    one, other = example("e-1", rows, taken, "none"), example("e-1", rows, taken, "none")
+    one, other = make_list_example("e-1", rows, taken, "none"), make_list_example("e-1", rows, taken, "none")
     assert one == other == msgspec.msgpack.decode(msgspec.msgpack.encode(one), type=ListExample)
-    short = one.unpacked()
-    assert short.shape == (OTHERS + 1, SIZE)
+    short = one.unpack()
+    assert short.shape == (MAX_NEGATIVES + 1, SIZE)
     assert (short[0] == rows[taken]).all()
     assert {tuple(row) for row in short[1:]} < {tuple(row) for row in np.delete(rows, taken, axis=0)}
-    assert example("e-2", rows, taken, "none").rows != one.rows
+    assert make_list_example("e-2", rows, taken, "none").rows != one.rows
 
 
 def test_a_list_of_few_is_an_example_too() -> None:
     """Where there are fewer than twenty others, all of them are in it, and a net learns from it."""
     rows = lists(1, seed=4)[0][0][:5]
-    made, net = example("e", rows, 2, "none"), NetRanker(SIZE)
-    assert made.unpacked().shape == (5, SIZE)
+    made, net = make_list_example("e", rows, 2, "none"), NetRanker(SIZE)
+    assert made.unpack().shape == (5, SIZE)
     for _ in range(400):
-        net.hear(made.unpacked())
+        net.learn_list(made.unpack())
     assert net.scores(rows).argmax() == 2
 
 
@@ -184,7 +186,7 @@ def test_a_list_of_one_teaches_nothing() -> None:
     net = NetRanker(8)
     before = [weight.copy() for weight in net.weights]
     for rows, _ in lists(160, seed=3, size=8):
-        net.hear(rows[:1])
+        net.learn_list(rows[:1])
     moved = max(float(np.abs(weight - old).max()) for weight, old in zip(net.weights, before, strict=True))
     assert moved < 1e-4
 
@@ -192,7 +194,7 @@ def test_a_list_of_one_teaches_nothing() -> None:
 def test_a_fixed_share_of_events_is_drawn() -> None:
     """By the hash of the id: about the share asked for, and of a smaller share none that a larger one leaves out."""
     ids = [f"event-{number}" for number in range(4_000)]
-    drawn = {share: {name for name in ids if is_drawn(name, share)} for share in (0.0, 0.1, 0.5, 1.0)}
+    drawn = {share: {name for name in ids if is_sampled(name, share)} for share in (0.0, 0.1, 0.5, 1.0)}
     assert [len(drawn[share]) for share in (0.0, 1.0)] == [0, 4_000]
     assert abs(len(drawn[0.1]) - 400) < 60
     assert drawn[0.1] < drawn[0.5]
@@ -203,6 +205,6 @@ def test_a_snapshot_is_small_enough_for_a_record() -> None:
     net = NetRanker(len(features.NAMES_WITH_REPEATS))
     for rows, taken in lists(16, seed=1, size=net.columns):
         net.learn(rows, taken)
-    said = ranker_snapshot(net, "all")
+    said = snapshot_ranker(net, "all")
     assert isinstance(said, RankerSnapshot)
     assert len(encode_ranker(said)) < 600_000

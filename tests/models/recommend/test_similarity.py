@@ -15,7 +15,8 @@ from river import base
 
 from models.person.activity import DAY
 from models.person.preferences import COMPLETED, RETURN_AFTER
-from models.recommend.similarity import CooccurrenceRow, CountingWindow, ItemSimilarity, SimilaritySnapshot, interacted
+from models.recommend.cooccurrence import CooccurrenceRow, CountingWindow, update_row
+from models.recommend.item_similarity import ItemSimilarity, SimilaritySnapshot
 from tests.models.course_uses import make_interaction
 
 Use = tuple[str, str, float, float]
@@ -163,7 +164,7 @@ def test_the_order_in_which_people_are_heard_does_not_matter(told: list[Use], se
     for order in (told_of, shuffled):
         row = CooccurrenceRow("x")
         for one in order:
-            row = interacted(row, one, window)
+            row = update_row(row, one, window)
         rows.append(true_values(row, told[-1][2], window))
     assert rows[0] == pytest.approx(rows[1], rel=1e-9, abs=1e-12)
 
@@ -223,7 +224,7 @@ def test_a_busy_course_is_no_larger_than_any_other() -> None:
     row = CooccurrenceRow("busy")
     for index in range(2_000):
         others = [(f"c{index * 7 + k}", COMPLETED) for k in range(15)]
-        row = interacted(row, make_interaction("busy", index * 60.0, COMPLETED, *others, person=index), window)
+        row = update_row(row, make_interaction("busy", index * 60.0, COMPLETED, *others, person=index), window)
     assert (len(row.near) <= 25, len(row.path) <= 25, len(row.people)) == (True, True, 30)
     assert row.people[-1] == 1_999
     assert (row.uses, row.audience) == (2_000, 2_000)
@@ -233,17 +234,17 @@ def test_only_completed_courses_lead_to_a_completion() -> None:
     """The path holds what people had completed before they completed this course, once each."""
     others = (("done", COMPLETED), ("open", 2.0), ("long done", COMPLETED))
     window = CountingWindow()
-    begun = interacted(CooccurrenceRow("x"), make_interaction("x", 6.0, 2.0, *others), window)
-    done = interacted(begun, make_interaction("x", 7.0, COMPLETED, *others, before=2.0, new=False), window)
-    again = interacted(done, make_interaction("x", 9_000.0, COMPLETED, *others, new=False), window)
+    begun = update_row(CooccurrenceRow("x"), make_interaction("x", 6.0, 2.0, *others), window)
+    done = update_row(begun, make_interaction("x", 7.0, COMPLETED, *others, before=2.0, new=False), window)
+    again = update_row(done, make_interaction("x", 9_000.0, COMPLETED, *others, new=False), window)
     assert (begun.path, done.path, again.path) == ({}, {"done": 1.0, "long done": 0.5}, {"done": 1.0, "long done": 0.5})
 
 
 def test_folding_leaves_the_old_row_alone() -> None:
     """A row is replaced, never changed."""
-    first = interacted(CooccurrenceRow("x"), make_interaction("x", 6.0, 1.0, ("a", 1.0)), CountingWindow())
+    first = update_row(CooccurrenceRow("x"), make_interaction("x", 6.0, 1.0, ("a", 1.0)), CountingWindow())
     kept = msgspec.json.encode(first)
-    interacted(first, make_interaction("x", 7.0, 1.0, ("a", 1.0), person=2), CountingWindow())
+    update_row(first, make_interaction("x", 7.0, 1.0, ("a", 1.0), person=2), CountingWindow())
     assert msgspec.json.encode(first) == kept
 
 
@@ -274,7 +275,7 @@ def test_it_is_cloned_as_river_clones() -> None:
     )
     fresh = model.clone()
     assert isinstance(fresh, base.Estimator)
-    assert (fresh.window, fresh.shrinkage, fresh.rows, fresh.tastes) == (CountingWindow(length=7), 3.0, {}, {})
+    assert (fresh.window, fresh.shrinkage, fresh.rows, fresh.preferences) == (CountingWindow(length=7), 3.0, {}, {})
     assert model.similar("a") and not fresh.similar("a")
 
 

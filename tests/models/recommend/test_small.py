@@ -12,7 +12,7 @@ from models.person.activity import DAY
 from models.person.preferences import Preferences, fold_interaction, person_key
 from models.recommend.candidates import Repeats
 from models.recommend.catalogue import Catalogue
-from models.recommend.similarity import CooccurrenceRow, CountingWindow, interacted
+from models.recommend.cooccurrence import CooccurrenceRow, CountingWindow, update_row
 from models.schema import events as ev
 from streams.evaluation.recommender import Recommender
 from tests.models.course_uses import make_visits, train_recommender
@@ -22,12 +22,14 @@ COURSES, WITHDRAWN = [f"c{number}" for number in range(30)], {"c1", "c29"}
 
 @lru_cache
 def platform(uses: int, used: int) -> tuple[Catalogue, dict[str, Preferences], float]:
-    """A shelf with thirty courses, of which only the first have been used so far; two were withdrawn in the end."""
-    dice, shelf, now = random.Random(uses), Catalogue(), 0.0
+    """A catalogue with thirty courses, of which only the first have been used so far; two were withdrawn in the end."""
+    dice, catalogue, now = random.Random(uses), Catalogue(), 0.0
     rows: dict[str, CooccurrenceRow] = {}
     people: dict[str, Preferences] = {"nobody yet": Preferences()}
     for course in COURSES:
-        shelf.hear(ev.CoursePublished(id=course, course_id=course, time=0.0, title=f"all about {course}"))
+        catalogue.on_course_event(
+            ev.CoursePublished(id=course, course_id=course, time=0.0, title=f"all about {course}")
+        )
     for use in range(uses):
         now += 10_000 * dice.random()
         person, course = f"p{dice.randrange(30)}", f"c{dice.randrange(used)}"
@@ -35,24 +37,24 @@ def platform(uses: int, used: int) -> tuple[Catalogue, dict[str, Preferences], f
         event = kind(id=str(use), user_id=person, time=now, course_id=course)
         people[person], heard = fold_interaction(people.get(person, Preferences()), event, person_key(person))
         if heard is not None:
-            rows[course] = interacted(rows.get(course, CooccurrenceRow(course)), heard, CountingWindow())
-            shelf.put(rows[course])
+            rows[course] = update_row(rows.get(course, CooccurrenceRow(course)), heard, CountingWindow())
+            catalogue.update_row(rows[course])
     for course in WITHDRAWN:
-        shelf.hear(ev.CourseWithdrawn(id=f"no {course}", course_id=course, time=now))
-    return shelf, people, now
+        catalogue.on_course_event(ev.CourseWithdrawn(id=f"no {course}", course_id=course, time=now))
+    return catalogue, people, now
 
 
 @pytest.mark.parametrize("repeats", get_args(Repeats))
 @pytest.mark.parametrize(("uses", "used"), [(0, 1), (3, 2), (300, 5), (300, 30), (3_000, 30)])
 def test_a_list_is_as_long_as_it_can_be(uses: int, used: int, repeats: Repeats) -> None:
     """Of a few courses or none used so far, each that may be shown is; none twice, none withdrawn, none they have."""
-    shelf, people, now = platform(uses, used)
+    catalogue, people, now = platform(uses, used)
     for name, taste in people.items():
         had = {course for course in COURSES if taste.owns(course) or (repeats == "none" and taste.has_seen(course))}
         allowed = set(COURSES) - WITHDRAWN - (set() if repeats == "all" else had)
         for places in (1, 3, 10, 40):
             for day in range(3):
-                said = shelf.recommend(taste, now + day * DAY, places, person_key(name), repeats)
+                said = catalogue.recommend(taste, now + day * DAY, places, person_key(name), repeats)
                 listed = [one.course for one in said]
                 assert len(listed) == len(set(listed)) == min(places, len(allowed))
                 assert set(listed) <= allowed
@@ -60,17 +62,17 @@ def test_a_list_is_as_long_as_it_can_be(uses: int, used: int, repeats: Repeats) 
 
 def test_what_nobody_used_is_said_to_be_new() -> None:
     """Not that it were popular, or that others began with it."""
-    shelf, _, _ = platform(0, 1)
-    assert {one.reason for one in shelf.recommend(Preferences(), 0.0, 10)} == {"new in the catalogue"}
-    shelf, people, now = platform(300, 5)
-    reasons = {one.course: one.reason for one in shelf.recommend(people["p1"], now, 40)}
+    catalogue, _, _ = platform(0, 1)
+    assert {one.reason for one in catalogue.recommend(Preferences(), 0.0, 10)} == {"new in the catalogue"}
+    catalogue, people, now = platform(300, 5)
+    reasons = {one.course: one.reason for one in catalogue.recommend(people["p1"], now, 40)}
     assert reasons["c20"] == "new in the catalogue"
 
 
 def test_what_is_used_stands_before_what_is_only_new() -> None:
     """A list is filled from its end."""
-    shelf, people, now = platform(300, 5)
-    listed = [one.course for one in shelf.recommend(people["nobody yet"], now, 10)]
+    catalogue, people, now = platform(300, 5)
+    listed = [one.course for one in catalogue.recommend(people["nobody yet"], now, 10)]
     assert set(listed[:4]) == {"c0", "c2", "c3", "c4"}
 
 
@@ -81,7 +83,7 @@ def test_a_small_catalogue_is_learned() -> None:
     model: Recommender = train_recommender(told[: -len(late)], share=1.0)
     hits = popular = tests = 0
     for user, course, time in late:
-        taste = model.tastes.get(user, Preferences())
+        taste = model.preferences.get(user, Preferences())
         if taste.recent and not taste.has_seen(course):
             tests += 1
             hits += course in {one.course for one in model.recommend(user, time, 5)}

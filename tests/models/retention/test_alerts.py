@@ -32,7 +32,7 @@ def of(kind: type, said: list[Output]) -> list:
     [("risk", "high", "coupon"), ("risk", "medium", "contact"), ("risk", "low", None), ("risk", "", None),
      ("stalled", "low", "contact"), ("finished", "", "contact")],
 )  # fmt: skip
-def test_candidates_follow_from_tier_and_news(about: alerting.About, tier: str, kind: str | None) -> None:
+def test_candidates_follow_from_tier_and_news(about: alerting.Subject, tier: str, kind: str | None) -> None:
     """High risk: a coupon; medium, or news of a course: an ordinary contact; low: nothing."""
     assert alerting.candidate(about, tier) == kind
 

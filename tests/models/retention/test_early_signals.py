@@ -12,7 +12,7 @@ from models.person.ledger import Ledger
 from models.person.person import Person, next_due, signal_due
 from models.person.rules import Rules
 from models.retention import step as retention
-from models.retention.risk import Score, early_signs, scored
+from models.retention.risk import Score, early_signals, record_score
 from models.schema import events as ev
 from models.schema.outputs import EarlySignal, Example, Output
 from tests.models.people import (
@@ -76,11 +76,12 @@ def test_it_is_told_when_it_is_known_and_no_earlier(events: list[ev.Event]) -> N
 
 def test_it_says_what_the_model_itself_thought() -> None:
     """The probability before it was bent; the label's row says what was stated."""
-    ledger = scored(Ledger(), Score(make_model().mean.astype("float32"), 0.4, 0.3), NOON, make_context(), keep=True)
-    (sign,) = early_signs(Person("u", ledger=ledger), NOON, NOON + 4 * DAY, RULES)
+    ledger = record_score(
+        Ledger(), Score(make_model().mean.astype("float32"), 0.4, 0.3), NOON, make_context(), keep_row=True
+    )
+    (sign,) = early_signals(Person("u", ledger=ledger), NOON, NOON + 4 * DAY, RULES)
     assert (sign.probability, ledger.pending_labels[0].probability, sign.back) == (0.3, 0.4, False)
     due = NOON + 3.5 * DAY + HOUR
     person = Person("u", ledger=ledger)
-    assert [len(early_signs(person, *span, RULES)) for span in ((NOON, due - 1), (due - 1, due), (due, due + DAY))] == [
-        0, 1, 0,
-    ]  # fmt: skip
+    spans = ((NOON, due - 1), (due - 1, due), (due, due + DAY))
+    assert [len(early_signals(person, *span, RULES)) for span in spans] == [0, 1, 0]

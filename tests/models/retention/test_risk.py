@@ -28,7 +28,7 @@ TIER = st.sampled_from(TIERS)
 
 def tier_after(tier: str, probability: float, since: float = 10 * DAY) -> str:
     """The tier after a score, by default long after the last change."""
-    return risk.tier_of(Ledger(tier=tier, tier_since=NOON), probability, NOON + since, make_context())
+    return risk.next_tier(Ledger(tier=tier, tier_since=NOON), probability, NOON + since, make_context())
 
 
 def person(*times: float) -> Person:
@@ -78,7 +78,7 @@ def test_changes_are_at_least_a_dwell_apart(scores: list[tuple[float, float]]) -
     ledger, now, changes = Ledger(tier="low", tier_since=NOON), NOON, [NOON]
     for pause, score in scores:
         now += pause
-        tier = risk.tier_of(ledger, score, now, make_context())
+        tier = risk.next_tier(ledger, score, now, make_context())
         if tier != ledger.tier:
             ledger = Ledger(tier=tier, tier_since=now)
             changes.append(now)
@@ -88,33 +88,33 @@ def test_changes_are_at_least_a_dwell_apart(scores: list[tuple[float, float]]) -
 def test_tiers_wait_for_a_model_that_knows_enough() -> None:
     """Without a model, or with too few labels, the tier stays; unless the rules say not to wait."""
     few = make_context(rules=Rules(labels_needed=1_001))
-    assert [risk.tier_of(Ledger(), 0.9, NOON, state) for state in (few, make_context(model=None))] == ["", ""]
-    assert risk.tier_of(Ledger(), 0.9, NOON, make_context(model=None, rules=Rules(alerts_wait=False))) == "high"
+    assert [risk.next_tier(Ledger(), 0.9, NOON, state) for state in (few, make_context(model=None))] == ["", ""]
+    assert risk.next_tier(Ledger(), 0.9, NOON, make_context(model=None, rules=Rules(alerts_wait=False))) == "high"
 
 
 def test_only_who_was_active_in_the_look_back_is_asked_about() -> None:
     """Eligible up to and including the look-back; never without an event."""
     silent = [0, RULES.lookback, RULES.lookback + 1]
-    assert [risk.eligible(person(NOON), NOON + silence, RULES) for silence in silent] == [True, True, False]
-    assert not risk.eligible(Person("u"), NOON, RULES)
+    assert [risk.is_eligible(person(NOON), NOON + silence, RULES) for silence in silent] == [True, True, False]
+    assert not risk.is_eligible(Person("u"), NOON, RULES)
 
 
 def test_before_a_model_is_ready_the_prior_is_said() -> None:
     """The score is then the stated prior, afterwards the model's of the person's row."""
     somebody = person(NOON)
 
-    def score(at: float, world: Context) -> risk.Score:
-        return risk.scores([somebody], [at], world)[0]
+    def score(at: float, context: Context) -> risk.Score:
+        return risk.score_persons([somebody], [at], context)[0]
 
     given = score(NOON + 5 * DAY, make_context())
-    row, probability, plain = given.row, given.probability, given.plain
+    row, probability, plain = given.row, given.probability, given.raw_probability
     assert probability == plain == make_model().probability(row)
     slower = msgspec.structs.replace(make_model(), recalibration=Recalibration(level=-0.5))
     bent = score(NOON + 5 * DAY, make_context(model=slower))
-    assert (bent.plain, bent.probability) == (plain, round(plain ** exp(-0.5), 6))
+    assert (bent.raw_probability, bent.probability) == (plain, round(plain ** exp(-0.5), 6))
     assert row.tolist() == features.row(somebody.activity, NOON + 5 * DAY, RULES.horizon).tolist()
     given = score(NOON, make_context(model=None))
-    assert (given.probability, given.plain) == (RULES.prior_churn, -1)
+    assert (given.probability, given.raw_probability) == (RULES.prior_churn, -1)
     assert score(NOON, make_context(rules=Rules(labels_needed=1_001))).probability == RULES.prior_churn
 
 
@@ -122,12 +122,12 @@ def test_a_row_is_kept_as_it_was_scored_and_within_the_cap() -> None:
     """With `keep`, the row waits with score and model; at the cap no further one does."""
     row = features.row(person(NOON).activity, NOON, RULES.horizon)
     score = risk.Score(row, 0.25)
-    ledger = risk.scored(Ledger(), score, NOON, make_context(), keep=True)
+    ledger = risk.record_score(Ledger(), score, NOON, make_context(), keep_row=True)
     assert ledger.pending_labels == (PendingLabel(NOON, features.pack(row), 0.25, "test-1"),)
     assert (ledger.probability, ledger.scored_at) == (0.25, NOON)
-    assert risk.scored(Ledger(), score, NOON, make_context(), keep=False).pending_labels == ()
+    assert risk.record_score(Ledger(), score, NOON, make_context(), keep_row=False).pending_labels == ()
     for _ in range(20):
-        ledger = risk.scored(ledger, score, NOON, make_context(), keep=True)
+        ledger = risk.record_score(ledger, score, NOON, make_context(), keep_row=True)
     assert len(ledger.pending_labels) == MAX_PENDING_LABELS
 
 
@@ -137,7 +137,7 @@ def test_the_earliest_return_within_the_horizon_stands(days: list[float]) -> Non
     rows: tuple[PendingLabel, ...] = (PendingLabel(NOON, b"", 0.5, "m"),)
     times = [NOON + day * DAY for day in days]
     for time in times:
-        rows = risk.returned(rows, time, RULES.horizon)
+        rows = risk.record_return(rows, time, RULES.horizon)
     assert rows[0].returned == min((time for time in times if NOON < time <= NOON + RULES.horizon), default=0.0)
 
 
@@ -151,8 +151,8 @@ def test_labels_are_released_when_horizon_and_lateness_are_over() -> None:
     )
     waiting = Person("u", ledger=Ledger(pending_labels=rows))
     closing = NOON + RULES.horizon + RULES.lateness
-    assert risk.released(waiting, closing - 1, make_context()) == (waiting, ())
-    left, examples = risk.released(waiting, closing + HOUR, make_context())
+    assert risk.release_labels(waiting, closing - 1, make_context()) == (waiting, ())
+    left, examples = risk.release_labels(waiting, closing + HOUR, make_context())
     assert left.ledger.pending_labels == rows[2:]
     assert [(e.time, e.until, e.churned, e.treated, e.probability) for e in examples] == [
         (NOON, NOON + RULES.horizon, True, True, 0.5),

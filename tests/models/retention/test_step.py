@@ -113,7 +113,7 @@ def test_both_classes_are_released_at_the_end_of_horizon_and_lateness(events: li
         until = event.time if event else end_of(events)
         while (due := next_due(person, RULES)) < until:
             moved = retention.wake(person, due, NIGHTS)
-            person, said, notes = moved.person, moved.outputs, moved.notes
+            person, said, notes = moved.person, moved.outputs, moved.results
             examples = examples_of(list(said))
             assert [example.until + RULES.lateness for example in examples] == [due] * len(examples)
             assert [note for note in notes if note.startswith("label")] == [
@@ -130,7 +130,7 @@ def test_a_late_event_counts_but_is_not_scored() -> None:
     person, _ = process_events(Person("u"), [login(0)], make_context(), NOON + 5 * DAY)
     late = ev.CourseCompleted(id="late", user_id="u", time=NOON + 2 * DAY, course_id="c")
     moved = retention.step(person, late, make_context())
-    assert ([type(said) for said in moved.outputs], moved.notes) == ([Interaction], ("late",))
+    assert ([type(said) for said in moved.outputs], moved.results) == ([Interaction], ("late",))
     assert moved.person.activity.events == 2
     assert moved.person.ledger.scored_at == person.ledger.scored_at
     returned = [row.returned for row in moved.person.ledger.pending_labels]
@@ -141,7 +141,7 @@ def test_an_event_at_the_time_of_work_already_done_is_not_late() -> None:
     """Only what is older is."""
     person, _ = process_events(Person("u"), [login(0)], make_context(), NOON + 2 * DAY)
     at_due = ev.Login(id="x", user_id="u", time=person.ledger.done_until)
-    assert retention.step(person, at_due, make_context()).notes == ("applied",)
+    assert retention.step(person, at_due, make_context()).results == ("applied",)
 
 
 def scored_at(event: ev.Event, person: Person) -> float:

@@ -10,7 +10,7 @@ import pytest
 
 from models.person.preferences import Interaction
 from models.recommend.audience import AudienceShare, Member
-from models.recommend.similarity import CooccurrenceRow, CountingWindow, interacted
+from models.recommend.cooccurrence import CooccurrenceRow, CountingWindow, update_row
 from streams.agents.courses import store
 from streams.agents.courses.agent import CoursesAgent
 from streams.delivery.batching import RecordMetadata
@@ -89,7 +89,7 @@ INTERACTIONS = [make_interaction("go", 10.0 * n, 2.0, ("art", 1.0), ("web", 2.0)
 def expected(*interactions: Interaction) -> CooccurrenceRow:
     row = CooccurrenceRow("go")
     for interaction in interactions:
-        row = interacted(row, interaction, CountingWindow())
+        row = update_row(row, interaction, CountingWindow())
     return row
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from models.person.preferences import Preferences, fold_use
-from models.recommend import ranker_snapshot
-from models.recommend.features import names_for
-from models.recommend.ranker import LinearRanker
-from models.recommend.similarity import CooccurrenceRow, CountingWindow, interacted
+from models.recommend import ranker_snapshot, ranker_state
+from models.recommend.cooccurrence import CooccurrenceRow, CountingWindow, update_row
+from models.recommend.features import column_names
+from models.recommend.linear_ranker import LinearRanker
 from models.schema import event_codec
 from models.schema import events as ev
 from streams.agents.courses import store
@@ -28,7 +28,7 @@ def new_view() -> tuple[GlobalCourseView, Metrics]:
 def row_of(course: str, *others: str, uses: int = 3) -> CooccurrenceRow:
     row = CooccurrenceRow(course)
     for person in range(uses):
-        row = interacted(
+        row = update_row(
             row,
             make_interaction(course, 10.0 + person, 2.0, *((other, 1.0) for other in others), person=person),
             CountingWindow(),
@@ -113,9 +113,9 @@ def test_a_new_course_is_recommended_by_its_content() -> None:
 def test_a_ranker_is_used_once_it_has_learned_enough(lists: int, used: bool) -> None:
     """Until then, the sum of the generators orders candidates. Rankers of other surfaces are ignored."""
     view, _ = new_view()
-    ranker = LinearRanker(len(names_for("none")))
+    ranker = LinearRanker(len(column_names("none")))
     ranker.lists = lists
-    sealed = ranker_snapshot.encode_ranker(ranker_snapshot.ranker_snapshot(ranker, "none", 7))
+    sealed = ranker_snapshot.encode_ranker(ranker_state.snapshot_ranker(ranker, "none", 7))
     view.on_record(Record(topics.SNAPSHOTS, 0, 0, 0, b"churn", sealed))
     view.on_record(Record(topics.SNAPSHOTS, 0, 1, 0, b"ranker/everything", sealed))
     view.on_record(Record(topics.SNAPSHOTS, 0, 1, 0, b"rival/none", sealed))
@@ -127,7 +127,7 @@ def test_a_ranker_is_used_once_it_has_learned_enough(lists: int, used: bool) -> 
 def test_a_ranker_that_was_tampered_with_is_refused() -> None:
     """The refusal is counted."""
     view, metrics = new_view()
-    ranker = LinearRanker(len(names_for("none")))
-    sealed = ranker_snapshot.encode_ranker(ranker_snapshot.ranker_snapshot(ranker, "none"))
+    ranker = LinearRanker(len(column_names("none")))
+    sealed = ranker_snapshot.encode_ranker(ranker_state.snapshot_ranker(ranker, "none"))
     view.on_record(Record(topics.SNAPSHOTS, 0, 0, 0, b"ranker/none", sealed.replace(b'"offset":-1', b'"offset":-2')))
     assert (view.catalogue.rankers, metrics.value("encore_snapshots_refused_total", "unreadable")) == ({}, 1)

@@ -9,9 +9,9 @@ import aiokafka
 import numpy as np
 import pytest
 
-from models.recommend import ranker_snapshot
-from models.recommend.examples import OTHERS, ListExample, example
-from models.recommend.features import names_for
+from models.recommend import ranker_snapshot, ranker_state
+from models.recommend.examples import MAX_NEGATIVES, ListExample, make_list_example
+from models.recommend.features import column_names
 from models.recommend.ranker_snapshot import RankerSnapshot
 from streams.agents.training.ranker_trainer import RankerTrainer
 from streams.kafka import codec, topics
@@ -20,14 +20,14 @@ from streams.metrics import Metrics
 from streams.settings import Settings
 from tests.streams.doubles import ManualSink, Record
 
-COLUMNS = len(names_for("none"))
+COLUMNS = len(column_names("none"))
 
 
 def list_example(number: int) -> ListExample:
     """A list in which the course with the highest first number was taken."""
     dice = np.random.default_rng(number)
-    rows = dice.normal(size=(OTHERS + 1, COLUMNS)).astype(np.float16).astype(np.float32)
-    return example(f"e{number}", rows, int(rows[:, 0].argmax()), "none")
+    rows = dice.normal(size=(MAX_NEGATIVES + 1, COLUMNS)).astype(np.float16).astype(np.float32)
+    return make_list_example(f"e{number}", rows, int(rows[:, 0].argmax()), "none")
 
 
 def record(offset: int, message: ListExample | bytes) -> Record:
@@ -63,8 +63,8 @@ LISTS = [record(n, list_example(n)) for n in range(200)]
 def test_it_learns_which_course_is_taken() -> None:
     """In most unseen lists, the published ranker puts the course first that would be taken."""
     snapshot = Trained(*LISTS).published()
-    ranker = ranker_snapshot.restore_ranker(snapshot)
-    fresh = [list_example(n).unpacked() for n in range(1_000, 1_100)]
+    ranker = ranker_state.restore_ranker(snapshot)
+    fresh = [list_example(n).unpack() for n in range(1_000, 1_100)]
     assert np.mean([ranker.scores(rows).argmax() == 0 for rows in fresh]) > 0.5
     assert (snapshot.lists, snapshot.offset) == (200, 199)
 

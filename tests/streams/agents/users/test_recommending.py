@@ -11,7 +11,7 @@ from models.person.person import Person
 from models.person.preferences import Preferences, RecentCourse, course_key
 from models.recommend.catalogue import Catalogue
 from models.retention.context import Context
-from models.retention.recommending import TOLD, is_old, lesson, standing
+from models.retention.recommendations import MAX_REMEMBERED, current_recommendations, is_list_stale, make_training_list
 from models.schema import events as ev
 from streams.kafka import topics
 from tests.models.course_uses import make_visits, train_recommender
@@ -26,12 +26,12 @@ def catalogue() -> Catalogue:
     """A catalogue with all courses that the visitors of a small platform have used."""
     model, known = train_recommender(HISTORY), Catalogue()
     for row in model.rows.values():
-        known.put(row)
+        known.update_row(row)
     return known
 
 
 def after(*courses: str) -> Context:
-    return replace(make_context(), shelf=catalogue())
+    return replace(make_context(), catalogue=catalogue())
 
 
 def used(course: str, number: int = 0) -> ev.CourseView:
@@ -75,7 +75,7 @@ def test_a_list_survives_a_restart() -> None:
     harness.process(record(used("c4"), 0))
     assert refresh(harness)
     again = ProcessorHarness(harness.changelog, context=after())
-    assert len(again.users.get(b"Ada").person.preferences.last_published) == TOLD
+    assert len(again.users.get(b"Ada").person.preferences.last_published) == MAX_REMEMBERED
     assert not refresh(again)
 
 
@@ -87,11 +87,11 @@ def test_carried_courses_are_those_still_recommended() -> None:
     person = harness.users.get(b"Ada").person
     known = catalogue()
     first, second, third, *_ = (one.course for one in person.preferences.last_published)
-    assert [one.course_id for one in standing(person, after())] == [first, second, third]
+    assert [one.course_id for one in current_recommendations(person, after())] == [first, second, third]
     known.index.withdraw(second)
     harness.process(record(ev.Purchase(id="b", user_id="Ada", time=NOON + 9, amount=9.0, course_id=first), 1))
     person = harness.users.get(b"Ada").person
-    carried = [one.course_id for one in standing(person, replace(make_context(), shelf=known))]
+    carried = [one.course_id for one in current_recommendations(person, replace(make_context(), catalogue=known))]
     assert carried[0] == third
     assert not {first, second} & set(carried)
 
@@ -111,7 +111,11 @@ def test_an_erased_user_has_no_list() -> None:
 def test_a_list_becomes_old_for_users_with_preferences() -> None:
     """A day after it was computed. A user who never used a course gets no list."""
     person = Person("Ada", preferences=Preferences((RecentCourse("c4", 1.0, NOON),), listed_at=NOON))
-    assert (is_old(person, NOON + DAY - 1), is_old(person, NOON + DAY), is_old(Person("Bob"), NOON)) == (
+    assert (
+        is_list_stale(person, NOON + DAY - 1),
+        is_list_stale(person, NOON + DAY),
+        is_list_stale(Person("Bob"), NOON),
+    ) == (
         False,
         True,
         False,
@@ -121,10 +125,10 @@ def test_a_list_becomes_old_for_users_with_preferences() -> None:
 def test_an_example_contains_the_candidates_of_a_list() -> None:
     """The used course is first among the candidates. A course that was no candidate gives no example."""
     person = Person("Ada", preferences=Preferences((RecentCourse("c4", 1.0, LAST),), course_key("c4"), courses=1))
-    found = [lesson(person, "e", f"c{number}", LAST + 60, after()) for number in range(40)]
+    found = [make_training_list(person, "e", f"c{number}", LAST + 60, after()) for number in range(40)]
     examples = [one for one in found if one is not None]
     assert examples
     assert found[4] is None
-    assert lesson(person, "e", "unheard of", LAST + 60, after()) is None
+    assert make_training_list(person, "e", "unheard of", LAST + 60, after()) is None
     assert all(len(one.unpacked()) <= 21 for one in examples)
     assert len({one.rows for one in examples}) == len(examples)

@@ -47,7 +47,7 @@ def test_a_tombstone_is_found_by_the_user_id(restarted: bool) -> None:
     assert (envelope.offset, envelope.origins, envelope.person.id) == (2, {"logins/0": 6}, "Ada")
     old = ev.Login(id="0", user_id="Ada", time=NOON + 5)
     transition = retention.step(envelope.person, old, make_context())
-    assert transition.notes == ("erased",)
+    assert transition.results == ("erased",)
     users.put(b"Ada", replace(envelope, person=transition.person))
     users.write(b"Ada")
     assert [key.startswith(TOMBSTONE) for key in users.cold] == [True]
