@@ -58,7 +58,7 @@ async def _rate_users(users: UserStore, audience: Audience, similarity: dict[str
     for person in users.iter_persons():
         score = interest(person.preferences, similarity)
         if score > 0 and person.ledger.consent >= 0:
-            audience.offer([Member(round(score, 6), person.id)])
+            audience.add([Member(round(score, 6), person.id)])
         if budget.over():
             await asyncio.sleep(0)
             budget = TimeBudget(SLICE)
