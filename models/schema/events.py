@@ -8,7 +8,7 @@ so a platform may send more than Encore reads. `models.schema.event_codec` decod
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, final
 
 from msgspec import Meta, Struct
 
@@ -294,6 +294,7 @@ class CourseWithdrawn(CourseEvent, frozen=True, tag="course_withdrawn"):
 # -- time ---------------------------------------------------------------------------------------------------------
 
 
+@final
 class Announced(Struct, frozen=True, kw_only=True, tag_field="type", tag="announced"):
     """Request for the audience of a new course: ingest writes it to every partition, which searches its own users."""
 
@@ -301,6 +302,7 @@ class Announced(Struct, frozen=True, kw_only=True, tag_field="type", tag="announ
     course: CoursePublished
 
 
+@final
 class Tick(Struct, frozen=True, kw_only=True, tag_field="type", tag="tick", gc=False):
     """Time passed without an event. The owner of a partition writes it, or the command that sends history."""
 

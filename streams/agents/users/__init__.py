@@ -1,1 +1,1 @@
-"""The users agent: applies the `events` log to the state of people, one partition at a time."""
+"""The users agent: applies the `events` log to the state of users, one partition at a time."""

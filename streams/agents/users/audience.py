@@ -26,7 +26,7 @@ async def select_audience(
         announced: the course, and the number of users wanted.
         part: the partition.
         parts: partition count.
-        catalogue: the course catalogue; without one, nobody is selected.
+        catalogue: the course catalogue; without one, no user is selected.
         max_record_bytes: record size limit; a larger share keeps only the most interested users.
     """
     course = announced.course

@@ -61,7 +61,8 @@ class LogReader:
         self.clock = clock
         self._lateness = settings.rules().lateness
         inputs = frozenset(settings.prefix + topic for topic in settings.inputs)
-        self._decoder = LogDecoder(partition, partitions, inputs, settings.max_record_bytes, settings.skew, verified)
+        decoder = LogDecoder(partition, partitions, inputs, settings.max_record_bytes, settings.skew, verified)
+        self._decode = decoder.decode
         self._dead_letters = dead_letters
         self._metrics = metrics
         self._latest: deque[float] = deque(maxlen=BUSY)
@@ -88,17 +89,17 @@ class LogReader:
     def read(self, record: Record) -> AcceptedEvent | None:
         """Decode a record and advance the clock; return the event if it is about a user."""
         try:
-            event, origin = self._decoder.decode(record)
+            event, origin = self._decode(record)
         except InvalidEvent as bad:
             self._dead_letters.send(record, bad)
             return None
-        if isinstance(event, ev.Event):
-            return self.accept(record, event, origin)
-        if isinstance(event, ev.Tick):
+        if type(event) is ev.Tick:  # `isinstance` costs four times as much for msgspec's structs
             self.clock.advance(event.time)
             self._metrics.add("encore_ticks_total")
-        else:
+        elif type(event) is ev.Announced:
             self.announced.append(event)
+        else:
+            return self.accept(record, event, origin)
         return None
 
     def accept(self, record: Record, event: ev.Event, origin: Origin | None = None) -> AcceptedEvent:

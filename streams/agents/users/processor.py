@@ -170,10 +170,9 @@ class LogProcessor:
     def _process_run(
         self, run: list[AcceptedEvent], done: int, stored: Envelope, context: Context
     ) -> tuple[int, Envelope]:
-        """Apply a user's events from index `done` on, while nothing but their steps is to do.
+        """Apply a user's events from index `done` on; return the next index and the envelope to store.
 
-        It ends before an exceptional event, after an event with outbox messages, and where a score is needed: then the
-        new state is in `_pending`. Returns the index of the next event, and the envelope to store.
+        It ends before an exceptional event, after new outbox messages, and where a score is needed (see `_pending`).
         """
         key, envelope, limit = run[done].key, stored, self._max_record_bytes
         due = self.users.due_of(key)

@@ -180,9 +180,9 @@ def test_the_progress_of_ingest_is_noted() -> None:
     """The last record counts, even if a later ingest has a clock that is behind."""
     harness = GlobalStateHarness()
     assert harness.ticker.ingested == NOT_YET
-    for said in (b"1000.5", b"2000.5", b"1500.5"):
-        harness.receive(topics.META, INGEST_PROGRESS_KEY, said)
-        assert harness.ticker.ingested == float(said)
+    for value in (b"1000.5", b"2000.5", b"1500.5"):
+        harness.receive(topics.META, INGEST_PROGRESS_KEY, value)
+        assert harness.ticker.ingested == float(value)
 
 
 @pytest.mark.parametrize("word", [b"", b"soon", b"\xff", b"nan", b"inf"])

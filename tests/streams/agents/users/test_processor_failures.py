@@ -118,9 +118,9 @@ def test_a_failed_timer_is_a_dead_letter_and_the_user_continues() -> None:
     assert headers(dead_letter)["key"].decode() in {"u0", "u1"}
     assert headers(dead_letter)["key"] not in (dead_letter.key or b"")
     assert harness.count("encore_failures_total", "wake") == 1
-    people = [harness.users.get(key).person for key in (b"u0", b"u1")]
-    assert all(NOON + DAY < person.ledger.grid < NOON + 3 * DAY for person in people)
-    assert sorted(person.ledger.scored_at > NOON + 60 for person in people) == [False, True]
+    persons = [harness.users.get(key).person for key in (b"u0", b"u1")]
+    assert all(NOON + DAY < person.ledger.grid < NOON + 3 * DAY for person in persons)
+    assert sorted(person.ledger.scored_at > NOON + 60 for person in persons) == [False, True]
     assert harness.accounted_records() == 3
 
 

@@ -38,7 +38,7 @@ def log_of(histories_of: tuple[list[ev.Event], ...], seed: int, repeats: bool = 
     """
     dice = Random(seed)
     events: list[ev.Event | ev.Tick] = list(
-        shuffle_events([event for told in histories_of for event in told], seed, Rules().lateness * 0.99)
+        shuffle_events([event for history in histories_of for event in history], seed, Rules().lateness * 0.99)
     )
     end = max(event.time for event in events)
     for _ in range(5):
@@ -65,9 +65,9 @@ def test_crashes_change_nothing(histories_of: tuple[list[ev.Event], ...], crashe
     """Final users and outputs equal those of a run without crashes: same ids and contents, none lost."""
     log = log_of(histories_of, seed, repeats=True)
     undisturbed, once = run_with_crashes(log, [], seed + 1)
-    crashed, told = run_with_crashes(log, crashes, seed + 2)
+    crashed, with_crashes = run_with_crashes(log, crashes, seed + 2)
     assert crashed.envelopes == undisturbed.envelopes
-    assert set(outputs_of(told)) == set(outputs_of(once))
+    assert set(outputs_of(with_crashes)) == set(outputs_of(once))
     assert len(outputs_of(once)) == len(set(outputs_of(once)))
 
 
@@ -76,11 +76,11 @@ def test_crashes_change_nothing(histories_of: tuple[list[ev.Event], ...], crashe
 def test_the_result_equals_stepping_each_user_alone(histories_of: tuple[list[ev.Event], ...], seed: int) -> None:
     """The state of each user does not depend on the events of the others."""
     harness, _ = run_with_crashes(log_of(histories_of, seed), [], seed)
-    end = max(event.time for told in histories_of for event in told) + 60 * DAY - HOUR
+    end = max(event.time for history in histories_of for event in history) + 60 * DAY - HOUR
     in_log = [event_codec.decode(each.value or b"") for each in log_of(histories_of, seed)]
     for name in NAMES:
-        told = [event for event in in_log if isinstance(event, ev.Event) and event.user_id == name]
-        person, _ = process_events(Person(name), told, DEFAULT_CONTEXT, end + 1e-3)
+        events = [event for event in in_log if isinstance(event, ev.Event) and event.user_id == name]
+        person, _ = process_events(Person(name), events, DEFAULT_CONTEXT, end + 1e-3)
         assert persons_of(harness)[name.encode()] == person
 
 
@@ -127,7 +127,7 @@ def sorted_by_id(outputs: list[SentOutput]) -> list[SentOutput]:
 @UNHURRIED
 def test_an_erased_user_stays_erased(histories_of: tuple[list[ev.Event], ...], seed: int, crashes: list[int]) -> None:
     """After any crashes and repeated reads, no stored value contains the user id."""
-    end = max(event.time for told in histories_of for event in told) + 2 * HOUR
+    end = max(event.time for history in histories_of for event in history) + 2 * HOUR
     log = log_of(histories_of, seed)
     asked = [ev.ErasureRequested(id=f"gone {name}", user_id=name, time=end) for name in NAMES]
     log += [record(event, len(log) + n) for n, event in enumerate(asked)]

@@ -103,8 +103,8 @@ def test_an_erased_user_has_no_list() -> None:
     refresh(harness)
     harness.process(record(ev.ErasureRequested(id="x", user_id="Ada", time=NOON + 9), 1))
     harness.commit_all()
-    said = [one.value for one in harness.outputs if one.topic == topics.RECOMMENDATIONS]
-    assert said[-1] is None
+    values = [one.value for one in harness.outputs if one.topic == topics.RECOMMENDATIONS]
+    assert values[-1] is None
     assert not refresh(harness)
 
 
