@@ -94,13 +94,14 @@ def replay(file: Path | None, since: datetime | None, until: datetime | None, as
 
     from streams.history.command import ReplayOptions
     from streams.history.command import replay as play
-    from streams.report.summary import words
+    from streams.report.summary import summary_text
 
     chosen = ReplayOptions(since=_seconds(since), until=_seconds(until), **options)
     if chosen.frozen and chosen.model is None:
         raise click.UsageError("--frozen needs --model")
     summary, _ = play(load_settings(file), chosen, Console(stderr=True))
-    click.echo(orjson.dumps(msgspec.to_builtins(summary)) if as_json else words(summary, ", ".join(chosen.sources)))
+    title = ", ".join(chosen.sources)
+    click.echo(orjson.dumps(msgspec.to_builtins(summary)) if as_json else summary_text(summary, title))
 
 
 @cli.command()

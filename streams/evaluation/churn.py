@@ -35,7 +35,7 @@ from streams.history.replay import Replay
 from streams.history.sources import HistoryEntry, HistorySource, UnusableEntry, open_source
 from streams.history.sources.order import ordered
 from streams.kafka import codec, topics
-from streams.report.baselines import Boosting, online, weeks_of
+from streams.report.baselines import Boosting, score_online, weeks_of
 from streams.runtime import limit_blas_threads, tune_gc
 from streams.settings import Settings
 
@@ -191,8 +191,8 @@ class ScoreCollector:
         scores = {
             "value": np.array(self._said),
             "silence": rows[:, features.SILENCE].astype(np.float64),
-            "recency": online(logistic_pipeline(), *columns, only=("log_silence",)),
-            "reference": online(logistic_pipeline(), *columns),
+            "recency": score_online(logistic_pipeline(), *columns, feature_names=("log_silence",)),
+            "reference": score_online(logistic_pipeline(), *columns),
             "gradient_boosting": boosting(*columns),
         }
         among = np.array(self._ready, bool) & ~np.isnan(scores["gradient_boosting"])
@@ -273,7 +273,7 @@ def _results(
             people=people,
             churned=round(float(churned.mean()), 4),
             fits=boosting.fits,
-            largest_fit=boosting.largest,
+            largest_fit=boosting.largest_fit,
             **{name: round(value, 5) for name, value in values.items()},
         )
 

@@ -29,9 +29,9 @@ from streams.kafka import topics
 from streams.metrics import Metrics
 from streams.operation import campaigns
 from streams.report.baselines import Boosting
-from streams.report.collector import Files, ReplayCollector
+from streams.report.collector import OutputFiles, ReplayCollector
 from streams.report.page import page
-from streams.report.summary import Summary, summarised
+from streams.report.summary import Summary, summarize
 from streams.runtime import limit_blas_threads, tune_gc
 from streams.settings import Settings
 
@@ -98,13 +98,13 @@ async def _replay(settings: Settings, options: ReplayOptions, console: Console) 
         ChurnLearner.restore(model_file.read_model(options.model)) if options.model else ChurnLearner(settings.model)
     )
     started = monotonic()
-    with Files(options.out) as files:
+    with OutputFiles(options.out) as files:
         challengers = ChallengerPanel(settings, Metrics(), model_only=options.out is None)
-        most_rows = MAX_COMPARED_ROWS if options.out is not None else 0
-        collector = ReplayCollector(files, settings.rules(), challengers, most_rows)
+        max_rows = MAX_COMPARED_ROWS if options.out is not None else 0
+        collector = ReplayCollector(files, settings.rules(), challengers, max_rows)
         replay_run = Replay(
             settings,
-            collector.heard,
+            collector.on_record,
             learner=None if options.frozen else learner,
             model=build_scorer(learner.snapshot()) if options.model else None,
             campaign=campaigns.read_campaign(options.campaign) if options.campaign else None,
@@ -113,24 +113,24 @@ async def _replay(settings: Settings, options: ReplayOptions, console: Console) 
         )
         span: EventWindow | LogWindow
         if log is not None:
-            span = LogWindow(log, options.since, options.until, collector.crowd.saw)
+            span = LogWindow(log, options.since, options.until, collector.activity.on_event)
             await replay_run.play_log(with_progress(span, console), options.until)
         else:
-            span = EventWindow(sources, settings, options.since, options.until, collector.crowd.saw)
+            span = EventWindow(sources, settings, options.since, options.until, collector.activity.on_event)
             await replay_run.play(with_progress(span, console), options.until)
     if options.save_model is not None:
         _save_model(options.save_model, learner)
-    summary = summarised(
+    summary = summarize(
         collector,
         replay_run.metrics,
         entries=span.count,
-        people=replay_run.user_count,
-        span=(span.first, replay_run.now),
+        users=replay_run.user_count,
+        time_range=(span.first, replay_run.now),
         seconds=monotonic() - started,
     )
     if options.out is not None and find_spec("sklearn") is not None:
         console.print("scoring the same rows with gradient boosting, week by week")
-        collector.matured.compare(Boosting(settings.labels_needed))
+        collector.matured.score_with_boosting(Boosting(settings.labels_needed))
     if options.out is not None:
         _write_report(options.out / REPORT, _page(summary, collector, settings, options.sources))
     return summary, collector

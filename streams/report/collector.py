@@ -1,4 +1,4 @@
-"""What a replay leaves behind: a file for every topic, and figures of what happened."""
+"""Collects the outputs of a replay: one file per topic, and the figures of the report."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from models.schema.outputs import Alert, Example
 from streams.agents.training.challengers import ChallengerPanel
 from streams.errors import OperatorError
 from streams.kafka import codec, topics
-from streams.report.aggregates import ActivityByWeek, ReasonCounts, Tiers
+from streams.report.aggregates import ActivityByWeek, ReasonCounts, TierHistory
 from streams.report.matured_scores import MaturedScores
 
 
-class Tiered(Struct, frozen=True):
-    """What is read of a profile."""
+class TierChange(Struct, frozen=True):
+    """The part of a profile that the collector reads."""
 
     user_id: str
     time: float
@@ -32,11 +32,11 @@ class Tiered(Struct, frozen=True):
 
 
 _alert = msgspec.json.Decoder(Alert)
-_tiered = msgspec.json.Decoder(Tiered)
+_tier_change = msgspec.json.Decoder(TierChange)
 
 
-class Files:
-    """Writes what went to each topic to `TOPIC.jsonl` in a folder, one object a line; without a folder, nothing."""
+class OutputFiles:
+    """Writes the records of each topic to `TOPIC.jsonl` in a folder, one object per line; without a folder, nothing."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
@@ -44,10 +44,10 @@ class Files:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        """Make the folder.
+        """Create the folder.
 
         Raises:
-            OperatorError: it cannot be made.
+            OperatorError: it cannot be created.
         """
         if self._folder is not None:
             try:
@@ -57,81 +57,81 @@ class Files:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Close what is open."""
+        """Close all open files."""
         self._stack.close()
 
     def write(self, topic: str, value: bytes | None, headers: Mapping[str, bytes]) -> None:
-        """Write a record; of a dead letter also why it is one."""
+        """Write a record. For a dead letter, also write its headers, which hold the reason."""
         if self._folder is None or value is None:
             return
         if topic not in self._open:
             file = (self._folder / f"{topic}.jsonl").open("wb")
             self._open[topic] = self._stack.enter_context(file)
         if topic == topics.DEAD_LETTERS:
-            said: dict[str, Any] = {name: text.decode(errors="backslashreplace") for name, text in headers.items()}
-            value = orjson.dumps(said | {"value": value.decode(errors="backslashreplace")})
+            metadata: dict[str, Any] = {name: text.decode(errors="backslashreplace") for name, text in headers.items()}
+            value = orjson.dumps(metadata | {"value": value.decode(errors="backslashreplace")})
         self._open[topic].write(value + b"\n")
 
 
 class ReplayCollector:
-    """Listens to a replay, and gives account of it.
+    """Receives the outputs of a replay, and collects the figures of the report.
 
-    What it holds grows with people and weeks, and by some 20 bytes with every label.
+    Its memory grows with users and weeks, and by about 20 bytes per label.
 
     Args:
-        files: where everything is written as well.
-        rules: what counts as being active.
-        beside: measures scores beside those of others, and finds the world changed.
-        most_rows: how many labelled rows are kept for gradient boosting to score.
+        files: where every output is written as well.
+        rules: define which events count as activity.
+        challengers: scores every labelled row with other models, and detects drift.
+        max_rows: how many labelled rows are kept for gradient boosting to score.
 
     Attributes:
         matured: scores with their labels.
-        crowd: who was active when; whoever reads the events tells it.
-        tiers: people by risk tier, as time goes.
-        reasons: what alerts of risk gave as reasons.
-        alerts: how many there were, by what they are about.
-        coupons: how many would have been sent.
-        changes: moments at which labels came that show the world to have changed, in seconds since 1970 UTC.
+        activity: active users by week; the reader of the events updates it.
+        tiers: users by risk tier over time.
+        reasons: the reasons on alerts about risk.
+        alerts: the number of alerts by subject.
+        coupons: the number of coupons that would have been sent.
+        drift_times: moments at which labels showed drift, in seconds since 1970 UTC.
     """
 
-    def __init__(self, files: Files, rules: Rules, beside: ChallengerPanel, most_rows: int = 0) -> None:
-        self.matured = MaturedScores(most_rows)
-        self.crowd = ActivityByWeek(rules.active_kinds)
-        self.tiers = Tiers()
+    def __init__(self, files: OutputFiles, rules: Rules, challengers: ChallengerPanel, max_rows: int = 0) -> None:
+        self.matured = MaturedScores(max_rows)
+        self.activity = ActivityByWeek(rules.active_kinds)
+        self.tiers = TierHistory()
         self.reasons = ReasonCounts()
         self.alerts: Counter[str] = Counter()
         self.coupons = 0
-        self.changes: list[float] = []
+        self.drift_times: list[float] = []
         self._files = files
-        self._beside = beside
+        self._challengers = challengers
 
-    def heard(self, topic: str, key: bytes | None, value: bytes | None, headers: Mapping[str, bytes]) -> None:
-        """Take what goes to a topic."""
+    def on_record(self, topic: str, key: bytes | None, value: bytes | None, headers: Mapping[str, bytes]) -> None:
+        """Process a record that a worker would send to a topic."""
         self._files.write(topic, value, headers)
         if topic == topics.PROFILES:
-            self._profile(key, value)
+            self._on_profile(key, value)
         elif value is None:
             return
         elif topic == topics.EXAMPLES:
-            lesson = codec.decode_example(value)
-            if isinstance(lesson, Example):
-                self._label(lesson)
+            example = codec.decode_example(value)
+            if isinstance(example, Example):
+                self._on_label(example)
         elif topic == topics.ALERTS:
             alert = _alert.decode(value)
             self.alerts[alert.about] += 1
-            self.reasons.heard(alert)
+            self.reasons.on_alert(alert)
         elif topic == topics.TRIGGERS:
             self.coupons += 1
 
-    def _label(self, example: Example) -> None:
-        seen = self._beside.score(example, hash_share(example.id, "replay"))
-        self.matured.add(example, seen.scores)
-        if seen.drifted:
-            self.changes.append(example.until)
+    def _on_label(self, example: Example) -> None:
+        result = self._challengers.score(example, hash_share(example.id, "replay"))
+        self.matured.add(example, result.scores)
+        if result.drifted:
+            self.drift_times.append(example.until)
 
-    def _profile(self, key: bytes | None, value: bytes | None) -> None:
+    def _on_profile(self, key: bytes | None, value: bytes | None) -> None:
         if value is None:
-            self.tiers.forgotten((key or b"").decode())
+            self.tiers.remove((key or b"").decode())
         else:
-            profile = _tiered.decode(value)
-            self.tiers.moved(profile.user_id, profile.tier, profile.time)
+            profile = _tier_change.decode(value)
+            self.tiers.set_tier(profile.user_id, profile.tier, profile.time)

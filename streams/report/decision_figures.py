@@ -1,4 +1,4 @@
-"""What would have been said and sent: reasons on alerts, and decisions with theirs."""
+"""Figures about outputs: the reasons on alerts, and the decisions with their reasons."""
 
 from __future__ import annotations
 
@@ -10,101 +10,109 @@ from streams.report.figure import Bar, Bars, Figure, Numbers
 from streams.report.formatting import count, percent
 
 GROUPS = {
-    "silence": "how long they have been silent",
-    "rhythm": "how often they come",
-    "tenure": "how long they have been there",
-    "progress": "how far they are in their course",
-    "effort": "how much they learn",
-    "money": "what they buy",
-    "satisfaction": "how they rate",
+    "silence": "the time since the last activity",
+    "rhythm": "the frequency of activity",
+    "tenure": "the time since the first activity",
+    "progress": "the progress in the course",
+    "effort": "the learning effort",
+    "money": "purchases",
+    "satisfaction": "ratings",
 }
-"""The groups of features that an alert names, in words."""
+"""The groups of features that an alert names, as text."""
 
-CANDIDATES = {"coupon": ("coupon", "coupons"), "contact": ("ordinary message", "ordinary messages")}
+CANDIDATES = {"coupon": ("coupon", "coupons"), "contact": ("message without a coupon", "messages without a coupon")}
 
 
-class Side(NamedTuple):
-    """The alerts of one direction: what they say, how that looks, how many they are, and what they named."""
+class Direction(NamedTuple):
+    """Alerts about rising or falling risk: name, CSS class, number of alerts, and their reasons."""
 
     name: str
     look: str
     alerts: int
-    why: list[ReasonCount]
+    reasons: list[ReasonCount]
 
 
-def reasons(collected: ReasonCounts) -> Figure:
-    """What alerts of risk gave as reasons, most often first."""
-    name, title = "reasons", "Reasons given on alerts"
-    sides = [
-        Side("more at risk", "high", collected.rising, collected.why(True)),
-        Side("less at risk", "low", collected.falling, collected.why(False)),
+def reasons(counts: ReasonCounts) -> Figure:
+    """The reasons on alerts about risk, most frequent first."""
+    name, title = "reasons", "Reasons on alerts"
+    directions = [
+        Direction("higher risk", "high", counts.rising, counts.groups(True)),
+        Direction("lower risk", "low", counts.falling, counts.groups(False)),
     ]
-    told = [side for side in sides if side.why]
-    if not told:
-        alerts = collected.rising + collected.falling
-        none = f"{count(alerts, 'alert')} of risk, and no reason on any of them." if alerts else "No alert of risk."
-        return Figure(name, title, none)
-    says = " ".join(
-        f"Of {count(side.alerts, 'alert')} that somebody is {side.name}, {percent(side.why[0].times / side.alerts)} "
-        f"name {_group(side.why[0].group)}."
-        for side in told
-    )
-    bars = [Bars(f"{side.name.capitalize()}: {count(side.alerts, 'alert')}", _reasons(side)) for side in told]
-    rows = [(side.name.capitalize(), _group(why.group), f"{why.times:,}") for side in told for why in side.why]
+    shown = [direction for direction in directions if direction.reasons]
+    if not shown:
+        alerts = counts.rising + counts.falling
+        if not alerts:
+            return Figure(name, title, "There is no alert about risk.")
+        return Figure(name, title, f"There are no reasons on the {count(alerts, 'alert')} about risk.")
+    finding = " ".join(map(_first_reason, shown))
+    bars = [Bars(f"{side.name.capitalize()}: {count(side.alerts, 'alert')}", _reasons(side)) for side in shown]
+    rows = [
+        (side.name.capitalize(), _group(group.group), f"{group.alerts:,}") for side in shown for group in side.reasons
+    ]
     note = (
-        "An alert names up to three reasons, those that move the score most; under each stands "
-        "how it read where it moved the score most of all."
+        "An alert names up to three reasons, those with the largest effect on the score. "
+        "Below each reason is its text from the alert with the largest effect."
     )
-    return Figure(name, title, says, note=note, bars=bars, numbers=Numbers(("Alerts", "Reason", "Times"), rows))
+    return Figure(name, title, finding, note=note, bars=bars, numbers=Numbers(("Alerts", "Reason", "Times"), rows))
 
 
-def decisions(taken: dict[str, dict[str, int]]) -> Figure:
-    """What became of every coupon and message that was considered, and why."""
+def decisions(by_kind: dict[str, dict[str, int]]) -> Figure:
+    """The decisions about every coupon and message that was considered, by reason."""
     name, title = "decisions", "Decisions by reason"
-    considered = {kind: reasons for kind, reasons in sorted(taken.items(), reverse=True) if sum(reasons.values())}
+    considered = {kind: reasons for kind, reasons in sorted(by_kind.items(), reverse=True) if sum(reasons.values())}
     if not considered:
         return Figure(
-            name, title, "Nothing was decided: nobody came into a tier that asks for it, and no course ended."
+            name,
+            title,
+            "Nothing was decided: no user reached a tier that asks for an offer, and no course was finished.",
         )
-    says = " ".join(_decided(kind, reasons) for kind, reasons in considered.items())
+    finding = " ".join(_finding(kind, reasons) for kind, reasons in considered.items())
     bars = [
         Bars(f"{_kind(kind)}: considered {count(sum(reasons.values()), 'time')}", _decisions(reasons))
         for kind, reasons in considered.items()
     ]
     rows = [
-        (_kind(kind), _reason(reason), f"{times:,}")
+        (_kind(kind), _reason(reason), f"{number:,}")
         for kind, reasons in considered.items()
-        for reason, times in _largest(reasons)
+        for reason, number in _largest(reasons)
     ]
-    return Figure(name, title, says, bars=bars, numbers=Numbers(("What", "Reason", "Times"), rows))
+    return Figure(name, title, finding, bars=bars, numbers=Numbers(("Type", "Reason", "Times"), rows))
 
 
-def _reasons(side: Side) -> list[Bar]:
-    return [
-        Bar(why.times / side.alerts, side.look, _group(why.group), f"{percent(why.times / side.alerts)}", why.words)
-        for why in side.why
-    ]
+def _first_reason(direction: Direction) -> str:
+    first = direction.reasons[0]
+    share = percent(first.alerts / direction.alerts)
+    return f"Of {count(direction.alerts, 'alert')} about {direction.name}, {share} name {_group(first.group)}."
+
+
+def _reasons(direction: Direction) -> list[Bar]:
+    bars = []
+    for group in direction.reasons:
+        share = group.alerts / direction.alerts
+        bars.append(Bar(share, direction.look, _group(group.group), percent(share), group.text))
+    return bars
 
 
 def _decisions(reasons: dict[str, int]) -> list[Bar]:
-    all_of_them = sum(reasons.values())
+    total = sum(reasons.values())
     return [
-        Bar(times / all_of_them, "model" if reason == "sent" else "recency", _reason(reason), f"{times:,}")
-        for reason, times in _largest(reasons)
+        Bar(number / total, "model" if reason == "sent" else "recency", _reason(reason), f"{number:,}")
+        for reason, number in _largest(reasons)
     ]
 
 
-def _decided(kind: str, reasons: dict[str, int]) -> str:
-    all_of_them, sent = sum(reasons.values()), reasons.get("sent", 0)
-    held = _largest({reason: times for reason, times in reasons.items() if reason != "sent"})
-    says = (
-        f"Of {count(all_of_them, CANDIDATES.get(kind, (kind, kind))[0])} considered, {sent:,} "
-        f"({percent(sent / all_of_them)}) would have gone out"
+def _finding(kind: str, reasons: dict[str, int]) -> str:
+    total, sent = sum(reasons.values()), reasons.get("sent", 0)
+    others = _largest({reason: number for reason, number in reasons.items() if reason != "sent"})
+    finding = (
+        f"Of {count(total, CANDIDATES.get(kind, (kind, kind))[0])} considered, {sent:,} "
+        f"({percent(sent / total)}) would have been sent"
     )
-    if held:
-        reason, times = held[0]
-        says += f"; of the others most ({times:,}) did not for this reason: {_reason(reason)}"
-    return says + "."
+    if others:
+        reason, number = others[0]
+        finding += f". The most frequent reason against the others ({number:,}): {_reason(reason)}"
+    return finding + "."
 
 
 def _kind(kind: str) -> str:

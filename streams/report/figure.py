@@ -1,4 +1,4 @@
-"""A figure of the report: its title, the sentence that says what is to be seen, its picture and its numbers."""
+"""A figure of the report: a title, a sentence with the finding, a picture and a table."""
 
 from __future__ import annotations
 
@@ -10,49 +10,49 @@ from streams.report.markup import Markup
 
 
 class Numbers(NamedTuple):
-    """Figures as a table: what the columns are, and rows of text."""
+    """A table: the headings of the columns, and rows of text."""
 
-    heads: tuple[str, ...]
+    headings: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
 
 
 class Bar(NamedTuple):
-    """A bar with its words: how long it is (0 to 1), how it looks, what it stands for, and what is to be added."""
+    """A bar: its length (0 to 1), its CSS class, its label, its value, and an optional detail."""
 
     share: float
     look: str
-    words: str
-    figure: str
-    more: str = ""
+    label: str
+    value: str
+    detail: str = ""
 
 
 class Bars(NamedTuple):
-    """Bars that belong together."""
+    """A group of bars with a title."""
 
     title: str
     bars: Sequence[Bar]
 
 
 class Figure(NamedTuple):
-    """One figure. Without pictures its sentence says why there is nothing to be seen.
+    """One figure. Without a picture, its sentence says why there is no data.
 
     Attributes:
-        name: in the page's address.
-        title: what it is about.
-        says: what it shows, with its numbers.
-        points: what is to be said besides, a sentence or two each.
-        note: how to read it.
-        wide: the picture for screens and paper; without one the figure takes half the page's width.
-        narrow: the picture for phones, and for half the page's width.
-        bars: instead of a picture.
-        key: looks and names of what is drawn.
-        numbers: all that is drawn, as a table.
+        name: the id in the page.
+        title: the subject.
+        finding: what the figure shows, with numbers.
+        details: further sentences.
+        note: how to read the figure.
+        wide: the picture for screens and paper; without it, the figure takes half the width of the page.
+        narrow: the picture for phones, and for half the width of the page.
+        bars: groups of bars in place of a picture.
+        key: CSS classes and names of the lines or layers.
+        numbers: all values of the picture as a table.
     """
 
     name: str
     title: str
-    says: str
-    points: Sequence[str] = ()
+    finding: str
+    details: Sequence[str] = ()
     note: str = ""
     wide: Markup | None = None
     narrow: Markup | None = None
@@ -62,5 +62,5 @@ class Figure(NamedTuple):
 
 
 def time_axis(span: tuple[float, float], width: float) -> Axis:
-    """Return an axis of time with as many ticks as a width has room for."""
-    return days(*span, most=int(width // 90))
+    """Return a time axis with as many ticks as fit the width."""
+    return days(*span, max_ticks=int(width // 90))

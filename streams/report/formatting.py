@@ -1,4 +1,4 @@
-"""Numbers and days as a reader wants them."""
+"""Formats numbers, shares and days for readers."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 
-def count(number: int, one: str, many: str | None = None) -> str:
-    """Say how many there are of something.
+def count(number: int, singular: str, plural: str | None = None) -> str:
+    """Return a number with its noun.
 
     Examples:
         >>> count(1, "person", "people"), count(1200, "person", "people"), count(0, "week")
         ('1 person', '1,200 people', '0 weeks')
     """
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 def percent(share: float) -> str:
-    """Say a share in percent, with a decimal where it would be lost otherwise; only nobody is 0%, only all are 100%.
+    """Return a share in percent, with a decimal if rounding would hide it. Only 0 is 0%, and only 1 is 100%.
 
     Examples:
         >>> percent(0.284), percent(0.0042), percent(0.996), percent(0.0), percent(1.0)
@@ -33,18 +33,18 @@ def percent(share: float) -> str:
 
 
 def points(share: float) -> str:
-    """Say a difference of two shares in percentage points.
+    """Return the difference of two shares in percentage points.
 
     Examples:
         >>> points(0.0214), points(-0.01)
         ('2.1 points', '1.0 point')
     """
-    said = f"{abs(share) * 100:.1f}"
-    return f"{said} point" if said == "1.0" else f"{said} points"
+    text = f"{abs(share) * 100:.1f}"
+    return f"{text} point" if text == "1.0" else f"{text} points"
 
 
 def day(moment: float) -> str:
-    """Say on which day a moment is, in UTC.
+    """Return the UTC day of a moment.
 
     Examples:
         >>> day(0.0)
@@ -54,7 +54,7 @@ def day(moment: float) -> str:
 
 
 def short_day(moment: float) -> str:
-    """Say it where there is little room.
+    """Return the UTC day of a moment, with a short year.
 
     Examples:
         >>> short_day(0.0)
@@ -63,11 +63,11 @@ def short_day(moment: float) -> str:
     return f"{datetime.fromtimestamp(moment, UTC):%-d %b '%y}"
 
 
-def both(things: Sequence[str]) -> str:
-    """Say several things in a row.
+def and_list(items: Sequence[str]) -> str:
+    """Return several items as a list with commas and a final `and`.
 
     Examples:
-        >>> both(["a"]), both(["a", "b"]), both(["a", "b", "c"])
+        >>> and_list(["a"]), and_list(["a", "b"]), and_list(["a", "b", "c"])
         ('a', 'a and b', 'a, b and c')
     """
-    return " and ".join([", ".join(things[:-1]), things[-1]] if len(things) > 1 else things)
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)

@@ -1,4 +1,4 @@
-"""Labelled rows as they were scored, for somebody else to score the same."""
+"""Labelled rows in memory, so that another model can score the same rows."""
 
 from __future__ import annotations
 
@@ -13,78 +13,80 @@ from models.person.ledger import hash_share
 from models.schema.outputs import Example
 
 Floats = NDArray[np.float64]
-Rival = Callable[[NDArray[np.float32], NDArray[np.bool_], Floats, Floats], Floats]
-"""Takes (n, features) rows, n labels (whether churned), when each row was scored and when its label was known (both in
-seconds since 1970 UTC); gives n probabilities, each from what was known when its row was scored, NaN where nothing was.
+RowScorer = Callable[[NDArray[np.float32], NDArray[np.bool_], Floats, Floats], Floats]
+"""Takes (n, features) rows, n labels (whether churned), the time of each score and the time of each label.
+
+Times are in seconds since 1970 UTC. Returns n probabilities, each from data known when its row was scored; NaN where
+no model existed yet.
 """
 
-NOWHERE = -1
-"""The place of a row that was scored before there was a model: it is there to be learned from."""
+NO_POSITION = -1
+"""The position of a row that was scored before a model existed. It is only used for training."""
 
 
 class LabelledRows:
-    """At most so many rows; of more, those of a part of the people, all rows of each of them.
+    """Keeps a limited number of rows. Beyond the limit, it keeps all rows of a share of the users.
 
     Args:
-        most: how many.
+        max_rows: the limit.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._part = 1.0
+    def __init__(self, max_rows: int) -> None:
+        self._max_rows = max_rows
+        self._user_share = 1.0
         self._x = bytearray()
         self._times, self._until = array("d"), array("d")
-        self._churned, self._places, self._shares = array("B"), array("q"), array("d")
+        self._churned, self._positions, self._hash_shares = array("B"), array("q"), array("d")
 
     @property
-    def part(self) -> float:
-        """Of which part of the people rows are kept."""
-        return self._part
+    def user_share(self) -> float:
+        """The share of users whose rows are kept."""
+        return self._user_share
 
     def __len__(self) -> int:
         return len(self._times)
 
-    def add(self, example: Example, place: int) -> None:
-        """Take a row.
+    def add(self, example: Example, position: int) -> None:
+        """Add a row.
 
         Args:
-            example: the row; of one whose person had been treated, the label teaches nothing.
-            place: its number among the scores, or `NOWHERE`.
+            example: the row; if its user was treated, its label is not used for training.
+            position: its number among the scores, or `NO_POSITION`.
         """
-        share = hash_share(example.user, "rows") if self._most else 1.0
-        if share >= self._part or not self._most:
+        share = hash_share(example.user, "rows") if self._max_rows else 1.0
+        if share >= self._user_share or not self._max_rows:
             return
         self._x += features.pack(features.array(example.x))
         self._times.append(example.time)
         self._until.append(float("inf") if example.treated else example.until)
         self._churned.append(example.churned)
-        self._places.append(place)
-        self._shares.append(share)
-        while len(self) > self._most:
-            self._thin()
+        self._positions.append(position)
+        self._hash_shares.append(share)
+        while len(self) > self._max_rows:
+            self._halve_users()
 
-    def scored(self, rival: Rival, scores: int) -> Floats:
-        """Have a rival score the rows.
+    def score_with(self, scorer: RowScorer, scores: int) -> Floats:
+        """Score the rows with another model.
 
         Returns:
-            As many values as there are scores, each at its row's place; NaN where the rival has none.
+            As many values as there are scores, each at its row's position; NaN where there is none.
         """
-        found = np.full(scores, np.nan)
-        places = np.array(self._places, np.int64)
-        if len(places):
-            said = rival(self._matrix(), np.array(self._churned, bool), np.array(self._times), np.array(self._until))
-            found[places[places >= 0]] = said[places >= 0]
-        return found
+        scores_by_position = np.full(scores, np.nan)
+        positions = np.array(self._positions, np.int64)
+        if len(positions):
+            result = scorer(self._matrix(), np.array(self._churned, bool), np.array(self._times), np.array(self._until))
+            scores_by_position[positions[positions >= 0]] = result[positions >= 0]
+        return scores_by_position
 
     def _matrix(self) -> NDArray[np.float32]:
         return np.frombuffer(bytes(self._x), np.float16).reshape(len(self), -1).astype(np.float32)
 
-    def _thin(self) -> None:
-        """Let go of the rows of half of the people."""
-        self._part /= 2
-        stays = np.array(self._shares) < self._part
+    def _halve_users(self) -> None:
+        """Drop the rows of half of the users."""
+        self._user_share /= 2
+        kept = np.array(self._hash_shares) < self._user_share
         packed = np.frombuffer(bytes(self._x), np.uint8).reshape(len(self), -1)
-        self._x = bytearray(packed[stays].tobytes())
-        for name in ("_times", "_until", "_churned", "_places", "_shares"):
+        self._x = bytearray(packed[kept].tobytes())
+        for name in ("_times", "_until", "_churned", "_positions", "_hash_shares"):
             column: array[float] = getattr(self, name)
-            setattr(self, name, array(column.typecode, np.array(column)[stays].tobytes()))
+            setattr(self, name, array(column.typecode, np.array(column)[kept].tobytes()))

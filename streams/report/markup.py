@@ -1,12 +1,12 @@
-"""Elements of HTML and SVG. Whatever is put into one is escaped, unless it is markup already: there is no other way."""
+"""Elements of HTML and SVG. Every value is escaped, unless it is `Markup` already; there is no way around it."""
 
 from __future__ import annotations
 
 from html import escape
 
-_UNSEEN = {*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000)}
-_HARMLESS = dict.fromkeys(_UNSEEN - {0x09, 0x0A}, "\N{REPLACEMENT CHARACTER}") | {0xFFFE: None, 0xFFFF: None}
-"""Control characters, those that turn the direction of all text behind them, and halves of characters."""
+_INVISIBLE = {*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000)}
+_REPLACEMENTS = dict.fromkeys(_INVISIBLE - {0x09, 0x0A}, "\N{REPLACEMENT CHARACTER}") | {0xFFFE: None, 0xFFFF: None}
+"""Replaces control characters, characters that change the text direction, and unpaired surrogates."""
 
 
 class Markup(str):
@@ -16,7 +16,7 @@ class Markup(str):
 
 
 def text(value: object) -> Markup:
-    """Return what says a value in markup: escaped, and without characters that one does not see.
+    """Return a value as markup: escaped, and without invisible characters.
 
     Examples:
         >>> text("<b> & 'c'\\x00")
@@ -30,11 +30,11 @@ def text(value: object) -> Markup:
         return value
     if isinstance(value, float):
         value = f"{value:.2f}".rstrip("0").rstrip(".")
-    return Markup(escape(str(value).translate(_HARMLESS)))
+    return Markup(escape(str(value).translate(_REPLACEMENTS)))
 
 
-def tag(name: str, /, *inside: object, **attributes: object) -> Markup:
-    """Return an element; attributes that are None are left out, `_` in their names stands for `-`.
+def tag(name: str, /, *content: object, **attributes: object) -> Markup:
+    """Return an element. Attributes that are None are left out; `_` in a name becomes `-`.
 
     Examples:
         >>> tag("a", "x < y", tag("b", 1), class_="c", stroke_width=2.5, id=None)
@@ -42,18 +42,18 @@ def tag(name: str, /, *inside: object, **attributes: object) -> Markup:
         >>> tag("br")
         '<br/>'
     """
-    given = "".join(
+    attribute_text = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{text(value)}"'
         for key, value in attributes.items()
         if value is not None
     )
-    if not inside and name in _EMPTY:
-        return Markup(f"<{name}{given}/>")
-    return Markup(f"<{name}{given}>{joined(*inside)}</{name}>")
+    if not content and name in _EMPTY:
+        return Markup(f"<{name}{attribute_text}/>")
+    return Markup(f"<{name}{attribute_text}>{join(*content)}</{name}>")
 
 
-def joined(*parts: object) -> Markup:
-    """Return markup of several parts, one after another."""
+def join(*parts: object) -> Markup:
+    """Return several parts as one piece of markup."""
     return Markup("".join(map(text, parts)))
 
 

@@ -1,4 +1,4 @@
-"""Scores whose label has come, side by side with those of others on the same rows."""
+"""Scores whose labels have arrived, together with the scores of other models on the same rows."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from models.churn import quality
 from models.churn.quality import QualityFigures
 from models.person import features
 from models.schema.outputs import NO_MODEL, Example
-from streams.report.labelled_rows import NOWHERE, Floats, LabelledRows, Rival
-from streams.report.weeks import begin_of, week_at
+from streams.report.labelled_rows import NO_POSITION, Floats, LabelledRows, RowScorer
+from streams.report.weeks import week_number, week_start
 
 BOOSTING = "boosting"
-"""Whose scores are those of gradient boosting, among the others'."""
+"""The name of gradient boosting among the other models."""
 
 
 class ScoredWeek(Struct, frozen=True, kw_only=True):
-    """Scores of one week of event time (from Monday, in UTC), once their labels came.
+    """Quality of the scores of one week of event time (from Monday, in UTC), once their labels arrived.
 
-    `others_auc` are those of the rows which another scored as well, by whose they are.
+    `others_auc` holds the AUC of each other model on the rows that it scored.
     """
 
     begins: float
@@ -36,14 +36,14 @@ class ScoredWeek(Struct, frozen=True, kw_only=True):
 
 
 class ScoredRows(NamedTuple):
-    """Scores whose label has come, side by side.
+    """Scores whose labels have arrived, column by column.
 
     Attributes:
-        times: when, in seconds since 1970 UTC.
-        model: the probability that was stated.
-        recency: how long the person had been silent, as a logarithm.
-        churned: what came, 0 or 1.
-        others: what others would have stated, by whose it is; NaN where one was not asked or had nothing to say yet.
+        times: the time of each score, in seconds since 1970 UTC.
+        model: the probability that the model stated.
+        recency: the time since the user's last activity, as a logarithm.
+        churned: the outcome, 0 or 1.
+        others: the scores of other models by name; NaN where a model was not asked or had no score yet.
     """
 
     times: Floats
@@ -52,41 +52,41 @@ class ScoredRows(NamedTuple):
     churned: Floats
     others: dict[str, Floats]
 
-    def at(self, part: NDArray[np.int64] | NDArray[np.bool_]) -> ScoredRows:
-        """Return some of them."""
+    def select(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> ScoredRows:
+        """Return some of the rows."""
         times, model, recency, churned, others = self
-        rest = {name: column[part] for name, column in others.items()}
-        return ScoredRows(times[part], model[part], recency[part], churned[part], rest)
+        rest = {name: column[rows] for name, column in others.items()}
+        return ScoredRows(times[rows], model[rows], recency[rows], churned[rows], rest)
 
-    def beside(self, name: str) -> ScoredRows:
-        """Return those that another has given as well."""
-        return self.at(~np.isnan(self.others[name]))
+    def scored_by(self, name: str) -> ScoredRows:
+        """Return the rows that another model scored as well."""
+        return self.select(~np.isnan(self.others[name]))
 
 
 class MaturedScores:
-    """Every score of a model whose label has come: 17 bytes each, and 4 more for each that scores beside it.
+    """Every score of a model whose label has arrived: 17 bytes each, and 4 more per additional model.
 
     Args:
-        most_rows: how many rows are kept for gradient boosting to score as well: some 100 bytes each.
+        max_rows: how many rows are kept for gradient boosting to score: some 100 bytes each.
     """
 
-    def __init__(self, most_rows: int = 0) -> None:
+    def __init__(self, max_rows: int = 0) -> None:
         self._times, self._scores = array("d"), array("f")
         self._silences, self._outcomes = array("f"), array("B")
         self._others: dict[str, array[float]] = {}
-        self._rows = LabelledRows(most_rows)
+        self._rows = LabelledRows(max_rows)
         self._boosting: Floats | None = None
 
     @property
-    def part(self) -> float:
-        """Of which part of the people gradient boosting has scored the rows."""
-        return self._rows.part
+    def user_share(self) -> float:
+        """The share of users whose rows gradient boosting has scored."""
+        return self._rows.user_share
 
     def add(self, example: Example, others: Mapping[str, float | None] | None = None) -> None:
-        """Take a labelled row, and what others say of it. Rows scored before there was a model are left out."""
-        learned = example.model != NO_MODEL
-        self._rows.add(example, len(self._times) if learned else NOWHERE)
-        if not learned:
+        """Add a labelled row with the scores of other models. Rows scored before there was a model are left out."""
+        from_model = example.model != NO_MODEL
+        self._rows.add(example, len(self._times) if from_model else NO_POSITION)
+        if not from_model:
             return
         for name, score in (others or {}).items():
             column = self._others.setdefault(name, array("f"))
@@ -97,12 +97,12 @@ class MaturedScores:
         self._silences.append(example.x[features.SILENCE])
         self._outcomes.append(example.churned)
 
-    def compare(self, rival: Rival) -> None:
-        """Have gradient boosting score the rows that were kept."""
-        self._boosting = self._rows.scored(rival, len(self._times))
+    def score_with_boosting(self, scorer: RowScorer) -> None:
+        """Score the rows that were kept with gradient boosting."""
+        self._boosting = self._rows.score_with(scorer, len(self._times))
 
     def scores(self) -> ScoredRows:
-        """Return all of them, in the order in which their labels came."""
+        """Return all scores, in the order in which their labels arrived."""
         times, model, recency, churned = (
             np.array(column, np.float64) for column in (self._times, self._scores, self._silences, self._outcomes)
         )
@@ -113,16 +113,16 @@ class MaturedScores:
         return ScoredRows(times, model, recency, churned, others)
 
     def pooled(self) -> ScoredWeek | None:
-        """Return the figures of all together; nothing before both outcomes have been seen."""
+        """Return the quality of all scores together; none before both outcomes have occurred."""
         return _week(self.scores())
 
     def weeks(self) -> list[ScoredWeek]:
-        """Return the figures week by week, without weeks in which everybody churned or nobody did."""
+        """Return the quality week by week, without weeks that have only one outcome."""
         scores = self.scores()
         order = np.argsort(scores.times, kind="stable")
-        numbers = np.array([week_at(time) for time in scores.times[order].tolist()])
+        numbers = np.array([week_number(time) for time in scores.times[order].tolist()])
         parts = np.split(order, np.flatnonzero(np.diff(numbers)) + 1) if len(order) else []
-        found = (_week(scores.at(part)) for part in parts)
+        found = (_week(scores.select(rows)) for rows in parts)
         return [week for week in found if week is not None]
 
 
@@ -130,16 +130,16 @@ def _week(scores: ScoredRows) -> ScoredWeek | None:
     churned = scores.churned
     if not churned.any() or churned.all():
         return None
-    others = {name: scores.beside(name) for name in scores.others}
+    others = {name: scores.scored_by(name) for name in scores.others}
     return ScoredWeek(
-        begins=begin_of(week_at(float(scores.times.min()))),
+        begins=week_start(week_number(float(scores.times.min()))),
         rows=len(churned),
         churned=float(churned.mean()),
         model=quality.quality_figures(scores.model, churned),
         recency_auc=quality.auc(scores.recency, churned),
         others_auc={
-            name: quality.auc(same.others[name], same.churned)
-            for name, same in others.items()
-            if same.churned.any() and not same.churned.all()
+            name: quality.auc(scored.others[name], scored.churned)
+            for name, scored in others.items()
+            if scored.churned.any() and not scored.churned.all()
         },
     )

@@ -1,4 +1,4 @@
-"""The report as one page: nothing on it is fetched from anywhere, so it can be sent to anybody and opened anywhere."""
+"""The report as one HTML page. The page loads nothing, so it can be sent as a file and opened anywhere."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from streams.report import decision_figures, people_figures, score_figures, svg
 from streams.report.collector import ReplayCollector
 from streams.report.figure import Bars, Figure, Numbers
 from streams.report.formatting import count, day, percent
-from streams.report.markup import Markup, joined, tag
+from streams.report.markup import Markup, join, tag
 from streams.report.stylesheet import STYLE
 from streams.report.summary import Summary
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-"""What a browser may load for this page: nothing, whatever may have got into it."""
+"""What a browser may load for this page: nothing, whatever the page contains."""
 
 
-def page(summary: Summary, account: ReplayCollector, rules: Rules, title: str, challenger: str = "") -> str:
-    """Return the report of a replay that is over, as HTML.
+def page(summary: Summary, collector: ReplayCollector, rules: Rules, title: str, challenger: str = "") -> str:
+    """Return the report of a finished replay as HTML.
 
     Args:
-        summary: what became of everything.
-        account: what was collected on the way.
-        rules: by which it was decided.
-        title: what was played, as the reader calls it.
-        challenger: what learned beside the model, if anything did, as the settings name it.
+        summary: the counts of the replay.
+        collector: the figures collected during the replay.
+        rules: the rules of the replay.
+        title: the name of the history, as the reader knows it.
+        challenger: the challenger model as the settings name it, if there was one.
     """
     figures = (
-        score_figures.quality_by_week(account, summary.labels, challenger),
-        score_figures.reliability(account, summary.labels),
-        score_figures.lift(account, summary.labels),
-        people_figures.tiers(account.tiers, summary.last),
-        people_figures.retention(account.crowd, summary.last),
-        people_figures.cohorts(account.crowd, summary.last),
-        decision_figures.reasons(account.reasons),
+        score_figures.quality_by_week(collector, summary.labels, challenger),
+        score_figures.reliability(collector, summary.labels),
+        score_figures.lift(collector, summary.labels),
+        people_figures.tiers(collector.tiers, summary.last),
+        people_figures.retention(collector.activity, summary.last),
+        people_figures.cohorts(collector.activity, summary.last),
+        decision_figures.reasons(collector.reasons),
         decision_figures.decisions(summary.decisions),
     )
     body = tag(
@@ -44,7 +44,7 @@ def page(summary: Summary, account: ReplayCollector, rules: Rules, title: str, c
         _header(summary, title),
         _summary(summary),
         *map(_figure, figures),
-        tag("footer", tag("p", _defined(rules))),
+        tag("footer", tag("p", _definitions(rules))),
     )
     head = tag(
         "head",
@@ -63,8 +63,8 @@ def _header(summary: Summary, title: str) -> Markup:
     tiles = (tag("div", tag("b", number), tag("span", what), class_="tile") for number, what in _tiles(summary))
     return tag(
         "header",
-        tag("h1", "What Encore would have said"),
-        tag("p", tag("bdi", title), f", {span}, played as if it had happened live", class_="soft"),
+        tag("h1", "What Encore would have sent"),
+        tag("p", tag("bdi", title), f", {span}, replayed as if it were live", class_="soft"),
         tag("div", *tiles, class_="tiles"),
     )
 
@@ -72,7 +72,7 @@ def _header(summary: Summary, title: str) -> Markup:
 def _tiles(summary: Summary) -> Iterator[tuple[str, str]]:
     alerts = sum(summary.alerts.values())
     yield f"{summary.applied:,}", "event" if summary.applied == 1 else "events"
-    yield f"{summary.people:,}", "person" if summary.people == 1 else "people"
+    yield f"{summary.people:,}", "user" if summary.people == 1 else "users"
     yield f"{alerts:,}", "alert" if alerts == 1 else "alerts"
     yield f"{summary.coupons:,}", "coupon" if summary.coupons == 1 else "coupons"
     if summary.quality is not None:
@@ -81,33 +81,33 @@ def _tiles(summary: Summary) -> Iterator[tuple[str, str]]:
 
 
 def _summary(summary: Summary) -> Markup:
-    went_in = [(summary.applied, "events of people applied")]
-    went_in += [(number, what) for number, what in _set_aside(summary) if number]
+    inputs = [(summary.applied, "events applied")]
+    inputs += [(number, what) for number, what in _other_inputs(summary) if number]
     contacts = summary.decisions.get("contact", {}).get("sent", 0)
-    gone_out = [
-        (summary.alerts.get("risk", 0), "alerts that somebody's risk has changed"),
-        (summary.alerts.get("stalled", 0), "alerts that somebody has stalled in a course"),
-        (summary.alerts.get("finished", 0), "alerts that somebody has finished a course"),
-        (contacts, "ordinary messages"),
+    outputs = [
+        (summary.alerts.get("risk", 0), "alerts about a changed risk"),
+        (summary.alerts.get("stalled", 0), "alerts about a stalled course"),
+        (summary.alerts.get("finished", 0), "alerts about a finished course"),
+        (contacts, "messages without a coupon"),
         (summary.coupons, "coupons"),
     ]
     return tag(
         "section",
-        tag("div", _listed("What went in", went_in), _listed("What would have gone out", gone_out), class_="pair"),
+        tag("div", _list("Input", inputs), _list("What would have been sent", outputs), class_="pair"),
         class_="whole",
     )
 
 
-def _set_aside(summary: Summary) -> Iterator[tuple[int, str]]:
-    yield summary.labels, "labels: scores whose outcome came before history ended"
-    yield summary.late, "came late: counted, not scored"
-    yield summary.duplicates, "known already: left out"
+def _other_inputs(summary: Summary) -> Iterator[tuple[int, str]]:
+    yield summary.labels, "labels: scores whose outcome was known before the history ended"
+    yield summary.late, "late events: counted, not scored"
+    yield summary.duplicates, "duplicates: ignored"
     for reason, number in sorted(summary.dead_letters.items(), key=lambda item: (-item[1], item[0])):
         yield number, f"dead letters ({reason}): {errors.REASONS.get(reason, reason)}"
 
 
-def _listed(head: str, rows: list[tuple[int, str]]) -> Markup:
-    items = (joined(tag("dt", f"{number:,}"), tag("dd", what)) for number, what in rows)
+def _list(head: str, rows: list[tuple[int, str]]) -> Markup:
+    items = (join(tag("dt", f"{number:,}"), tag("dd", what)) for number, what in rows)
     return tag("div", tag("h2", head), tag("dl", *items))
 
 
@@ -116,8 +116,8 @@ def _figure(figure: Figure) -> Markup:
     return tag(
         "figure",
         tag("h2", figure.title),
-        tag("p", figure.says),
-        tag("ul", *(tag("li", point) for point in figure.points), class_="points") if figure.points else Markup(),
+        tag("p", figure.finding),
+        tag("ul", *(tag("li", point) for point in figure.details), class_="points") if figure.details else Markup(),
         _key(figure) if figure.key else Markup(),
         tag("div", figure.wide, class_="wide") if figure.wide else Markup(),
         tag("div", figure.narrow, class_="narrow") if figure.narrow else Markup(),
@@ -130,16 +130,16 @@ def _figure(figure: Figure) -> Markup:
 
 
 def _key(figure: Figure) -> Markup:
-    return tag("ul", *(tag("li", svg.sample(look), name) for look, name in figure.key), class_="key")
+    return tag("ul", *(tag("li", svg.key_sample(look), name) for look, name in figure.key), class_="key")
 
 
 def _bars(bars: Bars) -> Markup:
     items = (
         tag(
             "li",
-            tag("div", tag("span", bar.words), tag("b", bar.figure), class_="words"),
+            tag("div", tag("span", bar.label), tag("b", bar.value), class_="words"),
             svg.bar(bar.share, bar.look),
-            tag("div", bar.more, class_="more") if bar.more else Markup(),
+            tag("div", bar.detail, class_="more") if bar.detail else Markup(),
         )
         for bar in bars.bars
     )
@@ -147,19 +147,19 @@ def _bars(bars: Bars) -> Markup:
 
 
 def _numbers(numbers: Numbers) -> Markup:
-    head = tag("tr", *(tag("th", name) for name in numbers.heads))
+    head = tag("tr", *(tag("th", name) for name in numbers.headings))
     rows = (tag("tr", *(tag("td", value) for value in row)) for row in numbers.rows)
     table = tag("table", tag("thead", head), tag("tbody", *rows))
     return tag("details", tag("summary", "The numbers"), tag("div", table, class_="scroll"))
 
 
-def _defined(rules: Rules) -> str:
-    """Say what is meant by leaving."""
+def _definitions(rules: Rules) -> str:
+    """Return the definitions that the figures use."""
     horizon, lookback = (f"{span / DAY:g} days" for span in (rules.horizon, rules.lookback))
-    begin = "once" if rules.alerts_wait else "even before"
+    timing = "once" if rules.alerts_wait else "even before"
     return (
-        f"Somebody left if they were not active for {horizon} after they were scored; only people active within "
-        f"{lookback} are scored. High risk begins at {percent(rules.high)}, medium at {percent(rules.medium)}; "
-        f"tiers and alerts begin {begin} {count(rules.labels_needed, 'label')} have been learned from. "
+        f"A user left if there was no activity for {horizon} after the score. Only users active within "
+        f"{lookback} are scored. High risk begins at {percent(rules.high)}, medium risk at {percent(rules.medium)}. "
+        f"Tiers and alerts begin {timing} {count(rules.labels_needed, 'label')} have been learned. "
         "Weeks begin on Monday; days and weeks are in UTC."
     )

@@ -1,4 +1,4 @@
-"""How good the scores were: by week, as probabilities, and for choosing people."""
+"""Figures about scores: quality by week, reliability of probabilities, and lift."""
 
 from __future__ import annotations
 
@@ -12,207 +12,211 @@ from streams.report import statistics, svg
 from streams.report.axes import numbers
 from streams.report.collector import ReplayCollector
 from streams.report.figure import Figure, Numbers, time_axis
-from streams.report.formatting import both, count, day, percent, points
+from streams.report.formatting import and_list, count, day, percent, points
 from streams.report.markup import Markup
 from streams.report.matured_scores import BOOSTING, MaturedScores, ScoredRows, ScoredWeek
 from streams.report.svg import NARROW, WIDE, AxisMark, LineSeries, PlotPoint
 from streams.report.weeks import WEEK
 
 MODEL, RECENCY = "the model", "recency alone"
-LOOKS = {MODEL: "model", RECENCY: "recency"}
-OTHERS = {
-    BOOSTING: "gradient boosting, fitted anew every week",
-    "reference": "logistic regression, learning beside it",
+CSS_CLASSES = {MODEL: "model", RECENCY: "recency"}
+OTHER_MODELS = {
+    BOOSTING: "gradient boosting, fitted every week",
+    "reference": "logistic regression, trained in parallel",
     "challenger": "the challenger",
 }
-"""Who scores beside the model, by the looks of their line."""
-MOST_DAYS = 5
-"""How many changes of the world are told by their days."""
-LEAST_FOR_LIFT = 20
-"""Scores that a share must hold to be drawn in the lift curve."""
+"""Names of the other models that score the same rows, by the CSS class of their line."""
+MAX_DAYS = 5
+"""The most days of drift that the page lists one by one."""
+MIN_LIFT_SCORES = 20
+"""The lift curve begins at the share that holds this many scores."""
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
 
 
 class ScoreComparison(NamedTuple):
-    """The AUC and log-loss of the model, and of another on the same rows."""
+    """AUC and log-loss of the model, and of another model on the same rows."""
 
     model: tuple[float, float]
     other: tuple[float, float]
     rows: int
 
 
-def quality_by_week(account: ReplayCollector, labels: int, challenger: str = "") -> Figure:
-    """Quality of each week's scores, once their labels came.
+def quality_by_week(collector: ReplayCollector, labels: int, challenger: str = "") -> Figure:
+    """Quality of each week's scores, once their labels have arrived.
 
     Args:
-        account: with the scores, and the moments at which the world was found changed.
-        labels: how many came in all.
-        challenger: what learned beside the model, if anything did.
+        collector: the scores, and the moments of detected drift.
+        labels: the number of all labels.
+        challenger: the name of the challenger, if there is one.
     """
     name, title = "quality", "Quality by week"
-    weeks, pooled = account.matured.weeks(), account.matured.pooled()
+    weeks, pooled = collector.matured.weeks(), collector.matured.pooled()
     if pooled is None or not weeks:
-        return Figure(name, title, _too_few(account.matured.scores(), labels))
-    says = _beside_recency(weeks, pooled)
-    points = [*_beside_others(account.matured, challenger), *_changed(account.changes)]
+        return Figure(name, title, _too_few(collector.matured.scores(), labels))
+    finding = _quality_finding(weeks, pooled)
+    details = [*_comparisons(collector.matured, challenger), *_drift_sentence(collector.drift_times)]
     drawn = {
         MODEL: {week.begins: week.model.auc for week in weeks},
         RECENCY: {week.begins: week.recency_auc for week in weeks},
     }
-    for other, line in OTHERS.items():
+    for other, line in OTHER_MODELS.items():
         drawn[line] = {week.begins: week.others_auc[other] for week in weeks if other in week.others_auc}
     drawn = {line: aucs for line, aucs in drawn.items() if aucs}
-    looks = LOOKS | {line: look for look, line in OTHERS.items()}
-    lines = [_by_week(weeks, aucs, line, looks[line]) for line, aucs in drawn.items()]
+    css_classes = CSS_CLASSES | {line: look for look, line in OTHER_MODELS.items()}
+    lines = [_weekly_line(weeks, aucs, line, css_classes[line]) for line, aucs in drawn.items()]
     values = [auc for aucs in drawn.values() for auc in aucs.values()]
-    span = weeks[0].begins, max(weeks[-1].begins, *account.changes, weeks[0].begins)
-    marks = [AxisMark(moment, f"The world changed: {day(moment)}") for moment in account.changes if moment >= span[0]]
-    said = " ".join((f"{title}.", says, *points))
+    span = weeks[0].begins, max(weeks[-1].begins, *collector.drift_times, weeks[0].begins)
+    drifts = [moment for moment in collector.drift_times if moment >= span[0]]
+    marks = [AxisMark(moment, f"Drift detected: {day(moment)}") for moment in drifts]
+    label = " ".join((f"{title}.", finding, *details))
 
     def drawing(width: float, height: float) -> Markup:
         y = numbers(min(0.5, *values), max(values), 6, ".2f", "AUC")
-        return svg.lines(width, height, said, time_axis(span, width), y, lines[::-1], marks)
+        return svg.lines(width, height, label, time_axis(span, width), y, lines[::-1], marks)
 
     return Figure(
         name=name,
         title=title,
-        says=says,
-        points=points,
-        note="AUC: how often somebody who left had been scored higher than somebody who stayed; 0.5 is a coin, 1 is "
-        "perfect. Every score was given before its outcome was known, by what had been learned until then.",
+        finding=finding,
+        details=details,
+        note="AUC: how often a user who left had a higher score than a user who stayed; 0.5 is chance, 1 is perfect. "
+        "Every score was given before its outcome was known, by a model of that time.",
         wide=drawing(WIDE, 300),
         narrow=drawing(NARROW, 250),
-        key=[(looks[line], line) for line in drawn],
-        numbers=_in_numbers(weeks),
+        key=[(css_classes[line], line) for line in drawn],
+        numbers=_table(weeks),
     )
 
 
-def reliability(account: ReplayCollector, labels: int) -> Figure:
-    """Whether what was said is what came."""
+def reliability(collector: ReplayCollector, labels: int) -> Figure:
+    """Predicted probabilities compared with outcomes."""
     name, title = "reliability", "Reliability"
-    scores, pooled = account.matured.scores(), account.matured.pooled()
+    scores, pooled = collector.matured.scores(), collector.matured.pooled()
     if pooled is None:
         return Figure(name, title, _too_few(scores, labels))
     parts = statistics.tenths(scores.model, scores.churned)
-    says = (
-        f"The riskiest tenth of all scores said {percent(parts[-1].score)} on average, and "
-        f"{percent(parts[-1].churned)} of them left; over all tenths, what was said and what came are "
+    finding = (
+        f"The riskiest tenth of all scores predicted {percent(parts[-1].score)} on average, and "
+        f"{percent(parts[-1].churned)} of them left. Over all tenths, prediction and outcome are "
         f"{points(pooled.model.calibration_error)} apart on average."
     )
-    spots = [
+    dots = [
         PlotPoint(
-            part.score, part.churned, f"said {percent(part.score)}, came {percent(part.churned)} of {part.rows:,}"
+            part.score, part.churned, f"predicted {percent(part.score)}, left {percent(part.churned)} of {part.rows:,}"
         )
         for part in parts
     ]
     even = LineSeries("even", (PlotPoint(0, 0), PlotPoint(1, 1)))
-    x, y = numbers(0, 1, 5, ".0%", "said"), numbers(0, 1, 5, ".0%", "left")
+    x, y = numbers(0, 1, 5, ".0%", "predicted"), numbers(0, 1, 5, ".0%", "left")
     return Figure(
         name=name,
         title=title,
-        says=says,
-        note="Each dot is a tenth of all scores, by size. On the dashed line exactly as many left as was said; "
-        "below it fewer did.",
-        narrow=svg.lines(NARROW, 330, f"{title}. {says}", x, y, [even, LineSeries("model", spots, dots=True)]),
+        finding=finding,
+        note="Each dot is a tenth of all scores, by size. On the dashed line, prediction and outcome are equal. "
+        "Below it, fewer users left than predicted.",
+        narrow=svg.lines(NARROW, 330, f"{title}. {finding}", x, y, [even, LineSeries("model", dots, dots=True)]),
         numbers=Numbers(
-            ("Said, on average", "Left", "Scores"),
+            ("Predicted, on average", "Left", "Scores"),
             [(percent(part.score), percent(part.churned), f"{part.rows:,}") for part in parts],
         ),
     )
 
 
-def lift(account: ReplayCollector, labels: int) -> Figure:
-    """How much better than chance the riskiest are chosen."""
+def lift(collector: ReplayCollector, labels: int) -> Figure:
+    """The churn rate among the riskiest users, compared with the overall rate."""
     name, title = "lift", "Lift"
-    scores, pooled = account.matured.scores(), account.matured.pooled()
+    scores, pooled = collector.matured.scores(), collector.matured.pooled()
     if pooled is None:
         return Figure(name, title, _too_few(scores, labels))
     columns = {MODEL: scores.model, RECENCY: scores.recency}
     tenth = {line: statistics.lift(column, scores.churned, np.array([0.1]))[0] for line, column in columns.items()}
-    says = (
-        f"Of the riskiest 10% by the model {percent(tenth[MODEL] * pooled.churned)} left, {tenth[MODEL]:.1f} times the "
-        f"{percent(pooled.churned)} of all; by recency alone it is {tenth[RECENCY]:.1f} times."
+    finding = (
+        f"Of the riskiest 10% by the model, {percent(tenth[MODEL] * pooled.churned)} left: {tenth[MODEL]:.1f} times "
+        f"the overall {percent(pooled.churned)}. By recency alone, it is {tenth[RECENCY]:.1f} times."
     )
     shares = np.arange(1, 101) / 100
-    shares = shares[shares * pooled.rows >= min(LEAST_FOR_LIFT, pooled.rows)]
+    shares = shares[shares * pooled.rows >= min(MIN_LIFT_SCORES, pooled.rows)]
     curves = {line: statistics.lift(column, scores.churned, shares) for line, column in columns.items()}
     drawn = [
-        LineSeries(LOOKS[line], [PlotPoint(*place) for place in zip(shares.tolist(), curve.tolist(), strict=True)])
+        LineSeries(
+            CSS_CLASSES[line], [PlotPoint(*place) for place in zip(shares.tolist(), curve.tolist(), strict=True)]
+        )
         for line, curve in reversed(curves.items())
     ]
     x = numbers(0, 1, 5, ".0%", "chosen, riskiest first")
-    y = numbers(0, max(1.0, *(float(curve.max()) for curve in curves.values())), 5, ".1f", "times the share of all")
+    y = numbers(0, max(1.0, *(float(curve.max()) for curve in curves.values())), 5, ".1f", "times the overall rate")
     even = LineSeries("even", (PlotPoint(0, 1), PlotPoint(1, 1)))
     return Figure(
         name=name,
         title=title,
-        says=says,
-        note="Whoever chooses at random finds as many as the dashed line says: once the share of all.",
-        narrow=svg.lines(NARROW, 330, f"{title}. {says}", x, y, [even, *drawn]),
-        key=[(LOOKS[line], line) for line in columns],
+        finding=finding,
+        note="The dashed line is a random choice: it finds users who left at the overall rate.",
+        narrow=svg.lines(NARROW, 330, f"{title}. {finding}", x, y, [even, *drawn]),
+        key=[(CSS_CLASSES[line], line) for line in columns],
         numbers=_lifts(columns, scores),
     )
 
 
 def _too_few(scores: ScoredRows, labels: int) -> str:
-    """Say why there is nothing to be measured."""
+    """Return why nothing can be measured."""
     if not labels:
-        return "No label has come: nobody was scored a horizon before the end of history."
+        return "There are no labels: no score is older than one horizon at the end of the history."
     if not len(scores.churned):
-        return f"{count(labels, 'label')} came, too few for a model: there is no score of a model with its label."
-    what = "everybody left" if scores.churned.all() else "nobody left"
-    return f"Of {count(len(scores.churned), 'score')} with a label, {what}: there is nothing to tell apart."
+        return f"{count(labels, 'label')} arrived, too few for a model: no score of a model has a label."
+    outcome = "every user left" if scores.churned.all() else "no user left"
+    return f"Of {count(len(scores.churned), 'score')} with a label, {outcome}: the figure needs both outcomes."
 
 
-def _compared(scores: ScoredRows, name: str) -> ScoreComparison | None:
-    same = scores.beside(name)
-    if not same.churned.any() or same.churned.all():
+def _compare(scores: ScoredRows, name: str) -> ScoreComparison | None:
+    scored = scores.scored_by(name)
+    if not scored.churned.any() or scored.churned.all():
         return None
     model, other = (
-        (quality.auc(said, same.churned), quality.log_loss(said, same.churned))
-        for said in (same.model, same.others[name])
+        (quality.auc(column, scored.churned), quality.log_loss(column, scored.churned))
+        for column in (scored.model, scored.others[name])
     )
-    return ScoreComparison(model, other, len(same.churned))
+    return ScoreComparison(model, other, len(scored.churned))
 
 
-def _beside_recency(weeks: Sequence[ScoredWeek], pooled: ScoredWeek) -> str:
-    ahead = sum(week.model.auc > week.recency_auc for week in weeks)
+def _quality_finding(weeks: Sequence[ScoredWeek], pooled: ScoredWeek) -> str:
+    better_weeks = sum(week.model.auc > week.recency_auc for week in weeks)
     return (
-        f"Over {count(pooled.rows, 'score')} the model's AUC is {pooled.model.auc:.3f}, that of recency alone "
-        f"{pooled.recency_auc:.3f}; the model was ahead in {ahead:,} of {count(len(weeks), 'week')}."
+        f"Over {count(pooled.rows, 'score')}, the AUC of the model is {pooled.model.auc:.3f}, and that of recency "
+        f"alone {pooled.recency_auc:.3f}. The model was better in {better_weeks:,} of {count(len(weeks), 'week')}."
     )
 
 
-def _beside_others(matured: MaturedScores, challenger: str) -> Iterator[str]:
-    """Say how good others are on the rows that they have scored, and how good the model is on these."""
+def _comparisons(matured: MaturedScores, challenger: str) -> Iterator[str]:
+    """Yield the quality of other models, and of the model on the same rows."""
     scores = matured.scores()
-    for name in (name for name in OTHERS if name in scores.others):
-        compared = _compared(scores, name)
+    for name in (name for name in OTHER_MODELS if name in scores.others):
+        compared = _compare(scores, name)
         if compared is None:
             continue
-        who = f"{OTHERS[name]}, {challenger}," if name == "challenger" else f"{OTHERS[name]},"
-        some = f", those of {percent(matured.part)} of the people" if name == BOOSTING and matured.part < 1 else ""
+        who = f"{OTHER_MODELS[name]}, {challenger}," if name == "challenger" else f"{OTHER_MODELS[name]},"
+        is_sampled = name == BOOSTING and matured.user_share < 1
+        sampled = f", from {percent(matured.user_share)} of the users" if is_sampled else ""
         (auc, loss), (model_auc, model_loss) = compared.other, compared.model
         yield (
-            f"{who[0].upper()}{who[1:]} has {auc:.3f} (log-loss {loss:.3f}) where the model has {model_auc:.3f} "
-            f"({model_loss:.3f}), on the same {count(compared.rows, 'score')}{some}."
+            f"{who[0].upper()}{who[1:]} has an AUC of {auc:.3f} (log-loss {loss:.3f}); the model has {model_auc:.3f} "
+            f"({model_loss:.3f}), on the same {count(compared.rows, 'score')}{sampled}."
         )
 
 
-def _changed(changes: Sequence[float]) -> Iterator[str]:
-    """Say when the world was found changed: on days, or, if they are many, how often and when last."""
-    if not changes:
+def _drift_sentence(drift_times: Sequence[float]) -> Iterator[str]:
+    """Yield the days on which drift was detected; of many days, their number and the last one."""
+    if not drift_times:
         return
-    days = list(dict.fromkeys(day(moment) for moment in sorted(changes)))
-    when = f"on {both(days)}" if len(days) <= MOST_DAYS else f"on {len(days):,} days, last on {days[-1]}"
+    days = list(dict.fromkeys(day(moment) for moment in sorted(drift_times)))
+    when = f"on {and_list(days)}" if len(days) <= MAX_DAYS else f"on {len(days):,} days, last on {days[-1]}"
     yield (
-        f"The world was found changed {when} (◆): labels came that surprised the model more than those before, beyond "
-        "chance. It went on learning; nothing was reset."
+        f"Drift was detected {when} (◆): labels surprised the model more than earlier labels, beyond chance. "
+        "The model continued to learn; nothing was reset."
     )
 
 
-def _by_week(weeks: Sequence[ScoredWeek], aucs: dict[float, float], name: str, look: str) -> LineSeries:
-    """Draw a week's figure at its beginning; over weeks without one the line is interrupted."""
+def _weekly_line(weeks: Sequence[ScoredWeek], aucs: dict[float, float], name: str, look: str) -> LineSeries:
+    """Return a line with one point at the start of each week; weeks without a value interrupt it."""
     drawn, at = list[PlotPoint](), weeks[0].begins
     while at <= weeks[-1].begins:
         auc = aucs.get(at)
@@ -221,9 +225,9 @@ def _by_week(weeks: Sequence[ScoredWeek], aucs: dict[float, float], name: str, l
     return LineSeries(look, drawn)
 
 
-def _in_numbers(weeks: Sequence[ScoredWeek]) -> Numbers:
-    others = [other for other in OTHERS if any(other in week.others_auc for week in weeks)]
-    heads = ("Week of", "Scores", "Left", "AUC", "Log-loss", "Calibration error", "Recency's AUC")
+def _table(weeks: Sequence[ScoredWeek]) -> Numbers:
+    others = [other for other in OTHER_MODELS if any(other in week.others_auc for week in weeks)]
+    headings = ("Week of", "Scores", "Left", "AUC", "Log-loss", "Calibration error", "AUC of recency")
     rows = [
         (
             day(week.begins),
@@ -237,7 +241,7 @@ def _in_numbers(weeks: Sequence[ScoredWeek]) -> Numbers:
         )
         for week in weeks
     ]
-    return Numbers((*heads, *(f"{other.capitalize()}'s" for other in others)), rows)
+    return Numbers((*headings, *(f"AUC of {other}" for other in others)), rows)
 
 
 def _lifts(columns: dict[str, statistics.Column], scores: ScoredRows) -> Numbers:

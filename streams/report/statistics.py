@@ -1,4 +1,4 @@
-"""What the pictures show of scores and people: plain numbers of plain numbers."""
+"""Statistics of the figures: calibration, recall and lift of scores, retention and cohorts of users."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Column = NDArray[np.float64]
 
 
 class Tenth(NamedTuple):
-    """A tenth of all scores: their mean, the share of them that churned, and how many they are."""
+    """A tenth of all scores: their mean, the share that churned, and the number of scores."""
 
     score: float
     churned: float
@@ -21,7 +21,7 @@ class Tenth(NamedTuple):
 
 
 def tenths(scores: Column, churned: Column, parts: int = 10) -> list[Tenth]:
-    """Return what was said and what came in ten parts of equal size, as the calibration error takes them."""
+    """Return the mean score and the share that churned in ten equal parts, as the calibration error uses them."""
     order = np.argsort(scores, kind="stable")
     return [
         Tenth(float(scores[part].mean()), float(churned[part].mean()), len(part))
@@ -30,13 +30,13 @@ def tenths(scores: Column, churned: Column, parts: int = 10) -> list[Tenth]:
     ]
 
 
-def found(scores: Column, churned: Column, shares: Column) -> Column:
-    """Return which share of all who churned is among the highest scores, for several shares of all rows.
+def recall(scores: Column, churned: Column, shares: Column) -> Column:
+    """Return the share of all churned rows among the highest scores, for several shares of all rows.
 
-    Rows of the same score count as if they stood in every order.
+    Rows with the same score count as the average over all their orders.
 
     Examples:
-        >>> found(np.array([0.9, 0.8, 0.1, 0.1]), np.array([1.0, 0.0, 1.0, 0.0]), np.array([0.25, 0.5, 0.75, 1.0]))
+        >>> recall(np.array([0.9, 0.8, 0.1, 0.1]), np.array([1.0, 0.0, 1.0, 0.0]), np.array([0.25, 0.5, 0.75, 1.0]))
         array([0.5 , 0.5 , 0.75, 1.  ])
     """
     _, inverse, rows = np.unique(-scores, return_inverse=True, return_counts=True)
@@ -46,82 +46,82 @@ def found(scores: Column, churned: Column, shares: Column) -> Column:
 
 
 def lift(scores: Column, churned: Column, shares: Column) -> Column:
-    """Return how many times more often the highest scores churned than all, for several shares of all rows."""
-    return found(scores, churned, shares) / shares
+    """Return the churn rate among the highest scores divided by the overall rate, for several shares of all rows."""
+    return recall(scores, churned, shares) / shares
 
 
-class Retained(NamedTuple):
-    """Who was active a number of weeks after their first: of how many that can be known, and of how many it is true."""
+class RetentionPoint(NamedTuple):
+    """Activity a number of weeks after the first week: how many users could be observed, and how many were active."""
 
     weeks: int
-    asked: int
+    observed: int
     active: int
 
     @property
     def share(self) -> float:
-        """The share of them."""
-        return self.active / self.asked
+        """The share of observed users who were active."""
+        return self.active / self.observed
 
 
-def retention(cohorts: Cohorts, least: float = 0.1) -> list[Retained]:
-    """Return retention week by week, as long as it is known of at least a tenth of all people."""
-    asked, active = cohorts.asked.sum(0).tolist(), cohorts.active.sum(0).tolist()
+def retention(cohorts: Cohorts, min_share: float = 0.1) -> list[RetentionPoint]:
+    """Return retention week by week, while at least a tenth of all users can be observed."""
+    observed, active = cohorts.observed.sum(0).tolist(), cohorts.active.sum(0).tolist()
     return [
-        Retained(weeks, people, back)
-        for weeks, (people, back) in enumerate(zip(asked, active, strict=True))
-        if people >= max(1, least * asked[0])
+        RetentionPoint(weeks, users, active_users)
+        for weeks, (users, active_users) in enumerate(zip(observed, active, strict=True))
+        if users >= max(1, min_share * observed[0])
     ]
 
 
 class Cohort(NamedTuple):
-    """People who came first in the same weeks.
+    """Users with the same first weeks.
 
     Attributes:
         week: the first of these weeks.
-        people: how many they are.
-        active: share of them active in an average week of each group of later weeks; none where that is not known.
+        users: the number of users.
+        active: the share active in an average week of each group of later weeks; none where it is not known.
     """
 
     week: int
-    people: int
+    users: int
     active: list[float | None]
 
 
-class Table(NamedTuple):
-    """Cohorts of some weeks each, over groups of some later weeks each."""
+class CohortTable(NamedTuple):
+    """Cohorts of one or more first weeks each, with columns of one or more later weeks each."""
 
     rows: list[Cohort]
-    weeks_a_row: int
-    weeks_a_column: int
+    weeks_per_row: int
+    weeks_per_column: int
 
     def column(self, index: int) -> str:
-        """Return which weeks after the first a column is about."""
-        first, last = index * self.weeks_a_column + 1, (index + 1) * self.weeks_a_column
+        """Return the heading of a column: its weeks after the first."""
+        first, last = index * self.weeks_per_column + 1, (index + 1) * self.weeks_per_column
         return f"{first}" if first == last else f"{first}-{last}"
 
 
-def by_cohort(cohorts: Cohorts, most_rows: int = 16, most_columns: int = 16) -> Table:
-    """Return retention by first week, both kinds of weeks grouped until they fit; nobody's first week is left out."""
-    starting = np.flatnonzero(cohorts.people)
+def by_cohort(cohorts: Cohorts, max_rows: int = 16, max_columns: int = 16) -> CohortTable:
+    """Return retention by first week. Weeks are grouped until rows and columns fit; no user is left out."""
+    starting = np.flatnonzero(cohorts.users)
     if not len(starting):
-        return Table([], 1, 1)
+        return CohortTable([], 1, 1)
     begin = int(starting[0])
-    tall = _group(int(starting[-1]) - begin + 1, most_rows)
-    later = len(cohorts.people) - begin - 1
-    broad = _group(later, most_columns)
-    asked, active = cohorts.asked, cohorts.active
+    row_weeks = _group_size(int(starting[-1]) - begin + 1, max_rows)
+    later = len(cohorts.users) - begin - 1
+    column_weeks = _group_size(later, max_columns)
+    observed, active = cohorts.observed, cohorts.active
     rows = []
-    for first in range(begin, int(starting[-1]) + 1, tall):
-        rows_of = slice(first, first + tall)
-        people = int(cohorts.people[rows_of].sum())
+    for first in range(begin, int(starting[-1]) + 1, row_weeks):
+        rows_of = slice(first, first + row_weeks)
+        users = int(cohorts.users[rows_of].sum())
         shares: list[float | None] = []
-        for week in range(1, later + 1, broad):
-            could = asked[rows_of, week : week + broad].sum()
-            shares.append(float(active[rows_of, week : week + broad].sum() / could) if could else None)
-        if people:
-            rows.append(Cohort(cohorts.base + first, people, shares))
-    return Table(rows, tall, broad)
+        for week in range(1, later + 1, column_weeks):
+            observable = observed[rows_of, week : week + column_weeks].sum()
+            shares.append(float(active[rows_of, week : week + column_weeks].sum() / observable) if observable else None)
+        if users:
+            rows.append(Cohort(cohorts.base + first, users, shares))
+    return CohortTable(rows, row_weeks, column_weeks)
 
 
-def _group(weeks: int, most: int) -> int:
-    return next((by for by in (1, 2, 4, 13, 26, 52) if weeks <= by * most), 104)
+def _group_size(weeks: int, max_groups: int) -> int:
+    return next((by for by in (1, 2, 4, 13, 26, 52) if weeks <= by * max_groups), 104)

@@ -1,4 +1,4 @@
-"""How the report looks: by day and by night, on a phone, and on paper."""
+"""The style of the report: light and dark, on a phone, and on paper."""
 
 LIGHT = (
     "--paper:#fff;--back:#f4f6f8;--ink:#1a2330;--soft:#566273;--grid:#e2e7ec;--model:#1d5fc4;--over:#fff;"

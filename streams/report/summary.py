@@ -1,4 +1,4 @@
-"""What a replay says in the end: figures for a program, words for a person."""
+"""The summary of a replay: figures for programs, and text for the terminal."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ WIDTH = 14
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """What became of everything: counts, by reason where there is one; times in seconds since 1970 UTC.
+    """Counts of a replay, by reason where there is one. Times are in seconds since 1970 UTC.
 
-    `changes` are the moments at which labels showed that the world had changed.
+    `changes` are the moments at which labels showed drift.
     """
 
     entries: int
@@ -38,10 +38,16 @@ class Summary(Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-def summarised(
-    account: ReplayCollector, metrics: Metrics, *, entries: int, people: int, span: tuple[float, float], seconds: float
+def summarize(
+    collector: ReplayCollector,
+    metrics: Metrics,
+    *,
+    entries: int,
+    users: int,
+    time_range: tuple[float, float],
+    seconds: float,
 ) -> Summary:
-    """Return the figures of a replay that is over."""
+    """Return the figures of a finished replay."""
     decisions: dict[str, dict[str, int]] = {}
     for (kind, reason), count in _by_label(metrics, "encore_decisions_total").items():
         decisions.setdefault(kind, {})[reason] = count
@@ -51,30 +57,30 @@ def summarised(
         late=metrics.value("encore_events_total", "late"),
         duplicates=metrics.value("encore_duplicates_total"),
         dead_letters={reason: count for (reason,), count in _by_label(metrics, "encore_dead_letters_total").items()},
-        people=people,
-        first=span[0],
-        last=span[1],
-        alerts=dict(account.alerts),
+        people=users,
+        first=time_range[0],
+        last=time_range[1],
+        alerts=dict(collector.alerts),
         decisions=decisions,
-        coupons=account.coupons,
+        coupons=collector.coupons,
         labels=metrics.value("encore_labels_total"),
-        quality=account.matured.pooled(),
-        changes=account.changes,
+        quality=collector.matured.pooled(),
+        changes=collector.drift_times,
         seconds=round(seconds, 3),
     )
 
 
-def words(summary: Summary, title: str) -> str:
-    """Say it for a person."""
+def summary_text(summary: Summary, title: str) -> str:
+    """Return a summary as text for the terminal."""
     rows = [("", f"{title}: {_day(summary.first)} to {_day(summary.last)}")]
     rate = summary.entries / max(summary.seconds, 1e-9)
-    rows.append(("Events", f"{summary.applied:,} of {summary.people:,} people, {rate:,.0f} a second"))
-    for count, what in ((summary.late, "late: counted, not scored"), (summary.duplicates, "known already: left out")):
+    rows.append(("Events", f"{summary.applied:,} of {summary.people:,} users, {rate:,.0f} per second"))
+    for count, what in ((summary.late, "late: counted, not scored"), (summary.duplicates, "duplicates: ignored")):
         if count:
             rows.append(("", f"{count:,} {what}"))
     rows += [("", f"{count:,} dead letters: {reason}") for reason, count in _largest(summary.dead_letters)]
     alerts = Counter(summary.alerts)
-    about = f"{alerts['risk']:,} of risk, {alerts['stalled']:,} stalled, {alerts['finished']:,} finished a course"
+    about = f"{alerts['risk']:,} about risk, {alerts['stalled']:,} stalled, {alerts['finished']:,} finished a course"
     rows.append(("Alerts", about))
     for kind, reasons in sorted(summary.decisions.items()):
         for index, (reason, count) in enumerate(_largest(reasons)):
@@ -85,13 +91,13 @@ def words(summary: Summary, title: str) -> str:
 def _quality(summary: Summary) -> list[tuple[str, str]]:
     pooled = summary.quality
     if pooled is None:
-        return [("Model", f"{summary.labels:,} labels: too few to say how good it is")]
+        return [("Model", f"{summary.labels:,} labels: too few to measure it")]
     figures = pooled.model
     return [
         ("Model", f"{summary.labels:,} labels, {pooled.churned:.0%} churned"),
         ("", f"AUC {figures.auc:.3f}, recency alone {pooled.recency_auc:.3f}"),
         ("", f"log-loss {figures.log_loss:.3f}, calibration error {figures.calibration_error:.3f}"),
-        *[("", f"the world was found changed on {_day(moment)}") for moment in summary.changes],
+        *[("", f"drift detected on {_day(moment)}") for moment in summary.changes],
     ]
 
 

@@ -113,7 +113,7 @@ def test_the_summary_claims_a_difference_only_if_the_interval_excludes_zero():
     text = summary(state_halfway(), 131.0)
 
     assert "43 days, 09 Oct 2025 to 21 Nov 2025, in 2 min 11 s" in text
-    assert "208 held back: the person belongs to those who get nothing" in text
+    assert "208 held back: the user is in the hold-out group, which gets no offers" in text
     assert "14 days after a coupon: 40% of 150; in the hold-out 19% of 148" in text
     assert "+21.1 percentage points, 95% interval +10.8 to +30.8\n" in text
     assert "about 32 users kept who would have left (16 to 46)" in text

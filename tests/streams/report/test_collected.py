@@ -1,4 +1,4 @@
-"""What is collected on the way is what one would count with everything at hand."""
+"""Aggregates that are updated event by event equal a direct count over all events."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from models.person import features
 from models.person.rules import ACTIVE_KINDS
 from models.schema import events as ev
-from streams.report.aggregates import ActivityByWeek, Tiers
-from streams.report.labelled_rows import NOWHERE, LabelledRows
-from streams.report.statistics import by_cohort, found, retention
-from streams.report.weeks import begin_of, week_at, whole_weeks
+from streams.report.aggregates import ActivityByWeek, TierHistory
+from streams.report.labelled_rows import NO_POSITION, LabelledRows
+from streams.report.statistics import by_cohort, recall, retention
+from streams.report.weeks import first_open_week, week_number, week_start
 from tests.streams.report.pages import DAY, MONDAY, example
 
 VISITS = st.lists(st.tuples(st.sampled_from("abcde"), st.integers(0, 1_000)), max_size=40)
@@ -20,36 +20,36 @@ VISITS = st.lists(st.tuples(st.sampled_from("abcde"), st.integers(0, 1_000)), ma
 
 @given(VISITS, st.integers(0, 1_050))
 @settings(max_examples=150, deadline=None)
-def test_cohorts_are_those_of_everybodys_weeks(visits: list[tuple[str, int]], end: int) -> None:
-    """Over years, in whatever order they are told: first week and later ones, of whole weeks only."""
-    crowd, weeks = ActivityByWeek(ACTIVE_KINDS), dict[str, set[int]]()
-    for number, (who, day) in enumerate(visits):
+def test_cohorts_match_a_direct_count(visits: list[tuple[str, int]], end: int) -> None:
+    """Over years and in any order of events: first weeks and later weeks, complete weeks only."""
+    activity, weeks = ActivityByWeek(ACTIVE_KINDS), dict[str, set[int]]()
+    for number, (user, day) in enumerate(visits):
         time = MONDAY + day * DAY
-        crowd.saw(ev.Login(id=str(number), user_id=who, time=time))
-        weeks.setdefault(who, set()).add(week_at(time))
-    cohorts, over = crowd.cohorts(MONDAY + end * DAY), whole_weeks(MONDAY + end * DAY)
+        activity.on_event(ev.Login(id=str(number), user_id=user, time=time))
+        weeks.setdefault(user, set()).add(week_number(time))
+    cohorts, first_open = activity.cohorts(MONDAY + end * DAY), first_open_week(MONDAY + end * DAY)
     counted = {(cohorts.base + f, n): int(cohorts.active[f, n]) for f, n in np.argwhere(cohorts.active).tolist()}
     expected = dict[tuple[int, int], int]()
     for active in weeks.values():
         for week in active:
-            if week < over:
+            if week < first_open:
                 place = min(active), week - min(active)
                 expected[place] = expected.get(place, 0) + 1
     assert counted == expected
-    assert len(crowd) == len(weeks)
-    known = sum(min(active) < over for active in weeks.values())
-    assert sum(cohort.people for cohort in by_cohort(cohorts).rows) == known
-    assert all(week.active <= week.asked <= known for week in retention(cohorts))
+    assert len(activity) == len(weeks)
+    known = sum(min(active) < first_open for active in weeks.values())
+    assert sum(cohort.users for cohort in by_cohort(cohorts).rows) == known
+    assert all(week.active <= week.observed <= known for week in retention(cohorts))
 
 
 @given(VISITS, st.integers(1, 9), st.integers(1, 9))
 @settings(max_examples=60, deadline=None)
-def test_cohorts_that_do_not_fit_are_grouped(visits: list[tuple[str, int]], rows: int, columns: int) -> None:
-    """Rows and columns stay few; who came back in an average week of a group stays a share."""
-    crowd = ActivityByWeek(ACTIVE_KINDS)
-    for number, (who, day) in enumerate(sorted(visits, key=lambda visit: visit[1])):
-        crowd.saw(ev.Login(id=str(number), user_id=who, time=MONDAY + day * DAY))
-    table = by_cohort(crowd.cohorts(MONDAY + 1_050 * DAY), rows, columns)
+def test_large_cohort_tables_are_grouped(visits: list[tuple[str, int]], rows: int, columns: int) -> None:
+    """The number of rows and columns stays bounded, and values stay shares."""
+    activity = ActivityByWeek(ACTIVE_KINDS)
+    for number, (user, day) in enumerate(sorted(visits, key=lambda visit: visit[1])):
+        activity.on_event(ev.Login(id=str(number), user_id=user, time=MONDAY + day * DAY))
+    table = by_cohort(activity.cohorts(MONDAY + 1_050 * DAY), rows, columns)
     assert len(table.rows) <= max(rows, 2)
     assert all(len(cohort.active) <= max(columns, 2) for cohort in table.rows)
     assert all(0 <= share <= 1 for cohort in table.rows for share in cohort.active if share is not None)
@@ -62,64 +62,64 @@ CHANGES = st.lists(
 
 @given(CHANGES)
 @settings(max_examples=100, deadline=None)
-def test_tiers_are_as_they_stand_when_a_week_ends(changes: list[tuple[str, int, str]]) -> None:
-    """Each person counts once, in the tier they came into last."""
-    tiers, end = Tiers(), MONDAY + 70 * DAY
+def test_tiers_are_counted_at_the_end_of_a_week(changes: list[tuple[str, int, str]]) -> None:
+    """Each user counts once, in their newest tier."""
+    tiers, end = TierHistory(), MONDAY + 70 * DAY
     changes = sorted(changes, key=lambda change: change[1])
-    for who, day, tier in changes:
-        tiers.moved(who, tier, MONDAY + day * DAY)
-    for at, held in tiers.weeks(end):
-        standing = {who: tier for who, day, tier in changes if MONDAY + day * DAY < at}
-        assert held == {name: list(standing.values()).count(name) for name in ("low", "medium", "high")}
+    for user, day, tier in changes:
+        tiers.set_tier(user, tier, MONDAY + day * DAY)
+    for at, by_tier in tiers.weeks(end):
+        newest = {user: tier for user, day, tier in changes if MONDAY + day * DAY < at}
+        assert by_tier == {name: list(newest.values()).count(name) for name in ("low", "medium", "high")}
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=30))
-def test_everybody_is_found_when_all_are_taken(rows: list[tuple[float, bool]]) -> None:
-    """The more are taken, the more are found, in the end all of them; with one score for all it is chance."""
+def test_recall_rises_to_one(rows: list[tuple[float, bool]]) -> None:
+    """Recall grows with the share of rows, up to 1; with one score for all rows it equals the share."""
     scores, churned = (np.array(column, float) for column in zip(*rows, strict=True))
     if not churned.any():
         return
     shares = np.arange(1, 11) / 10
-    curve = found(scores, churned, shares)
+    curve = recall(scores, churned, shares)
     assert np.all(np.diff(curve) >= -1e-12)
     assert curve[-1] == 1
-    assert np.allclose(found(np.zeros(len(scores)), churned, shares), shares)
+    assert np.allclose(recall(np.zeros(len(scores)), churned, shares), shares)
 
 
-def test_a_rival_scores_the_rows_where_they_stand() -> None:
-    """With the features as they were; rows from before the model teach, and treated ones teach nothing."""
+def test_another_model_scores_the_rows_at_their_positions() -> None:
+    """It gets the original features; rows from before the model have labels, and treated users' labels never arrive."""
     rows = LabelledRows(10)
-    rows.add(example(MONDAY, 0.3, True, 3.0), NOWHERE)
+    rows.add(example(MONDAY, 0.3, True, 3.0), NO_POSITION)
     rows.add(example(MONDAY + 1, 0.3, False, 2.0), 0)
     rows.add(example(MONDAY + 2, 0.3, True, 1.0, treated=True), 2)
     seen = []
 
-    def rival(x: np.ndarray, churned: np.ndarray, times: np.ndarray, until: np.ndarray) -> np.ndarray:
+    def scorer(x: np.ndarray, churned: np.ndarray, times: np.ndarray, until: np.ndarray) -> np.ndarray:
         seen.extend([x[:, features.SILENCE].tolist(), churned.tolist(), (until - times).tolist()])
         return np.array([0.7, 0.8, 0.9])
 
-    scores = rows.scored(rival, 4)
+    scores = rows.score_with(scorer, 4)
     assert seen == [[3.0, 2.0, 1.0], [True, False, True], [14 * DAY, 14 * DAY, float("inf")]]
     assert scores[[0, 2]].tolist() == [0.8, 0.9]
     assert np.isnan(scores[[1, 3]]).all()
 
 
-def test_rows_that_do_not_fit_go_by_person() -> None:
-    """At most so many stay, all rows of whoever stays; without room none is kept."""
+def test_rows_beyond_the_limit_are_dropped_by_user() -> None:
+    """At most so many rows are kept, all rows of each kept user; with a limit of 0, none."""
     rows, none = LabelledRows(100), LabelledRows(0)
     for day in range(10):
-        for who in range(40):
-            rows.add(example(MONDAY + day * DAY, 0.5, True, float(who), user=f"u{who}"), day * 40 + who)
-            none.add(example(MONDAY, 0.5, True, 0.0), who)
-    kept = rows.scored(lambda x, churned, times, until: x[:, features.SILENCE].astype(float), 400).reshape(10, 40)
-    stays = ~np.isnan(kept)
+        for user in range(40):
+            rows.add(example(MONDAY + day * DAY, 0.5, True, float(user), user=f"u{user}"), day * 40 + user)
+            none.add(example(MONDAY, 0.5, True, 0.0), user)
+    kept = rows.score_with(lambda x, churned, times, until: x[:, features.SILENCE].astype(float), 400).reshape(10, 40)
+    kept_users = ~np.isnan(kept)
     assert 0 < len(rows) <= 100
-    assert (stays == stays[0]).all()
-    assert (kept[0, stays[0]] == np.flatnonzero(stays[0])).all()
+    assert (kept_users == kept_users[0]).all()
+    assert (kept[0, kept_users[0]] == np.flatnonzero(kept_users[0])).all()
     assert len(none) == 0
 
 
-def test_weeks_are_those_of_mondays() -> None:
-    """A week's number and its beginning agree."""
-    assert begin_of(week_at(MONDAY)) == MONDAY
-    assert week_at(MONDAY - 1) == week_at(MONDAY) - 1
+def test_weeks_begin_on_monday() -> None:
+    """The number of a week and its start agree."""
+    assert week_start(week_number(MONDAY)) == MONDAY
+    assert week_number(MONDAY - 1) == week_number(MONDAY) - 1
