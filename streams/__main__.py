@@ -162,6 +162,16 @@ def model_publish(model_file: Path, replace: bool, file: Path | None, **options:
     click.echo(f"a model of {snapshot.labels} labels is published")
 
 
+class EvaluationPart(click.Choice[str]):
+    """The values of `--only`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check a value; `taste` gets an error that names `recommendations`."""
+        if value == "taste":
+            raise click.BadParameter("`taste` is not a part: use `--only recommendations`", ctx, param)
+        return super().convert(value, param, ctx)
+
+
 @cli.command()
 @click.option("--data", type=click.Path(path_type=Path), help="A folder with oulad/, completejourney/, cdnow/ etc.")
 @click.option("--dataset", "names", multiple=True, help="Only this data set; may be given several times.")
@@ -172,7 +182,7 @@ def model_publish(model_file: Path, replace: bool, file: Path | None, **options:
 )
 @click.option(
     "--only",
-    type=click.Choice(["churn", "taste", "drift"]),
+    type=EvaluationPart(["churn", "recommendations", "drift"]),
     help="Only the churn model, only recommendations, or only the churn model in simulations that drift.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")

@@ -1,1 +1,1 @@
-"""How good the models are on real data, beside what they have to beat."""
+"""Evaluates the models on real data and on simulations, compared with baselines."""

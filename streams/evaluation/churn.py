@@ -1,17 +1,18 @@
-"""How good the churn model is on real data: played through the worker's own fold, beside what it has to beat.
+"""Evaluates the churn model on real data: replays it through the worker's log processor, and compares baselines.
 
-Every data set is played twice, asking of everybody who was ever active, and only of those active within twice the
-horizon. Rows come and labels mature exactly as they would live, the model learns and scores as it would live, and the
-same rows are scored by recency alone, by a logistic regression, and by gradient boosting fitted anew every week.
+Every data set is replayed with two protocols: scores for every user who was ever active, and only for users active
+within twice the horizon. Rows and labels come exactly as they would in a live system, and the model learns and scores
+in the same order. The same rows are scored by recency alone, by a logistic regression, and by gradient boosting that
+is fitted every week.
 
-Recency orders people by their silence itself; where a probability is wanted, by a logistic curve of it that learns.
+Recency ranks users by the time since their last activity. Where a probability is needed, an online logistic
+regression of that time gives it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -22,48 +23,38 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from models.churn import quality
-from models.churn.learner import ChurnLearner, logistic_pipeline
+from models.churn.learner import ChurnLearner
 from models.churn.quality import QualityFigures
-from models.person import features
 from models.person.activity import DAY
-from models.person.ledger import hash_share
 from models.person.rules import ACTIVE_KINDS
-from models.schema import events as ev
-from models.schema.outputs import NO_MODEL, Example
 from streams.demo import source as demo
+from streams.evaluation.churn_scores import Bools, ComparedScores, Floats, SampledSource, ScoreCollector
 from streams.history.replay import Replay
-from streams.history.sources import HistoryEntry, HistorySource, UnusableEntry, open_source
+from streams.history.sources import open_source
 from streams.history.sources.order import ordered
-from streams.kafka import codec, topics
-from streams.report.baselines import Boosting, score_online, weeks_of
 from streams.runtime import limit_blas_threads, tune_gc
 from streams.settings import Settings
 
-PIECE = 8_192
-"""Entries played at a time by each protocol in turn."""
+CHUNK = 8_192
+"""Entries that each protocol replays in turn."""
 ALWAYS = 3_650 * DAY
-PRIOR = Settings().prior_churn
-"""What is stated while there are too few labels for the model to be believed."""
-LEAST_ROWS, LEAST_EACH = 100, 10
-"""Rows, and rows of each outcome, without which a week has no figures of its own."""
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+MIN_ROWS, MIN_OUTCOMES = 100, 10
+"""Rows, and rows of each outcome, that a week needs for figures of its own."""
 
 
 class ChurnTask(Struct, frozen=True):
-    """A question to a data set: `asked` in words, by a horizon and what counts as being active.
+    """A prediction task on a data set: `question` as text, a horizon, and the events that count as activity.
 
-    `people` is the share of them that is played by default, chosen by the hash of their id: few enough for a core to
-    be done within minutes.
+    `user_share` is the share of users that is replayed by default, chosen by the hash of their id. It keeps the run
+    time on one core within minutes.
     """
 
     dataset: str
     source: str
-    asked: str
+    question: str
     horizon_days: float
     active_kinds: tuple[str, ...]
-    people: float = 1.0
+    user_share: float = 1.0
 
 
 LEARNING = tuple(sorted(ACTIVE_KINDS - {"purchase"}))
@@ -74,12 +65,12 @@ TASKS = (
     ChurnTask("online_retail", "onlineretail:{}/online_retail", "no purchase in 4 weeks", 28, ("purchase",)),
 )
 SAMPLE = ChurnTask("sample", str(demo.SAMPLE), "no activity in 14 days", 14, LEARNING)
-"""What the package carries itself."""
-EVERY = (*TASKS, SAMPLE)
+"""The sample in the package."""
+ALL_TASKS = (*TASKS, SAMPLE)
 
 
 class EvaluationProtocol(NamedTuple):
-    """Who is asked: those active within so many horizons."""
+    """Which users are scored: those active within this many horizons; 0 means all."""
 
     name: str
     lookback: float
@@ -96,10 +87,10 @@ WEEKLY = ("roc_auc", "log_loss")
 
 
 class ChurnResult(Struct, frozen=True, kw_only=True):
-    """One figure, beside those of the same rows scored otherwise; `gradient_boosting` is fitted anew every week.
+    """One figure of the model, with those of the baselines on the same rows.
 
-    `rows` are those measured; `weeks`, those with figures of their own; `people`, the share of them that was played;
-    `fits` and `largest_fit`, how often boosting was fitted and the most rows that it was given.
+    `rows` counts the measured rows, and `weeks` the weeks with their own figures. `people` is the share of users that
+    was replayed. `fits` counts the fits of gradient boosting; `largest_fit` is the row count of the largest one.
     """
 
     dataset: str
@@ -118,127 +109,47 @@ class ChurnResult(Struct, frozen=True, kw_only=True):
     largest_fit: int
 
 
-class SampledSource:
-    """A source without the events of the people who are not played."""
-
-    again = False
-
-    def __init__(self, source: HistorySource, people: float) -> None:
-        self._source = source
-        self._people = people
-        self._chosen: dict[str, bool] = {}
-        self.name, self.logged, self.skipped = source.name, source.logged, 0
-
-    def __iter__(self) -> Iterator[HistoryEntry | UnusableEntry]:
-        for entry in self._source:
-            if (
-                isinstance(entry, HistoryEntry)
-                and isinstance(entry.event, ev.Event)
-                and self._plays(entry.event.user_id)
-            ):
-                yield entry
-
-    def where(self, position: int) -> str:
-        """Return in words where a position is."""
-        return self._source.where(position)
-
-    def _plays(self, user: str) -> bool:
-        if user not in self._chosen:
-            self._chosen[user] = hash_share(user, "evaluate") < self._people
-        return self._chosen[user]
-
-
-class ComparedScores(NamedTuple):
-    """Rows that all have scored: (n,) scores by whom, labels and weeks; and what boosting was given."""
-
-    scores: dict[str, Floats]
-    churned: Bools
-    weeks: NDArray[np.int64]
-    boosting: Boosting
-
-
-class ScoreCollector:
-    """The labelled rows of one protocol, as they come and as they were scored: some 100 bytes each."""
-
-    def __init__(self) -> None:
-        self._x, self._churned, self._ready = bytearray(), array("B"), array("B")
-        self._times, self._until, self._said = array("d"), array("d"), array("d")
-
-    def heard(self, topic: str, key: bytes | None, value: bytes | None, headers: Mapping[str, bytes]) -> None:
-        """Take what goes to a topic."""
-        if topic != topics.EXAMPLES or value is None:
-            return
-        example = codec.decode_example(value)
-        if not isinstance(example, Example):
-            return
-        self._x += features.pack(features.array(example.x))
-        self._churned.append(example.churned)
-        self._ready.append(example.model != NO_MODEL and example.probability != PRIOR)
-        self._times.append(example.time)
-        self._until.append(example.until)
-        self._said.append(example.probability)
-
-    def compared(self, least: int) -> ComparedScores:
-        """Have the others score the same rows.
-
-        Args:
-            least: labels without which gradient boosting is not fitted.
-        """
-        boosting = Boosting(least)
-        rows = features.unpack(bytes(self._x)).reshape(-1, len(features.NAMES))
-        churned, times, until = np.array(self._churned, bool), np.array(self._times), np.array(self._until)
-        columns = rows, churned, times, until
-        scores = {
-            "value": np.array(self._said),
-            "silence": rows[:, features.SILENCE].astype(np.float64),
-            "recency": score_online(logistic_pipeline(), *columns, feature_names=("log_silence",)),
-            "reference": score_online(logistic_pipeline(), *columns),
-            "gradient_boosting": boosting(*columns),
-        }
-        among = np.array(self._ready, bool) & ~np.isnan(scores["gradient_boosting"])
-        of_all = {name: score[among] for name, score in scores.items()}
-        return ComparedScores(of_all, churned[among], weeks_of(times[among]), boosting)
-
-
 def evaluate(
-    task: ChurnTask, folder: Path, people: float | None = None, told: Callable[[str], None] = lambda words: None
+    task: ChurnTask, folder: Path, user_share: float | None = None, progress: Callable[[str], None] = lambda words: None
 ) -> list[ChurnResult]:
-    """Play a data set and measure.
+    """Replay a data set and measure all scores.
 
     Args:
-        task: the question.
-        folder: where data sets are.
-        people: the share of people that is played; the task's if left out.
-        told: is told in words how far it is.
+        task: the prediction task.
+        folder: where the data sets are.
+        user_share: the share of users to replay; the task's default if left out.
+        progress: receives texts about the progress.
 
     Raises:
         OperatorError: the data set cannot be read, or scikit-learn is missing.
     """
-    share = task.people if people is None else people
+    share = task.user_share if user_share is None else user_share
     results = []
     tune_gc()
     with limit_blas_threads():
-        for protocol, scored in asyncio.run(_played(task, folder, share, told)):
-            told(f"{task.dataset}, {protocol.name}: the others on the same rows, gradient boosting week by week")
-            results += _results(task, protocol, share, scored.compared(Settings().labels_needed))
+        for protocol, collector in asyncio.run(_replay(task, folder, share, progress)):
+            progress(f"{task.dataset}, {protocol.name}: scoring the same rows with the baselines")
+            results += _results(task, protocol, share, collector.compare(Settings().labels_needed))
     return results
 
 
-async def _played(
-    task: ChurnTask, folder: Path, people: float, told: Callable[[str], None]
+async def _replay(
+    task: ChurnTask, folder: Path, user_share: float, progress: Callable[[str], None]
 ) -> list[tuple[EvaluationProtocol, ScoreCollector]]:
-    source = SampledSource(open_source(task.source.format(folder)), people)
+    source = SampledSource(open_source(task.source.format(folder)), user_share)
     everything = iter(ordered([source], task.horizon_days * DAY))
-    played = [(protocol, ScoreCollector()) for protocol in PROTOCOLS]
-    replays = [Replay(_settings(task, protocol), scored.heard, ChurnLearner()) for protocol, scored in played]
-    told(f"{task.dataset}: reading")
+    collectors = [(protocol, ScoreCollector()) for protocol in PROTOCOLS]
+    replays = [
+        Replay(_settings(task, protocol), collector.on_record, ChurnLearner()) for protocol, collector in collectors
+    ]
+    progress(f"{task.dataset}: reading")
     number = 0
-    while piece := list(islice(everything, PIECE)):
-        number += len(piece)
+    while chunk := list(islice(everything, CHUNK)):
+        number += len(chunk)
         for replay in replays:
-            await replay.play(piece)
-        told(f"{task.dataset}: {number:,} events")
-    return played
+            await replay.play(chunk)
+        progress(f"{task.dataset}: {number:,} events")
+    return collectors
 
 
 def _settings(task: ChurnTask, protocol: EvaluationProtocol) -> Settings:
@@ -254,23 +165,23 @@ def _settings(task: ChurnTask, protocol: EvaluationProtocol) -> Settings:
 
 
 def _results(
-    task: ChurnTask, protocol: EvaluationProtocol, people: float, compared: ComparedScores
+    task: ChurnTask, protocol: EvaluationProtocol, user_share: float, compared: ComparedScores
 ) -> list[ChurnResult]:
     scores, churned, weeks, boosting = compared
     if not churned.any() or churned.all():
         return []
     pooled = _figures(scores, churned)
-    by_week = [_figures(scores, churned, weeks == week) for week in _full(churned, weeks)]
+    by_week = [_figures(scores, churned, weeks == week) for week in _full_weeks(churned, weeks)]
 
     def result(how: str, metric: str, values: dict[str, float]) -> ChurnResult:
         return ChurnResult(
             dataset=task.dataset,
-            task=task.asked,
+            task=task.question,
             protocol=f"{protocol.name}, {how}",
             metric=metric,
             rows=len(churned),
             weeks=len(by_week),
-            people=people,
+            people=user_share,
             churned=round(float(churned.mean()), 4),
             fits=boosting.fits,
             largest_fit=boosting.largest_fit,
@@ -287,24 +198,24 @@ def _results(
     return found
 
 
-def _full(churned: Bools, weeks: NDArray[np.int64]) -> list[int]:
-    """Return the weeks that have figures of their own."""
+def _full_weeks(churned: Bools, weeks: NDArray[np.int64]) -> list[int]:
+    """Return the weeks that have enough rows for figures of their own."""
     labels = [(int(week), churned[weeks == week]) for week in np.unique(weeks)]
     return [
         week
-        for week, said in labels
-        if len(said) >= LEAST_ROWS and min(said.sum(), len(said) - said.sum()) >= LEAST_EACH
+        for week, outcomes in labels
+        if len(outcomes) >= MIN_ROWS and min(outcomes.sum(), len(outcomes) - outcomes.sum()) >= MIN_OUTCOMES
     ]
 
 
 def _figures(
-    scores: dict[str, Floats], churned: Bools, among: Bools | slice = slice(None)
+    scores: dict[str, Floats], churned: Bools, selection: Bools | slice = slice(None)
 ) -> dict[str, QualityFigures]:
-    """Return the figures of some rows by who scored them; recency's order is that of silence itself."""
-    outcomes = churned[among].astype(np.float64)
-    said = {name: score[among] for name, score in scores.items()}
-    silence = said.pop("silence")
-    found = {name: quality.quality_figures(score, outcomes) for name, score in said.items()}
+    """Return the figures of some rows by model. Recency ranks by the time since the last activity."""
+    outcomes = churned[selection].astype(np.float64)
+    selected = {name: score[selection] for name, score in scores.items()}
+    silence = selected.pop("silence")
+    found = {name: quality.quality_figures(score, outcomes) for name, score in selected.items()}
     order = quality.auc(silence, outcomes), quality.lift(silence, outcomes)
     found["recency"] = replace(found["recency"], auc=order[0], lift=order[1])
     return found

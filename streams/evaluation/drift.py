@@ -1,14 +1,14 @@
-"""How much of a change of the world the live model makes up for before labels can tell of it, on simulated platforms.
+"""Measures how well the live model handles drift before labels show it, on simulated platforms.
 
-A platform is played through the worker's own fold; after six horizons its world changes, or, for comparison, does not.
-The same rows have three scores:
+A simulated platform is replayed through the worker's log processor. After six horizons its behaviour changes, or, for
+comparison, does not. The same rows have three scores:
 
-- labels alone: what the model itself thinks, which waits a horizon for every label;
-- live: what is stated, the same bent by early signs (`models.churn.early_signal`);
-- the oracle: the same learner on the same rows, told each label the moment the row is scored. So it must learn the
-  change as well, from as many rows, and what lies between it and labels alone is what waiting costs, and nothing else.
+- labels alone: the score of the model itself, which waits one horizon for every label;
+- live: the published score, which early signals correct (`models.churn.early_signal`);
+- the oracle: the same learner on the same rows, which gets each label when the row is scored. It must learn the drift
+  from as many rows, so its lead over labels alone is the cost of waiting, and nothing else.
 
-What is recovered is the part of that gap which the live model closes.
+The recovered share is the part of that gap that the live model closes.
 """
 
 from __future__ import annotations
@@ -36,43 +36,43 @@ from streams.kafka import codec, topics
 from streams.runtime import limit_blas_threads, tune_gc
 from streams.settings import Settings
 
-BEGINS = 1_760_000_000.0
+START = 1_760_000_000.0
 SEEDS = (11, 12, 13)
-WORLDS: tuple[DriftName | None, ...] = (None, *NAMES)
-"""None stays as it is."""
+DRIFTS: tuple[DriftName | None, ...] = (None, *NAMES)
+"""The drifts to measure; None means no drift."""
 BEFORE, AFTER = 6.0, 2.0
-"""Horizons until the change, and after it as far as rows are measured."""
-NEWCOMERS_A_DAY = 0.01
-"""For each learner of the first weeks."""
-WORTH = 0.003
-"""A gap below this is hardly more than what waiting costs in a world that stays; no part of it is stated."""
+"""Horizons before the drift, and horizons after it in which rows are measured."""
+NEWCOMER_RATE = 0.01
+"""Newcomers per day for each learner of the first weeks."""
+MIN_GAP = 0.003
+"""Below this gap, no recovered share is stated: waiting costs almost as much without a drift."""
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
 class DriftSize(NamedTuple):
-    """How large a platform is: learners of the first weeks, and the churn horizon in days."""
+    """The size of a platform: learners of the first weeks, and the churn horizon in days."""
 
     learners: int = 2_000
     horizon_days: float = 14.0
 
     @property
     def horizon(self) -> float:
-        """In seconds."""
+        """The horizon in seconds."""
         return self.horizon_days * DAY
 
     @property
-    def changes(self) -> float:
-        """When the world changes, in seconds since 1970 UTC."""
-        return BEGINS + BEFORE * self.horizon
+    def drift_time(self) -> float:
+        """The moment of the drift, in seconds since 1970 UTC."""
+        return START + BEFORE * self.horizon
 
 
 SIZE = DriftSize()
 
 
 class DriftSpan(NamedTuple):
-    """Rows scored from so many horizons after the change until so many."""
+    """Rows that are scored between two moments, in horizons after the drift."""
 
     name: str
     since: float
@@ -89,10 +89,10 @@ SPANS = (
 
 
 class DriftResult(Struct, frozen=True, kw_only=True):
-    """One figure of one world and span, in the mean of the seeds: `value` is the live model's.
+    """One figure of one drift and span, as the mean over the seeds: `value` is that of the live model.
 
-    `gap` lies between labels alone and the oracle; `recovered` is the part of it that the live model closes, with the
-    `least` and the `most` of any seed, and nothing where the gap is not worth the name.
+    `gap` is the difference between labels alone and the oracle. `recovered` is the share of it that the live model
+    closes; `least` and `most` are the extremes of single seeds. All three are None if the gap is too small.
     """
 
     dataset: str
@@ -111,148 +111,151 @@ class DriftResult(Struct, frozen=True, kw_only=True):
 
 
 class PlayedPlatform(NamedTuple):
-    """The labelled rows of one platform in the order in which their labels came: (n, features), and (n,) each."""
+    """The labelled rows of one platform, in the order in which their labels arrived: (n, features), and (n,) each."""
 
     rows: NDArray[np.float32]
     churned: Bools
     times: Floats
-    places: Floats
+    hash_shares: Floats
     alone: Floats
     live: Floats
 
 
 class DriftCollector:
-    """Labelled rows as they are told, with what was stated, and what the model itself thought, as early signs say."""
+    """Collects labelled rows with the published scores and the model's own scores, which early signals carry."""
 
     def __init__(self) -> None:
         self._x = bytearray()
         self._columns: list[tuple[bool, float, float, float, float]] = []
-        self._thought: dict[tuple[str, float], float] = {}
+        self._pending_scores: dict[tuple[str, float], float] = {}
 
-    def heard(self, topic: str, key: bytes | None, value: bytes | None, headers: Mapping[str, bytes]) -> None:
-        """Take what goes to a topic."""
+    def on_record(self, topic: str, key: bytes | None, value: bytes | None, headers: Mapping[str, bytes]) -> None:
+        """Process a record that a worker would send to a topic."""
         if topic != topics.EXAMPLES or value is None:
             return
-        lesson = codec.decode_example(value)
-        if isinstance(lesson, EarlySignal):
-            self._thought[lesson.user, lesson.time] = lesson.probability
+        example = codec.decode_example(value)
+        if isinstance(example, EarlySignal):
+            self._pending_scores[example.user, example.time] = example.probability
             return
-        self._x += features.pack(features.array(lesson.x))
-        thought = self._thought.pop((lesson.user, lesson.time))
-        place = hash_share(lesson.id, "replay")
-        self._columns.append((lesson.churned, lesson.time, place, thought, lesson.probability))
+        self._x += features.pack(features.array(example.x))
+        model_score = self._pending_scores.pop((example.user, example.time))
+        share = hash_share(example.id, "replay")
+        self._columns.append((example.churned, example.time, share, model_score, example.probability))
 
-    def lived(self) -> PlayedPlatform:
+    def platform_rows(self) -> PlayedPlatform:
         """Return all rows."""
-        churned, times, places, alone, live = (np.array(column) for column in zip(*self._columns, strict=True))
+        churned, times, hash_shares, alone, live = (np.array(column) for column in zip(*self._columns, strict=True))
         rows = features.unpack(bytes(self._x)).reshape(-1, len(features.NAMES))
-        return PlayedPlatform(rows, churned, times, places, alone, live)
+        return PlayedPlatform(rows, churned, times, hash_shares, alone, live)
 
 
 def evaluate(
     seeds: Sequence[int],
-    worlds: Sequence[DriftName | None],
+    drifts: Sequence[DriftName | None],
     size: DriftSize,
-    told: Callable[[str], None] = lambda words: None,
+    progress: Callable[[str], None] = lambda words: None,
 ) -> Iterator[DriftResult]:
-    """Play platforms whose worlds change, and measure.
+    """Replay platforms with drift, and measure the scores.
 
     Args:
-        seeds: of the platforms; each one lives through every world.
-        worlds: the changes.
+        seeds: of the platforms; each seed is used with every drift.
+        drifts: the drifts.
         size: of each platform.
-        told: is told in words how far it is.
+        progress: receives texts about the progress.
     """
     tune_gc()
     with limit_blas_threads():
-        for world in worlds:
-            compared = []
+        for drift_name in drifts:
+            platforms = []
             for number, seed in enumerate(seeds, 1):
-                told(f"{world or 'no change'}: platform {number} of {len(seeds)}")
-                rows = played_platform(seed, STEADY if world is None else drift(world, size.changes), size)
-                compared.append((rows, oracle(rows)))
-            yield from measured(world, size, compared)
+                progress(f"{drift_name or 'no change'}: platform {number} of {len(seeds)}")
+                rows = played_platform(seed, STEADY if drift_name is None else drift(drift_name, size.drift_time), size)
+                platforms.append((rows, oracle(rows)))
+            yield from compare(drift_name, size, platforms)
 
 
 def played_platform(seed: int, change: Drift, size: DriftSize) -> PlayedPlatform:
-    """Play a platform, learning as a worker and its trainer would, and return its rows."""
-    until = size.changes + AFTER * size.horizon
-    platform = Platform(seed, BEGINS, size.learners, newcomers_per_day=size.learners * NEWCOMERS_A_DAY, drift=change)
+    """Replay a platform, learning as a worker and its trainer would, and return its rows."""
+    until = size.drift_time + AFTER * size.horizon
+    simulation = Platform(seed, START, size.learners, newcomers_per_day=size.learners * NEWCOMER_RATE, drift=change)
     settings = Settings(horizon=size.horizon, lookback=2 * size.horizon, mode="shadow", cached_users=100_000)
-    collected = DriftCollector()
+    collector = DriftCollector()
 
     async def play() -> None:
-        replay = Replay(settings, collected.heard, ChurnLearner())
+        replay = Replay(settings, collector.on_record, ChurnLearner())
         end = until + size.horizon + settings.lateness + DAY
-        await replay.play((HistoryEntry(number, event) for number, event in enumerate(platform.advance(end))), end)
+        await replay.play((HistoryEntry(number, event) for number, event in enumerate(simulation.advance(end))), end)
 
     asyncio.run(play())
-    return collected.lived()
+    return collector.platform_rows()
 
 
-def oracle(lived: PlayedPlatform) -> Floats:
-    """Score rows with the same learner, told each label at once; (n,) probabilities, NaN before the first."""
-    learner, said = ChurnLearner(), np.full(len(lived.times), np.nan)
-    order = np.argsort(lived.times, kind="stable")
-    turns = np.floor(lived.times[order] / TIMER_INTERVAL)
-    for turn in np.unique(turns):
-        now = order[turns == turn]
+def oracle(platform: PlayedPlatform) -> Floats:
+    """Score rows with the same learner, which gets each label at once; (n,) probabilities, NaN before the first."""
+    learner, scores = ChurnLearner(), np.full(len(platform.times), np.nan)
+    order = np.argsort(platform.times, kind="stable")
+    intervals = np.floor(platform.times[order] / TIMER_INTERVAL)
+    for interval in np.unique(intervals):
+        now = order[intervals == interval]
         if learner.labels:
-            said[now] = build_scorer(learner.snapshot()).probabilities(lived.rows[now])
+            scores[now] = build_scorer(learner.snapshot()).probabilities(platform.rows[now])
         for index in now:
-            learner.learn(lived.rows[index], bool(lived.churned[index]), float(lived.places[index]))
-    return said
+            learner.learn(platform.rows[index], bool(platform.churned[index]), float(platform.hash_shares[index]))
+    return scores
 
 
-def measured(
-    world: DriftName | None, size: DriftSize, compared: Sequence[tuple[PlayedPlatform, Floats]]
+def compare(
+    drift_name: DriftName | None, size: DriftSize, platforms: Sequence[tuple[PlayedPlatform, Floats]]
 ) -> Iterator[DriftResult]:
     """Compare the three scores, span by span.
 
     Args:
-        world: the change that was lived through.
+        drift_name: the drift of the platforms.
         size: of the platforms.
-        compared: what each platform gave, and what the oracle says of its rows.
+        platforms: the rows of each platform, and the oracle's scores of them.
     """
     for span in SPANS:
-        among = [_among(lived, span, size) for lived, _ in compared]
+        selections = [_rows_in(platform, span, size) for platform, _ in platforms]
         for metric, measure in (("log_loss", quality.log_loss), ("roc_auc", quality.auc)):
             figures = [
-                [measure(score[rows], lived.churned[rows].astype(float)) for score in (lived.alone, lived.live, told)]
-                for (lived, told), rows in zip(compared, among, strict=True)
+                [
+                    measure(score[rows], platform.churned[rows].astype(float))
+                    for score in (platform.alone, platform.live, oracle_scores)
+                ]
+                for (platform, oracle_scores), rows in zip(platforms, selections, strict=True)
             ]
-            rows = sum(int(mask.sum()) for mask in among)
-            yield _result(world, size, span, metric, np.array(figures), rows)
+            rows = sum(int(mask.sum()) for mask in selections)
+            yield _result(drift_name, size, span, metric, np.array(figures), rows)
 
 
-def _among(lived: PlayedPlatform, span: DriftSpan, size: DriftSize) -> Bools:
+def _rows_in(platform: PlayedPlatform, span: DriftSpan, size: DriftSize) -> Bools:
     """Return which rows lie in a span and were scored by a model."""
-    since, until = (size.changes + edge * size.horizon for edge in (span.since, span.until))
-    among: Bools = (lived.times >= since) & (lived.times < until) & (lived.alone >= 0)
-    return among
+    since, until = (size.drift_time + edge * size.horizon for edge in (span.since, span.until))
+    rows: Bools = (platform.times >= since) & (platform.times < until) & (platform.alone >= 0)
+    return rows
 
 
 def _result(
-    world: DriftName | None, size: DriftSize, span: DriftSpan, metric: str, figures: Floats, rows: int
+    drift_name: DriftName | None, size: DriftSize, span: DriftSpan, metric: str, figures: Floats, rows: int
 ) -> DriftResult:
-    """Sum up (seeds, 3) figures."""
+    """Summarize (seeds, 3) figures."""
     sign = 1.0 if metric == "log_loss" else -1.0
-    alone, live, told = (float(figure) for figure in figures.mean(0))
-    gap = sign * (alone - told)
+    alone, live, oracle_figure = (float(figure) for figure in figures.mean(0))
+    gap = sign * (alone - oracle_figure)
     least = most = None
-    if gap >= WORTH:
-        of_each = (figures[:, 0] - figures[:, 1]) / (figures[:, 0] - figures[:, 2])
-        least, most = round(float(of_each.min()), 3), round(float(of_each.max()), 3)
+    if gap >= MIN_GAP:
+        by_seed = (figures[:, 0] - figures[:, 1]) / (figures[:, 0] - figures[:, 2])
+        least, most = round(float(by_seed.min()), 3), round(float(by_seed.max()), 3)
     return DriftResult(
         dataset="simulation",
         task=f"no activity in {size.horizon_days:g} days",
-        protocol=f"{world or 'no change'}: {span.name}",
+        protocol=f"{drift_name or 'no change'}: {span.name}",
         metric=metric,
         value=round(live, 5),
         labels_alone=round(alone, 5),
-        oracle=round(told, 5),
+        oracle=round(oracle_figure, 5),
         gap=round(gap, 5),
-        recovered=round(sign * (alone - live) / gap, 3) if gap >= WORTH else None,
+        recovered=round(sign * (alone - live) / gap, 3) if gap >= MIN_GAP else None,
         least=least,
         most=most,
         rows=rows,

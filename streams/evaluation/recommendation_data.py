@@ -1,10 +1,10 @@
-"""Real histories that recommendations are measured on, as plain uses: who, what, when, and what courses are about.
+"""Real histories for the evaluation of recommendations, as uses (user, item, time) and the terms of the items.
 
-Of each set a fixed part is taken, so that a measurement takes minutes: households, customers or students drawn once by
-a seed, and the courses that are used most. Uses of one moment (a basket, a day's pages, ratings of one second) come in
-an order drawn by a seed: files list them by item, and whoever learned that order would look good for nothing.
+A fixed sample of each data set is used, so that an evaluation takes minutes: randomly chosen households, customers or
+students, and the most used items. Uses of the same moment (a basket, a day's pages, ratings of one second) are
+shuffled with a fixed seed. Files list them by item, and a model that learned that order would look too good.
 
-MovieLens 100K (Harper & Konstan 2015) is read out of the wheel of RecBole that PyPI has, without installing it.
+MovieLens 100K (Harper & Konstan 2015) is read from RecBole's wheel on PyPI, without installing it.
 """
 
 from __future__ import annotations
@@ -34,32 +34,32 @@ Use = tuple[str, str, float]
 
 
 class UsageHistory(NamedTuple):
-    """Uses in order of time, and the terms of the courses used."""
+    """Uses in time order, and the terms of the items used."""
 
     uses: list[Use]
     terms: dict[str, dict[str, float]]
 
 
 class RecommendationTask(NamedTuple):
-    """A question to a data set: what comes next, `asked` in words.
+    """A prediction task on a data set: which item comes next, with `question` as text.
 
     Attributes:
-        file: what of the data set `read` is given, as a pattern in the folder of all data sets.
-        protocols: N lists and tests what is new to the person, R everything; without repeats, only N says anything.
+        file: what `read` gets, as a pattern in the folder of all data sets.
+        protocols: N lists and tests only new items, R all items; a data set without repeats has only N.
     """
 
     dataset: str
-    asked: str
+    question: str
     file: str
     read: Callable[[Path], UsageHistory]
     protocols: str = "RN"
 
     def path(self, folder: Path) -> Path | None:
-        """Return where the data set is; nothing if it is not there."""
+        """Return where the data set is; none if it is missing."""
         return max(folder.glob(self.file), default=None)
 
 
-def opened(task: RecommendationTask, path: Path) -> UsageHistory:
+def load_history(task: RecommendationTask, path: Path) -> UsageHistory:
     """Read a history.
 
     Raises:
@@ -71,40 +71,43 @@ def opened(task: RecommendationTask, path: Path) -> UsageHistory:
         raise OperatorError(f"{path}: {task.dataset} cannot be read: {error}") from None
 
 
-def movielens(wheel: Path, least: float = 0.0) -> UsageHistory:
-    """Read the ratings of at least so many stars; each is a use."""
+def movielens(wheel: Path, min_stars: float = 0.0) -> UsageHistory:
+    """Read the ratings with at least `min_stars` stars; each is a use."""
     folder = "recbole/dataset_example/ml-100k/ml-100k"
     with zipfile.ZipFile(wheel) as archive:
         ratings = archive.read(f"{folder}.inter").decode().splitlines()[1:]
         films = archive.read(f"{folder}.item").decode().splitlines()[1:]
     rated = [line.split("\t") for line in ratings]
-    uses = [(user, item, float(time)) for user, item, rating, time in rated if float(rating) >= least]
+    uses = [(user, item, float(time)) for user, item, rating, time in rated if float(rating) >= min_stars]
     terms: dict[str, dict[str, float]] = {}
     for line in films:
         item, title, year, genres = line.split("\t")
         terms[item] = _terms(title, [*genres.split(), f"{year[:3]}0s"])
-    return UsageHistory([uses[place] for place in _in_time(np.array([time for _, _, time in uses]))], terms)
+    return UsageHistory([uses[index] for index in _time_order(np.array([time for _, _, time in uses]))], terms)
 
 
 def completejourney(folder: Path, households: int = 200, products: int = 2_500) -> UsageHistory:
-    """Read the purchases of some households, of the products they buy most."""
+    """Read the purchases of some households, limited to the products they buy most."""
     columns = ["household_id", "product_id", "transaction_timestamp"]
     table = papq.read_table(folder / "transactions.parquet", columns=columns)
-    who, what = (table[column].to_numpy() for column in columns[:2])
-    when = table[columns[2]].to_numpy().astype("datetime64[us]").astype(np.int64) / 1e6
-    everybody = np.unique(who)
-    part = np.isin(who, np.random.default_rng(0).choice(everybody, min(households, len(everybody)), replace=False))
-    uses = _most_used(who[part], what[part], when[part], products)
-    wanted, terms = {item for _, item, _ in uses}, {}
+    users, items_used = (table[column].to_numpy() for column in columns[:2])
+    times = table[columns[2]].to_numpy().astype("datetime64[us]").astype(np.int64) / 1e6
+    all_households = np.unique(users)
+    count = min(households, len(all_households))
+    selected = np.isin(users, np.random.default_rng(0).choice(all_households, count, replace=False))
+    uses = _most_used(users[selected], items_used[selected], times[selected], products)
+    used_items, terms = {item for _, item, _ in uses}, {}
     for product in papq.read_table(folder / "products.parquet").to_pylist():
-        if str(product["product_id"]) in wanted:
-            kinds = [product["product_category"], product["product_type"], f"by {product['manufacturer_id']}"]
-            terms[str(product["product_id"])] = _terms(product["department"] or "", [kind for kind in kinds if kind])
+        if str(product["product_id"]) in used_items:
+            labels = [product["product_category"], product["product_type"], f"by {product['manufacturer_id']}"]
+            terms[str(product["product_id"])] = _terms(
+                product["department"] or "", [label for label in labels if label]
+            )
     return UsageHistory(uses, terms)
 
 
 def online_retail(file: Path, share: int = 5, products: int = 2_500) -> UsageHistory:
-    """Read the invoices of every fifth customer, drawn at random, for the products they buy most."""
+    """Read the invoices of every fifth customer, drawn at random, limited to the products they buy most."""
     bought: list[tuple[int, str, float]] = []
     terms: dict[str, dict[str, float]] = {}
     with gzip.open(file, "rt", encoding="utf-8") as lines:
@@ -113,28 +116,28 @@ def online_retail(file: Path, share: int = 5, products: int = 2_500) -> UsageHis
             if line["CustomerID"] and not line["InvoiceNo"].startswith("C"):
                 moment = datetime.fromisoformat(line["InvoiceDate"]).replace(tzinfo=UTC).timestamp()
                 bought.append((int(float(line["CustomerID"])), line["StockCode"], moment))
-    who, what, when = (np.array(column) for column in zip(*bought, strict=True))
-    customers = np.unique(who)
-    part = np.isin(who, np.random.default_rng(0).choice(customers, len(customers) // share, replace=False))
-    uses = _most_used(who[part], what[part], when[part], products)
-    wanted = {item for _, item, _ in uses}
-    return UsageHistory(uses, {item: terms[item] for item in wanted})
+    users, items_used, times = (np.array(column) for column in zip(*bought, strict=True))
+    customers = np.unique(users)
+    selected = np.isin(users, np.random.default_rng(0).choice(customers, len(customers) // share, replace=False))
+    uses = _most_used(users[selected], items_used[selected], times[selected], products)
+    used_items = {item for _, item, _ in uses}
+    return UsageHistory(uses, {item: terms[item] for item in used_items})
 
 
-def oulad(folder: Path, students: int = 275, least: int = 20) -> UsageHistory:
-    """Read the page visits of some students, of the pages visited at least 20 times; a visit is a page and a day."""
+def oulad(folder: Path, students: int = 275, min_count: int = 20) -> UsageHistory:
+    """Read the page visits of some students, limited to pages with at least 20 visits. A visit is a page and a day."""
     table = pads.dataset(folder / "studentVle_ds", partitioning="hive").to_table(
         columns=["id_student", "id_site", "date", "code_presentation"]
     )
-    who, what = (table[column].to_numpy().astype(np.int64) for column in ("id_student", "id_site"))
-    part = np.isin(who, np.random.default_rng(0).choice(np.unique(who), students, replace=False))
-    presentations = np.array(table["code_presentation"].to_pylist())[part]
+    users, items_used = (table[column].to_numpy().astype(np.int64) for column in ("id_student", "id_site"))
+    selected = np.isin(users, np.random.default_rng(0).choice(np.unique(users), students, replace=False))
+    presentations = np.array(table["code_presentation"].to_pylist())[selected]
     starts = {name: start.replace(tzinfo=UTC).timestamp() for name, start in STARTS.items()}
-    when = np.array([starts[name] for name in presentations]) + table["date"].to_numpy()[part] * DAY
-    uses = _most_used(who[part], what[part], when, len(what), least)
-    wanted, terms = {item for _, item, _ in uses}, {}
+    times = np.array([starts[name] for name in presentations]) + table["date"].to_numpy()[selected] * DAY
+    uses = _most_used(users[selected], items_used[selected], times, len(items_used), min_count)
+    used_items, terms = {item for _, item, _ in uses}, {}
     for page in papq.read_table(folder / "vle.parquet").to_pylist():
-        if (item := str(int(page["id_site"]))) in wanted:
+        if (item := str(int(page["id_site"]))) in used_items:
             module, presentation = page["code_module"], page["code_presentation"]
             terms[item] = _terms("", [page["activity_type"], module, f"{module} {presentation}"])
     return UsageHistory(uses, terms)
@@ -148,21 +151,25 @@ def _terms(text: str, labels: Iterable[str]) -> dict[str, float]:
 
 
 def _most_used(
-    who: NDArray[np.generic], what: NDArray[np.generic], when: NDArray[np.float64], most: int, least: int = 1
+    users: NDArray[np.generic],
+    items_used: NDArray[np.generic],
+    times: NDArray[np.float64],
+    max_items: int,
+    min_count: int = 1,
 ) -> list[Use]:
-    """Return uses in order of time, of at most so many items, each used at least so often."""
-    items, counts = np.unique(what, return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:most]
-    kept = items[order[counts[order] >= least]]
-    part = np.flatnonzero(np.isin(what, kept))
-    part = part[_in_time(when[part])]
-    people, things = who[part].astype(str).tolist(), what[part].astype(str).tolist()
-    return list(zip(people, things, when[part].tolist(), strict=True))
+    """Return uses in time order, limited to the most used items that have at least `min_count` uses."""
+    items, counts = np.unique(items_used, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:max_items]
+    kept = items[order[counts[order] >= min_count]]
+    selected = np.flatnonzero(np.isin(items_used, kept))
+    selected = selected[_time_order(times[selected])]
+    user_ids, item_ids = users[selected].astype(str).tolist(), items_used[selected].astype(str).tolist()
+    return list(zip(user_ids, item_ids, times[selected].tolist(), strict=True))
 
 
-def _in_time(when: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the places of moments in their order, equal ones shuffled."""
-    order: NDArray[np.int64] = np.lexsort((np.random.default_rng(0).random(len(when)), when))
+def _time_order(times: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the indices of moments in time order, with equal moments shuffled."""
+    order: NDArray[np.int64] = np.lexsort((np.random.default_rng(0).random(len(times)), times))
     return order
 
 

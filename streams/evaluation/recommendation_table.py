@@ -1,4 +1,4 @@
-"""What was measured of recommendations, as a table: a line a method, a column a figure."""
+"""The results for recommendations as a table: one row per method, one column per metric."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rich.table import Table
 
 from streams.evaluation.recommendations import RecommendationResult
 
-PROTOCOLS = {"R": "courses may repeat", "N": "only what is new to the person"}
+PROTOCOLS = {"R": "courses may repeat", "N": "only courses new to the user"}
 
 
 def table(results: Sequence[RecommendationResult]) -> Table:

@@ -1,4 +1,4 @@
-"""A changed world is made up for before labels can tell of it: by half at least, of what waiting for them costs."""
+"""Under drift, the live model recovers at least half of the cost of waiting for labels."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from streams.errors import OperatorError
 from streams.evaluation import drift as evaluation
 from streams.evaluation.command import run
 from streams.evaluation.drift import (
+    MIN_GAP,
     SPANS,
-    WORTH,
     DriftResult,
     DriftSize,
     PlayedPlatform,
+    compare,
     evaluate,
-    measured,
     oracle,
     played_platform,
 )
@@ -31,21 +31,21 @@ from streams.history.simulation.drift import drift
 
 SMALL = DriftSize(learners=500)
 STRONG = 8.0
-"""Five hundred people give few signs: so that a single such platform shows it, the change is greater than usual."""
+"""Five hundred users give few early signals, so the drift is stronger than usual."""
 
 
 @pytest.fixture(scope="module")
 def results() -> list[DriftResult]:
-    """One platform on which people leave sooner."""
-    rows = played_platform(21, drift("hazard", SMALL.changes, STRONG), SMALL)
-    return list(measured("hazard", SMALL, [(rows, oracle(rows))]))
+    """The results of one platform on which users leave sooner."""
+    rows = played_platform(21, drift("hazard", SMALL.drift_time, STRONG), SMALL)
+    return list(compare("hazard", SMALL, [(rows, oracle(rows))]))
 
 
-def test_half_of_what_waiting_costs_is_recovered_within_the_horizon(results: list[DriftResult]) -> None:
-    """And nothing is lost for it while the world stays as it is."""
+def test_half_of_the_cost_of_waiting_is_recovered_within_the_horizon(results: list[DriftResult]) -> None:
+    """Without drift, nothing is lost."""
     by = {(result.protocol, result.metric): result for result in results}
     change = by["hazard: last quarter of the horizon", "log_loss"]
-    assert change.gap > WORTH
+    assert change.gap > MIN_GAP
     assert change.recovered is not None
     assert change.recovered >= 0.5
     assert change.value - change.oracle <= 0.5 * (change.labels_alone - change.oracle)
@@ -55,8 +55,8 @@ def test_half_of_what_waiting_costs_is_recovered_within_the_horizon(results: lis
     assert after.value < after.labels_alone
 
 
-def test_every_figure_is_there(results: list[DriftResult]) -> None:
-    """Both measures in every span, of as many rows; and no part is stated of a gap that is none."""
+def test_all_figures_exist(results: list[DriftResult]) -> None:
+    """Both measures in every span, of the same rows; a gap that is too small has no recovered share."""
     assert [(result.protocol, result.metric) for result in results] == [
         (f"hazard: {span.name}", metric) for span in SPANS for metric in ("log_loss", "roc_auc")
     ]
@@ -65,34 +65,33 @@ def test_every_figure_is_there(results: list[DriftResult]) -> None:
     for result in results:
         gap = (result.labels_alone - result.oracle) * (1 if result.metric == "log_loss" else -1)
         assert result.gap == pytest.approx(gap, abs=2e-5)
-        assert (result.recovered is None) == (result.least is None) == (result.gap < WORTH)
+        assert (result.recovered is None) == (result.least is None) == (result.gap < MIN_GAP)
 
 
-def test_the_oracle_knows_labels_at_once_and_none_before_its_time() -> None:
-    """A label changes the scores of rows scored after its own, and of none before."""
-    dice = np.random.default_rng(1)
-    times = 100 * DAY + np.sort(dice.uniform(0, 20 * DAY, 3_000))
-    rows = dice.normal(size=(3_000, len(features.NAMES))).astype(np.float32)
+def test_the_oracle_gets_labels_at_once_and_none_too_early() -> None:
+    """A label changes only the scores of rows after its own."""
+    rng = np.random.default_rng(1)
+    times = 100 * DAY + np.sort(rng.uniform(0, 20 * DAY, 3_000))
+    rows = rng.normal(size=(3_000, len(features.NAMES))).astype(np.float32)
     late = times > 110 * DAY
     weights = np.where(late, -1.0, 1.0)
     churned = rows[:, 5] * weights > 0
     half = np.full(3_000, 0.5)
-    told, other = (
-        PlayedPlatform(rows, labels, times, dice.uniform(size=3_000), half, half)
-        for labels in (churned, churned ^ late)
+    platform, other = (
+        PlayedPlatform(rows, labels, times, rng.uniform(size=3_000), half, half) for labels in (churned, churned ^ late)
     )
-    said, unchanged = oracle(told), oracle(other._replace(places=told.places))
-    begun = ~np.isnan(said)
-    assert begun[times > 101 * DAY].all()
-    assert (said[begun & ~late] == unchanged[begun & ~late]).all()
-    assert (said[late][100:] != unchanged[late][100:]).any()
-    agrees = (said > 0.5) == churned
+    scores, unchanged = oracle(platform), oracle(other._replace(hash_shares=platform.hash_shares))
+    scored = ~np.isnan(scores)
+    assert scored[times > 101 * DAY].all()
+    assert (scores[scored & ~late] == unchanged[scored & ~late]).all()
+    assert (scores[late][100:] != unchanged[late][100:]).any()
+    agrees = (scores > 0.5) == churned
     assert agrees[(times > 108 * DAY) & ~late].mean() > 0.75
     assert agrees[times > 118 * DAY].mean() > agrees[late][:150].mean()
 
 
-def test_a_part_recovered_stands_in_the_table(results: list[DriftResult]) -> None:
-    """A row a figure; half and more is marked."""
+def test_the_table_shows_the_recovered_share(results: list[DriftResult]) -> None:
+    """One row per figure; shares of at least half are marked."""
     shown = table(results)
     assert shown.row_count == len(results)
     recovered = dict(zip(((r.protocol, r.metric) for r in results), shown.columns[8].cells, strict=True))
@@ -100,21 +99,21 @@ def test_a_part_recovered_stands_in_the_table(results: list[DriftResult]) -> Non
     assert [cell == "-" for cell in shown.columns[8].cells] == [result.recovered is None for result in results]
 
 
-def test_json_is_one_object_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second time, everything comes out the same."""
+def test_json_is_one_object_per_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second run gives the same results."""
     tiny = DriftSize(learners=120)
     monkeypatch.setattr(evaluation, "SEEDS", (1,))
-    monkeypatch.setattr(evaluation, "WORLDS", ("season",))
+    monkeypatch.setattr(evaluation, "DRIFTS", ("season",))
     monkeypatch.setattr(evaluation, "SIZE", tiny)
-    said = CliRunner().invoke(cli, ["evaluate", "--only", "drift", "--json"])
-    assert said.exit_code == 0
-    lines = [json.loads(line) for line in said.stdout.splitlines()]
+    scores = CliRunner().invoke(cli, ["evaluate", "--only", "drift", "--json"])
+    assert scores.exit_code == 0
+    lines = [json.loads(line) for line in scores.stdout.splitlines()]
     assert lines == [msgspec.to_builtins(result) for result in evaluate((1,), ("season",), tiny)]
     assert lines[0].keys() >= {"dataset", "task", "protocol", "metric", "value", "labels_alone", "oracle", "recovered"}
 
 
 @pytest.mark.parametrize("names", [("oulad",), ()])
-def test_data_sets_do_not_change_their_world(names: tuple[str, ...]) -> None:
-    """Where one is named beside, that is said."""
+def test_drift_cannot_be_combined_with_data_sets(names: tuple[str, ...]) -> None:
+    """The error names the reason."""
     with pytest.raises(OperatorError, match="simulated"):
         run(None, names, None if names else 0.5, False, "drift")

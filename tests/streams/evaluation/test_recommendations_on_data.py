@@ -1,4 +1,4 @@
-"""Recommendations are measured as said: test, then learn, whole catalogue, beside popularity; files as they come."""
+"""The evaluation of recommendations: test, then learn, over the whole catalogue, with baselines; and its data files."""
 
 import gzip
 import json
@@ -20,25 +20,25 @@ from streams.evaluation import recommendation_data  # noqa: E402
 from streams.evaluation.recommendation_data import (  # noqa: E402
     UsageHistory,
     completejourney,
+    load_history,
     movielens,
     online_retail,
-    opened,
     oulad,
 )
 from streams.evaluation.recommendation_table import table  # noqa: E402
-from streams.evaluation.recommendations import RecommendationResult, measured  # noqa: E402
+from streams.evaluation.recommendations import RecommendationResult, evaluate  # noqa: E402
 from tests.models.course_uses import make_visits  # noqa: E402
 
 
 def figures(history: UsageHistory, protocol: str) -> dict[tuple[str, str], RecommendationResult]:
-    results = measured(
-        recommendation_data.RecommendationTask("told", "course", "", lambda path: history), history, protocol
+    results = evaluate(
+        recommendation_data.RecommendationTask("test", "course", "", lambda path: history), history, protocol
     )
     return {(result.method, result.metric): result for result in results}
 
 
-def rounds(people: int = 12, courses: int = 30) -> UsageHistory:
-    """Everybody goes through the courses in the same order, one a day, each starting a day after the one before."""
+def fixed_order(people: int = 12, courses: int = 30) -> UsageHistory:
+    """Return a history in which all users take the courses in the same order, one per day."""
     uses = [
         (f"p{person}", f"c{day}", (person + day) * DAY + person) for person in range(people) for day in range(courses)
     ]
@@ -46,17 +46,17 @@ def rounds(people: int = 12, courses: int = 30) -> UsageHistory:
     return UsageHistory(sorted(uses, key=lambda use: use[2]), terms)
 
 
-def test_what_always_follows_is_found_first() -> None:
-    """Where the next course is certain, the directed generators put it first, and popularity cannot."""
-    said = figures(rounds(courses=60), "N")
-    assert said["order", "MRR@20"].value > 0.8
-    assert said["popularity", "MRR@20"].value < 0.5
-    assert said["order", "MRR@20"].popularity == said["popularity", "MRR@20"].value
-    assert said["ranker", "HR@20"].value > 0.9
+def test_a_certain_next_course_is_ranked_first() -> None:
+    """If the next course is certain, the directed generators rank it first, and popularity cannot."""
+    results = figures(fixed_order(courses=60), "N")
+    assert results["order", "MRR@20"].value > 0.8
+    assert results["popularity", "MRR@20"].value < 0.5
+    assert results["order", "MRR@20"].popularity == results["popularity", "MRR@20"].value
+    assert results["ranker", "HR@20"].value > 0.9
 
 
 def test_every_use_after_the_first_fifth_is_tested_once() -> None:
-    """With repeats each of somebody with a past; without, only what is new to them."""
+    """With repeats: every use of a user with a history. Without: only new courses."""
     uses = [("p", course, float(time) * 60) for time, course in enumerate("abcdeabcdeabcdeabcde")]
     history = UsageHistory(uses, {})
     assert figures(history, "R")["popularity", "HR@20"].rows == 16
@@ -67,33 +67,33 @@ def test_every_use_after_the_first_fifth_is_tested_once() -> None:
 
 
 def test_nothing_is_learned_before_it_is_tested() -> None:
-    """Courses that come by pure chance are hit by chance: twenty of two hundred."""
-    told = [(user, f"c{(index * 7919) % 211}", time) for index, (user, _, time) in enumerate(make_visits(people=60))]
-    said = figures(UsageHistory(told, {}), "N")
-    assert said["hybrid", "HR@20"].value < 0.25
-    assert said["ranker", "HR@20"].value < 0.25
+    """Random courses are hit by chance: twenty of two hundred."""
+    uses = [(user, f"c{(index * 7919) % 211}", time) for index, (user, _, time) in enumerate(make_visits(people=60))]
+    results = figures(UsageHistory(uses, {}), "N")
+    assert results["hybrid", "HR@20"].value < 0.25
+    assert results["ranker", "HR@20"].value < 0.25
 
 
 def test_every_method_has_every_figure() -> None:
-    """Each generator, their sum, both rankers and what they have to beat; shares between 0 and 1; all in the table."""
-    said = figures(UsageHistory(make_visits(people=60), {}), "R")
-    methods = {method for method, _ in said}
+    """Each generator, their sum, both rankers and the baselines; shares between 0 and 1; all in the table."""
+    results = figures(UsageHistory(make_visits(people=60), {}), "R")
+    methods = {method for method, _ in results}
     baselines = {"popularity", "window cosine", "embedding"}
     assert methods >= {*NAMES, *baselines, "hybrid", "linear ranker", "ranker", "ranker, rare place"}
-    assert len(said) == len(methods) * 5
-    assert all(0.0 <= result.value <= 1.0 for result in said.values())
-    shown = table(list(said.values()))
+    assert len(results) == len(methods) * 5
+    assert all(0.0 <= result.value <= 1.0 for result in results.values())
+    shown = table(list(results.values()))
     assert set(shown.columns[0].cells) == methods
     assert [str(column.header) for column in shown.columns[1:]] == [
         "HR@20", "MRR@20", "coverage", "diversity", "new", "tests",
     ]  # fmt: skip
 
 
-def test_what_is_known_is_not_listed_again() -> None:
-    """Three courses in turns, then a fourth: with repeats all are listed again, without, only what is new."""
+def test_known_courses_are_listed_only_with_repeats() -> None:
+    """Three courses in turn, then a fourth: without repeats, only new courses are listed."""
     uses = [(f"p{time % 2}", course, 60.0 * time) for time, course in enumerate("aabbccaabbcc")]
-    again = figures(UsageHistory(uses, {}), "R")
-    assert again["window cosine", "coverage"].value == again["popularity", "coverage"].value == 1.0
+    repeated = figures(UsageHistory(uses, {}), "R")
+    assert repeated["window cosine", "coverage"].value == repeated["popularity", "coverage"].value == 1.0
     once = figures(UsageHistory([*uses, ("p1", "d", 1e6), ("p0", "d", 2e6)], {}), "N")
     for method in ("window cosine", "popularity"):
         assert once[method, "coverage"].value == 0.75
@@ -101,7 +101,7 @@ def test_what_is_known_is_not_listed_again() -> None:
 
 
 def wheel(folder: Path, uses: int = 60) -> Path:
-    """A wheel of RecBole's form with a few ratings, where the command looks for it."""
+    """Write a wheel in RecBole's layout with a few ratings, in the folder where the command looks for it."""
     path = folder / "movielens" / "recbole-1.2.1-py3-none-any.whl"
     path.parent.mkdir()
     ratings = [f"{k % 6}\t{k % 7}\t{3 + k % 3}\t{k * 60}" for k in range(uses)]
@@ -113,7 +113,7 @@ def wheel(folder: Path, uses: int = 60) -> Path:
 
 
 def test_movielens_is_read_from_the_wheel(tmp_path: Path) -> None:
-    """In order of time, only ratings of at least what is asked for."""
+    """In time order, with the minimum number of stars."""
     path = wheel(tmp_path)
     whole, best = movielens(path), movielens(path, 5.0)
     assert (len(whole.uses), len(best.uses)) == (60, 20)
@@ -122,8 +122,8 @@ def test_movielens_is_read_from_the_wheel(tmp_path: Path) -> None:
                                 "#1990s": 1.0, "1990s": 1.0}  # fmt: skip
 
 
-def test_the_command_prints_what_is_there(tmp_path: Path) -> None:
-    """One object a figure; what is not there is said, not passed over."""
+def test_the_command_prints_results_and_missing_data_sets(tmp_path: Path) -> None:
+    """One object per figure; missing data sets are reported."""
     wheel(tmp_path)
     done = CliRunner().invoke(cli, ["evaluate", "--data", str(tmp_path), "--json"])
     rows = [json.loads(line) for line in done.stdout.splitlines()]
@@ -132,41 +132,51 @@ def test_the_command_prints_what_is_there(tmp_path: Path) -> None:
     assert {(row["dataset"], row["task"], row["protocol"]) for row in rows} == {
         ("movielens", "film rated 5", "N"), ("movielens", "film rated", "N"),
     }  # fmt: skip
-    said = done.stderr.replace("\n", "")
+    errors = done.stderr.replace("\n", "")
     for missing in ("oulad, the next page of a course", "completejourney, the next product", "cdnow: skipped"):
-        assert missing in said
-    shown = CliRunner().invoke(cli, ["evaluate", "--data", str(tmp_path), "--dataset", "movielens", "--only", "taste"])
-    assert shown.exit_code == 0
-    assert "movielens, the next film rated 5" in shown.stdout
-    assert "cdnow" not in shown.stderr
+        assert missing in errors
+    table_run = CliRunner().invoke(
+        cli, ["evaluate", "--data", str(tmp_path), "--dataset", "movielens", "--only", "recommendations"]
+    )
+    assert table_run.exit_code == 0
+    assert "movielens, the next film rated 5" in table_run.stdout
+    assert "cdnow" not in table_run.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
         (["--dataset", "nothing"], "no such data set: nothing; there are oulad, "),
-        (["--only", "taste"], "none of the data sets is there"),
-        (["--only", "taste", "--dataset", "cdnow"], "none of the data sets is there"),
+        (["--only", "recommendations"], "none of the data sets was found"),
+        (["--only", "recommendations", "--dataset", "cdnow"], "none of the data sets was found"),
     ],
 )
-def test_what_cannot_be_measured_is_said(tmp_path: Path, arguments: list[str], reason: str) -> None:
-    """In one line, with a code that is not 0."""
+def test_a_wrong_request_is_reported(tmp_path: Path, arguments: list[str], reason: str) -> None:
+    """One line, and an exit code other than 0."""
     done = CliRunner().invoke(cli, ["evaluate", "--data", str(tmp_path), *arguments])
     assert done.exit_code != 0
     assert isinstance(done.exception, OperatorError)
     assert reason in str(done.exception)
 
 
+def test_the_value_taste_is_refused_with_the_value_to_use() -> None:
+    """One line that names `recommendations`, and exit code 2."""
+    done = CliRunner().invoke(cli, ["evaluate", "--only", "taste"])
+    assert done.exit_code == 2
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("Error")]
+    assert line == "Error: Invalid value for '--only': `taste` is not a part: use `--only recommendations`"
+
+
 def test_a_broken_wheel_is_named(tmp_path: Path) -> None:
-    """With its path, as something an operator has to put right."""
+    """The error contains its path."""
     path = wheel(tmp_path)
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(OperatorError, match=f"{path}: movielens cannot be read"):
-        opened(recommendation_data.TASKS[0], path)
+        load_history(recommendation_data.TASKS[0], path)
 
 
 def test_uses_of_one_moment_are_shuffled(tmp_path: Path) -> None:
-    """A basket's file order tells nothing, and is the same each time."""
+    """The order of a basket in the file has no effect, and the order is the same each time."""
     times = [datetime(2017, 1, day) for day in (1, 2) for _ in range(40)]
     products = [*range(40), *range(40)]
     columns = {"household_id": [1] * 80, "product_id": products, "transaction_timestamp": times}
@@ -183,7 +193,7 @@ def test_uses_of_one_moment_are_shuffled(tmp_path: Path) -> None:
 
 
 def test_households_are_read_from_parquet(tmp_path: Path) -> None:
-    """Purchases of some households in order of time, with what their products are."""
+    """Purchases of some households in time order, with the terms of their products."""
     times = [datetime(2017, 1, 1, 12, minute) for minute in (5, 4, 3, 2)]
     columns = {"household_id": [1, 1, 2, 3], "product_id": [10, 11, 10, 12], "transaction_timestamp": times}
     papq.write_table(pa.table(columns), tmp_path / "transactions.parquet")
@@ -201,7 +211,7 @@ def test_households_are_read_from_parquet(tmp_path: Path) -> None:
 
 
 def test_invoices_are_read_from_csv(tmp_path: Path) -> None:
-    """Without refunds and without lines that name no customer."""
+    """Refunds and lines without a customer are left out."""
     lines = [
         "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country",
         "1,A,RED MUG,1,2010-12-01 08:26:00,2.5,1.0,UK",
@@ -217,7 +227,7 @@ def test_invoices_are_read_from_csv(tmp_path: Path) -> None:
 
 
 def test_page_visits_are_read_from_their_folders(tmp_path: Path) -> None:
-    """Days count from the presentation's start; rarely visited pages are left out."""
+    """Days count from the start of the presentation; rarely visited pages are left out."""
     for presentation, students in (("2013J", [1.0, 1.0, 2.0]), ("2014B", [1.0])):
         folder = tmp_path / "studentVle_ds" / "code_module=AAA" / f"code_presentation={presentation}"
         folder.mkdir(parents=True)
@@ -227,7 +237,7 @@ def test_page_visits_are_read_from_their_folders(tmp_path: Path) -> None:
     pages = {"id_site": [5.0, 6.0], "code_module": ["AAA"] * 2, "code_presentation": ["2013J"] * 2,
              "activity_type": ["quiz", "url"]}  # fmt: skip
     papq.write_table(pa.table(pages), tmp_path / "vle.parquet")
-    history = oulad(tmp_path, students=2, least=2)
+    history = oulad(tmp_path, students=2, min_count=2)
     starts = [datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp() for day in ("2013-10-01", "2014-02-01")]
     expected = [("1", "5", starts[0] + DAY), ("1", "5", starts[0] + 3 * DAY), ("1", "5", starts[1] + 3 * DAY)]
     assert history.uses == expected
