@@ -1,8 +1,8 @@
 """`make bench`: the costs of Encore, compared with its peers, on this machine.
 
-Seeded; needs a real Kafka (deploy/kafka) and, for part c, the peers' environment. One process is measured on the
-first core, everything else (broker, driver) on the second. A shared machine makes seconds worthless and CPU time dear:
-compare ratios within a run, look at the spread, and at the share of its core that a process had.
+It is seeded. It needs a real Kafka (deploy/kafka) and, for part c, the peers' environment. The measured process has the
+first core; everything else (broker, driver) has the second. On a shared machine seconds say little, and CPU time rises.
+So compare ratios within a run, and look at the spread and at the share of its core that a process had.
 """
 
 from __future__ import annotations

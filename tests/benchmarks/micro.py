@@ -41,7 +41,9 @@ def run(report: Report, population: Population, events: int, rounds: int) -> Non
     alive = [person for person in people if person.ledger.grid != NEVER]
     proportions(report, population, people, decoded)
     for _ in range(rounds):
-        for what, operations, work in _steps(population, people, alive, log, decoded):
+        steps = _event_steps(population, people, log, decoded)
+        steps += _scoring_steps(population, alive) + _encoding_steps(population, people)
+        for what, operations, work in steps:
             began = time.process_time()
             work()
             report.add(PART, what, "us", (time.process_time() - began) / operations * 1e6, more=False)
@@ -52,24 +54,15 @@ def _record(one: Any) -> Record:
     return Record("events", partition_of(key, 16), 0, int(one.time * 1_000), key, one.value)
 
 
-def _steps(
-    population: Population, people: list[Person], alive: list[Person], log: Sequence[Any], decoded: list[Any]
-) -> list[tuple[str, int, Callable[[], object]]]:
-    """Return the steps: name, number of operations, and a function that does them."""
-    rules, context, now = population.context.rules, population.context, population.start
-    model, horizon = context.model, rules.horizon
-    assert model is not None
-    alive = alive * (CHUNK * 20 // len(alive) + 1)
-    acts, moments = [person.activity for person in alive], [now] * CHUNK
-    starts = range(0, len(alive) - CHUNK + 1, CHUNK)
-    chunks = [acts[i : i + CHUNK] for i in starts]
-    rows = [features.rows(some, moments, horizon) for some in chunks]
+Step = tuple[str, int, Callable[[], object]]
+"""A step: its name, its number of operations, and a function that does them."""
+
+
+def _event_steps(population: Population, people: list[Person], log: Sequence[Any], decoded: list[Any]) -> list[Step]:
+    context, active = population.context, population.context.rules.active_kinds
     events = [(people[one.number], event) for one, event in zip(log, decoded, strict=True)]
     decoders = [codec.LogDecoder(partition, 16, frozenset(), 900_000, 300.0) for partition in range(16)]
     records = [(record, decoders[record.partition]) for record in map(_record, log)]
-    envelopes = [Envelope(person) for person in people]
-    sealed = [env.encode_envelope(envelope, 1, rules) for envelope in envelopes]
-    active = rules.active_kinds
 
     def decode() -> None:
         for record, decoder in records:
@@ -79,6 +72,24 @@ def _steps(
         for person, event in events:
             activity.fold(person.activity, event, ev.kind_of(event) in active)
 
+    return [
+        ("decode and check an event", len(records), decode),
+        ("fold it into the activity", len(records), fold),
+        ("step: all of an event but its score", len(records),
+         lambda: [retention.begin_step(p, e, context) for p, e in events]),
+    ]  # fmt: skip
+
+
+def _scoring_steps(population: Population, alive: list[Person]) -> list[Step]:
+    context, now, horizon = population.context, population.start, population.context.rules.horizon
+    model = context.model
+    assert model is not None
+    alive = alive * (CHUNK * 20 // len(alive) + 1)
+    wakes = [(person, person.ledger.grid) for person in alive]
+    acts, moments = [person.activity for person in alive], [now] * CHUNK
+    chunks = [acts[i : i + CHUNK] for i in range(0, len(alive) - CHUNK + 1, CHUNK)]
+    rows = [features.rows(some, moments, horizon) for some in chunks]
+
     def wake() -> None:
         for person, due in wakes:
             retention.begin_wake(person, due, context)
@@ -87,22 +98,26 @@ def _steps(
         for person in alive:
             campaign.decide("contact", person.id, person.ledger, context.campaign, now, False)
 
-    wakes = [(person, person.ledger.grid) for person in alive]
-    n, m = len(records), len(starts) * CHUNK
+    m = len(chunks) * CHUNK
     return [
-        ("decode and check an event", n, decode),
-        ("fold it into the activity", n, fold),
-        ("step: all of an event but its score", n, lambda: [retention.begin_step(p, e, context) for p, e in events]),
         ("wake: all of a wake but its score", len(wakes), wake),
         (f"features, {CHUNK} rows together", m, lambda: [features.rows(a, moments, horizon) for a in chunks]),
         ("features, one row alone", len(acts), lambda: [features.row(a, now, horizon) for a in acts]),
         (f"score, {CHUNK} rows together", m, lambda: [model.logits(r) for r in rows]),
         ("score, one row alone", CHUNK * 5, lambda: [model.probability(row) for r in rows[:5] for row in r]),
         ("decide on an action", len(alive), decide),
+    ]
+
+
+def _encoding_steps(population: Population, people: list[Person]) -> list[Step]:
+    rules = population.context.rules
+    envelopes = [Envelope(person) for person in people]
+    values = [env.encode_envelope(envelope, 1, rules) for envelope in envelopes]
+    return [
         ("encode a person", len(envelopes), lambda: [env.encode_envelope(e, 1, rules) for e in envelopes]),
-        ("decode a person", len(sealed), lambda: [env.decode_envelope(value) for value in sealed]),
-        ("look at a sealed person's prefix", len(sealed), lambda: [env.read_prefix(value) for value in sealed]),
-    ]  # fmt: skip
+        ("decode a person", len(values), lambda: [env.decode_envelope(value) for value in values]),
+        ("read the prefix of an encoded person", len(values), lambda: [env.read_prefix(value) for value in values]),
+    ]
 
 
 def proportions(report: Report, population: Population, people: list[Person], decoded: list[Any]) -> None:

@@ -2,8 +2,8 @@
 
 Everything follows from the seed. How much work an event causes is set by a few proportions, which are a learning
 platform's usual ones: a person has about five events on a day within the look-back (the click logs of the Open
-University have four to five), in visits of a dozen; somebody active is scored once a visit and at money, the silent
-once a day.
+University have four to five), in visits of a dozen. An active user is scored once a visit and at purchases, a silent
+user once a day.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def fence_person() -> Person:
     return Person("")
 
 
-# -- what people do ---------------------------------------------------------------------------------------------------
+# -- events -----------------------------------------------------------------------------------------------------------
 
 _LESSON = ',"course_id":"{course}","lesson_id":"{course}/{lesson}","progress":{part}'
 _SHARES: tuple[tuple[float, str, str], ...] = (
@@ -131,7 +131,7 @@ class Platform:
         return _SHARES[0][1:]
 
 
-# -- who they are -----------------------------------------------------------------------------------------------------
+# -- users ------------------------------------------------------------------------------------------------------------
 
 
 class Population:
@@ -139,9 +139,9 @@ class Population:
 
     Attributes:
         start: when the log begins, in seconds since 1970 UTC.
-        day: seconds between two wakes of a person; whoever makes time denser makes it shorter.
+        day: seconds between two wakes of a user; a run with denser time makes it shorter.
         snapshot: the model as it is published.
-        context: what decides: rules, that model, that campaign.
+        context: the rules, that model and that campaign.
     """
 
     def __init__(
