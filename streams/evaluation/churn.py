@@ -31,7 +31,7 @@ from streams.demo import source as demo
 from streams.evaluation.churn_scores import Bools, ComparedScores, Floats, SampledSource, ScoreCollector
 from streams.history.replay import Replay
 from streams.history.sources import open_source
-from streams.history.sources.order import ordered
+from streams.history.sources.order import order_by_time
 from streams.runtime import limit_blas_threads, tune_gc
 from streams.settings import Settings
 
@@ -137,7 +137,7 @@ async def _replay(
     task: ChurnTask, folder: Path, user_share: float, progress: Callable[[str], None]
 ) -> list[tuple[EvaluationProtocol, ScoreCollector]]:
     source = SampledSource(open_source(task.source.format(folder)), user_share)
-    everything = iter(ordered([source], task.horizon_days * DAY))
+    everything = iter(order_by_time([source], task.horizon_days * DAY))
     collectors = [(protocol, ScoreCollector()) for protocol in PROTOCOLS]
     replays = [
         Replay(_settings(task, protocol), collector.on_record, ChurnLearner()) for protocol, collector in collectors

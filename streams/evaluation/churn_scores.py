@@ -29,13 +29,13 @@ Bools = NDArray[np.bool_]
 class SampledSource:
     """A source that contains only the users in the sample."""
 
-    again = False
+    repeatable = False
 
     def __init__(self, source: HistorySource, user_share: float) -> None:
         self._source = source
         self._user_share = user_share
         self._sampled: dict[str, bool] = {}
-        self.name, self.logged, self.skipped = source.name, source.logged, 0
+        self.name, self.has_log_time, self.skipped = source.name, source.has_log_time, 0
 
     def __iter__(self) -> Iterator[HistoryEntry | UnusableEntry]:
         for entry in self._source:
@@ -46,9 +46,9 @@ class SampledSource:
             ):
                 yield entry
 
-    def where(self, position: int) -> str:
+    def describe_position(self, position: int) -> str:
         """Return a description of a position."""
-        return self._source.where(position)
+        return self._source.describe_position(position)
 
     def _is_sampled(self, user: str) -> bool:
         if user not in self._sampled:

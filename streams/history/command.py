@@ -24,7 +24,7 @@ from streams.history import model_file
 from streams.history.replay import Replay
 from streams.history.sources import HistoryEntry, HistorySource, UnusableEntry, open_source
 from streams.history.sources.kafka import KafkaTopic, StoredRecord
-from streams.history.sources.order import ordered
+from streams.history.sources.order import order_by_time
 from streams.kafka import topics
 from streams.metrics import Metrics
 from streams.operation import campaigns
@@ -139,7 +139,7 @@ async def _replay(settings: Settings, options: ReplayOptions, console: Console) 
 def _single_log(sources: Sequence[HistorySource]) -> KafkaTopic | None:
     """Return the `events` log if it is the only source: a replay then keeps its partitions and order."""
     match sources:
-        case [KafkaTopic(topic=topics.EVENTS, mapped=False) as log]:
+        case [KafkaTopic(topic=topics.EVENTS, has_mapping=False) as log]:
             return log
     return None
 
@@ -165,7 +165,7 @@ class EventWindow:
         self.count = 0
         self.first = 0.0
         # A file has no log time: the last events of its users may correctly be hours or days apart.
-        self.entries = ordered(sources, max(settings.skew, settings.horizon))
+        self.entries = order_by_time(sources, max(settings.skew, settings.horizon))
         self._since = float("-inf") if since is None else since
         self._until = float("inf") if until is None else until
         self._on_event = on_event or (lambda event: None)

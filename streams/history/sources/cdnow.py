@@ -1,11 +1,11 @@
-"""CDNOW: all purchases, over eighteen months, of those who first bought at that music shop early in 1997.
+"""CDNOW: all purchases, over eighteen months, of customers who first bought at that music shop early in 1997.
 
-Fader P., Hardie B., Marketing Science 24(2):275-284 (2005), in the layout they publish it in: CDNOW_master.txt, or
-a folder with it. A line is a customer, a date (19970101), a number of CDs and dollars, between blanks; CDNOW_sample.txt
-has another number of the customer in second place. A first line of names is passed over.
+Fader P., Hardie B., Marketing Science 24(2):275-284 (2005), in their published layout: CDNOW_master.txt, or a folder
+that contains it. A line is a customer, a date (19970101), a number of CDs and dollars, separated by blanks.
+CDNOW_sample.txt has another number of the customer in second place. A heading in the first line is skipped.
 
-Each line is one `purchase` in USD: customers did buy several times a day. Times of day are those of
-`streams.history.sources.days`. A person is `customer-` and the number as it stands, an id names the line.
+Each line is one `purchase` in USD, because customers did buy several times a day. Times of day come from
+`streams.history.sources.days`. A user id is `customer-` and the original number; an event id names the line.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from models.schema.errors import InvalidEvent
 from streams.errors import OperatorError
 from streams.history.sources import days, tables
 from streams.history.sources.source import HistoryEntry, UnusableEntry
-from streams.history.sources.tables import Fault
+from streams.history.sources.tables import UnusableRow
 
 CURRENCY = "USD"
-MOST_BYTES = 1_000
-"""The longest line."""
+MAX_LINE_BYTES = 1_000
+"""The length limit of a line."""
 
 
 class Cdnow:
@@ -36,46 +36,46 @@ class Cdnow:
         OperatorError: the file is missing or cannot be read.
     """
 
-    again = True
-    logged = False
+    repeatable = True
+    has_log_time = False
     skipped = 0
 
     def __init__(self, place: str) -> None:
         self.name = f"cdnow:{place}"
-        self._file = tables.finder(self.name, Path(place))("CDNOW_master", "cdnow", "CDNOW_sample")
+        self._file = tables.table_finder(self.name, Path(place))("CDNOW_master", "cdnow", "CDNOW_sample")
 
     def __iter__(self) -> Iterator[HistoryEntry | UnusableEntry]:
-        return tables.numbered(self._purchases())
+        return tables.number_entries(self._purchases())
 
-    def where(self, position: int) -> str:
-        """Return the entry's number: its line, without the names and empty ones."""
+    def describe_position(self, position: int) -> str:
+        """Return the number of the entry: its line, without the heading and empty lines."""
         return f"entry {position + 1}"
 
-    def _purchases(self) -> Iterator[ev.Event | Fault]:
+    def _purchases(self) -> Iterator[ev.Event | UnusableRow]:
         try:
             with self._file.open("rb") as lines:
-                for number, line in enumerate(iter(lambda: lines.readline(MOST_BYTES), b"")):
+                for number, line in enumerate(iter(lambda: lines.readline(MAX_LINE_BYTES), b"")):
                     cells = line.split()
-                    if cells and not (number == 0 and _names(cells)):
+                    if cells and not (number == 0 and _is_heading(cells)):
                         yield _purchase(number, line, cells)
         except OSError as error:
             raise OperatorError(f"{self._file}: {error.strerror}") from None
 
 
-def _names(cells: list[bytes]) -> bool:
+def _is_heading(cells: list[bytes]) -> bool:
     return not any(character in b"0123456789" for cell in cells for character in cell)
 
 
-def _purchase(row: int, line: bytes, cells: list[bytes]) -> ev.Event | Fault:
+def _purchase(row: int, line: bytes, cells: list[bytes]) -> ev.Event | UnusableRow:
     try:
         if len(cells) not in (4, 5):
-            raise InvalidEvent("malformed", None, f"{len(cells)} cells where there are 4 or 5 columns")
+            raise InvalidEvent("malformed", None, f"{len(cells)} cells describe_position there are 4 or 5 columns")
         customer = _customer(cells[0])
         day, amount = _day(cells[-3]), _dollars(cells[-1])
     except InvalidEvent as error:
-        return Fault(line.strip(), error)
-    person, date = np.array([int(customer)]), np.array([day])
-    time = days.begins(person, date) + days.within(person, np.array([row]))
+        return UnusableRow(line.strip(), error)
+    user, date = np.array([int(customer)]), np.array([day])
+    time = days.day_starts(user, date) + days.seconds_in_day(user, np.array([row]))
     return ev.Purchase(
         id=f"cdnow-{row}", user_id=f"customer-{customer}", time=float(time[0]), amount=amount, currency=CURRENCY
     )
@@ -83,7 +83,7 @@ def _purchase(row: int, line: bytes, cells: list[bytes]) -> ev.Event | Fault:
 
 def _customer(cell: bytes) -> str:
     if not cell.isdigit() or len(cell) > 15:
-        raise InvalidEvent("wrong_type", "user_id", f"the customer is {_shown(cell)}")
+        raise InvalidEvent("wrong_type", "user_id", f"the customer is {_quote(cell)}")
     return cell.decode()
 
 
@@ -91,9 +91,9 @@ def _day(cell: bytes) -> int:
     try:
         moment = datetime.strptime(cell.decode("ascii", "replace"), "%Y%m%d").replace(tzinfo=UTC)
     except ValueError:
-        raise InvalidEvent("impossible_value", "time", f"the date is {_shown(cell)}") from None
+        raise InvalidEvent("impossible_value", "time", f"the date is {_quote(cell)}") from None
     if not 0 <= moment.timestamp() < ev.LAST_TIME - DAY:
-        raise InvalidEvent("impossible_value", "time", f"the date is {_shown(cell)}")
+        raise InvalidEvent("impossible_value", "time", f"the date is {_quote(cell)}")
     return int(moment.timestamp() // DAY)
 
 
@@ -101,11 +101,11 @@ def _dollars(cell: bytes) -> float:
     try:
         amount = float(cell)
     except ValueError:
-        raise InvalidEvent("wrong_type", "amount", f"the dollars are {_shown(cell)}") from None
+        raise InvalidEvent("wrong_type", "amount", f"the dollars are {_quote(cell)}") from None
     if not 0 <= amount <= 1e9:
-        raise InvalidEvent("impossible_value", "amount", f"the dollars are {_shown(cell)}")
+        raise InvalidEvent("impossible_value", "amount", f"the dollars are {_quote(cell)}")
     return amount
 
 
-def _shown(cell: bytes) -> str:
+def _quote(cell: bytes) -> str:
     return repr(cell[:50].decode("ascii", "replace"))

@@ -1,4 +1,4 @@
-"""A Kafka topic as it stands: from its beginning to where it ends when reading begins."""
+"""A Kafka topic as history: from its beginning to its end at the time of opening."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from streams.history.sources.source import HistoryEntry, UnusableEntry
 from streams.kafka import clients, topics
 from streams.settings import Settings
 
-TIMEOUT = 15.0
-AT_ONCE = 1_000
-PAUSE = 0.1
-"""Seconds for which as many are waited for, which passes once at the end of every partition."""
-IN_STEP = 5_000
-"""Records of a partition that are held while partitions are read in step."""
-OFFSETS = 1 << 48
-"""Positions are partition times this, plus the offset."""
+TIMEOUT_SECONDS = 15.0
+MAX_FETCH = 1_000
+FETCH_SECONDS = 0.1
+"""Seconds to wait for a full batch. This time passes once at the end of each partition."""
+PART_RECORDS = 5_000
+"""Records per partition that are held while partitions are read in parallel."""
+OFFSET_RANGE = 1 << 48
+"""A position is the partition times this number, plus the offset."""
 
 
 class StoredRecord(NamedTuple):
-    """A record as it stands in its partition."""
+    """A record as it is stored in its partition."""
 
     topic: str
     partition: int
@@ -41,28 +41,28 @@ class StoredRecord(NamedTuple):
 
 
 class KafkaTopic:
-    """The committed records of a topic, partition after partition, each in its log's order.
+    """The committed records of a topic, partition after partition, each in log order.
 
-    Whoever replays `events` itself takes `records`: what every partition's owner got, in that owner's order.
+    A replay of `events` itself uses `records`, which gives every partition in the order that its owner received.
 
     Attributes:
         topic: without the prefix.
-        mapped: whether it holds foreign objects.
+        has_mapping: whether the topic holds foreign objects.
     """
 
-    again = True
-    logged = True
+    repeatable = True
+    has_log_time = True
 
     def __init__(self, topic: str, settings: Settings, mapping: EventMapping | None = None) -> None:
         self.name = f"kafka:{topic}"
         self.topic = topic
-        self.mapped = mapping is not None
+        self.has_mapping = mapping is not None
         self._topic = topics.name(settings, topic)
         self._settings = settings
         self._mapping = mapping
         self._reader = Reader(settings, mapping)
         with closing(self._consumer()) as consumer:
-            self._ends = self._found_ends(consumer)
+            self._ends = self._fetch_ends(consumer)
 
     @property
     def skipped(self) -> int:
@@ -79,35 +79,35 @@ class KafkaTopic:
         try:
             with closing(self._consumer()) as consumer:
                 for partition, end in self._ends.items():
-                    for record in _records(consumer, self._topic, partition, end):
-                        position = partition * OFFSETS + (record.offset() or 0)
+                    for record in _read_partition(consumer, self._topic, partition, end):
+                        position = partition * OFFSET_RANGE + (record.offset() or 0)
                         found = reader.read(position, record.value(), record.timestamp()[1] / 1000.0)
                         if found is not None:
                             yield found
         except KafkaException as error:
-            raise self._lost(error) from None
+            raise self._connection_error(error) from None
 
     @property
     def total(self) -> int:
-        """How many records there are at most."""
+        """The largest possible number of records."""
         return sum(self._ends.values())
 
     def records(self) -> Iterator[StoredRecord]:
-        """Read the records as they are, every partition in its order, partitions in step by the log's own time.
+        """Yield the stored records: each partition in its order, and all partitions merged by log time.
 
         Raises:
             OperatorError: while iterating, if the broker is lost.
         """
         try:
             with closing(self._consumer()) as consumer:
-                parts = [_in_parts(consumer, self._topic, *place) for place in self._ends.items()]
+                parts = [_read_in_parts(consumer, self._topic, *place) for place in self._ends.items()]
                 yield from heapq.merge(*parts, key=operator.attrgetter("timestamp"))
         except KafkaException as error:
-            raise self._lost(error) from None
+            raise self._connection_error(error) from None
 
-    def where(self, position: int) -> str:
+    def describe_position(self, position: int) -> str:
         """Return partition and offset."""
-        return f"partition {position // OFFSETS}, offset {position % OFFSETS}"
+        return f"partition {position // OFFSET_RANGE}, offset {position % OFFSET_RANGE}"
 
     def _consumer(self) -> Consumer:
         return clients.librdkafka_consumer(
@@ -115,37 +115,37 @@ class KafkaTopic:
             {
                 "group.id": f"{self._settings.group}-history",
                 "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",  # what was there first may be gone by now
+                "auto.offset.reset": "earliest",  # the first records may have been deleted
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
             },
         )
 
-    def _found_ends(self, consumer: Consumer) -> dict[int, int]:
-        """Return where each partition ends now."""
+    def _fetch_ends(self, consumer: Consumer) -> dict[int, int]:
+        """Return the current end offset of each partition."""
         try:
-            found = consumer.list_topics(self._topic, timeout=TIMEOUT).topics[self._topic]
+            found = consumer.list_topics(self._topic, timeout=TIMEOUT_SECONDS).topics[self._topic]
             if found.error is not None:
                 raise OperatorError(f"{self.name}: there is no topic {self._topic} at {self._settings.broker}")
             ends = {}
             for partition in sorted(found.partitions):
                 _, ends[partition] = consumer.get_watermark_offsets(
-                    TopicPartition(self._topic, partition), timeout=TIMEOUT
+                    TopicPartition(self._topic, partition), timeout=TIMEOUT_SECONDS
                 )
             return ends
         except KafkaException as error:
-            raise self._lost(error) from None
+            raise self._connection_error(error) from None
 
-    def _lost(self, error: KafkaException) -> OperatorError:
+    def _connection_error(self, error: KafkaException) -> OperatorError:
         return OperatorError(f"{self.name}: no answer of {self._settings.broker} ({error.args[0].str()})")
 
 
-def _records(consumer: Consumer, topic: str, partition: int, end: int, begin: int = 0) -> Iterator[Message]:
-    """Yield the records of a partition from an offset, up to another or where what is committed ends."""
+def _read_partition(consumer: Consumer, topic: str, partition: int, end: int, begin: int = 0) -> Iterator[Message]:
+    """Yield the records of a partition from one offset up to another, or up to the end of the committed records."""
     consumer.assign([TopicPartition(topic, partition, begin)])
     at = begin
     while at < end:
-        for record in consumer.consume(min(AT_ONCE, end - at), timeout=PAUSE):
+        for record in consumer.consume(min(MAX_FETCH, end - at), timeout=FETCH_SECONDS):
             error = record.error()
             if error is not None and error.code() != KafkaError._PARTITION_EOF:
                 raise KafkaException(error)
@@ -155,8 +155,8 @@ def _records(consumer: Consumer, topic: str, partition: int, end: int, begin: in
             yield record
 
 
-def _in_parts(consumer: Consumer, topic: str, partition: int, end: int) -> Iterator[StoredRecord]:
-    """Yield the records of a partition, with a consumer that reads others in between."""
+def _read_in_parts(consumer: Consumer, topic: str, partition: int, end: int) -> Iterator[StoredRecord]:
+    """Yield the records of a partition with a consumer that reads other partitions in between."""
     begin = 0
     while part := [
         StoredRecord(
@@ -168,7 +168,7 @@ def _in_parts(consumer: Consumer, topic: str, partition: int, end: int) -> Itera
             record.value(),
             cast(list[tuple[str, bytes]], record.headers() or []),
         )
-        for record in itertools.islice(_records(consumer, topic, partition, end, begin), IN_STEP)
+        for record in itertools.islice(_read_partition(consumer, topic, partition, end, begin), PART_RECORDS)
     ]:
         begin = part[-1].offset + 1
         yield from part

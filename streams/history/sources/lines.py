@@ -1,4 +1,4 @@
-"""JSON Lines: one event a line, plain, gzip or zstd, from a file or from standard input."""
+"""JSON Lines: one event per line, plain, gzip or zstd, from a file or from standard input."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from streams.runtime import require_library
 from streams.settings import Settings
 
 STANDARD_INPUT = "-"
-BLOCK = 1 << 17
-"""Most bytes that are read at a time."""
-_GZIP, _ZSTD, _MARK = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
+BLOCK_BYTES = 1 << 17
+"""The most bytes of one read."""
+_GZIP, _ZSTD, _BYTE_ORDER_MARK = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
 
 
-class Lines:
-    """A file of JSON Lines. Positions are line numbers from 0; empty lines count but hold nothing.
+class JsonLines:
+    """A file of JSON Lines. Positions are line numbers from 0; an empty line has a number but no entry.
 
-    How it is packed is told by its first bytes and not by its name.
+    The first bytes determine the compression, not the name.
     """
 
-    logged = False
+    has_log_time = False
 
     def __init__(self, path: str, settings: Settings, mapping: EventMapping | None = None) -> None:
         self.name = path
-        self.again = path != STANDARD_INPUT and not _is_pipe(path)
+        self.repeatable = path != STANDARD_INPUT and not _is_pipe(path)
         self._settings = settings
         self._mapping = mapping
         self._reader = Reader(settings, mapping)
@@ -48,15 +48,15 @@ class Lines:
         self._reader = reader = Reader(self._settings, self._mapping)
         try:
             with ExitStack() as stack:
-                for position, lines in _blocks(_opened(self.name, stack), self._settings.max_record_bytes):
+                for position, lines in _blocks(_open(self.name, stack), self._settings.max_record_bytes):
                     if not position:
-                        lines[0] = lines[0].removeprefix(_MARK)
+                        lines[0] = lines[0].removeprefix(_BYTE_ORDER_MARK)
                     yield from reader.read_lines(position, lines)
         except (OSError, EOFError, zlib.error) as error:
             raise OperatorError(f"{self.name}: {getattr(error, 'strerror', None) or error}") from None
 
-    def where(self, position: int) -> str:
-        """Return the line's number as an editor counts it."""
+    def describe_position(self, position: int) -> str:
+        """Return the line number, counted from 1 as in an editor."""
         return f"line {position + 1}"
 
 
@@ -64,7 +64,7 @@ def _is_pipe(path: str) -> bool:
     """Return whether a path can be read only once.
 
     Raises:
-        OperatorError: there is nothing to be read.
+        OperatorError: the path does not exist, or is a folder.
     """
     file = Path(path)
     if file.is_dir():
@@ -74,26 +74,26 @@ def _is_pipe(path: str) -> bool:
     return not file.is_file()
 
 
-def _opened(path: str, stack: ExitStack) -> IO[bytes]:
+def _open(path: str, stack: ExitStack) -> IO[bytes]:
     file = sys.stdin.buffer
     if path != STANDARD_INPUT:
         file = stack.enter_context(Path(path).open("rb"))  # noqa: SIM115  (the stack closes it)
-    begin = cast(io.BufferedReader, file).peek(4)[:4]
-    if begin.startswith(_GZIP):
+    magic = cast(io.BufferedReader, file).peek(4)[:4]
+    if magic.startswith(_GZIP):
         return cast(IO[bytes], stack.enter_context(gzip.open(file)))
-    if begin == _ZSTD:
+    if magic == _ZSTD:
         pa = require_library("pyarrow", f"{path}: zstd compression")
         return io.BufferedReader(stack.enter_context(pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd")))
     return file
 
 
-def _blocks(file: IO[bytes], most: int) -> Iterator[tuple[int, list[bytes]]]:
-    """Yield lines, many at a time, with the number of the first; one longer than the most may miss some of the rest."""
+def _blocks(file: IO[bytes], max_bytes: int) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield many lines at a time, with the number of the first one. Lines over `max_bytes` may be cut."""
     position, rest = 0, b""
-    while data := cast(io.BufferedReader, file).read1(BLOCK):
+    while data := cast(io.BufferedReader, file).read1(BLOCK_BYTES):
         lines = data.split(b"\n")
         lines[0] = rest + lines[0]
-        rest = lines.pop()[: most + 2]
+        rest = lines.pop()[: max_bytes + 2]
         if lines:
             yield position, lines
             position += len(lines)

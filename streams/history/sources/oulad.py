@@ -2,25 +2,25 @@
 
 Kuzilek J., Hlosta M., Zdrahal Z., Scientific Data 4:170171 (2017), CC BY 4.0. A folder with courses, vle, assessments,
 studentRegistration, studentAssessment and studentVle; the last may be a folder `studentVle_ds`, divided by
-`code_module=*/code_presentation=*`. Nothing is read of studentInfo: it is all demographic.
+`code_module=*/code_presentation=*`. studentInfo is not read, because it is all demographic.
 
 | row of | becomes | with |
 |---|---|---|
 | courses | `course_published` | `BBB-2013J` as `course_id`, on the day of its first registration |
-| studentRegistration | `purchase` | amount 0, `course_id`; it opens the person's day `date_registration` |
+| studentRegistration | `purchase` | amount 0, `course_id`; it opens the user's day `date_registration` |
 | studentRegistration, with `date_unregistration` | `subscription_cancelled` | `course_id`; it closes that day |
 | studentVle, page type homepage | `login` | `course_id` |
 | quiz, externalquiz, questionnaire, repeatactivity | `exercise` | `course_id` |
 | forumng | `comment` | `course_id` |
 | oucollaborate, ouelluminate | `live_session` | `course_id` |
-| any other page type | `lesson_progress` | `course_id`, the page as `lesson_id`; how far and how long is not known |
+| any other page type | `lesson_progress` | `course_id`, the page as `lesson_id`; progress and duration are not known |
 | studentAssessment, with a score and not banked | `exercise` | `course_id`, the score as a share, on `date_submitted` |
 
-Left out and counted: assessments that are banked (results of an earlier presentation) or without a score. Days are
-counted from the start of a presentation, which is not published: those whose name ends in B are taken to start on
-1 February of its year, those in J on 1 October. Times of day are those of `streams.history.sources.days`. The number
-of clicks is not used: one row, one event. Ids name the table and the row, for studentVle the row within its
-presentation.
+Assessments that are banked (results of an earlier presentation) or have no score are left out and counted. Days are
+counted from the start of a presentation, which is not published. Here, a presentation whose name ends in B starts on
+1 February of its year, and one that ends in J on 1 October. Times of day come from `streams.history.sources.days`. The
+number of clicks is not used: each row is one event. An event id names the table and the row; for studentVle, the row
+within its presentation.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from models.schema import events as ev
 from models.schema.errors import InvalidEvent
 from streams.history.sources import days, tables
 from streams.history.sources.source import HistoryEntry, UnusableEntry
-from streams.history.sources.tables import Batch, Fault
+from streams.history.sources.tables import Batch, UnusableRow
 
 STARTS = {"B": 2, "J": 10}
 """The month on whose first day a presentation starts, by the last letter of its name."""
-KINDS: dict[str, type[ev.Login | ev.Exercise | ev.Comment | ev.LiveSession]] = {
+EVENT_TYPES: dict[str, type[ev.Login | ev.Exercise | ev.Comment | ev.LiveSession]] = {
     "homepage": ev.Login,
     "quiz": ev.Exercise,
     "externalquiz": ev.Exercise,
@@ -52,10 +52,10 @@ KINDS: dict[str, type[ev.Login | ev.Exercise | ev.Comment | ev.LiveSession]] = {
     "oucollaborate": ev.LiveSession,
     "ouelluminate": ev.LiveSession,
 }
-"""What it is to be on a page, by the page's type; on any other it is progress in a lesson."""
-MOST_DAYS = 3_650
-"""Days from a presentation's start that are believed."""
-MOST_ID = 1e15
+"""The event of a page visit by the type of the page; any other type is progress in a lesson."""
+MAX_DAYS = 3_650
+"""Days from the start of a presentation beyond which a date is invalid."""
+MAX_ID = 1e15
 
 _COURSE = {"module": ("code_module",), "presentation": ("code_presentation",)}
 _CLICKS = {"student": ("id_student",), "site": ("id_site",), "date": ("date",)}
@@ -65,35 +65,35 @@ _SUBMITTED = {
     "banked": ("is_banked",), "score": ("score",),
 }  # fmt: skip
 
-Place = tuple[int, str, str, float]
-"""Of a row: its number in the batch, the person, the course and the time."""
+RowKey = tuple[int, str, str, float]
+"""Of a row: its number in the batch, the user, the course and the time."""
 
 
 class Oulad:
-    """All of the data set in a folder, table by table.
+    """The whole data set in a folder, table by table.
 
     Raises:
         OperatorError: a table is missing, cannot be read or lacks a column.
     """
 
-    again = True
-    logged = False
+    repeatable = True
+    has_log_time = False
 
     def __init__(self, folder: str) -> None:
         self.name = f"oulad:{folder}"
         self.skipped = 0
         self._folder = Path(folder)
-        self._people: dict[float, str] = {}
-        self._begun: list[tuple[int, str]] = []
-        self._file = tables.finder(self.name, self._folder)
+        self._user_ids: dict[float, str] = {}
+        self._table_starts: list[tuple[int, str]] = []
+        self._file = tables.table_finder(self.name, self._folder)
         for stem in ("courses", "vle", "assessments", "studentRegistration", "studentAssessment"):
             self._file(stem)
-        if not self._parts():
+        if not self._click_files():
             self._file("studentVle")
 
     def __iter__(self) -> Iterator[HistoryEntry | UnusableEntry]:
         self.skipped, position = 0, 0
-        self._begun = []
+        self._table_starts = []
         readers = {
             "courses": self._courses,
             "studentRegistration": self._registrations,
@@ -101,159 +101,161 @@ class Oulad:
             "studentAssessment": self._assessments,
         }
         for table, reader in readers.items():
-            self._begun.append((position, table))
+            self._table_starts.append((position, table))
             for found in reader():
-                yield UnusableEntry(position, *found) if isinstance(found, Fault) else HistoryEntry(position, found)
+                yield (
+                    UnusableEntry(position, *found) if isinstance(found, UnusableRow) else HistoryEntry(position, found)
+                )
                 position += 1
 
-    def where(self, position: int) -> str:
-        """Return the table, and how manyth of what it gave; known once it was read."""
-        first, table = max((begun for begun in self._begun if begun[0] <= position), default=(0, "entry"))
+    def describe_position(self, position: int) -> str:
+        """Return the table and the entry's number in it; known once the table was read."""
+        first, table = max((start for start in self._table_starts if start[0] <= position), default=(0, "entry"))
         return f"{table}, {position - first + 1}"
 
-    def _courses(self) -> Iterator[ev.CoursePublished | Fault]:
+    def _courses(self) -> Iterator[ev.CoursePublished | UnusableRow]:
         opened: Counter[str | None] = Counter()
-        for batch in tables.read(self._file("studentRegistration"), _REGISTERED):
+        for batch in tables.read_batches(self._file("studentRegistration"), _REGISTERED):
             for course, date in zip(_course(batch), batch.numbers("date").tolist(), strict=True):
-                if -MOST_DAYS <= date < opened[course]:
+                if -MAX_DAYS <= date < opened[course]:
                     opened[course] = int(date)
-        for batch in tables.read(self._file("courses"), _COURSE):
-            yield from batch.broken
+        for batch in tables.read_batches(self._file("courses"), _COURSE):
+            yield from batch.unusable
             for row, course in enumerate(_course(batch)):
                 start = _start(course)
                 if course is None or np.isnan(start):
-                    yield Fault(batch.raw(row), _no_start(course))
+                    yield UnusableRow(batch.row_json(row), _no_start(course))
                     continue
                 time, category = (start + opened[course]) * DAY, course.partition("-")[0]
                 yield ev.CoursePublished(
                     id=f"oulad-course-{course}", course_id=course, time=time, title=course, category=category
                 )
 
-    def _registrations(self) -> Iterator[ev.Event | Fault]:
-        for batch in tables.read(self._file("studentRegistration"), _REGISTERED):
-            yield from batch.broken
+    def _registrations(self) -> Iterator[ev.Event | UnusableRow]:
+        for batch in tables.read_batches(self._file("studentRegistration"), _REGISTERED):
+            yield from batch.unusable
             courses = _course(batch)
-            for found in self._placed(batch, courses, "date", np.zeros(len(batch))):
-                if isinstance(found, Fault):
+            for found in self._rows_with_time(batch, courses, "date", np.zeros(len(batch))):
+                if isinstance(found, UnusableRow):
                     yield found
                     continue
-                row, person, course, time = found
+                row, user, course, time = found
                 id = f"oulad-registration-{batch.first + row}"
-                yield ev.Purchase(id=id, user_id=person, time=time, amount=0.0, course_id=course)
-            end, left = np.full(len(batch), float(days.SESSION)), batch.present("left")
-            for found in self._placed(batch, courses, "left", end, left):
-                if isinstance(found, Fault):
+                yield ev.Purchase(id=id, user_id=user, time=time, amount=0.0, course_id=course)
+            end, left = np.full(len(batch), float(days.SESSION)), batch.is_present("left")
+            for found in self._rows_with_time(batch, courses, "left", end, left):
+                if isinstance(found, UnusableRow):
                     yield found
                     continue
-                row, person, course, time = found
+                row, user, course, time = found
                 id = f"oulad-unregistration-{batch.first + row}"
-                yield ev.SubscriptionCancelled(id=id, user_id=person, time=time, course_id=course)
+                yield ev.SubscriptionCancelled(id=id, user_id=user, time=time, course_id=course)
 
-    def _clicks(self) -> Iterator[ev.Event | Fault]:
-        pages = self._pages()
+    def _clicks(self) -> Iterator[ev.Event | UnusableRow]:
+        pages = self._event_types_by_page()
         counts: Counter[str | None] = Counter()
         for course, batch in self._click_batches():
-            yield from batch.broken
+            yield from batch.unusable
             courses: list[str | None] = [course] * len(batch) if course else _course(batch)
-            numbers = _numbered(courses, counts)
+            numbers = _row_numbers(courses, counts)
             sites = batch.numbers("site").tolist()
-            within = days.within(_whole(batch.numbers("student")), np.array(numbers))
-            for found in self._placed(batch, courses, "date", within):
-                if isinstance(found, Fault):
+            within = days.seconds_in_day(_whole_numbers(batch.numbers("student")), np.array(numbers))
+            for found in self._rows_with_time(batch, courses, "date", within):
+                if isinstance(found, UnusableRow):
                     yield found
                     continue
-                row, person, course_id, time = found
+                row, user, course_id, time = found
                 site = sites[row]
                 kind = pages.get(site)
                 id = f"oulad-vle-{course_id}-{numbers[row]}"
                 if kind is not None:
-                    yield kind(id=id, user_id=person, time=time, course_id=course_id)
+                    yield kind(id=id, user_id=user, time=time, course_id=course_id)
                 elif site == site:
                     yield ev.LessonProgress(
-                        id=id, user_id=person, time=time, course_id=course_id, lesson_id=f"{site:.0f}"
+                        id=id, user_id=user, time=time, course_id=course_id, lesson_id=f"{site:.0f}"
                     )
                 else:
-                    yield Fault(batch.raw(row), batch.fault(row, "site", "lesson_id"))
+                    yield UnusableRow(batch.row_json(row), batch.cell_error(row, "site", "lesson_id"))
 
-    def _assessments(self) -> Iterator[ev.Event | Fault]:
+    def _assessments(self) -> Iterator[ev.Event | UnusableRow]:
         course_of: dict[float, str | None] = {}
-        for batch in tables.read(self._file("assessments"), {"assessment": ("id_assessment",), **_COURSE}):
+        for batch in tables.read_batches(self._file("assessments"), {"assessment": ("id_assessment",), **_COURSE}):
             course_of |= zip(batch.numbers("assessment").tolist(), _course(batch), strict=True)
-        for batch in tables.read(self._file("studentAssessment"), _SUBMITTED):
-            yield from batch.broken
+        for batch in tables.read_batches(self._file("studentAssessment"), _SUBMITTED):
+            yield from batch.unusable
             scores = batch.numbers("score")
-            wanted = batch.present("score") & (batch.numbers("banked") != 1.0)
+            wanted = batch.is_present("score") & (batch.numbers("banked") != 1.0)
             self.skipped += int((~wanted).sum())
             courses = [course_of.get(assessment) for assessment in batch.numbers("assessment").tolist()]
-            within = days.within(_whole(batch.numbers("student")), batch.first + np.arange(len(batch)))
-            for found in self._placed(batch, courses, "date", within, wanted):
-                if isinstance(found, Fault):
+            within = days.seconds_in_day(_whole_numbers(batch.numbers("student")), batch.first + np.arange(len(batch)))
+            for found in self._rows_with_time(batch, courses, "date", within, wanted):
+                if isinstance(found, UnusableRow):
                     yield found
                     continue
-                row, person, course, time = found
+                row, user, course, time = found
                 score = float(scores[row]) / 100.0
                 if not 0.0 <= score <= 1.0:
-                    yield Fault(batch.raw(row), batch.fault(row, "score", "score"))
+                    yield UnusableRow(batch.row_json(row), batch.cell_error(row, "score", "score"))
                     continue
                 id = f"oulad-assessment-{batch.first + row}"
-                yield ev.Exercise(id=id, user_id=person, time=time, course_id=course, score=score)
+                yield ev.Exercise(id=id, user_id=user, time=time, course_id=course, score=score)
 
-    def _placed(
+    def _rows_with_time(
         self,
         batch: Batch,
         courses: list[str | None],
         date: str,
         within: NDArray[np.float64],
         wanted: NDArray[np.bool_] | None = None,
-    ) -> Iterator[Place | Fault]:
-        """Yield who, in which course and when, for each row wanted; `within` are seconds of the person's day."""
+    ) -> Iterator[RowKey | UnusableRow]:
+        """Yield user, course and time of each row in `wanted`; `within` are seconds from the start of the day."""
         students, dates = batch.numbers("student"), batch.numbers(date)
         start_of = {course: _start(course) for course in set(courses)}
         starts = np.array([start_of[course] for course in courses], dtype=np.float64)
-        good = (np.abs(students) <= MOST_ID) & (np.abs(dates) <= MOST_DAYS) & np.isfinite(starts)
-        times = days.begins(_whole(students), np.where(good, starts + dates, 0.0)) + within
+        valid = (np.abs(students) <= MAX_ID) & (np.abs(dates) <= MAX_DAYS) & np.isfinite(starts)
+        times = days.day_starts(_whole_numbers(students), np.where(valid, starts + dates, 0.0)) + within
         rows = range(len(batch)) if wanted is None else np.flatnonzero(wanted).tolist()
-        fine, who, when, people = good.tolist(), students.tolist(), times.tolist(), self._people
+        is_valid, student_list, when, user_ids = valid.tolist(), students.tolist(), times.tolist(), self._user_ids
         for row in rows:
             course = courses[row]
-            if fine[row] and course is not None:
-                student = who[row]
-                yield row, people.get(student) or self._person(student), course, when[row]
+            if is_valid[row] and course is not None:
+                student = student_list[row]
+                yield row, user_ids.get(student) or self._user_id(student), course, when[row]
             else:
-                yield Fault(batch.raw(row), _fault(batch, row, course, date))
+                yield UnusableRow(batch.row_json(row), _row_error(batch, row, course, date))
 
-    def _person(self, student: float) -> str:
-        return self._people.setdefault(student, f"oulad-{student:.0f}")
+    def _user_id(self, student: float) -> str:
+        return self._user_ids.setdefault(student, f"oulad-{student:.0f}")
 
-    def _pages(self) -> dict[float, type[ev.Login | ev.Exercise | ev.Comment | ev.LiveSession]]:
-        """Return what it is to be on a page, for those that are no lesson."""
+    def _event_types_by_page(self) -> dict[float, type[ev.Login | ev.Exercise | ev.Comment | ev.LiveSession]]:
+        """Return the event types of pages that are not lessons."""
         pages = {}
-        for batch in tables.read(self._file("vle"), {"site": ("id_site",), "type": ("activity_type",)}):
+        for batch in tables.read_batches(self._file("vle"), {"site": ("id_site",), "type": ("activity_type",)}):
             for site, kind in zip(batch.numbers("site").tolist(), batch.texts("type"), strict=True):
-                if kind in KINDS:
-                    pages[site] = KINDS[kind]
+                if kind in EVENT_TYPES:
+                    pages[site] = EVENT_TYPES[kind]
         return pages
 
     def _click_batches(self) -> Iterator[tuple[str | None, Batch]]:
-        for course, file in self._parts():
-            for batch in tables.read(file, _CLICKS):
+        for course, file in self._click_files():
+            for batch in tables.read_batches(file, _CLICKS):
                 yield course, batch
-        if not self._parts():
-            for batch in tables.read(self._file("studentVle"), {**_CLICKS, **_COURSE}):
+        if not self._click_files():
+            for batch in tables.read_batches(self._file("studentVle"), {**_CLICKS, **_COURSE}):
                 yield None, batch
 
-    def _parts(self) -> list[tuple[str, Path]]:
-        """Return the files of studentVle where it is divided, with their courses."""
+    def _click_files(self) -> list[tuple[str, Path]]:
+        """Return the files of a divided studentVle table, with their courses."""
         files = sorted(self._folder.glob("studentVle_ds/code_module=*/code_presentation=*/*.parquet"))
         return [("-".join(part.partition("=")[2] for part in file.parts[-3:-1]), file) for file in files]
 
 
 def _course(batch: Batch) -> list[str | None]:
-    return batch.joined("module", "presentation")
+    return batch.join("module", "presentation")
 
 
 def _start(course: str | None) -> float:
-    """Return the day on which a course starts, counted from 1970; NaN if its name does not say."""
+    """Return the day on which a course starts, counted from 1970; NaN if its name is not known."""
     presentation = (course or "").rpartition("-")[2]
     year, month = presentation[:-1], STARTS.get(presentation[-1:])
     if month is None or not (year.isdecimal() and len(year) == 4 and 1980 <= int(year) <= 2900):
@@ -267,16 +269,16 @@ def _no_start(course: str | None) -> InvalidEvent:
     return InvalidEvent("impossible_value", "time", f"no start is known of {course[:50]!r}: expected such as AAA-2013J")
 
 
-def _fault(batch: Batch, row: int, course: str | None, date: str) -> InvalidEvent:
-    if not abs(batch.numbers("student")[row]) <= MOST_ID:
-        return batch.fault(row, "student", "user_id")
+def _row_error(batch: Batch, row: int, course: str | None, date: str) -> InvalidEvent:
+    if not abs(batch.numbers("student")[row]) <= MAX_ID:
+        return batch.cell_error(row, "student", "user_id")
     if np.isnan(_start(course)):
         return _no_start(course)
-    return batch.fault(row, date, "time")
+    return batch.cell_error(row, date, "time")
 
 
-def _numbered(courses: list[str | None], counts: Counter[str | None]) -> list[int]:
-    """Number the rows of each course, going on from these counts."""
+def _row_numbers(courses: list[str | None], counts: Counter[str | None]) -> list[int]:
+    """Number the rows of each course, continuing from the counts."""
     numbers = []
     for course in courses:
         numbers.append(counts[course])
@@ -284,6 +286,6 @@ def _numbered(courses: list[str | None], counts: Counter[str | None]) -> list[in
     return numbers
 
 
-def _whole(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return numbers that are whole; 0 for what is none."""
-    return np.where(np.abs(numbers) <= MOST_ID, numbers, 0.0)
+def _whole_numbers(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return valid numbers unchanged, and 0 for invalid ones."""
+    return np.where(np.abs(numbers) <= MAX_ID, numbers, 0.0)

@@ -1,4 +1,4 @@
-"""From the bytes of one line or record to an entry: the same for files and topics, with a mapping file or without."""
+"""Turns the bytes of a line or record into an entry, for files and topics, with or without a mapping file."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from streams.kafka import codec
 from streams.settings import Settings
 
 NO_LOG_TIME = float("inf")
-"""Stands for the time at which a log took a record, where there is no log."""
+"""The log time of an entry from a source without a log."""
 
 
 class Reader:
     """Reads entries.
 
     Args:
-        settings: how large an event may be, and how far it may lie beyond the log's time.
-        mapping: what makes events of foreign objects.
+        settings: the maximum size of an event, and how far its time may be after the log time.
+        mapping: turns foreign objects into events.
     """
 
     def __init__(self, settings: Settings, mapping: EventMapping | None) -> None:
@@ -33,19 +33,19 @@ class Reader:
         self._mapping = mapping
 
     def read_lines(self, first: int, lines: Sequence[bytes]) -> list[HistoryEntry | UnusableEntry]:
-        """Return what lines are, at least one, the first of them at a position; those that are empty are nothing."""
+        """Return the entries of one or more lines; `first` is the position of the first line. Skip empty lines."""
         if self._mapping is None and max(map(len, lines)) <= self._max_record_bytes:
-            with contextlib.suppress(InvalidEvent):  # whose it is, is found line by line
+            with contextlib.suppress(InvalidEvent):  # whose it is, is entries line by line
                 return list(map(HistoryEntry, itertools.count(first), event_codec.decode_all(lines)))
-        most = self._max_record_bytes + 1  # with the other half of a line's end
-        bare = (line.strip() if len(line) <= most else line for line in lines)
-        found = (self.read(position, line) for position, line in enumerate(bare, first) if line)
-        return [one for one in found if one is not None]
+        max_bytes = self._max_record_bytes + 1  # the line may still end with a carriage return
+        stripped = (line.strip() if len(line) <= max_bytes else line for line in lines)
+        entries = (self.read(position, line) for position, line in enumerate(stripped, first) if line)
+        return [entry for entry in entries if entry is not None]
 
     def read(
         self, position: int, raw: bytes | None, log_time: float = NO_LOG_TIME
     ) -> HistoryEntry | UnusableEntry | None:
-        """Return what bytes at a position are, None (and counted) if the mapping file skips them."""
+        """Return the entry of some bytes; None, and counted, if the mapping file skips them."""
         try:
             value = raw
             if self._mapping is not None and raw is not None and len(raw) <= self._max_record_bytes:

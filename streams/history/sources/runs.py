@@ -1,8 +1,7 @@
-"""Sorted runs of entries on disk, and what they are merged from: the outer half of an external merge sort.
+"""Sorted runs of entries on disk, and their merging: the disk part of an external merge sort.
 
-A run is a file without a name, so that nothing stays of it however the program ends. It holds blocks of items: how
-many they are and how many bytes their events have, then their times, sources, positions and lengths, then their
-events, as JSON behind one another.
+A run is a file without a name, so it disappears however the program ends. It consists of blocks of items. A block holds
+the number of items and the size of their events, then times, sources, positions and sizes, then the events as JSON.
 """
 
 from __future__ import annotations
@@ -26,24 +25,25 @@ from models.schema import events as ev
 from streams.errors import OperatorError
 
 Item: TypeAlias = tuple[float, int, int, bytes]
-"""Time, source and position, by which items are ordered, and the encoded event. Bytes, since a hundred thousand typed
-events held at once cost the garbage collector more time than reading them does."""
+"""Time, source and position, which define the order, and the encoded event. The event is encoded because a hundred
+thousand decoded events cost the garbage collector more time than reading them.
+"""
 Decoded: TypeAlias = tuple[float, int, int, ev.AnyEvent]
-"""The same with the event itself."""
+"""The same with the decoded event."""
 
 BLOCK = 512
-"""Items in a block, which is what is held of each run while runs are merged."""
-FAN = 128
-"""As many runs become one, so that neither open files nor held blocks grow with the number of events."""
+"""Items in a block. One block of each run is in memory while runs are merged."""
+MAX_RUNS = 128
+"""This many runs are merged into one, so that open files and held blocks stay bounded."""
 
-_HEAD = struct.Struct("<qq")
+_HEADER = struct.Struct("<qq")
 _decoder: msgspec.json.Decoder[list[ev.AnyEvent]] = msgspec.json.Decoder(
     list[functools.reduce(operator.or_, ev.KINDS.values())]  # type: ignore[misc]
 )
 
 
 class Block(NamedTuple):
-    """Some items, column by column; the body is their events."""
+    """Some items, column by column; `body` holds their events."""
 
     times: array[float]
     sources: array[int]
@@ -53,34 +53,34 @@ class Block(NamedTuple):
 
 
 class Runs:
-    """Runs that are kept until it is left.
+    """Runs that exist until this object is left.
 
     Args:
-        folder: where the files are; the system's place for temporary files if left out.
-        fan: how many runs there may be of a kind before they become one.
+        folder: for the files; the system's default for temporary files if left out.
+        max_runs: how many runs of a level are merged into one.
     """
 
-    def __init__(self, folder: Path | None = None, fan: int = FAN) -> None:
+    def __init__(self, folder: Path | None = None, max_runs: int = MAX_RUNS) -> None:
         self._folder = folder
-        self._fan = fan
+        self._max_runs = max_runs
         self._levels: list[list[IO[bytes]]] = []
-        self._open = ExitStack()
+        self._files = ExitStack()
 
     def add(self, items: Iterable[Item]) -> None:
-        """Keep a run; the items come sorted.
+        """Store a run of sorted items.
 
         Raises:
             OperatorError: the disk is full, or the folder is missing.
         """
         try:
-            self._keep(items, 0)
+            self._write_run(items, 0)
         except OSError as error:
             where = self._folder or tempfile.gettempdir()
             raise OperatorError(f"temporary files in {where}: {error.strerror}") from None
 
     def streams(self) -> list[Iterator[Decoded]]:
-        """Return what each run holds, from its beginning."""
-        return [_decoded(file) for level in self._levels for file in level]
+        """Return an iterator over each run, from its beginning."""
+        return [_read_decoded(file) for level in self._levels for file in level]
 
     def __enter__(self) -> Self:
         return self
@@ -88,28 +88,28 @@ class Runs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._open.close()
+        self._files.close()
 
-    def _keep(self, items: Iterable[Item], level: int) -> None:
+    def _write_run(self, items: Iterable[Item], level: int) -> None:
         if len(self._levels) == level:
             self._levels.append([])
         files = self._levels[level]
-        file = self._open.enter_context(tempfile.TemporaryFile(dir=self._folder))  # noqa: SIM115  (the stack closes it)
-        _write(file, items)
+        file = self._files.enter_context(tempfile.TemporaryFile(dir=self._folder))  # noqa: SIM115  (the stack closes it)
+        _write_blocks(file, items)
         files.append(file)
-        if len(files) == self._fan:
-            self._keep(heapq.merge(*map(_encoded, files)), level + 1)
-            for done in files:
-                done.close()
+        if len(files) == self._max_runs:
+            self._write_run(heapq.merge(*map(_read_encoded, files)), level + 1)
+            for merged in files:
+                merged.close()
             files.clear()
 
 
-def _write(file: IO[bytes], items: Iterable[Item]) -> None:
+def _write_blocks(file: IO[bytes], items: Iterable[Item]) -> None:
     left = iter(items)
     while block := list(itertools.islice(left, BLOCK)):
         times, sources, positions, events = zip(*block, strict=True)
         body = b"".join(events)
-        file.write(_HEAD.pack(len(block), len(body)))
+        file.write(_HEADER.pack(len(block), len(body)))
         for column in (array("d", times), array("q", sources), array("q", positions), array("q", map(len, events))):
             file.write(column.tobytes())
         file.write(body)
@@ -117,8 +117,8 @@ def _write(file: IO[bytes], items: Iterable[Item]) -> None:
 
 def _blocks(file: IO[bytes]) -> Iterator[Block]:
     file.seek(0)
-    while head := file.read(_HEAD.size):
-        count, size = _HEAD.unpack(head)
+    while header := file.read(_HEADER.size):
+        count, size = _HEADER.unpack(header)
         times = array("d", file.read(8 * count))
         sources, positions, sizes = (array("q", file.read(8 * count)) for _ in range(3))
         yield Block(times, sources, positions, sizes, file.read(size))
@@ -129,12 +129,12 @@ def _events(block: Block) -> list[bytes]:
     return [block.body[begin:end] for begin, end in itertools.pairwise(ends)]
 
 
-def _encoded(file: IO[bytes]) -> Iterator[Item]:
+def _read_encoded(file: IO[bytes]) -> Iterator[Item]:
     for block in _blocks(file):
         yield from zip(block.times, block.sources, block.positions, _events(block), strict=True)
 
 
-def _decoded(file: IO[bytes]) -> Iterator[Decoded]:
+def _read_decoded(file: IO[bytes]) -> Iterator[Decoded]:
     for block in _blocks(file):
         events = _decoder.decode(b"[" + b",".join(_events(block)) + b"]")
         yield from zip(block.times, block.sources, block.positions, events, strict=True)

@@ -1,4 +1,4 @@
-"""What history is read from, whatever it is: numbered entries in an order of the source's own."""
+"""The protocol of history sources: numbered entries in the source's own order."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from models.schema.errors import InvalidEvent
 
 
 class HistoryEntry(Struct, frozen=True, gc=False):
-    """An event, with where in its source it stands.
+    """An event with its position in its source.
 
     Attributes:
-        position: grows through a source; with the source's name it names the entry for good.
-        event: valid, its time in seconds since 1970 UTC. It may be a catalogue event or a tick.
-        source: which of several sources, from 0; a source by itself says 0, `ordered` sets it.
+        position: increases through a source; together with the source's name it identifies the entry.
+        event: a valid event with its time in seconds since 1970 UTC; also a catalogue event or a tick.
+        source: the index of the source, from 0. A single source sets 0; `order_by_time` sets the index.
     """
 
     position: int
@@ -26,13 +26,13 @@ class HistoryEntry(Struct, frozen=True, gc=False):
 
 
 class UnusableEntry(NamedTuple):
-    """What a source holds but no event can be made of; it belongs in the dead letters.
+    """A part of a source that is not a valid event. It becomes a dead letter.
 
     Attributes:
-        position: as in an `HistoryEntry`.
-        raw: the bytes as they came, as many as a dead letter keeps; for a row of a table the row as JSON.
-        error: why.
-        source: as in an `HistoryEntry`.
+        position: as in a `HistoryEntry`.
+        raw: the original bytes, as many as a dead letter keeps; the row of a table as JSON.
+        error: the reason.
+        source: as in a `HistoryEntry`.
     """
 
     position: int
@@ -42,30 +42,30 @@ class UnusableEntry(NamedTuple):
 
 
 class HistorySource(Protocol):
-    """History to be read.
+    """A source of history.
 
-    Iterating gives everything that is in it, in its own order, with bounded memory; nothing is left out silently.
-    It raises OperatorError if the source turns out to be unreadable, and nothing else.
+    Iterating yields every entry in the source's own order, with bounded memory. Nothing is left out silently. The only
+    error is OperatorError, if the source cannot be read.
     """
 
     @property
     def name(self) -> str:
-        """How it was named when it was opened."""
+        """The name with which it was opened."""
 
     @property
-    def again(self) -> bool:
-        """Whether it can be iterated several times and gives the same each time (a pipe cannot)."""
+    def repeatable(self) -> bool:
+        """Whether it can be iterated several times with the same result (a pipe cannot)."""
 
     @property
-    def logged(self) -> bool:
-        """Whether it is a log that knows when it took each record, and has judged by that what is far future."""
+    def has_log_time(self) -> bool:
+        """Whether it is a log with a time for each record. A log has already rejected events of the far future."""
 
     @property
     def skipped(self) -> int:
-        """How many rows the newest iteration has left out on purpose so far: a mapping or a loader says so."""
+        """How many rows the newest iteration has left out on purpose so far, because of a mapping or a loader."""
 
     def __iter__(self) -> Iterator[HistoryEntry | UnusableEntry]:
         """Read from the beginning."""
 
-    def where(self, position: int) -> str:
-        """Return in words where a position is, such as `line 17`."""
+    def describe_position(self, position: int) -> str:
+        """Return a description of a position, such as `line 17`."""

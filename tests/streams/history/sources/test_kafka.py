@@ -11,7 +11,7 @@ from models.schema import event_codec
 from models.schema import events as ev
 from streams.errors import OperatorError
 from streams.history.sources import HistoryEntry, UnusableEntry, open_source
-from streams.history.sources.order import ordered
+from streams.history.sources.order import order_by_time
 from streams.kafka import clients
 from streams.settings import Settings
 from tests.harness.deployment import Deployment
@@ -36,12 +36,12 @@ def test_a_topic_is_read_to_where_it_ended(encore):
         event for at in range(4) for event in (*LOGINS[at::4], ev.Tick(time=1.5e9))
     ]
     assert [entry.position for entry in found] == sorted({entry.position for entry in found})
-    assert (source.where(found[0].position), source.where(found[-1].position)) == (
+    assert (source.describe_position(found[0].position), source.describe_position(found[-1].position)) == (
         "partition 0, offset 0", "partition 3, offset 750",
     )  # fmt: skip
     assert list(source) == found
-    assert (source.again, source.logged, source.partitions) == (True, True, 4)
-    in_order = [entry.event for entry in ordered([source], 300.0) if isinstance(entry, HistoryEntry)]
+    assert (source.repeatable, source.has_log_time, source.partitions) == (True, True, 4)
+    in_order = [entry.event for entry in order_by_time([source], 300.0) if isinstance(entry, HistoryEntry)]
     assert in_order == [*LOGINS, *[ev.Tick(time=1.5e9)] * 4]
 
 

@@ -17,7 +17,7 @@ from models.schema import event_codec
 from models.schema import events as ev
 from streams.errors import OperatorError
 from streams.history.sources import HistoryEntry, UnusableEntry, open_source
-from streams.history.sources.lines import Lines
+from streams.history.sources.lines import JsonLines
 from streams.settings import Settings
 from tests.streams.history.sources.published import entries, reasons, unusable
 
@@ -42,7 +42,12 @@ def test_a_file_is_unpacked_by_what_it_is(tmp_path, how):
 
     assert list(source) == [HistoryEntry(at, event) for at, event in enumerate(LOGINS)]
     assert list(source) == list(source)
-    assert (source.again, source.logged, source.name, source.where(16)) == (True, False, str(file), "line 17")
+    assert (source.repeatable, source.has_log_time, source.name, source.describe_position(16)) == (
+        True,
+        False,
+        str(file),
+        "line 17",
+    )
 
 
 @pytest.mark.parametrize("how", ["plain", "gzip", "zstd"])
@@ -51,7 +56,7 @@ def test_standard_input_can_be_read_once(monkeypatch, how):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(packed(how)))))
     source = open_source("-")
 
-    assert not source.again
+    assert not source.repeatable
     assert [entry.event for entry in entries(source)] == LOGINS
 
 
@@ -59,7 +64,7 @@ def test_a_pipe_in_the_file_system_can_be_read_once(tmp_path):
     """`encore replay <(...)` is no file to be read twice."""
     os.mkfifo(tmp_path / "pipe")
 
-    assert not open_source(str(tmp_path / "pipe")).again
+    assert not open_source(str(tmp_path / "pipe")).repeatable
 
 
 def test_what_is_wrong_is_named(tmp_path):
@@ -134,7 +139,7 @@ def test_every_line_has_one_fate(tmp_path_factory, lines):
     file = tmp_path_factory.mktemp("any") / "history.jsonl"
     every = b"\n".join([b"{}", *lines]).split(b"\n")
     file.write_bytes(b"\n".join(every))
-    found = list(Lines(str(file), Settings()))
+    found = list(JsonLines(str(file), Settings()))
 
     assert [item.position for item in found] == [at for at, line in enumerate(every) if line.strip()]
     assert all(isinstance(item, UnusableEntry) for item in found)
@@ -145,8 +150,8 @@ def test_every_line_has_one_fate(tmp_path_factory, lines):
     [
         ("missing.jsonl", "missing.jsonl: no such file"),
         ("{folder}", "{folder}: is a folder; put the data set's name before it, such as oulad:{folder}"),
-        ("ouald:x", "ouald:x: ouald is no kind of source; did you mean oulad?"),
-        ("postgres:x", "postgres:x: postgres is no kind of source; there are oulad, completejourney,"),
+        ("ouald:x", "ouald:x: ouald is not a kind of source; did you mean oulad?"),
+        ("postgres:x", "postgres:x: postgres is not a kind of source; use oulad, completejourney,"),
         ("oulad:{folder}/none", "oulad:{folder}/none: no such folder"),
         ("oulad:{folder}", "oulad:{folder}: the folder has no courses (.parquet, .csv, .csv.gz, .txt, .txt.gz)"),
         ("cdnow:{folder}", "cdnow:{folder}: the folder has no CDNOW_master or cdnow or CDNOW_sample"),

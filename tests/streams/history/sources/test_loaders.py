@@ -54,8 +54,8 @@ def test_it_is_the_same_every_time(source):
 
     assert [repr(item) for item in source] == [repr(item) for item in found]
     assert [item.position for item in found] == list(range(len(found)))
-    assert (source.again, source.logged) == (True, False)
-    assert all(source.where(item.position) for item in found)
+    assert (source.repeatable, source.has_log_time) == (True, False)
+    assert all(source.describe_position(item.position) for item in found)
 
 
 def test_its_events_are_as_if_they_came_by_wire(source):

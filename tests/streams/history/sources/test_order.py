@@ -15,7 +15,7 @@ from models.schema import event_codec
 from models.schema import events as ev
 from models.schema.errors import InvalidEvent
 from streams.errors import OperatorError
-from streams.history.sources.order import ordered
+from streams.history.sources.order import order_by_time
 from streams.history.sources.runs import Runs
 from streams.history.sources.source import HistoryEntry, UnusableEntry
 
@@ -27,16 +27,16 @@ class Listed:
     """A source that is a list; how often it was read is noted."""
 
     def __init__(self, found: Sequence[HistoryEntry | UnusableEntry], again: bool = True, logged: bool = False) -> None:
-        self.name, self.again, self.logged, self.skipped = "list", again, logged, 0
+        self.name, self.repeatable, self.has_log_time, self.skipped = "list", again, logged, 0
         self.found = list(found)
         self.readings = 0
 
     def __iter__(self) -> Iterator[HistoryEntry | UnusableEntry]:
-        assert self.again or not self.readings
+        assert self.repeatable or not self.readings
         self.readings += 1
         return iter(self.found)
 
-    def where(self, position: int) -> str:
+    def describe_position(self, position: int) -> str:
         return f"item {position}"
 
 
@@ -79,7 +79,7 @@ SOURCES = st.lists(st.builds(Listed, LISTS, st.booleans()), max_size=4)
 def test_it_is_as_if_all_were_sorted_at_once(sources, run):
     """Whatever the sources and the size of runs: by time, source and position, each entry once."""
     every = [of(number, found) for number, source in enumerate(sources) for found in source.found]
-    given_back = list(ordered(sources, FOREVER, run))
+    given_back = list(order_by_time(sources, FOREVER, run))
 
     entries = [found for found in given_back if isinstance(found, HistoryEntry)]
     assert entries == sorted(
@@ -93,18 +93,18 @@ def test_it_is_as_if_all_were_sorted_at_once(sources, run):
 
 @settings(deadline=None)
 @given(st.lists(st.lists(TIMES, max_size=9), max_size=30), st.integers(2, 4))
-def test_runs_of_runs_hold_what_the_runs_held(runs, fan):
+def test_runs_of_runs_hold_what_the_runs_held(runs, max_runs):
     """However few runs there may be at a time before they become one."""
     items = [
         sorted((time, number, at, event_codec.encode(login(at, time).event)) for at, time in enumerate(times))
         for number, times in enumerate(runs)
     ]
-    with Runs(fan=fan) as kept:
+    with Runs(max_runs=max_runs) as kept:
         for run in items:
             kept.add(run)
         streams = [list(stream) for stream in kept.streams()]
 
-    assert len(streams) == digit_sum(len(runs), fan)
+    assert len(streams) == digit_sum(len(runs), max_runs)
     assert all(stream == sorted(stream, key=lambda item: item[:3]) for stream in streams)
     back = sorted(
         (time, source, at, event_codec.encode(event)) for stream in streams for time, source, at, event in stream
@@ -115,7 +115,7 @@ def test_runs_of_runs_hold_what_the_runs_held(runs, fan):
 def test_a_source_in_order_needs_no_disk(tmp_path):
     """It is read twice; the folder for temporary files is not even there."""
     source = Listed([login(at, at // 2) for at in range(1_000)])
-    found = list(ordered([source], FOREVER, run=10, folder=tmp_path / "missing"))
+    found = list(order_by_time([source], FOREVER, run=10, folder=tmp_path / "missing"))
 
     assert found == source.found
     assert source.readings == 2
@@ -125,7 +125,7 @@ def test_what_cannot_be_read_twice_is_kept(tmp_path):
     """A pipe goes through temporary files also when it is in order."""
     source = Listed([login(at, at) for at in range(100)], again=False)
 
-    assert list(ordered([source], FOREVER, run=10, folder=tmp_path)) == source.found
+    assert list(order_by_time([source], FOREVER, run=10, folder=tmp_path)) == source.found
     assert source.readings == 1
 
 
@@ -134,7 +134,7 @@ def test_a_missing_folder_is_an_operators_matter(tmp_path):
     backwards = Listed([login(at, -at + 100) for at in range(50)])
 
     with pytest.raises(OperatorError, match=r"missing: No such file or directory"):
-        list(ordered([backwards], FOREVER, run=10, folder=tmp_path / "missing"))
+        list(order_by_time([backwards], FOREVER, run=10, folder=tmp_path / "missing"))
 
 
 @pytest.mark.parametrize("how", ["left", "failed", "closed"])
@@ -152,7 +152,7 @@ def test_no_temporary_file_stays(tmp_path, how):
             return times()
 
     before = open_files()
-    reading = iter(ordered([Torn([])], FOREVER, run=10, folder=tmp_path))
+    reading = iter(order_by_time([Torn([])], FOREVER, run=10, folder=tmp_path))
     if how == "failed":
         with pytest.raises(OperatorError, match="torn"):
             next(reading)
@@ -172,7 +172,7 @@ def test_the_far_future_lies_beyond_the_third_latest_person():
     """Two people's wrong clocks move nobody's time; what they said comes last, with the reason and all its bytes."""
     fine = [login(at, 100.0 * at, f"u{at}") for at in range(5)]
     far = [login(5, 400.0 + SKEW, "u0"), login(6, 200.0 + SKEW + 1, "u4"), login(7, 9e9, "u4"), login(8, 8e9, "u3")]
-    found = list(ordered([Listed([*fine, *far])], SKEW))
+    found = list(order_by_time([Listed([*fine, *far])], SKEW))
 
     # the latest of u4 and u3 are in the far future; the third latest person is u0, at 400 + SKEW
     assert found[:7] == [fine[0], fine[1], fine[2], fine[3], fine[4], far[1], far[0]]
@@ -190,7 +190,7 @@ def test_the_third_latest_person_is_found_in_any_order(said, run):
     third = sorted(latest.values())[-3] if len(latest) >= 3 else float("inf")
     source = Listed([login(at, time, person) for at, (person, time) in enumerate(said)])
 
-    far = [item.position for item in ordered([source], 2.0, run) if isinstance(item, UnusableEntry)]
+    far = [item.position for item in order_by_time([source], 2.0, run) if isinstance(item, UnusableEntry)]
     assert sorted(far) == [at for at, (_, time) in enumerate(said) if time > third + 2.0]
 
 
@@ -199,7 +199,7 @@ def test_ticks_and_courses_are_nobodys_time():
     fine = [login(at, 10.0, f"u{at}") for at in range(3)]
     tick, course = ev.Tick(time=9e9), ev.CourseWithdrawn(id="c", course_id="c", time=8e9)
     found = list(
-        ordered(
+        order_by_time(
             [Listed([*fine, HistoryEntry(3, tick), HistoryEntry(4, course), HistoryEntry(5, ev.Tick(time=11.0))])], SKEW
         )
     )
@@ -212,7 +212,7 @@ def test_a_log_has_judged_for_itself():
     """What a topic holds is not judged again, nor does it say when a file ends."""
     logged = Listed([login(at, 5_000.0 + at, f"l{at}") for at in range(9)], logged=True)
     file = Listed([*(login(at, float(at), f"u{at}") for at in range(3)), login(3, 4_000.0)])
-    found = list(ordered([logged, file], SKEW))
+    found = list(order_by_time([logged, file], SKEW))
 
     assert [item.source for item in found if isinstance(item, UnusableEntry)] == [1]
     assert sum(isinstance(item, HistoryEntry) and item.source == 0 for item in found) == 9
@@ -220,7 +220,7 @@ def test_a_log_has_judged_for_itself():
 
 def test_it_says_how_far_it_is():
     """How many were read, and how many there are once that is known."""
-    order = ordered([Listed([login(0, 5.0), wrong(1), login(2, 4.0)])], FOREVER)
+    order = order_by_time([Listed([login(0, 5.0), wrong(1), login(2, 4.0)])], FOREVER)
     reading = iter(order)
 
     assert isinstance(next(reading), UnusableEntry)
@@ -234,4 +234,4 @@ def test_temporary_files_are_where_the_system_has_them(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
 
     with pytest.raises(OperatorError, match="none: No such file"):
-        list(ordered([Listed([login(0, 5.0), login(1, 4.0)])], FOREVER))
+        list(order_by_time([Listed([login(0, 5.0), login(1, 4.0)])], FOREVER))
