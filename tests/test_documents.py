@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import re
@@ -135,6 +136,16 @@ def test_settings_exist(name: str) -> None:
     assert {match[1] for text in code(TEXTS[name]) if (match := re.match(r"([a-z_]+) = \S+$", text))} <= known | {
         "otherwise"
     }
+
+
+def test_walks_name_what_the_files_define() -> None:
+    """A class or function in parentheses after a file is defined there."""
+    named = re.findall(r"`([\w/]+\.py)`\s+\(`(\w+)`\)", TEXTS["streams/README.md"])
+    assert len(named) > 40
+    for path, name in named:
+        body = ast.parse((ROOT / path).read_text()).body
+        defined = {node.name for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)}
+        assert name in defined, f"{path} has no {name}"
 
 
 def test_targets_of_make_exist() -> None:
