@@ -144,7 +144,9 @@ def test_walks_name_what_the_files_define() -> None:
     assert len(named) > 40
     for path, name in named:
         body = ast.parse((ROOT / path).read_text()).body
-        defined = {node.name for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)}
+        defined = {
+            node.name for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        }
         assert name in defined, f"{path} has no {name}"
 
 
