@@ -139,7 +139,7 @@ def next_quiet_start(campaign: Campaign, now: float) -> float:
 
 
 def frequency_key(campaign: Campaign, shadow: bool) -> str:
-    """Return the name under which caps and cool-downs are counted: what shadow would have sent, nobody has had."""
+    """Return the name under which caps and cool-downs are counted. Shadow mode counts apart, because it sends nothing."""
     return f"shadow/{campaign.id}" if shadow else campaign.id
 
 

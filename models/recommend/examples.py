@@ -43,19 +43,19 @@ def is_sampled(event_id: str, share: float) -> bool:
     return _hash(event_id) / 2.0**64 < share
 
 
-def make_list_example(event_id: str, rows: NDArray[np.float32], taken: int, repeats: Repeats) -> ListExample:
-    """Sample a short training list: the row at `taken`, and 20 others.
+def make_list_example(event_id: str, rows: NDArray[np.float32], chosen: int, repeats: Repeats) -> ListExample:
+    """Sample a short training list: the row at `chosen`, and 20 others.
 
     Args:
         event_id: id of the example; it also seeds the sample.
         rows: rows of all candidates, rounded to float16.
-        taken: place of the chosen row.
+        chosen: place of the chosen row.
         repeats: the setting that the candidates were selected with.
     """
-    others = np.delete(np.arange(len(rows)), taken)
+    others = np.delete(np.arange(len(rows)), chosen)
     if len(others) > MAX_NEGATIVES:
         others = np.random.default_rng(_hash(event_id)).choice(others, MAX_NEGATIVES, replace=False)
-    short = np.concatenate((rows[taken : taken + 1], rows[others]))
+    short = np.concatenate((rows[chosen : chosen + 1], rows[others]))
     return ListExample(event_id, repeats, rows.shape[1], short.astype(np.float16).tobytes())
 
 

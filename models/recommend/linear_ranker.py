@@ -38,14 +38,14 @@ class LinearRanker(LinearScorer, base.Estimator):
         self.lists = 0
         self.squares = np.full(columns, 1e-8)
 
-    def learn(self, rows: Rows, taken: int) -> None:
-        """Learn from a list in which the row at `taken` was chosen."""
+    def learn(self, rows: Rows, chosen: int) -> None:
+        """Learn from a list in which the row at `chosen` was chosen."""
         self.standard.update(rows)
         z = self.standard(rows)
         logits = z @ self.weights
         chances = np.exp(logits - logits.max())
         chances /= chances.sum()
-        chances[taken] -= 1.0
+        chances[chosen] -= 1.0
         gradient = chances @ z
         self.squares += gradient**2
         self.weights -= self.rate * gradient / np.sqrt(self.squares)

@@ -55,12 +55,12 @@ class NetRanker(NetScorer, base.Estimator):
         self._sizes = np.zeros(0, np.int64)
         self._stored = 0
 
-    def learn(self, rows: Rows, taken: int) -> None:
-        """Learn from a list in which the row at `taken` was chosen. Of a long list, 20 others are sampled."""
-        others = np.delete(np.arange(len(rows)), taken)
+    def learn(self, rows: Rows, chosen: int) -> None:
+        """Learn from a list in which the row at `chosen` was chosen. Of a long list, 20 others are sampled."""
+        others = np.delete(np.arange(len(rows)), chosen)
         if len(others) > MAX_NEGATIVES:
             others = self._dice.choice(others, MAX_NEGATIVES, replace=False)
-        self.learn_list(np.concatenate((rows[taken : taken + 1], rows[others])))
+        self.learn_list(np.concatenate((rows[chosen : chosen + 1], rows[others])))
 
     def learn_list(self, rows: Rows) -> None:
         """Learn from a short list of at most 21 rows, of which the first was chosen."""

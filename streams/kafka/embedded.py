@@ -140,7 +140,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
         process.wait()
 
 
-def _library() -> ctypes.CDLL:
+def _load_librdkafka() -> ctypes.CDLL:
     """Load the librdkafka of `confluent-kafka`; its symbols are found through the extension module that links to it."""
     try:
         from confluent_kafka import cimpl
@@ -180,7 +180,7 @@ def _cluster(library: ctypes.CDLL) -> int:
 
 def _serve(topics: Mapping[str, int]) -> str:
     """Start the cluster in this process, create its topics, and return its address."""
-    cluster = _cluster(library := _library())
+    cluster = _cluster(library := _load_librdkafka())
     for name, partitions in topics.items():
         if code := library.rd_kafka_mock_topic_create(cluster, name.encode(), partitions, 1):
             raise RuntimeError(f"topic {name} could not be created: librdkafka's error {code}")
