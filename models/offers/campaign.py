@@ -90,7 +90,7 @@ def decide(
         campaign: the one that is running.
         now: seconds since 1970 UTC: the moment of the cause, not of the machine.
         shadow: nothing is sent, whatever is decided; what would have been counts for later shadow alone.
-        late: seconds by which it may leave later than `now`, as due work does; it must not be night then either.
+        late: seconds by which it may leave later than `now`, as timers does; it must not be night then either.
 
     Returns:
         The verdict; its reason is one of `REASONS`.
@@ -139,7 +139,7 @@ def next_quiet_start(campaign: Campaign, now: float) -> float:
 
 
 def frequency_key(campaign: Campaign, shadow: bool) -> str:
-    """Return the name under which caps and cool-downs are counted. Shadow mode counts apart, because it sends nothing."""
+    """Return the name under which caps and cool-downs are counted. Shadow mode sends nothing, so it counts apart."""
     return f"shadow/{campaign.id}" if shadow else campaign.id
 
 
