@@ -103,7 +103,7 @@ def malformed_record(number: int, dice: Random) -> Record:
 
 
 def test_a_hundred_thousand_malformed_records_crash_nothing_and_are_all_accounted_for() -> None:
-    """Input = applied + late + erased + duplicates + dead dead_letters + ticks. The resulting state can be decoded."""
+    """Input = applied + late + erased + duplicates + dead letters + ticks. The resulting state can be decoded."""
     dice, harness, latest = Random(42), ProcessorHarness(max_record_bytes=10_000), 0.0
     for start in range(0, INPUTS, 500):
         records = [malformed_record(number, dice) for number in range(start, start + 500)]
@@ -132,7 +132,7 @@ def test_any_bytes_become_dead_letters_unchanged(pairs: list[tuple[bytes | None,
     """Each is a dead letter with its key and bytes, in order. No user is created."""
     harness = ProcessorHarness()
     harness.process(*(Record("events", 0, offset, 0, key, value) for offset, (key, value) in enumerate(pairs)))
-    dead_letters = harness.sink.on("dead-dead_letters")
+    dead_letters = harness.sink.on("dead-letters")
     assert [(put.key, put.value) for put in dead_letters] == [
         (b"events/0/%d" % offset, value or b"") for offset, (_, value) in enumerate(pairs)
     ]

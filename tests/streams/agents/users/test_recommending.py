@@ -130,5 +130,5 @@ def test_an_example_contains_the_candidates_of_a_list() -> None:
     assert examples
     assert found[4] is None
     assert make_training_list(person, "e", "unheard of", LAST + 60, after()) is None
-    assert all(len(one.unpacked()) <= 21 for one in examples)
+    assert all(len(one.unpack()) <= 21 for one in examples)
     assert len({one.rows for one in examples}) == len(examples)
