@@ -108,7 +108,7 @@ def add_due_users(harness: ProcessorHarness, size: int) -> None:
 
 
 def test_a_failed_timer_is_a_dead_letter_and_the_user_continues() -> None:
-    """The dead dead_letter has the user's key and no record. The next timer scores again. Other users continue."""
+    """The dead letter has the user's key and no record. The next timer scores again. Other users continue."""
     harness = ProcessorHarness(max_failures=2)
     add_due_users(harness, 2)
     harness.context = defective(True, False)
