@@ -94,13 +94,11 @@ def replay(settings: Settings, options: ReplayOptions, console: Console) -> tupl
 async def _replay(settings: Settings, options: ReplayOptions, console: Console) -> tuple[Summary, ReplayCollector]:
     sources = [open_source(spec, settings, options.mapping) for spec in options.sources]
     log = _single_log(sources)
-    learner = (
-        ChurnLearner.restore(model_file.read_model(options.model)) if options.model else ChurnLearner(settings.model)
-    )
+    learner = _learner(settings, options.model)
     started = monotonic()
     with OutputFiles(options.out) as files:
         challengers = ChallengerPanel(settings, Metrics(), model_only=options.out is None)
-        max_rows = MAX_COMPARED_ROWS if options.out is not None else 0
+        max_rows = 0 if options.out is None else MAX_COMPARED_ROWS
         collector = ReplayCollector(files, settings.rules(), challengers, max_rows)
         replay_run = Replay(
             settings,
@@ -128,12 +126,17 @@ async def _replay(settings: Settings, options: ReplayOptions, console: Console) 
         time_range=(span.first, replay_run.now),
         seconds=monotonic() - started,
     )
-    if options.out is not None and find_spec("sklearn") is not None:
-        console.print("scoring the same rows with gradient boosting, week by week")
-        collector.matured.score_with_boosting(Boosting(settings.labels_needed))
     if options.out is not None:
+        if find_spec("sklearn") is not None:
+            console.print("scoring the same rows with gradient boosting, week by week")
+            collector.matured.score_with_boosting(Boosting(settings.labels_needed))
         _write_report(options.out / REPORT, _page(summary, collector, settings, options.sources))
     return summary, collector
+
+
+def _learner(settings: Settings, file: Path | None) -> ChurnLearner:
+    """Return the learner of a model file, or a new one."""
+    return ChurnLearner(settings.model) if file is None else ChurnLearner.restore(model_file.read_model(file))
 
 
 def _single_log(sources: Sequence[HistorySource]) -> KafkaTopic | None:

@@ -55,13 +55,7 @@ def quality_by_week(collector: ReplayCollector, labels: int, challenger: str = "
         return Figure(name, title, _too_few(collector.matured.scores(), labels))
     finding = _quality_finding(weeks, pooled)
     details = [*_comparisons(collector.matured, challenger), *_drift_sentence(collector.drift_times)]
-    drawn = {
-        MODEL: {week.begins: week.model.auc for week in weeks},
-        RECENCY: {week.begins: week.recency_auc for week in weeks},
-    }
-    for other, line in OTHER_MODELS.items():
-        drawn[line] = {week.begins: week.others_auc[other] for week in weeks if other in week.others_auc}
-    drawn = {line: aucs for line, aucs in drawn.items() if aucs}
+    drawn = _aucs_by_line(weeks)
     css_classes = CSS_CLASSES | {line: look for look, line in OTHER_MODELS.items()}
     lines = [_weekly_line(weeks, aucs, line, css_classes[line]) for line, aucs in drawn.items()]
     values = [auc for aucs in drawn.values() for auc in aucs.values()]
@@ -213,6 +207,17 @@ def _drift_sentence(drift_times: Sequence[float]) -> Iterator[str]:
         f"Drift was detected {when} (◆): labels surprised the model more than earlier labels, beyond chance. "
         "The model continued to learn; nothing was reset."
     )
+
+
+def _aucs_by_line(weeks: Sequence[ScoredWeek]) -> dict[str, dict[float, float]]:
+    """Return the AUC by week start for each line that has one."""
+    aucs = {
+        MODEL: {week.begins: week.model.auc for week in weeks},
+        RECENCY: {week.begins: week.recency_auc for week in weeks},
+    }
+    for other, line in OTHER_MODELS.items():
+        aucs[line] = {week.begins: week.others_auc[other] for week in weeks if other in week.others_auc}
+    return {line: by_week for line, by_week in aucs.items() if by_week}
 
 
 def _weekly_line(weeks: Sequence[ScoredWeek], aucs: dict[float, float], name: str, look: str) -> LineSeries:

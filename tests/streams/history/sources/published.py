@@ -1,4 +1,4 @@
-"""Small data sets in the layouts in which the large ones are published, written by tests."""
+"""Small data sets in the layouts of the published ones, written by tests."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def write(folder: Path, files: dict[str, str], suffix: str = ".csv") -> Path:
 
 
 def parquet_of(folder: Path, csv: Path, *, divided: bool = False) -> Path:
-    """Write the tables of a folder of CSV files as Parquet: numbers as doubles, as R writes them."""
+    """Write a folder of CSV tables as Parquet, with numbers as doubles, as R writes them."""
     folder.mkdir()
     convert = pa.csv.ConvertOptions(null_values=["", "?"])
     for file in csv.glob("*.csv"):
@@ -128,20 +128,20 @@ def parquet_of(folder: Path, csv: Path, *, divided: bool = False) -> Path:
 
 
 def entries(source: HistorySource) -> list[HistoryEntry]:
-    """What is good in a source."""
+    """Return the valid entries of a source."""
     return [found for found in source if isinstance(found, HistoryEntry)]
 
 
 def events(source: HistorySource) -> list[ev.AnyEvent]:
-    """Its events."""
+    """Return the events of a source."""
     return [entry.event for entry in entries(source)]
 
 
 def unusable(source: HistorySource) -> list[UnusableEntry]:
-    """What is not."""
+    """Return the unusable entries of a source."""
     return [found for found in source if isinstance(found, UnusableEntry)]
 
 
 def reasons(source: HistorySource) -> list[tuple[str, str | None]]:
-    """Why not: reason and field."""
+    """Return reason and field of the unusable entries."""
     return [(found.error.reason, found.error.field) for found in unusable(source)]

@@ -1,4 +1,4 @@
-"""A topic as history: from its beginning to where it ended when it was opened, partition after partition."""
+"""A topic as history: from its beginning to its end at opening, partition after partition."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def encore(any_broker, prefix):
     return Deployment.on(any_broker, prefix)
 
 
-def test_a_topic_is_read_to_where_it_ended(encore):
-    """Each partition in its log's order, ticks included; what comes later is not of it."""
+def test_a_topic_is_read_up_to_its_end_at_opening(encore):
+    """Each partition in log order, ticks included; later records are not part of it."""
     for at in range(4):
         encore.send("events", *LOGINS[at::4], ev.Tick(time=1.5e9), partition=at)
     source = open_source("kafka:events", encore.settings)
@@ -45,8 +45,8 @@ def test_a_topic_is_read_to_where_it_ended(encore):
     assert in_order == [*LOGINS, *[ev.Tick(time=1.5e9)] * 4]
 
 
-def test_what_cannot_be_used_is_judged_by_the_logs_time(encore):
-    """Nonsense, a record without value, and an event from beyond the time at which the log took it."""
+def test_the_far_future_is_judged_by_log_time(encore):
+    """Invalid bytes, a record without a value, and an event after its log time."""
     far = ev.Login(id="far", user_id="u", time=30e9)
     encore.send("events", b"nonsense", far, LOGINS[0], partition=2)
     found = list(open_source("kafka:events", encore.settings))
@@ -58,7 +58,7 @@ def test_what_cannot_be_used_is_judged_by_the_logs_time(encore):
 
 
 def test_a_topic_of_foreign_objects_is_mapped(encore, tmp_path):
-    """With the file that ingest would use."""
+    """With the mapping file that ingest would use."""
     file = tmp_path / "own.toml"
     file.write_text('otherwise = "skip"\n[type]\nfrom = "e"\ntable = { in = "login" }\n'
                     '[fields]\nid = "n"\nuser_id = "u"\ntime = { from = "t", format = "seconds" }\n')  # fmt: skip
@@ -71,13 +71,13 @@ def test_a_topic_of_foreign_objects_is_mapped(encore, tmp_path):
     assert source.skipped == 1
 
 
-def test_an_empty_topic_holds_nothing(encore):
-    """And is no mistake."""
+def test_an_empty_topic_has_no_entries(encore):
+    """It is not an error."""
     assert list(open_source("kafka:events", encore.settings)) == []
 
 
-def test_a_missing_topic_is_told(kafka, prefix):
-    """In a line that names it with its prefix; it is not made."""
+def test_a_missing_topic_is_reported(kafka, prefix):
+    """The line names the topic with its prefix; the topic is not created."""
     encore = Deployment.on(kafka, prefix)
 
     for _ in range(2):
@@ -85,8 +85,8 @@ def test_a_missing_topic_is_told(kafka, prefix):
             open_source("kafka:evens", encore.settings)
 
 
-def test_aborted_transactions_never_were(kafka, prefix):
-    """What a producer took back is not history, nor does it keep the end from being reached."""
+def test_aborted_transactions_are_ignored(kafka, prefix):
+    """Aborted records are not history, and the end is still reached."""
     encore = Deployment.on(kafka, prefix)
 
     async def send() -> None:
@@ -105,7 +105,7 @@ def test_aborted_transactions_never_were(kafka, prefix):
 
 
 @pytest.mark.integration
-def test_a_broker_that_is_away_is_told():
-    """In a line, within seconds."""
+def test_an_unreachable_broker_is_reported():
+    """One line, within seconds."""
     with pytest.raises(OperatorError, match=r"kafka:events: no answer of kafka://127\.0\.0\.1:1 \("):
         open_source("kafka:events", Settings(broker="kafka://127.0.0.1:1"))

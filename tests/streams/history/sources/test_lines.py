@@ -1,4 +1,4 @@
-"""JSON Lines: plain, gzip, zstd, from standard input; what is wrong in them is named by line."""
+"""JSON Lines: plain, gzip, zstd, and standard input; errors name the line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOGINS = [ev.Login(id=f"e{at}", user_id="ü", time=1e9 + at) for at in range(3_0
 TEXT = b"".join(event_codec.encode(event) + b"\n" for event in LOGINS)
 
 
-def packed(how: str) -> bytes:
+def compress(how: str) -> bytes:
     if how == "gzip":
         return gzip.compress(TEXT)
     if how == "zstd":
@@ -34,10 +34,10 @@ def packed(how: str) -> bytes:
 
 
 @pytest.mark.parametrize("how", ["plain", "gzip", "two gzips", "zstd"])
-def test_a_file_is_unpacked_by_what_it_is(tmp_path, how):
-    """And not by its name; it can be read again."""
+def test_compression_is_recognized_by_content(tmp_path, how):
+    """The name of the file has no effect; the file can be read again."""
     file = tmp_path / "history.txt"
-    file.write_bytes(packed(how))
+    file.write_bytes(compress(how))
     source = open_source(str(file))
 
     assert list(source) == [HistoryEntry(at, event) for at, event in enumerate(LOGINS)]
@@ -52,23 +52,23 @@ def test_a_file_is_unpacked_by_what_it_is(tmp_path, how):
 
 @pytest.mark.parametrize("how", ["plain", "gzip", "zstd"])
 def test_standard_input_can_be_read_once(monkeypatch, how):
-    """It is packed or not as a file is."""
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(packed(how)))))
+    """It may be compressed as a file may."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(compress(how)))))
     source = open_source("-")
 
     assert not source.repeatable
     assert [entry.event for entry in entries(source)] == LOGINS
 
 
-def test_a_pipe_in_the_file_system_can_be_read_once(tmp_path):
-    """`encore replay <(...)` is no file to be read twice."""
+def test_a_named_pipe_can_be_read_once(tmp_path):
+    """`encore replay <(...)` cannot be read twice."""
     os.mkfifo(tmp_path / "pipe")
 
     assert not open_source(str(tmp_path / "pipe")).repeatable
 
 
-def test_what_is_wrong_is_named(tmp_path):
-    """Line by line, with the bytes as they came; empty lines and a byte order mark are nothing."""
+def test_invalid_lines_are_unusable(tmp_path):
+    """Line by line, with the original bytes; empty lines and a byte order mark are ignored."""
     file = tmp_path / "history.jsonl"
     good = event_codec.encode(LOGINS[0])
     late = b'{"type":"login","id":"e","user_id":"u"}'
@@ -84,8 +84,8 @@ def test_what_is_wrong_is_named(tmp_path):
     ]  # fmt: skip
 
 
-def test_a_line_without_end_does_not_fill_the_memory(tmp_path):
-    """It is unusable, with its beginning; the next line is read."""
+def test_an_endless_line_does_not_fill_the_memory(tmp_path):
+    """Its beginning is kept as unusable; the next line is read."""
     settings = Settings(max_record_bytes=300_000)
     file = tmp_path / "history.jsonl"
     fits = event_codec.encode(ev.Search(id="s", user_id="u", time=1.0, query="q")).ljust(300_000)
@@ -103,8 +103,8 @@ def test_a_line_without_end_does_not_fill_the_memory(tmp_path):
     assert most < 10_000_000
 
 
-def test_a_line_is_too_long_by_all_of_it(tmp_path):
-    """Spaces included, also where all around it are events; the end of a line does not count."""
+def test_the_length_limit_counts_the_whole_line(tmp_path):
+    """Spaces count, also between valid events; the line end does not."""
     event, space = event_codec.encode(LOGINS[0]), b" " * 101
     fits, inside = event.ljust(100), event.replace(b",", b"," + space, 1)
     for long in (space + event, event + space, inside):
@@ -114,8 +114,8 @@ def test_a_line_is_too_long_by_all_of_it(tmp_path):
         assert reasons(source) == [("oversize", None)]
 
 
-def test_of_a_long_line_as_much_is_kept_as_of_a_record(tmp_path):
-    """What is wrong with it is told; dead letters keep half a megabyte."""
+def test_a_long_line_keeps_as_many_bytes_as_a_dead_letter(tmp_path):
+    """The error is stated; dead letters keep half a megabyte."""
     (tmp_path / "history.jsonl").write_bytes(b"z" * 600_000)
     (found,) = unusable(open_source(str(tmp_path / "history.jsonl")))
 
@@ -123,10 +123,10 @@ def test_of_a_long_line_as_much_is_kept_as_of_a_record(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["gzip", "zstd"])
-def test_a_torn_file_is_an_operators_matter(tmp_path, how):
-    """What stood before the tear has been given; then one line that names the file."""
+def test_a_truncated_file_is_reported_in_one_line(tmp_path, how):
+    """All lines before the end are read; then the error names the file."""
     file = tmp_path / "history.jsonl"
-    file.write_bytes(packed(how)[:-40])
+    file.write_bytes(compress(how)[:-40])
 
     with pytest.raises(OperatorError, match=r"history\.jsonl"):
         list(open_source(str(file)))
@@ -134,8 +134,8 @@ def test_a_torn_file_is_an_operators_matter(tmp_path, how):
 
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=40)))
-def test_every_line_has_one_fate(tmp_path_factory, lines):
-    """Whatever the bytes: an entry or an unusable for each line that holds anything."""
+def test_every_line_gives_one_entry(tmp_path_factory, lines):
+    """Any non-empty line gives a valid or an unusable entry."""
     file = tmp_path_factory.mktemp("any") / "history.jsonl"
     every = b"\n".join([b"{}", *lines]).split(b"\n")
     file.write_bytes(b"\n".join(every))
@@ -146,7 +146,7 @@ def test_every_line_has_one_fate(tmp_path_factory, lines):
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         ("missing.jsonl", "missing.jsonl: no such file"),
         ("{folder}", "{folder}: is a folder; put the data set's name before it, such as oulad:{folder}"),
@@ -159,16 +159,16 @@ def test_every_line_has_one_fate(tmp_path_factory, lines):
         ("completejourney:{folder}", "completejourney:{folder}: the folder has no transactions or transaction_data"),
     ],
 )  # fmt: skip
-def test_a_wrong_source_is_told_in_a_line(tmp_path, spec, said):
-    """Which, and what to do."""
+def test_a_wrong_source_is_reported_in_one_line(tmp_path, spec, message):
+    """The line names the source and a remedy."""
     with pytest.raises(OperatorError) as refused:
         open_source(spec.format(folder=tmp_path))
-    assert str(refused.value).startswith(said.format(folder=tmp_path))
+    assert str(refused.value).startswith(message.format(folder=tmp_path))
     assert "\n" not in str(refused.value)
 
 
-def test_a_file_may_be_called_like_a_kind(tmp_path, monkeypatch):
-    """A colon in the name of a file that is there makes no kind of it."""
+def test_a_file_name_may_look_like_a_prefix(tmp_path, monkeypatch):
+    """An existing file with a colon in its name is a file."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "at:noon").write_bytes(TEXT[:200])
 

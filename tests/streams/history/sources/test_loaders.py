@@ -1,4 +1,4 @@
-"""Published data sets in small: what each row becomes, what cannot become anything, and in every layout the same."""
+"""Small versions of published data sets: the event of each row, unusable rows, and the same result in every layout."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def source(request, tmp_path):
     return open_source(f"{kind}:{write(tmp_path / 'data', files, suffix)}")
 
 
-def test_it_is_the_same_every_time(source):
-    """Read twice, the same entries at the same growing positions."""
+def test_a_data_set_is_repeatable(source):
+    """A second reading gives the same entries at the same increasing positions."""
     found = list(source)
 
     assert [repr(item) for item in source] == [repr(item) for item in found]
@@ -58,16 +58,16 @@ def test_it_is_the_same_every_time(source):
     assert all(source.describe_position(item.position) for item in found)
 
 
-def test_its_events_are_as_if_they_came_by_wire(source):
-    """Whatever a loader gives is valid, and its ids are of their own."""
+def test_events_of_a_data_set_are_valid(source):
+    """Every event passes the checks of the wire format, and ids are unique."""
     found = events(source)
 
     assert found and all(event_codec.decode(event_codec.encode(event)) == event for event in found)
     assert len({event.id for event in found}) == len(found)
 
 
-def test_what_is_unusable_bears_its_row(source):
-    """As JSON, or as the line came."""
+def test_an_unusable_entry_contains_its_row(source):
+    """As JSON, or as the original line."""
     assert unusable(source)
     assert all(item.raw and item.error.detail for item in unusable(source))
 
@@ -79,18 +79,18 @@ def oulad(folder):
     return open_source(f"oulad:{folder}")
 
 
-def told(event):
-    """An event without its time of day: kind, id, person, course and day from 1 October 2013."""
+def event_key(event):
+    """Return an event without its time of day: kind, id, user, course and day from 1 October 2013."""
     day = (event.time - OCTOBER) // DAY
     return ev.kind_of(event), event.id, getattr(event, "user_id", None), event.course_id, day
 
 
 def test_rows_of_oulad_become_events(tmp_path):
-    """Registrations and withdrawals, pages by their type, assessments that were scored."""
+    """Registrations and withdrawals, pages by type, and scored assessments."""
     source = oulad(write(tmp_path / "data", OULAD))
     first, second = "oulad-11391", "oulad-28400"
 
-    assert [told(event) for event in events(source) if event.course_id == "AAA-2013J"] == [
+    assert [event_key(event) for event in events(source) if event.course_id == "AAA-2013J"] == [
         ("course_published", "oulad-course-AAA-2013J", None, "AAA-2013J", -159),
         ("purchase", "oulad-registration-0", first, "AAA-2013J", -159),
         ("purchase", "oulad-registration-1", second, "AAA-2013J", -53),
@@ -110,8 +110,8 @@ def test_rows_of_oulad_become_events(tmp_path):
     assert ev.kind_of(by_id["oulad-vle-BBB-2014B-0"]) == "comment"
 
 
-def test_what_oulad_cannot_give_is_told(tmp_path):
-    """A registration without a day, clicks of nobody, an impossible score; banked and unmarked work is left out."""
+def test_invalid_rows_of_oulad_are_unusable(tmp_path):
+    """No registration day, clicks without a student, an impossible score; banked and unmarked work is left out."""
     source = oulad(write(tmp_path / "data", OULAD))
 
     assert reasons(source) == [
@@ -129,7 +129,7 @@ def test_what_oulad_cannot_give_is_told(tmp_path):
 
 
 def test_a_day_of_oulad_is_one_sitting(tmp_path):
-    """A person's events of a day lie within 90 minutes; a registration opens them, a withdrawal closes them."""
+    """All events of a user's day lie within 90 minutes; a registration is the first, a withdrawal the last."""
     same = {
         **OULAD,
         "studentRegistration": OULAD["studentRegistration"].splitlines()[0] + '\n"AAA","2013J","11391","5","5"\n',
@@ -147,7 +147,7 @@ def test_a_day_of_oulad_is_one_sitting(tmp_path):
 
 @pytest.mark.parametrize("divided", [False, True])
 def test_oulad_is_the_same_as_parquet(tmp_path, divided):
-    """As one file, and with the clicks divided by module and presentation: the same events, but for their order."""
+    """As one file, and with clicks divided by module and presentation: the same events in another order."""
     clean = {name: text.replace('"soon"', '""') for name, text in OULAD.items()}
     as_csv = write(tmp_path / "csv", clean)
     as_parquet = parquet_of(tmp_path / "parquet", as_csv, divided=divided)
@@ -156,8 +156,8 @@ def test_oulad_is_the_same_as_parquet(tmp_path, divided):
     assert sorted(reasons(oulad(as_parquet))) == sorted(reasons(oulad(as_csv)))
 
 
-def test_a_presentation_without_a_known_start_is_told(tmp_path):
-    """Its rows are unusable, each of them; others are not touched by it."""
+def test_rows_of_an_unknown_presentation_are_unusable(tmp_path):
+    """Other rows are not affected."""
     files = {name: text.replace('"2014B"', '"2014X"') for name, text in OULAD.items()}
     found = oulad(write(tmp_path / "data", files))
 
@@ -165,8 +165,8 @@ def test_a_presentation_without_a_known_start_is_told(tmp_path):
     assert ("impossible_value", "time") in reasons(found)
 
 
-def test_a_missing_table_and_a_missing_column_are_told(tmp_path):
-    """By name."""
+def test_a_missing_table_or_column_is_reported(tmp_path):
+    """The error names it."""
     folder = write(tmp_path / "data", OULAD)
     (folder / "vle.csv").write_text("id_site,kind\n1,quiz\n")
     with pytest.raises(OperatorError, match=r"vle\.csv: has no column activity_type; it has id_site, kind"):
@@ -179,8 +179,8 @@ def test_a_missing_table_and_a_missing_column_are_told(tmp_path):
         list(oulad(folder))
 
 
-def test_a_line_of_another_length_is_told(tmp_path):
-    """It costs that line only, also where it is the last."""
+def test_a_line_of_another_length_is_unusable(tmp_path):
+    """Only that line is lost, even if it is the last."""
     files = {**OULAD, "studentVle": OULAD["studentVle"] + '"AAA","2013J","11391"\n'}
     source = oulad(write(tmp_path / "data", files))
 
@@ -189,8 +189,8 @@ def test_a_line_of_another_length_is_told(tmp_path):
     assert len(events(source)) == len(events(oulad(write(tmp_path / "whole", OULAD))))
 
 
-def test_many_lines_of_another_length_are_told(tmp_path):
-    """Also where whole megabytes of a file hold nothing else: none is lost, and it is the same every time."""
+def test_many_lines_of_another_length_are_unusable(tmp_path):
+    """Even if megabytes of a file have no valid line: none is lost, and the result is repeatable."""
     lines = [*(f"{at},too short" for at in range(5_000)), *("far too short for an invoice" for _ in range(60_000))]
     (tmp_path / "online_retail.csv").write_text(RETAIL + "\n".join(lines) + "\n")
     found = [(item.position, item.raw) for item in unusable(open_source(f"onlineretail:{tmp_path}"))]
@@ -205,7 +205,7 @@ def test_many_lines_of_another_length_are_told(tmp_path):
 
 @pytest.mark.parametrize("layout", ["csv", "parquet"])
 def test_baskets_campaigns_and_redemptions_become_events(tmp_path, layout):
-    """The lines of a basket are one purchase, of what was paid; days get a time of day."""
+    """The lines of a basket are one purchase with the sum that was paid; days get a time of day."""
     folder = write(tmp_path / "data", COMPLETEJOURNEY)
     if layout == "parquet":
         whole = COMPLETEJOURNEY["transactions"].replace(" 1.00,soon", " 1.00,").replace("1.00,soon", "1.00,")
@@ -229,7 +229,7 @@ def test_baskets_campaigns_and_redemptions_become_events(tmp_path, layout):
 
 
 def test_dunnhumbys_own_files_count_days(tmp_path):
-    """Day 1 is 1 January 2016, 1631 is 16:31; an hour that does not exist is told."""
+    """Day 1 is 1 January 2016, and 1631 is 16:31; an invalid hour is an error."""
     source = open_source(f"completejourney:{write(tmp_path / 'data', DUNNHUMBY)}")
     delivered, redeemed, bought = events(source)
 
@@ -242,8 +242,8 @@ def test_dunnhumbys_own_files_count_days(tmp_path):
     assert [(item.error.field, item.error.detail) for item in unusable(source)] == [("time", "TRANS_TIME is '2575'")]
 
 
-def test_a_basket_goes_on_over_batches(tmp_path):
-    """Whatever is read at a time, a basket is one purchase: its lines need not be in one batch."""
+def test_a_basket_may_span_batches(tmp_path):
+    """A basket is one purchase, even if its lines are in several batches."""
     rows = [(1, basket, 0.01, "2017-01-01 11:53:26") for basket in range(3) for _ in range(30_000)]
     table = pa.table(
         list(map(list, zip(*rows, strict=True))), ["household_id", "basket_id", "sales_value", "transaction_timestamp"]
@@ -263,7 +263,7 @@ def test_a_basket_goes_on_over_batches(tmp_path):
 
 @pytest.mark.parametrize("layout", ["folder", "gz", "two", "american"])
 def test_invoices_become_purchases_and_refunds(tmp_path, layout):
-    """One event for an invoice, whatever the file is called; and under the second edition's names."""
+    """One event per invoice, for any file name, and with the names of the second edition."""
     text, place = RETAIL, tmp_path / "data"
     if layout == "two":
         text = text.replace("InvoiceNo", "Invoice").replace("UnitPrice", "Price").replace("CustomerID", "Customer ID")
@@ -292,7 +292,7 @@ def test_invoices_become_purchases_and_refunds(tmp_path, layout):
 
 @pytest.mark.parametrize("head", ["", " customer_id  date number_of_cds  dollar_value\r\n"])
 def test_lines_of_cdnow_become_purchases(tmp_path, head):
-    """With a line of names and without; two on a day are two purchases."""
+    """With and without a heading; two lines of a day are two purchases."""
     source = open_source(f"cdnow:{write(tmp_path / 'data', {'CDNOW_master': head + CDNOW}, '.txt')}")
     first = bool(head)
 
@@ -311,15 +311,15 @@ def test_lines_of_cdnow_become_purchases(tmp_path, head):
     [("00001 19970101 1 -5.00", "amount"), ("00001 19970101 1 1e12", "amount"), ("00001 19970101 1 nan", "amount"),
      ("1234567890123456 19970101 1 5", "user_id"), ("00001 19690101 1 5", "time")],
 )  # fmt: skip
-def test_what_is_impossible_in_cdnow_is_told(tmp_path, line, field):
-    """By its field."""
+def test_invalid_lines_of_cdnow_are_unusable(tmp_path, line, field):
+    """The error names the field."""
     (tmp_path / "CDNOW_master.txt").write_text(line)
 
     assert [field_ for _, field_ in reasons(open_source(f"cdnow:{tmp_path}"))] == [field]
 
 
-def test_the_sample_of_cdnow_has_a_column_more(tmp_path):
-    """It is passed over."""
+def test_the_sample_of_cdnow_has_an_additional_column(tmp_path):
+    """It is ignored."""
     (tmp_path / "CDNOW_sample.txt").write_text(" 00004 0001 19970101  2   29.33\n")
 
     assert [(event.user_id, event.amount) for event in events(open_source(f"cdnow:{tmp_path}"))] == [
@@ -332,8 +332,8 @@ CELLS = st.lists(st.one_of(st.text("0123456789.-?ABJC: ", max_size=14), st.text(
 
 @settings(deadline=None)
 @given(st.lists(CELLS, max_size=12), st.sampled_from(sorted(CASES)))
-def test_nothing_in_a_table_ends_the_reading(tmp_path_factory, rows, case):
-    """Whatever stands in a line: an event or an unusable, with a reason; or the file is refused in one line."""
+def test_no_content_of_a_table_stops_the_reading(tmp_path_factory, rows, case):
+    """Each line gives an event or an unusable entry with a reason; or the whole file is refused in one line."""
     kind, files, suffix = CASES[case]
     folder = tmp_path_factory.mktemp("any") / "data"
     more = "".join(

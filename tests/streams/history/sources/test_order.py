@@ -1,4 +1,4 @@
-"""History in the order of time: nothing lost, whatever the runs; nothing left behind; the far future told apart."""
+"""History in time order: no entry is lost, no file remains, and the far future is recognized."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ FOREVER = 1e12
 
 
 class Listed:
-    """A source that is a list; how often it was read is noted."""
+    """A source that is a list; it counts how often it was read."""
 
-    def __init__(self, found: Sequence[HistoryEntry | UnusableEntry], again: bool = True, logged: bool = False) -> None:
-        self.name, self.repeatable, self.has_log_time, self.skipped = "list", again, logged, 0
+    def __init__(
+        self, found: Sequence[HistoryEntry | UnusableEntry], repeatable: bool = True, has_log_time: bool = False
+    ) -> None:
+        self.name, self.repeatable, self.has_log_time, self.skipped = "list", repeatable, has_log_time, 0
         self.found = list(found)
         self.readings = 0
 
@@ -40,8 +42,8 @@ class Listed:
         return f"item {position}"
 
 
-def login(position: int, time: float, person: str = "u") -> HistoryEntry:
-    return HistoryEntry(position, ev.Login(id=f"e{position}", user_id=person, time=time))
+def login(position: int, time: float, user: str = "u") -> HistoryEntry:
+    return HistoryEntry(position, ev.Login(id=f"e{position}", user_id=user, time=time))
 
 
 def wrong(position: int) -> UnusableEntry:
@@ -49,7 +51,7 @@ def wrong(position: int) -> UnusableEntry:
 
 
 def of(number: int, found: HistoryEntry | UnusableEntry) -> HistoryEntry | UnusableEntry:
-    """Return what is found in a source when that is one of several."""
+    """Return an entry as it appears if its source is one of several."""
     return (
         HistoryEntry(found.position, found.event, number)
         if isinstance(found, HistoryEntry)
@@ -58,12 +60,12 @@ def of(number: int, found: HistoryEntry | UnusableEntry) -> HistoryEntry | Unusa
 
 
 def open_files() -> int:
-    """How many files this process has open, where the system says so."""
+    """Return how many files this process has open, if the system can tell."""
     return len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 0
 
 
 def digit_sum(number: int, base: int) -> int:
-    """As many runs stay as a number's digits say: so many of each size."""
+    """Return the digit sum of a number, which is the number of runs that remain after merging."""
     return number % base + digit_sum(number // base, base) if number else 0
 
 
@@ -76,8 +78,8 @@ SOURCES = st.lists(st.builds(Listed, LISTS, st.booleans()), max_size=4)
 
 @settings(deadline=None)
 @given(SOURCES, st.integers(1, 12))
-def test_it_is_as_if_all_were_sorted_at_once(sources, run):
-    """Whatever the sources and the size of runs: by time, source and position, each entry once."""
+def test_the_order_equals_a_single_sort(sources, run):
+    """For any sources and run sizes: by time, source and position, each entry once."""
     every = [of(number, found) for number, source in enumerate(sources) for found in source.found]
     given_back = list(order_by_time(sources, FOREVER, run))
 
@@ -93,8 +95,8 @@ def test_it_is_as_if_all_were_sorted_at_once(sources, run):
 
 @settings(deadline=None)
 @given(st.lists(st.lists(TIMES, max_size=9), max_size=30), st.integers(2, 4))
-def test_runs_of_runs_hold_what_the_runs_held(runs, max_runs):
-    """However few runs there may be at a time before they become one."""
+def test_merged_runs_keep_all_items(runs, max_runs):
+    """For any limit on the number of runs."""
     items = [
         sorted((time, number, at, event_codec.encode(login(at, time).event)) for at, time in enumerate(times))
         for number, times in enumerate(runs)
@@ -113,7 +115,7 @@ def test_runs_of_runs_hold_what_the_runs_held(runs, max_runs):
 
 
 def test_a_source_in_order_needs_no_disk(tmp_path):
-    """It is read twice; the folder for temporary files is not even there."""
+    """It is read twice; the folder for temporary files does not even exist."""
     source = Listed([login(at, at // 2) for at in range(1_000)])
     found = list(order_by_time([source], FOREVER, run=10, folder=tmp_path / "missing"))
 
@@ -121,16 +123,16 @@ def test_a_source_in_order_needs_no_disk(tmp_path):
     assert source.readings == 2
 
 
-def test_what_cannot_be_read_twice_is_kept(tmp_path):
-    """A pipe goes through temporary files also when it is in order."""
-    source = Listed([login(at, at) for at in range(100)], again=False)
+def test_a_source_that_cannot_be_read_twice_is_stored(tmp_path):
+    """A pipe goes through temporary files even if it is in order."""
+    source = Listed([login(at, at) for at in range(100)], repeatable=False)
 
     assert list(order_by_time([source], FOREVER, run=10, folder=tmp_path)) == source.found
     assert source.readings == 1
 
 
-def test_a_missing_folder_is_an_operators_matter(tmp_path):
-    """One line, and the folder is in it."""
+def test_a_missing_folder_is_reported_in_one_line(tmp_path):
+    """The line names the folder."""
     backwards = Listed([login(at, -at + 100) for at in range(50)])
 
     with pytest.raises(OperatorError, match=r"missing: No such file or directory"):
@@ -138,8 +140,8 @@ def test_a_missing_folder_is_an_operators_matter(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["left", "failed", "closed"])
-def test_no_temporary_file_stays(tmp_path, how):
-    """Not while it runs, not behind a failure, not if nobody reads to the end; and no file stays open."""
+def test_no_temporary_file_remains(tmp_path, how):
+    """Not during the run, not after a failure, and not if reading stops early; and no file stays open."""
 
     def times() -> Iterator[HistoryEntry]:
         for at in range(200):
@@ -168,13 +170,13 @@ def test_no_temporary_file_stays(tmp_path, how):
     assert open_files() <= before
 
 
-def test_the_far_future_lies_beyond_the_third_latest_person():
-    """Two people's wrong clocks move nobody's time; what they said comes last, with the reason and all its bytes."""
+def test_the_far_future_begins_after_the_third_latest_user():
+    """Two users with wrong clocks have no effect; their events come last, with the reason and all bytes."""
     fine = [login(at, 100.0 * at, f"u{at}") for at in range(5)]
     far = [login(5, 400.0 + SKEW, "u0"), login(6, 200.0 + SKEW + 1, "u4"), login(7, 9e9, "u4"), login(8, 8e9, "u3")]
     found = list(order_by_time([Listed([*fine, *far])], SKEW))
 
-    # the latest of u4 and u3 are in the far future; the third latest person is u0, at 400 + SKEW
+    # the latest of u4 and u3 are in the far future; the third latest user is u0, at 400 + SKEW
     assert found[:7] == [fine[0], fine[1], fine[2], fine[3], fine[4], far[1], far[0]]
     assert [(item.position, item.raw, item.error.reason, item.error.field) for item in found[7:]] == [
         (8, event_codec.encode(far[3].event), "far_future", "time"),
@@ -184,18 +186,18 @@ def test_the_far_future_lies_beyond_the_third_latest_person():
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abcde"), TIMES), max_size=60), st.integers(1, 9))
-def test_the_third_latest_person_is_found_in_any_order(said, run):
-    """As if one had looked at everybody's latest event."""
-    latest = {person: max(time for who, time in said if who == person) for person, _ in said}
+def test_the_third_latest_user_is_found_in_any_order(events_by_user, run):
+    """The result equals a search over the latest events of all users."""
+    latest = {user: max(time for other, time in events_by_user if other == user) for user, _ in events_by_user}
     third = sorted(latest.values())[-3] if len(latest) >= 3 else float("inf")
-    source = Listed([login(at, time, person) for at, (person, time) in enumerate(said)])
+    source = Listed([login(at, time, user) for at, (user, time) in enumerate(events_by_user)])
 
     far = [item.position for item in order_by_time([source], 2.0, run) if isinstance(item, UnusableEntry)]
-    assert sorted(far) == [at for at, (_, time) in enumerate(said) if time > third + 2.0]
+    assert sorted(far) == [at for at, (_, time) in enumerate(events_by_user) if time > third + 2.0]
 
 
-def test_ticks_and_courses_are_nobodys_time():
-    """They count for no person, but are themselves judged."""
+def test_ticks_and_courses_do_not_define_the_future():
+    """They belong to no user, but are checked themselves."""
     fine = [login(at, 10.0, f"u{at}") for at in range(3)]
     tick, course = ev.Tick(time=9e9), ev.CourseWithdrawn(id="c", course_id="c", time=8e9)
     found = list(
@@ -208,18 +210,18 @@ def test_ticks_and_courses_are_nobodys_time():
     assert [item.raw for item in found[4:]] == [event_codec.encode(course), event_codec.encode(tick)]
 
 
-def test_a_log_has_judged_for_itself():
-    """What a topic holds is not judged again, nor does it say when a file ends."""
-    logged = Listed([login(at, 5_000.0 + at, f"l{at}") for at in range(9)], logged=True)
+def test_log_entries_are_not_checked_for_the_future():
+    """Entries of a topic are not checked again, and do not define the end of a file."""
+    has_log_time = Listed([login(at, 5_000.0 + at, f"l{at}") for at in range(9)], has_log_time=True)
     file = Listed([*(login(at, float(at), f"u{at}") for at in range(3)), login(3, 4_000.0)])
-    found = list(order_by_time([logged, file], SKEW))
+    found = list(order_by_time([has_log_time, file], SKEW))
 
     assert [item.source for item in found if isinstance(item, UnusableEntry)] == [1]
     assert sum(isinstance(item, HistoryEntry) and item.source == 0 for item in found) == 9
 
 
-def test_it_says_how_far_it_is():
-    """How many were read, and how many there are once that is known."""
+def test_progress_and_total_are_known():
+    """The number of entries read, and the total once it is known."""
     order = order_by_time([Listed([login(0, 5.0), wrong(1), login(2, 4.0)])], FOREVER)
     reading = iter(order)
 
@@ -229,8 +231,8 @@ def test_it_says_how_far_it_is():
     assert (order.read, order.total) == (3, 3)
 
 
-def test_temporary_files_are_where_the_system_has_them(monkeypatch, tmp_path):
-    """TMPDIR decides, unless a folder is named."""
+def test_temporary_files_use_the_default_folder(monkeypatch, tmp_path):
+    """TMPDIR decides, unless a folder is given."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
 
     with pytest.raises(OperatorError, match="none: No such file"):

@@ -1,4 +1,4 @@
-"""The data sets whole, where they are: as many rows as published, each with its fate."""
+"""The complete data sets, where available: as many rows as published, each with a result."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.data import folder
 SOURCES = {"completejourney": "completejourney", "onlineretail": "online_retail"}
 
 
-def counted(source: HistorySource) -> tuple[dict[str, int], dict[tuple[str, str | None], int]]:
-    """How many events of each kind, and how many rows for each reason there are."""
+def count_entries(source: HistorySource) -> tuple[dict[str, int], dict[tuple[str, str | None], int]]:
+    """Return the number of events of each kind, and the number of unusable rows for each reason."""
     kinds: Counter[str] = Counter()
     reasons: Counter[tuple[str, str | None]] = Counter()
     for found in source:
@@ -28,9 +28,9 @@ def counted(source: HistorySource) -> tuple[dict[str, int], dict[tuple[str, str 
 
 
 def test_all_of_oulad_becomes_events():
-    """10,655,280 rows of clicks, 32,593 registrations; 45 of these without a day; banked and unmarked work apart."""
+    """10,655,280 rows of clicks, 32,593 registrations, 45 without a day; banked and unmarked work is left out."""
     source = open_source(f"oulad:{folder('oulad')}")
-    kinds, reasons = counted(source)
+    kinds, reasons = count_entries(source)
     clicks = sum(kinds[kind] for kind in ("login", "exercise", "comment", "live_session", "lesson_progress"))
 
     assert reasons == {("missing_field", "time"): 45}
@@ -40,18 +40,18 @@ def test_all_of_oulad_becomes_events():
 
 
 def test_all_of_the_complete_journey_becomes_events():
-    """155,848 baskets, 6,589 campaigns that reached a household, 2,102 redemptions, and what was paid in all."""
+    """155,848 baskets, 6,589 campaigns that reached a household, 2,102 redemptions, and the sum of all payments."""
     source = open_source(f"completejourney:{folder('completejourney')}")
     paid = sum(entry.event.amount for entry in source if isinstance(entry.event, ev.Purchase))
 
-    assert counted(source) == ({"coupon_delivered": 6_589, "coupon_redeemed": 2_102, "purchase": 155_848}, {})
+    assert count_entries(source) == ({"coupon_delivered": 6_589, "coupon_redeemed": 2_102, "purchase": 155_848}, {})
     assert paid == pytest.approx(4_596_039.58)
 
 
-def test_lines_without_a_customer_are_told():
+def test_lines_without_a_customer_are_unusable():
     """135,080 of Online Retail's 541,909; the others are the invoices of 4,372 customers."""
     source = open_source(f"onlineretail:{folder('online_retail')}")
-    kinds, reasons = counted(source)
+    kinds, reasons = count_entries(source)
     people = {found.event.user_id for found in source if isinstance(found, HistoryEntry)}
 
     assert reasons == {("missing_field", "user_id"): 135_080}
@@ -61,7 +61,7 @@ def test_lines_without_a_customer_are_told():
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_every_event_is_valid(kind):
-    """As if it had come by wire, its id its own."""
+    """It passes the checks of an event from the wire, and its id is unique."""
     source = open_source(f"{kind}:{folder(SOURCES[kind])}")
     events = [found.event for found in source if isinstance(found, HistoryEntry)]
 
@@ -70,7 +70,7 @@ def test_every_event_is_valid(kind):
 
 
 def test_the_sample_is_made_from_it(tmp_path: Path):
-    """Event by event what the package carries."""
+    """Each event equals that of the sample in the package."""
     from streams.demo.sample import sample
     from streams.demo.source import SampleSource
 
