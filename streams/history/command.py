@@ -98,8 +98,7 @@ async def _replay(settings: Settings, options: ReplayOptions, console: Console) 
     started = monotonic()
     with OutputFiles(options.out) as files:
         challengers = ChallengerPanel(settings, Metrics(), model_only=options.out is None)
-        max_rows = 0 if options.out is None else MAX_COMPARED_ROWS
-        collector = ReplayCollector(files, settings.rules(), challengers, max_rows)
+        collector = ReplayCollector(files, settings.rules(), challengers, MAX_COMPARED_ROWS if options.out else 0)
         replay_run = Replay(
             settings,
             collector.on_record,

@@ -238,7 +238,7 @@ def test_decisions_are_described() -> None:
         "so that the effect can be measured."
     )
     assert "1,234" in page.text()
-    assert "dead letters (malformed): not UTF-8 JSON, or not one object" in page.text()
+    assert "dead letters (malformed): not UTF-8 JSON, or not a single object" in page.text()
 
 
 def test_an_empty_history_has_a_report() -> None:
