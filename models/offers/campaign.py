@@ -1,4 +1,4 @@
-"""Campaigns, and the decision whether a person gets something: pure, and with a reason either way."""
+"""Campaigns, and the pure decision whether a person gets an offer, always with a reason."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Hour = Annotated[float, Meta(ge=0, le=24)]
 
 
 class Arm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is offered: a coupon of an amount, to be used within some days."""
+    """An offer: a coupon with an amount and a validity in days."""
 
     name: Name
     amount: Annotated[float, Meta(gt=0, le=1e6)]
@@ -36,9 +36,9 @@ class Arm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Campaign(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What people may get and when. `version` is set when it is published, from its contents.
+    """What persons may get and when. `version` is computed from the contents when the campaign is published.
 
-    Quiet hours are local ones, from `quiet_from` to `quiet_until`, past midnight too; equal ones mean none.
+    Quiet hours are in local time, from `quiet_from` to `quiet_until`, also past midnight. Equal hours mean none.
     """
 
     id: Name
@@ -56,7 +56,7 @@ class Campaign(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Verdict(Struct, frozen=True):
-    """What was decided for a candidate; `retry` is the moment to ask again, where there is one."""
+    """The decision on a candidate. `retry` is the time at which to decide again, if there is one."""
 
     reason: str
     campaign: Campaign | None = None
@@ -65,7 +65,7 @@ class Verdict(Struct, frozen=True):
 
     @property
     def sent(self) -> bool:
-        """Whether it goes out."""
+        """Whether the offer or contact is sent."""
         return self.reason == "sent"
 
 
@@ -76,21 +76,22 @@ def decide(
     campaign: Campaign | None,
     now: float,
     shadow: bool,
-    late: float = 0.0,
+    delay: float = 0.0,
 ) -> Verdict:
     """Decide whether a person gets a coupon or a contact now.
 
-    The hold-out is asked after everything else, so that those who are held out are comparable with those who are
-    sent something: both would have been. They count for caps and cool-downs alike.
+    The hold-out is checked last. So the persons in it are comparable with those who get something, because both passed
+    all other checks. Both count for caps and cool-downs.
 
     Args:
-        kind: what it would be.
-        person_id: only its place in the hold-out is taken from it.
-        ledger: what the person has had, and their consent.
-        campaign: the one that is running.
-        now: seconds since 1970 UTC: the moment of the cause, not of the machine.
-        shadow: nothing is sent, whatever is decided; what would have been counts for later shadow alone.
-        late: seconds by which it may leave later than `now`, as timers does; it must not be night then either.
+        kind: coupon or contact.
+        person_id: only decides whether the person is in the hold-out.
+        ledger: what the person got so far, and their consent.
+        campaign: the running campaign.
+        now: seconds since 1970 UTC; the time of the cause, not of the machine.
+        shadow: nothing is sent in shadow mode. What would have been sent counts in shadow mode only.
+        delay: seconds by which it may be sent after `now`, as happens with timers. Quiet hours must not have begun by
+            then.
 
     Returns:
         The verdict; its reason is one of `REASONS`.
@@ -99,10 +100,10 @@ def decide(
         return Verdict("no_campaign")
     if ledger.consent < 0 or (campaign.needs_consent and ledger.consent == 0):
         return Verdict("no_consent", campaign)
-    blocked = _blocked(kind, ledger, campaign, now, shadow)
+    blocked = _blocking_reason(kind, ledger, campaign, now, shadow)
     if blocked:
         return Verdict(blocked, campaign)
-    quiet_end = quiet_hours_end(campaign, now) or quiet_hours_end(campaign, now + late)
+    quiet_end = quiet_hours_end(campaign, now) or quiet_hours_end(campaign, now + delay)
     if quiet_end is not None:
         return Verdict("quiet_hours", campaign, retry=quiet_end)
     if is_held_out(person_id, campaign):
@@ -111,12 +112,12 @@ def decide(
 
 
 def is_held_out(person_id: str, campaign: Campaign) -> bool:
-    """Return whether a person gets nothing of a campaign, ever: sticky, and independent of other campaigns."""
+    """Return whether a person is in a campaign's hold-out. It is constant, and independent of other campaigns."""
     return hash_share(person_id, f"hold-out/{campaign.id}") < campaign.hold_out
 
 
 def quiet_hours_end(campaign: Campaign, now: float) -> float | None:
-    """Return when the quiet hours end in which `now` lies, or nothing if it lies in none."""
+    """Return when the current quiet hours end, or None outside of quiet hours."""
     offset = round(campaign.utc_offset_hours * 3_600)
     start, end = (round(hour * 3_600) for hour in (campaign.quiet_from, campaign.quiet_until))
     second = (now + offset) % DAY
@@ -128,7 +129,7 @@ def quiet_hours_end(campaign: Campaign, now: float) -> float | None:
 
 
 def next_quiet_start(campaign: Campaign, now: float) -> float:
-    """Return when the quiet hours begin next after `now`, infinity if there are none."""
+    """Return when quiet hours begin next after `now`; infinity if there are none."""
     offset = round(campaign.utc_offset_hours * 3_600)
     start, end = (round(hour * 3_600) for hour in (campaign.quiet_from, campaign.quiet_until))
     if start == end:
@@ -139,15 +140,15 @@ def next_quiet_start(campaign: Campaign, now: float) -> float:
 
 
 def frequency_key(campaign: Campaign, shadow: bool) -> str:
-    """Return the name under which caps and cool-downs are counted. Shadow mode sends nothing, so it counts apart."""
+    """Return the name under which sends are counted. Shadow mode counts apart, because nothing was really sent."""
     return f"shadow/{campaign.id}" if shadow else campaign.id
 
 
-def _blocked(kind: str, ledger: Ledger, campaign: Campaign, now: float, shadow: bool) -> str | None:
+def _blocking_reason(kind: str, ledger: Ledger, campaign: Campaign, now: float, shadow: bool) -> str | None:
     before = ledger.send_count(frequency_key(campaign, shadow), kind)
     if kind == "coupon":
-        mine = any(offer.campaign == campaign.id and offer.until > now for offer in ledger.offers)
-        if mine or len(ledger.offers) >= MAX_OFFERS:
+        has_open = any(offer.campaign == campaign.id and offer.until > now for offer in ledger.offers)
+        if has_open or len(ledger.offers) >= MAX_OFFERS:
             return "open_offer"
         if before.times >= campaign.cap_per_person:
             return "cap"

@@ -1,4 +1,4 @@
-"""What comes back is joined to the decision that caused it: once, and while it is open."""
+"""Redemptions, purchases and expiries are attributed to the decision that caused them, once, while an offer is open."""
 
 from models.offers import attribution
 from models.person.activity import DAY
@@ -24,7 +24,7 @@ def bought(days: float, name: str = "p") -> ev.Purchase:
 
 
 def test_a_redemption_closes_its_offer_and_names_the_decision() -> None:
-    """The outcome carries decision, campaign, arm, amount and propensity of then; the other offer stays open."""
+    """The outcome has the decision, campaign, arm, amount and propensity of the offer. The other offer stays open."""
     person, outcomes = attribution.attribute(HOLDER, redeemed("cabc"), RULES)
     assert person.ledger.offers == (OTHER,)
     assert outcomes == (
@@ -35,56 +35,56 @@ def test_a_redemption_closes_its_offer_and_names_the_decision() -> None:
     )  # fmt: skip
 
 
-def test_a_redemption_of_an_unknown_offer_is_nothing() -> None:
-    """A coupon that is not ours, or that is closed already, changes nothing."""
+def test_a_redemption_of_an_unknown_offer_changes_nothing() -> None:
+    """The same holds for an offer that is closed already."""
     assert attribution.attribute(HOLDER, redeemed("other"), RULES) == (HOLDER, ())
     once, _ = attribution.attribute(HOLDER, redeemed("cabc"), RULES)
     assert attribution.attribute(once, redeemed("cabc", 2), RULES) == (once, ())
 
 
 def test_a_reported_expiry_closes_the_offer() -> None:
-    """Marketing automation may say so before its time."""
+    """Marketing automation may report it before the end of the offer."""
     event = ev.CouponExpired(id="x", user_id="u", time=NOON + DAY, offer_id="cdef")
     person, outcomes = attribution.attribute(HOLDER, event, RULES)
     assert person.ledger.offers == (OFFER,)
     assert [(o.outcome, o.decision, o.amount) for o in outcomes] == [("expired", "def", 0.0)]
 
 
-def test_a_purchase_is_noted_once_on_each_open_offer() -> None:
-    """The first purchase within an offer's time counts, a second does not; the offer stays open."""
+def test_a_purchase_is_attributed_once_to_each_open_offer() -> None:
+    """The first purchase within an offer's time counts, a second one does not. The offer stays open."""
     person, first = attribution.attribute(HOLDER, bought(1), RULES)
     assert [(o.outcome, o.decision, o.amount) for o in first] == [("purchased", name, 50.0) for name in ("abc", "def")]
     assert attribution.attribute(person, bought(2, "q"), RULES) == (person, ())
     assert [(offer.id, offer.bought) for offer in person.ledger.offers] == [("cabc", True), ("cdef", True)]
 
 
-def test_a_purchase_outside_an_offers_time_is_not_its_doing() -> None:
-    """Neither before it was sent nor after it ended."""
+def test_a_purchase_outside_an_offers_time_is_not_attributed() -> None:
+    """Neither before it was sent, nor after it ended."""
     assert attribution.attribute(HOLDER, bought(0), RULES)[1] == ()
     assert [o.decision for o in attribution.attribute(HOLDER, bought(5), RULES)[1]] == ["abc"]
     assert attribution.attribute(HOLDER, bought(8), RULES)[1] == ()
 
 
 def test_other_money_events_touch_no_offer() -> None:
-    """A delivery or points are no outcome."""
+    """A delivered coupon or points are no outcome."""
     event = ev.CouponDelivered(id="d", user_id="u", time=NOON + DAY, offer_id="cabc")
     assert attribution.attribute(HOLDER, event, RULES) == (HOLDER, ())
 
 
-def test_offers_run_out() -> None:
-    """By the end of its time an offer is closed as expired, as of that time; before it nothing happens."""
+def test_offers_expire() -> None:
+    """At its end, an offer is closed as expired, as of that time. Before its end, nothing happens."""
     assert attribution.expire_offers(HOLDER, NOON + 3 * DAY - 1, RULES) == (HOLDER, ())
     person, outcomes = attribution.expire_offers(HOLDER, NOON + 4 * DAY, RULES)
     assert person.ledger.offers == (OFFER,)
     assert [(o.outcome, o.decision, o.time) for o in outcomes] == [("expired", "def", NOON + 3 * DAY)]
 
 
-def test_the_whole_way_from_trigger_to_outcome() -> None:
-    """Silence, trigger, redemption with the trigger's id: the outcome names the decision that was sent."""
+def test_an_outcome_names_the_decision_of_its_trigger() -> None:
+    """A silent person gets a trigger and redeems it by the trigger's id."""
     start: list[ev.Event] = [ev.Login(id="1", user_id="u", time=NOON)]
-    _, said = process_events(Person("u"), start, make_context(), NOON + 12 * DAY)
-    trigger = next(output for output in said if isinstance(output, CouponTrigger))
-    decision = next(output for output in said if isinstance(output, Decision) and output.time == trigger.time)
+    _, outputs = process_events(Person("u"), start, make_context(), NOON + 12 * DAY)
+    trigger = next(output for output in outputs if isinstance(output, CouponTrigger))
+    decision = next(output for output in outputs if isinstance(output, Decision) and output.time == trigger.time)
     event = ev.CouponRedeemed(id="2", user_id="u", time=trigger.time + HOUR, offer_id=trigger.id)
     _, after = process_events(Person("u"), [*start, event], make_context(), NOON + 30 * DAY)
     outcomes = [output for output in after if isinstance(output, OfferOutcome)]
@@ -93,8 +93,8 @@ def test_the_whole_way_from_trigger_to_outcome() -> None:
 
 
 def test_an_offer_left_alone_expires_once() -> None:
-    """Without any event after it, the end of an offer is told once, at its end."""
+    """Without further events, the expiry is published once, at the end of the offer."""
     start: list[ev.Event] = [ev.Login(id="1", user_id="u", time=NOON)]
-    _, said = process_events(Person("u"), start, make_context(model=make_model(0.0, 3.0)), NOON + 60 * DAY)
-    ends = [output.valid_until for output in said if isinstance(output, CouponTrigger)]
-    assert [output.time for output in said if isinstance(output, OfferOutcome)] == ends == [NOON + 7 * DAY]
+    _, outputs = process_events(Person("u"), start, make_context(model=make_model(0.0, 3.0)), NOON + 60 * DAY)
+    ends = [output.valid_until for output in outputs if isinstance(output, CouponTrigger)]
+    assert [output.time for output in outputs if isinstance(output, OfferOutcome)] == ends == [NOON + 7 * DAY]

@@ -1,4 +1,4 @@
-"""The decision whether a person gets something: every reason, the hold-out, caps, and quiet hours."""
+"""The decision whether a person gets an offer: every reason, the hold-out, caps, and quiet hours."""
 
 import msgspec
 import pytest
@@ -69,7 +69,7 @@ CASES = [
 
 @pytest.mark.parametrize(("expected", "actual"), CASES)
 def test_each_reason_has_its_case(expected: str, actual: str) -> None:
-    """What is decided and why."""
+    """Each case is decided with the expected reason."""
     assert actual == expected
 
 
@@ -79,7 +79,7 @@ def test_every_reason_is_reached_and_none_is_unlisted() -> None:
 
 
 def test_a_refusal_overrules_a_campaign_that_needs_no_consent() -> None:
-    """Who said no gets nothing, whatever the campaign asks for; who said nothing may."""
+    """A person who refused gets nothing, whatever the campaign needs. A person without an answer may get an offer."""
     assert [reason(ledger, needs_consent=False) for ledger in (NO, UNSAID, YES)] == ["no_consent", "sent", "sent"]
 
 
@@ -93,34 +93,34 @@ def test_a_refusal_overrules_a_campaign_that_needs_no_consent() -> None:
         (YES, {"quiet_from": 11.0, "quiet_until": 13.0}, "quiet_hours"),
     ],
 )
-def test_the_hold_out_is_asked_last(ledger: Ledger, changes: dict[str, object], expected: str) -> None:
-    """People held out have the same reasons as the others until the very last question."""
+def test_the_hold_out_is_checked_last(ledger: Ledger, changes: dict[str, object], expected: str) -> None:
+    """People in the hold-out get the same reasons as others until the last check."""
     assert [reason(ledger, hold_out=share, **changes) for share in (0.0, 1.0)] == [expected, expected]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
 def test_the_hold_out_has_its_share(share: float) -> None:
-    """About as many people are held out as the campaign says."""
+    """The share of people in the hold-out is about that of the campaign."""
     held = sum(is_held_out(f"user-{n}", make_campaign(hold_out=share)) for n in range(10_000))
     assert abs(held / 10_000 - share) < 0.015
 
 
 @given(st.text(min_size=1, max_size=9), st.floats(0, 1), st.floats(0, 1), st.floats(1, 1_000))
 def test_the_hold_out_is_sticky(person_id: str, share: float, more: float, amount: float) -> None:
-    """Who is held out stays so when the share grows or anything but the campaign's id changes."""
+    """A person stays in the hold-out if the share grows, and if anything but the campaign's id changes."""
     if is_held_out(person_id, make_campaign(hold_out=share)):
         assert is_held_out(person_id, make_campaign(hold_out=max(share, more), version="v2", cool_down_days=amount))
 
 
 def test_hold_outs_of_two_campaigns_are_independent() -> None:
-    """Half of those held out of one campaign are held out of another."""
+    """Half of one campaign's hold-out is in another's."""
     one = [n for n in range(10_000) if is_held_out(f"user-{n}", make_campaign(hold_out=0.5))]
     both = [n for n in one if is_held_out(f"user-{n}", make_campaign(id="other", hold_out=0.5))]
     assert abs(len(both) / len(one) - 0.5) < 0.03
 
 
 def test_hold_out_and_shadow_count_as_if_sent() -> None:
-    """They count for caps and cool-downs; what was blocked does not."""
+    """They count for caps and cool-downs. A blocked decision does not."""
     counted = {
         actual.reason: actual.counts
         for actual in (
@@ -133,33 +133,33 @@ def test_hold_out_and_shadow_count_as_if_sent() -> None:
 
 
 def test_a_cap_outlasts_any_number_of_contacts() -> None:
-    """Whoever had as many coupons as the campaign allows gets no further one, however many contacts came since."""
+    """A person at the cap gets no further coupon, however many contacts were sent since."""
     person = Person("u", ledger=Ledger(tier="high"))
     state = make_context(
         model=make_model(0.0, 3.0), campaign=make_campaign(cool_down_days=1.0, contact_cool_down_days=0.0)
     )
-    said: list[Output] = []
+    outputs: list[Output] = []
     for day in range(0, 100, 2):
         base = {"user_id": "u", "time": NOON + day * DAY}
         events: list[ev.Event] = [ev.CourseCompleted(id=f"{day}{n}", course_id=f"{n}", **base) for n in "abcd"]
         person, more = process_events(person, events, state, NOON + (day + 1) * DAY)
         tier = msgspec.structs.replace(person.ledger, tier="", tier_since=0.0)
-        person, said = msgspec.structs.replace(person, ledger=tier), said + more
-    assert sum(isinstance(output, CouponTrigger) for output in said) == 2
+        person, outputs = msgspec.structs.replace(person, ledger=tier), outputs + more
+    assert sum(isinstance(output, CouponTrigger) for output in outputs) == 2
 
 
 @pytest.mark.parametrize("cap", [1, 16, 39])
 def test_a_cap_of_any_size_is_reached(cap: int) -> None:
-    """The ledger counts as far as the largest cap that is asked for, long after the offers are over."""
+    """The ledger counts up to the largest cap, long after the offers ended."""
     state = make_context(model=make_model(0.0, 3.0), campaign=make_campaign(cool_down_days=1.0, cap_per_person=cap))
-    person, said = Person("u"), []
+    person, outputs = Person("u"), []
     for day in range(0, 400, 10):
         login = ev.Login(id=str(day), user_id="u", time=NOON + day * DAY)
         person, _ = process_timers(person, login.time, state)
         person = msgspec.structs.replace(person, ledger=msgspec.structs.replace(person.ledger, tier="", tier_since=0.0))
-        moved = retention.step(person, login, state)
-        person, said = moved.person, [*said, *moved.outputs]
-    reasons = [output.reason for output in said if isinstance(output, Decision)]
+        transition = retention.step(person, login, state)
+        person, outputs = transition.person, [*outputs, *transition.outputs]
+    reasons = [output.reason for output in outputs if isinstance(output, Decision)]
     assert [r for r in reasons if r != "open_offer"][: cap + 1] == ["sent"] * cap + ["cap"]
 
 
@@ -169,7 +169,7 @@ MINUTES = st.integers(0, 1_440).map(lambda minutes: minutes / 60)
 @given(MINUTES, MINUTES, st.integers(-56, 56), st.integers(0, int(400 * DAY)))
 @settings(max_examples=400)
 def test_quiet_hours_are_those_of_the_local_clock(start: float, end: float, quarters: int, after: int) -> None:
-    """It is quiet when the local time of day lies from the start until before the end, over midnight too."""
+    """They last from the start until before the end in local time, also past midnight."""
     rules = make_campaign(quiet_from=start, quiet_until=end, utc_offset_hours=quarters / 4)
     minute = (START + after + quarters * 900) % DAY / 60
     first, last = start * 60, end * 60
@@ -181,7 +181,7 @@ def test_quiet_hours_are_those_of_the_local_clock(start: float, end: float, quar
 @example(22.0, 7.333, 0.0, 23.5 * HOUR + START)
 @settings(max_examples=400)
 def test_quiet_hours_end_later_than_now(start: float, end: float, offset: float, now: float) -> None:
-    """The moment to ask again is later than now and within a day; asked then, it is either past or later again."""
+    """The retry is later than now and within a day. At that time, quiet hours are over, or end later again."""
     rules = make_campaign(quiet_from=start, quiet_until=end, utc_offset_hours=offset)
     ends = quiet_hours_end(rules, now)
     if ends is not None:
@@ -192,8 +192,8 @@ def test_quiet_hours_end_later_than_now(start: float, end: float, offset: float,
 
 @given(MINUTES, MINUTES, st.integers(-56, 56), st.integers(0, int(400 * DAY)))
 @settings(max_examples=400)
-def test_quiet_hours_begin_when_they_begin(start: float, end: float, quarters: int, after: int) -> None:
-    """It is quiet from then on, and was not before, unless they last the whole day; without any, they never begin."""
+def test_the_next_start_of_quiet_hours_is_exact(start: float, end: float, quarters: int, after: int) -> None:
+    """Quiet hours hold from then on, and not just before, unless they last all day. Without any, there is no start."""
     rules = make_campaign(quiet_from=start, quiet_until=end, utc_offset_hours=quarters / 4)
     begins = next_quiet_start(rules, START + after)
     if round(start * 60) == round(end * 60):
@@ -205,28 +205,30 @@ def test_quiet_hours_begin_when_they_begin(start: float, end: float, quarters: i
 
 
 @given(st.integers(0, 86_399), st.floats(0, 12 * HOUR))
-def test_what_may_leave_late_is_not_decided_for_the_night(second: int, late: float) -> None:
-    """Quiet is asked of both ends: of the moment itself, and of the latest at which it may leave."""
+def test_a_delayed_action_does_not_reach_quiet_hours(second: int, late: float) -> None:
+    """Both the moment of the decision and the latest moment of sending are checked."""
     rules, now = make_campaign(quiet_from=22.0, quiet_until=8.0), START + second
     verdict = decide("coupon", "u", UNSAID, rules, now, False, late)
     night = quiet_hours_end(rules, now) is not None or quiet_hours_end(rules, now + late) is not None
     assert (verdict.reason, verdict.retry is not None) == (("quiet_hours", True) if night else ("sent", False))
 
 
-def test_nothing_that_is_due_leaves_in_quiet_hours() -> None:
-    """Silence found at half past nine is acted on the next morning, since it could not leave before half past ten."""
+def test_no_timer_sends_anything_in_quiet_hours() -> None:
+    """A silence found at half past nine is acted on the next morning: the delay could reach half past ten."""
     rules = Rules()
     user = next(f"u{n}" for n in range(9_999) if 21.2 * HOUR < wake_phase(f"u{n}", rules) < 21.8 * HOUR)
     state = make_context(
         campaign=make_campaign(quiet_from=22.0, quiet_until=8.0, arm=Arm(name="a", amount=1, valid_days=1))
     )
-    _, said = process_events(
+    _, outputs = process_events(
         Person(user), [ev.Login(id="1", user_id=user, time=START + 10 * HOUR)], state, START + 20 * DAY
     )
-    asked = [(d.reason, d.time % DAY // HOUR) for d in said if isinstance(d, Decision) and d.candidate == "coupon"]
-    assert asked == [("quiet_hours", 21), ("sent", 8)]
-    (trigger,) = [output for output in said if isinstance(output, CouponTrigger)]
-    acted = [output for output in said if isinstance(output, Alert) and output.action != "none"]
+    decisions = [
+        (d.reason, d.time % DAY // HOUR) for d in outputs if isinstance(d, Decision) and d.candidate == "coupon"
+    ]
+    assert decisions == [("quiet_hours", 21), ("sent", 8)]
+    (trigger,) = [output for output in outputs if isinstance(output, CouponTrigger)]
+    acted = [output for output in outputs if isinstance(output, Alert) and output.action != "none"]
     assert {output.expires_at % DAY for output in (trigger, *acted)} == {22 * HOUR}
 
 
@@ -237,11 +239,11 @@ def test_when_the_quiet_hours_end_it_is_asked_again_and_sent(offset: float) -> N
     state = make_context(
         campaign=make_campaign(quiet_from=22.0, quiet_until=8.0, utc_offset_hours=offset), model=make_model(0.0, 3.0)
     )
-    _, said = process_events(Person("u"), [ev.Login(id="1", user_id="u", time=night)], state, night + 9.5 * HOUR)
-    decisions = [output for output in said if isinstance(output, Decision)]
+    _, outputs = process_events(Person("u"), [ev.Login(id="1", user_id="u", time=night)], state, night + 9.5 * HOUR)
+    decisions = [output for output in outputs if isinstance(output, Decision)]
     assert [(d.reason, d.time) for d in decisions] == [("quiet_hours", night), ("sent", night + 9 * HOUR)]
     assert decisions[0].id != decisions[1].id
-    assert [output.time for output in said if isinstance(output, CouponTrigger)] == [night + 9 * HOUR]
+    assert [output.time for output in outputs if isinstance(output, CouponTrigger)] == [night + 9 * HOUR]
 
 
 def test_a_campaign_with_an_unknown_setting_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Rankers learn which signals matter, go on from a snapshot as if never stopped, and refuse a damaged one."""
+"""Rankers learn which signals matter, continue from a snapshot, and refuse a damaged one."""
 
 import hashlib
 
@@ -24,62 +24,62 @@ SIZE = len(features.NAMES)
 KINDS = [LinearRanker, NetRanker]
 
 
-def lists(count: int, seed: int, together: bool = False, size: int = SIZE) -> list[tuple[np.ndarray, int]]:
-    """Lists in which the course of the highest signal was taken; with `together`, where two signals agree."""
+def make_lists(count: int, seed: int, together: bool = False, size: int = SIZE) -> list[tuple[np.ndarray, int]]:
+    """Return lists in which the course with the highest signal was chosen; with `together`, where two signals agree."""
     dice = np.random.default_rng(seed)
-    drawn = []
+    sampled = []
     for _ in range(count):
         rows = dice.normal(size=(40, size)).astype(np.float16).astype(np.float32)
         signal = -np.abs(rows[:, 3] - rows[:, 5]) if together else rows[:, 3] - rows[:, 5]
-        drawn.append((rows, int(signal.argmax())))
-    return drawn
+        sampled.append((rows, int(signal.argmax())))
+    return sampled
 
 
-def hit_rate(ranker: LinearRanker | NetRanker, asked: list[tuple[np.ndarray, int]], most: int = 3) -> float:
-    places = [(ranker.scores(rows) >= ranker.scores(rows)[taken]).sum() - 1 for rows, taken in asked]
+def hit_rate(ranker: LinearRanker | NetRanker, held_out: list[tuple[np.ndarray, int]], most: int = 3) -> float:
+    places = [(ranker.scores(rows) >= ranker.scores(rows)[taken]).sum() - 1 for rows, taken in held_out]
     return float(np.mean(np.array(places) < most))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_learns_what_is_taken(kind: type) -> None:
-    """After some hundred lists nearly every taken course stands among the first three of forty."""
+def test_it_learns_what_is_chosen(kind: type) -> None:
+    """After a few hundred lists, nearly every chosen course is among the first three of forty."""
     ranker = kind(SIZE)
-    before = hit_rate(ranker, lists(100, seed=2))
-    for rows, taken in lists(500, seed=1):
+    before = hit_rate(ranker, make_lists(100, seed=2))
+    for rows, taken in make_lists(500, seed=1):
         ranker.learn(rows, taken)
-    assert (before < 0.3, hit_rate(ranker, lists(100, seed=2)) > 0.6) == (True, True)
+    assert (before < 0.3, hit_rate(ranker, make_lists(100, seed=2)) > 0.6) == (True, True)
 
 
-def test_the_net_learns_what_no_weighted_sum_can_say() -> None:
-    """Where two signals must agree, the net finds it and the linear reference does not."""
+def test_the_net_learns_an_interaction_of_signals() -> None:
+    """If two signals must agree, the net learns it, and the linear reference does not."""
     net, linear = NetRanker(8), LinearRanker(8)
-    for rows, taken in lists(2_500, seed=1, together=True, size=8):
+    for rows, taken in make_lists(2_500, seed=1, together=True, size=8):
         net.learn(rows, taken)
         linear.learn(rows, taken)
-    asked = lists(200, seed=2, together=True, size=8)
-    assert hit_rate(net, asked) > 0.5 > 0.3 > hit_rate(linear, asked)
+    held_out = make_lists(200, seed=2, together=True, size=8)
+    assert hit_rate(net, held_out) > 0.5 > 0.3 > hit_rate(linear, held_out)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_ranking_changes_nothing(kind: type) -> None:
-    """Scores come out the same twice, and what is learned later does not depend on being asked."""
-    told, asked = lists(60, seed=1), lists(5, seed=2)
+def test_scoring_changes_nothing(kind: type) -> None:
+    """Scores are the same twice, and later learning does not depend on scoring."""
+    training, held_out = make_lists(60, seed=1), make_lists(5, seed=2)
     one, other = kind(SIZE), kind(SIZE)
-    for rows, taken in told:
+    for rows, taken in training:
         one.learn(rows, taken)
         other.learn(rows, taken)
-        one.scores(asked[0][0])
-    assert all((one.scores(rows) == other.scores(rows)).all() for rows, _ in asked)
+        one.scores(held_out[0][0])
+    assert all((one.scores(rows) == other.scores(rows)).all() for rows, _ in held_out)
 
 
-def test_the_seed_decides() -> None:
-    """The same seed gives the same net, another one another; a clone starts over with the same seed."""
-    told, rows = lists(40, seed=1), lists(1, seed=2)[0][0]
+def test_the_seed_determines_the_net() -> None:
+    """Equal seeds give equal nets, different seeds different ones. A clone is untrained and has the same seed."""
+    training, rows = make_lists(40, seed=1), make_lists(1, seed=2)[0][0]
     nets = [NetRanker(SIZE, seed=seed) for seed in (1, 1, 2)]
     nets.append(nets[0].clone())
     for net in nets:
-        for drawn, taken in told:
-            net.learn(drawn, taken)
+        for sampled, taken in training:
+            net.learn(sampled, taken)
     scores = [net.scores(rows) for net in nets]
     assert isinstance(nets[3], base.Estimator)
     assert ((scores[0] == scores[1]).all(), (scores[0] == scores[2]).all(), (scores[0] == scores[3]).all()) == (
@@ -92,46 +92,46 @@ def test_the_seed_decides() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("count", [0, 5, 100])
 def test_a_restored_ranker_scores_the_same(kind: type, count: int) -> None:
-    """Through bytes and back, to the last bit."""
+    """The restored ranker and the workers' scorer give exactly the same scores."""
     ranker = kind(SIZE)
-    for rows, taken in lists(count, seed=1):
+    for rows, taken in make_lists(count, seed=1):
         ranker.learn(rows, taken)
-    said = snapshot_ranker(ranker, "none", offset=17)
-    again = restore_ranker(decode_ranker(encode_ranker(said)))
-    asked = lists(5, seed=2)
-    scorer = build_ranker_scorer(decode_ranker(encode_ranker(said)))
-    assert all((ranker.scores(rows) == again.scores(rows)).all() for rows, _ in asked)
-    assert all((ranker.scores(rows) == scorer.scores(rows)).all() for rows, _ in asked)
-    assert (snapshot_ranker(again, "none", offset=17), decode_ranker(encode_ranker(said)).offset) == (said, 17)
+    snapshot = snapshot_ranker(ranker, "none", offset=17)
+    again = restore_ranker(decode_ranker(encode_ranker(snapshot)))
+    held_out = make_lists(5, seed=2)
+    scorer = build_ranker_scorer(decode_ranker(encode_ranker(snapshot)))
+    assert all((ranker.scores(rows) == again.scores(rows)).all() for rows, _ in held_out)
+    assert all((ranker.scores(rows) == scorer.scores(rows)).all() for rows, _ in held_out)
+    assert (snapshot_ranker(again, "none", offset=17), decode_ranker(encode_ranker(snapshot)).offset) == (snapshot, 17)
 
 
-def test_a_restored_linear_ranker_goes_on_as_if_it_had_never_stopped() -> None:
-    """Snapshot, restore, learn: the same as learning on. (The net's replay starts anew.)"""
-    told = lists(80, seed=1)
+def test_a_restored_linear_ranker_continues_exactly() -> None:
+    """The result equals training without interruption. (The net's replay starts empty.)"""
+    training = make_lists(80, seed=1)
     whole, part = LinearRanker(SIZE), LinearRanker(SIZE)
-    for rows, taken in told:
+    for rows, taken in training:
         whole.learn(rows, taken)
-    for rows, taken in told[:30]:
+    for rows, taken in training[:30]:
         part.learn(rows, taken)
     again = restore_ranker(snapshot_ranker(part, "none"))
-    for rows, taken in told[30:]:
+    for rows, taken in training[30:]:
         again.learn(rows, taken)
     assert snapshot_ranker(again, "none") == snapshot_ranker(whole, "none")
 
 
 def test_a_restored_net_goes_on_learning() -> None:
-    """With its replay filling anew it forgets nothing and gets better."""
-    half, told = NetRanker(SIZE), lists(600, seed=1)
-    for rows, taken in told[:200]:
+    """With an empty replay ring, it forgets nothing and improves."""
+    half, training = NetRanker(SIZE), make_lists(600, seed=1)
+    for rows, taken in training[:200]:
         half.learn(rows, taken)
-    again, asked = restore_ranker(snapshot_ranker(half, "none")), lists(150, seed=2)
-    begun = hit_rate(again, asked)
-    for rows, taken in told[200:]:
+    again, held_out = restore_ranker(snapshot_ranker(half, "none")), make_lists(150, seed=2)
+    before = hit_rate(again, held_out)
+    for rows, taken in training[200:]:
         again.learn(rows, taken)
-    assert hit_rate(again, asked) > max(0.7, begun)
+    assert hit_rate(again, held_out) > max(0.7, before)
 
 
-def resealed(**changes: object) -> bytes:
+def signed_with(**changes: object) -> bytes:
     plain = snapshot_ranker(NetRanker(SIZE), "none")
     body = msgspec.json.encode({**msgspec.to_builtins(plain), **changes})
     return msgspec.json.encode(SignedSnapshot(hashlib.sha256(body).hexdigest(), msgspec.Raw(body)))
@@ -145,14 +145,14 @@ def resealed(**changes: object) -> bytes:
     ],
 )  # fmt: skip
 def test_a_snapshot_that_does_not_fit_is_refused(changes: dict) -> None:
-    """Of another schema, kind or surface, or with numbers that do not fit: a reason, and nothing is used."""
+    """Another schema, kind or surface, or wrong sizes, raise an error."""
     with pytest.raises(InvalidSnapshot):
-        decode_ranker(resealed(**changes))
+        decode_ranker(signed_with(**changes))
 
 
 @pytest.mark.parametrize("place", [0, 40, -40])
 def test_a_damaged_snapshot_is_refused(place: int) -> None:
-    """One byte changed anywhere."""
+    """One byte anywhere was changed."""
     whole = bytearray(encode_ranker(snapshot_ranker(LinearRanker(SIZE), "none")))
     whole[place] ^= 1
     with pytest.raises(InvalidSnapshot):
@@ -160,8 +160,8 @@ def test_a_damaged_snapshot_is_refused(place: int) -> None:
 
 
 def test_an_example_is_the_same_wherever_it_is_made() -> None:
-    """The taken row first, then twenty others drawn by the event's id, exactly as they were ranked."""
-    rows, taken = lists(1, seed=4)[0]
+    """The chosen row comes first, then twenty others sampled by the event's id, exactly as they were ranked."""
+    rows, taken = make_lists(1, seed=4)[0]
     one, other = make_list_example("e-1", rows, taken, "none"), make_list_example("e-1", rows, taken, "none")
     assert one == other == msgspec.msgpack.decode(msgspec.msgpack.encode(one), type=ListExample)
     short = one.unpack()
@@ -171,9 +171,9 @@ def test_an_example_is_the_same_wherever_it_is_made() -> None:
     assert make_list_example("e-2", rows, taken, "none").rows != one.rows
 
 
-def test_a_list_of_few_is_an_example_too() -> None:
-    """Where there are fewer than twenty others, all of them are in it, and a net learns from it."""
-    rows = lists(1, seed=4)[0][0][:5]
+def test_a_short_list_is_a_valid_example() -> None:
+    """With fewer than twenty others, all are part of it, and a net learns from it."""
+    rows = make_lists(1, seed=4)[0][0][:5]
     made, net = make_list_example("e", rows, 2, "none"), NetRanker(SIZE)
     assert made.unpack().shape == (5, SIZE)
     for _ in range(400):
@@ -182,29 +182,29 @@ def test_a_list_of_few_is_an_example_too() -> None:
 
 
 def test_a_list_of_one_teaches_nothing() -> None:
-    """Where there was no choice, no weight moves by more than its decay."""
+    """Without a choice, weights change by no more than their decay."""
     net = NetRanker(8)
     before = [weight.copy() for weight in net.weights]
-    for rows, _ in lists(160, seed=3, size=8):
+    for rows, _ in make_lists(160, seed=3, size=8):
         net.learn_list(rows[:1])
     moved = max(float(np.abs(weight - old).max()) for weight, old in zip(net.weights, before, strict=True))
     assert moved < 1e-4
 
 
-def test_a_fixed_share_of_events_is_drawn() -> None:
-    """By the hash of the id: about the share asked for, and of a smaller share none that a larger one leaves out."""
+def test_a_fixed_share_of_events_is_sampled() -> None:
+    """The hash of the id decides. The sample of a smaller share is part of that of a larger one."""
     ids = [f"event-{number}" for number in range(4_000)]
-    drawn = {share: {name for name in ids if is_sampled(name, share)} for share in (0.0, 0.1, 0.5, 1.0)}
-    assert [len(drawn[share]) for share in (0.0, 1.0)] == [0, 4_000]
-    assert abs(len(drawn[0.1]) - 400) < 60
-    assert drawn[0.1] < drawn[0.5]
+    sampled = {share: {name for name in ids if is_sampled(name, share)} for share in (0.0, 0.1, 0.5, 1.0)}
+    assert [len(sampled[share]) for share in (0.0, 1.0)] == [0, 4_000]
+    assert abs(len(sampled[0.1]) - 400) < 60
+    assert sampled[0.1] < sampled[0.5]
 
 
 def test_a_snapshot_is_small_enough_for_a_record() -> None:
-    """Even that of the surface with repeats."""
+    """Also for the surface with repeats."""
     net = NetRanker(len(features.NAMES_WITH_REPEATS))
-    for rows, taken in lists(16, seed=1, size=net.columns):
+    for rows, taken in make_lists(16, seed=1, size=net.columns):
         net.learn(rows, taken)
-    said = snapshot_ranker(net, "all")
-    assert isinstance(said, RankerSnapshot)
-    assert len(encode_ranker(said)) < 600_000
+    snapshot = snapshot_ranker(net, "all")
+    assert isinstance(snapshot, RankerSnapshot)
+    assert len(encode_ranker(snapshot)) < 600_000

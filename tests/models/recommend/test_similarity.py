@@ -1,4 +1,4 @@
-"""Item similarity is exact: what is learned step by step is what counting all over again gives."""
+"""Item similarity is exact: incremental updates give the same result as a full recount."""
 
 import math
 import random
@@ -22,8 +22,8 @@ from tests.models.course_uses import make_interaction
 Use = tuple[str, str, float, float]
 
 
-def uses(most: int = 60, gap_days: float = 3.0) -> st.SearchStrategy[list[Use]]:
-    """Uses of few courses by few people, in order of time; strengths rise, fall and repeat."""
+def use_lists(most: int = 60, gap_days: float = 3.0) -> st.SearchStrategy[list[Use]]:
+    """Generate uses of few courses by few people in order of time. Strengths rise, fall and repeat."""
     part = st.tuples(
         st.sampled_from(["ann", "bob", "cem"]),
         st.sampled_from("abcdefg"),
@@ -31,27 +31,27 @@ def uses(most: int = 60, gap_days: float = 3.0) -> st.SearchStrategy[list[Use]]:
         st.sampled_from([0.5, 1.0, 2.0, 3.0]),
     )
 
-    def told(drawn: list[tuple[str, str, float, float]]) -> list[Use]:
-        time, said = 0.0, []
-        for user, item, gap, strength in drawn:
+    def uses(sampled: list[tuple[str, str, float, float]]) -> list[Use]:
+        time, found = 0.0, []
+        for user, item, gap, strength in sampled:
             time += gap * DAY
-            said.append((user, item, time, strength))
-        return said
+            found.append((user, item, time, strength))
+        return found
 
-    return st.lists(part, min_size=1, max_size=most).map(told)
+    return st.lists(part, min_size=1, max_size=most).map(uses)
 
 
-class Counted:
-    """Everything counted again from the list of uses: each pair's gains with their times, decayed at the end."""
+class Recount:
+    """A full recount from a list of uses: each pair's gains with their times, decayed at the end."""
 
-    def __init__(self, told: Iterable[Use], window: CountingWindow) -> None:
+    def __init__(self, uses: Iterable[Use], window: CountingWindow) -> None:
         self.window = window
         self.pairs: dict[tuple[str, str], list[tuple[float, float, float]]] = defaultdict(list)
         self.masses: dict[str, list[tuple[float, float]]] = defaultdict(list)
         people: dict[str, list[str]] = defaultdict(list)
         ratings: dict[tuple[str, str], float] = {}
         latest: dict[tuple[str, str], float] = {}
-        for user, item, time, strength in told:
+        for user, item, time, strength in uses:
             newest, old = people[user], ratings.get((user, item), 0.0)
             stronger = strength > old
             returned = newest[:1] != [item] or time - latest[user, item] >= RETURN_AFTER
@@ -85,28 +85,28 @@ class Counted:
         return math.fsum(self.decayed(gain, now - time, self.window.half_life) for gain, time in self.masses[a])
 
 
-def learned(told: Iterable[Use], model: ItemSimilarity) -> ItemSimilarity:
-    for user, item, time, strength in told:
+def train(uses: Iterable[Use], model: ItemSimilarity) -> ItemSimilarity:
+    for user, item, time, strength in uses:
         model.learn_one(user, item, time, strength)
     return model
 
 
 @settings(max_examples=150, deadline=None)
 @given(
-    told=uses(),
+    uses=use_lists(),
     half_life=st.sampled_from([math.inf, 30 * DAY, 2 * DAY, 0.02 * DAY]),
     length=st.sampled_from([2, 50]),
     damping=st.sampled_from([0.0, 0.5]),
     exponent=st.sampled_from([0.5, 0.3]),
 )
-def test_similarity_equals_counting_all_over_again(
-    told: list[Use], half_life: float, length: int, damping: float, exponent: float
+def test_similarity_equals_a_full_recount(
+    uses: list[Use], half_life: float, length: int, damping: float, exponent: float
 ) -> None:
-    """With decay and without it, across moved landmarks, every similarity is that of the definition."""
+    """With and without decay, and across moved landmarks."""
     window = CountingWindow(half_life=half_life, length=length, damping=damping, reach=3, fading=5 * DAY)
-    model = learned(told, ItemSimilarity(window, shrinkage=1.0, exponent=exponent))
-    counted = Counted(told, window)
-    now = told[-1][2]
+    model = train(uses, ItemSimilarity(window, shrinkage=1.0, exponent=exponent))
+    counted = Recount(uses, window)
+    now = uses[-1][2]
     for item in model.rows:
         expected = {
             other: counted.together(item, other, now)
@@ -114,17 +114,17 @@ def test_similarity_equals_counting_all_over_again(
             for other in model.rows
             if other != item
         }
-        said = model.similarities(item)
-        assert {other: said.get(other, 0.0) for other in expected} == pytest.approx(expected, rel=1e-9, abs=1e-9)
+        found = model.similarities(item)
+        assert {other: found.get(other, 0.0) for other in expected} == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 @settings(max_examples=80, deadline=None)
-@given(told=uses(), half_life=st.sampled_from([math.inf, 2 * DAY, 0.02 * DAY]))
-def test_directed_weights_equal_counting_all_over_again(told: list[Use], half_life: float) -> None:
-    """The transitions in a row, both the lasting and the fading ones, are those of the definition."""
+@given(uses=use_lists(), half_life=st.sampled_from([math.inf, 2 * DAY, 0.02 * DAY]))
+def test_directed_weights_equal_a_full_recount(uses: list[Use], half_life: float) -> None:
+    """Both the slow and the fast directed weights of a row."""
     window = CountingWindow(half_life=half_life, reach=3, fading=0.05 * DAY)
-    model = learned(told, ItemSimilarity(window))
-    counted = Counted(told, window)
+    model = train(uses, ItemSimilarity(window))
+    counted = Recount(uses, window)
     for item, row in model.rows.items():
         age = row.last - row.landmark
         for other, pair in row.near.items():
@@ -136,53 +136,53 @@ def test_directed_weights_equal_counting_all_over_again(told: list[Use], half_li
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from("abcde"), st.integers(1, 3)), max_size=40))
-def test_without_repetitions_it_is_the_cosine_over_implicit_ratings(drawn: list[tuple[str, str, int]]) -> None:
-    """Where ratings only rise, C_ij is the sum over people of min(r_i, r_j) and c_i that of r_i."""
+def test_without_repetitions_it_is_the_cosine_over_implicit_ratings(sampled: list[tuple[str, str, int]]) -> None:
+    """If ratings only rise, C_ij is the sum over people of min(r_i, r_j), and c_i that of r_i."""
     model, ratings = ItemSimilarity(CountingWindow(damping=0.0), shrinkage=0.0), defaultdict(float)
-    for index, (user, item, rise) in enumerate(drawn):
+    for index, (user, item, rise) in enumerate(sampled):
         ratings[user, item] += rise
         model.learn_one(user, item, index * DAY, ratings[user, item])
     for item in model.rows:
-        for other, said in model.similarities(item).items():
+        for other, found in model.similarities(item).items():
             together = sum(min(ratings[user, item], ratings[user, other]) for user in "xyz")
             masses = [sum(ratings[user, course] for user in "xyz") for course in (item, other)]
-            assert said == pytest.approx(together / math.sqrt(masses[0] * masses[1]), rel=1e-9)
+            assert found == pytest.approx(together / math.sqrt(masses[0] * masses[1]), rel=1e-9)
 
 
 @settings(max_examples=60, deadline=None)
-@given(told=uses(most=40, gap_days=20.0), seed=st.integers(0, 1_000))
-def test_the_order_in_which_people_are_heard_does_not_matter(told: list[Use], seed: int) -> None:
-    """As when a course hears from several partitions: true weights, mass and popularity are the same."""
+@given(uses=use_lists(most=40, gap_days=20.0), seed=st.integers(0, 1_000))
+def test_the_order_of_interactions_does_not_matter(uses: list[Use], seed: int) -> None:
+    """A course receives them from several partitions. Decayed weights, mass and popularity are the same."""
     window = CountingWindow(half_life=5 * DAY, fading=2 * DAY)
-    told_of = []
-    for place, (_, _, time, strength) in enumerate(told):
+    interactions = []
+    for place, (_, _, time, strength) in enumerate(uses):
         others = [(name, 1.0) for name in "abc"[: place % 4]]
-        told_of.append(make_interaction("x", time, strength, *others, person=place))
-    shuffled = list(told_of)
+        interactions.append(make_interaction("x", time, strength, *others, person=place))
+    shuffled = list(interactions)
     random.Random(seed).shuffle(shuffled)
     rows = []
-    for order in (told_of, shuffled):
+    for order in (interactions, shuffled):
         row = CooccurrenceRow("x")
         for one in order:
             row = update_row(row, one, window)
-        rows.append(true_values(row, told[-1][2], window))
+        rows.append(decayed_values(row, uses[-1][2], window))
     assert rows[0] == pytest.approx(rows[1], rel=1e-9, abs=1e-12)
 
 
-def true_values(row: CooccurrenceRow, now: float, window: CountingWindow) -> dict[str, float]:
-    """What a row says as of a moment, whatever its landmark."""
+def decayed_values(row: CooccurrenceRow, now: float, window: CountingWindow) -> dict[str, float]:
+    """Return the values of a row decayed to a moment, independent of its landmark."""
     slow, fast = (2.0 ** ((row.landmark - now) / life) for life in (window.half_life, window.fading))
-    said = {
+    found = {
         f"{name} {part}": astuple(pair)[part] * (slow, slow, fast)[part]
         for name, pair in row.near.items()
         for part in range(3)
     }
     popular = {f"popular {place}": count for place, count in enumerate(row.popular)}
-    return {**said, **popular, "mass": row.mass * slow, "uses": row.uses, "first": row.first, "last": row.last}
+    return {**found, **popular, "mass": row.mass * slow, "uses": row.uses, "first": row.first, "last": row.last}
 
 
 def test_a_landmark_moves_before_numbers_grow_large_and_nothing_changes() -> None:
-    """After thousands of half-lives every weight is finite, and old pairs have faded to nothing beside new ones."""
+    """After thousands of half-lives, all weights are finite, and old pairs have almost no weight."""
     model = ItemSimilarity(CountingWindow(half_life=DAY, fading=DAY))
     for index in range(3_000):
         model.learn_one("ann", "ab"[index % 2], index * DAY)
@@ -192,23 +192,23 @@ def test_a_landmark_moves_before_numbers_grow_large_and_nothing_changes() -> Non
     assert all(math.isfinite(weight) for pair in row.near.values() for weight in astuple(pair))
 
 
-def crowd(people: int = 500, courses: int = 300, seed: int = 7) -> list[Use]:
-    """Uses by people who like one of five groups of courses, some courses much more popular than others."""
+def popular_uses(people: int = 500, courses: int = 300, seed: int = 7) -> list[Use]:
+    """Return uses by people who like one of five groups of courses. Some courses are much more popular than others."""
     dice = np.random.default_rng(seed)
     group, pull = dice.integers(0, 5, courses), 1.0 / np.arange(1, courses + 1) ** 0.8
-    told = []
+    uses = []
     for person in range(people):
         liked = np.where(group == person % 5, 30.0, 1.0) * pull
-        drawn = dice.choice(courses, 40, replace=False, p=liked / liked.sum())
-        told += [(f"p{person}", f"c{item}", float(dice.random() * 90 * DAY), 1.0) for item in drawn]
-    return sorted(told, key=lambda use: use[2])
+        sampled = dice.choice(courses, 40, replace=False, p=liked / liked.sum())
+        uses += [(f"p{person}", f"c{item}", float(dice.random() * 90 * DAY), 1.0) for item in sampled]
+    return sorted(uses, key=lambda use: use[2])
 
 
 def test_rows_cut_to_their_heaviest_neighbours_keep_the_best() -> None:
-    """The ten most similar of a cut row are nearly all among those of a row that was never cut."""
-    told = crowd()
-    whole = learned(told, ItemSimilarity(CountingWindow(neighbours=10**6), shrinkage=10.0))
-    cut = learned(told, ItemSimilarity(CountingWindow(neighbours=150), shrinkage=10.0))
+    """The ten most similar courses of a cut row are nearly all among those of an uncut row."""
+    uses = popular_uses()
+    whole = train(uses, ItemSimilarity(CountingWindow(neighbours=10**6), shrinkage=10.0))
+    cut = train(uses, ItemSimilarity(CountingWindow(neighbours=150), shrinkage=10.0))
     assert max(len(row.near) for row in cut.rows.values()) <= 187 < max(len(row.near) for row in whole.rows.values())
     kept = total = 0
     for item in whole.rows:
@@ -218,8 +218,8 @@ def test_rows_cut_to_their_heaviest_neighbours_keep_the_best() -> None:
     assert kept / total >= 0.95
 
 
-def test_a_busy_course_is_no_larger_than_any_other() -> None:
-    """Neighbours, people and completed courses of a row have caps, whoever comes."""
+def test_the_row_of_a_busy_course_is_bounded() -> None:
+    """Neighbours, people and completed courses of a row have maximum numbers."""
     window = CountingWindow(neighbours=20, people=30, length=10)
     row = CooccurrenceRow("busy")
     for index in range(2_000):
@@ -231,7 +231,7 @@ def test_a_busy_course_is_no_larger_than_any_other() -> None:
 
 
 def test_only_completed_courses_lead_to_a_completion() -> None:
-    """The path holds what people had completed before they completed this course, once each."""
+    """The path contains what people had completed before they completed this course, once each."""
     others = (("done", COMPLETED), ("open", 2.0), ("long done", COMPLETED))
     window = CountingWindow()
     begun = update_row(CooccurrenceRow("x"), make_interaction("x", 6.0, 2.0, *others), window)
@@ -240,8 +240,8 @@ def test_only_completed_courses_lead_to_a_completion() -> None:
     assert (begun.path, done.path, again.path) == ({}, {"done": 1.0, "long done": 0.5}, {"done": 1.0, "long done": 0.5})
 
 
-def test_folding_leaves_the_old_row_alone() -> None:
-    """A row is replaced, never changed."""
+def test_an_update_does_not_change_the_old_row() -> None:
+    """A row is immutable."""
     first = update_row(CooccurrenceRow("x"), make_interaction("x", 6.0, 1.0, ("a", 1.0)), CountingWindow())
     kept = msgspec.json.encode(first)
     update_row(first, make_interaction("x", 7.0, 1.0, ("a", 1.0), person=2), CountingWindow())
@@ -249,13 +249,13 @@ def test_folding_leaves_the_old_row_alone() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(told=uses(), at=st.integers(0, 60), half_life=st.sampled_from([math.inf, 2 * DAY]))
-def test_a_restored_model_goes_on_as_if_it_had_never_stopped(told: list[Use], at: int, half_life: float) -> None:
-    """Snapshot, through bytes and back, restore, learn: the same as learning on."""
-    whole = learned(told, ItemSimilarity(CountingWindow(half_life=half_life), seeds=3, rho=0.5))
-    part = learned(told[:at], ItemSimilarity(CountingWindow(half_life=half_life), seeds=3, rho=0.5))
-    said = msgspec.msgpack.decode(msgspec.msgpack.encode(part.snapshot()), type=SimilaritySnapshot)
-    restored = learned(told[at:], ItemSimilarity.restore(said))
+@given(uses=use_lists(), at=st.integers(0, 60), half_life=st.sampled_from([math.inf, 2 * DAY]))
+def test_a_restored_model_continues_exactly(uses: list[Use], at: int, half_life: float) -> None:
+    """A snapshot that is encoded, decoded and restored gives the same model as training without interruption."""
+    whole = train(uses, ItemSimilarity(CountingWindow(half_life=half_life), seeds=3, rho=0.5))
+    part = train(uses[:at], ItemSimilarity(CountingWindow(half_life=half_life), seeds=3, rho=0.5))
+    found = msgspec.msgpack.decode(msgspec.msgpack.encode(part.snapshot()), type=SimilaritySnapshot)
+    restored = train(uses[at:], ItemSimilarity.restore(found))
     assert restored.rows == whole.rows
     for user in ("ann", "bob", "cem"):
         assert restored.recommend(user) == whole.recommend(user)
@@ -263,14 +263,14 @@ def test_a_restored_model_goes_on_as_if_it_had_never_stopped(told: list[Use], at
 
 
 def test_a_snapshot_of_another_schema_is_refused() -> None:
-    """What this version cannot read it does not use."""
+    """The error names the schema."""
     with pytest.raises(ValueError, match="schema 2"):
         ItemSimilarity.restore(msgspec.structs.replace(ItemSimilarity().snapshot(), schema=2))
 
 
-def test_it_is_cloned_as_river_clones() -> None:
-    """A clone has the same settings and knows nothing."""
-    model = learned(
+def test_a_clone_is_untrained() -> None:
+    """It has the same settings."""
+    model = train(
         [("ann", "a", 1.0, 1.0), ("ann", "b", 2.0, 1.0)], ItemSimilarity(CountingWindow(length=7), shrinkage=3.0)
     )
     fresh = model.clone()
@@ -279,20 +279,20 @@ def test_it_is_cloned_as_river_clones() -> None:
     assert model.similar("a") and not fresh.similar("a")
 
 
-def test_asking_changes_nothing() -> None:
-    """Neither `similar` nor `recommend` learns, not even of what nobody has heard of."""
-    model = learned([("ann", "a", 1.0, 1.0), ("ann", "b", 2.0, 1.0)], ItemSimilarity())
+def test_queries_change_nothing() -> None:
+    """Neither `similar` nor `recommend` learns, also not for unknown courses and people."""
+    model = train([("ann", "a", 1.0, 1.0), ("ann", "b", 2.0, 1.0)], ItemSimilarity())
     kept = msgspec.json.encode(model.snapshot())
     assert (model.similar("nobody's"), model.recommend("nobody")) == ([], [])
     model.similar("a"), model.recommend("ann")
     assert msgspec.json.encode(model.snapshot()) == kept
 
 
-def test_nobody_is_recommended_what_they_know() -> None:
-    """The person's own recent courses are left out, others stand best first."""
-    told = [
+def test_known_courses_are_not_recommended() -> None:
+    """A person's own recent courses are left out. The others come best first."""
+    uses = [
         (user, item, float(i), 1.0) for i, (user, item) in enumerate([("a", "x"), ("a", "y"), ("a", "z"), ("b", "x")])
     ]
-    ranked = learned(told, ItemSimilarity()).recommend("b", 5)
+    ranked = train(uses, ItemSimilarity()).recommend("b", 5)
     assert {item for item, _ in ranked} == {"y", "z"}
     assert ranked == sorted(ranked, key=lambda pair: -pair[1])

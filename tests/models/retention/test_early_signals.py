@@ -1,4 +1,4 @@
-"""An early sign says of every row, once, whether the person was back within the first quarter of its horizon."""
+"""There is one early signal per row: whether the person was back within the first quarter of its horizon."""
 
 from __future__ import annotations
 
@@ -38,49 +38,49 @@ def end_of(events: list[ev.Event]) -> float:
     return max(event.time for event in events) + RULES.lookback + RULES.horizon + 3 * DAY
 
 
-def both(said: list[Output]) -> tuple[list[EarlySignal], list[Example]]:
-    signs = [output for output in said if isinstance(output, EarlySignal)]
-    return signs, [output for output in said if isinstance(output, Example)]
+def both(outputs: list[Output]) -> tuple[list[EarlySignal], list[Example]]:
+    signals = [output for output in outputs if isinstance(output, EarlySignal)]
+    return signals, [output for output in outputs if isinstance(output, Example)]
 
 
 @given(histories(max_gap_days=60), st.integers(0, 2**32))
 @settings(max_examples=80, deadline=None)
 def test_every_row_has_one_and_it_is_true(events: list[ev.Event], seed: int) -> None:
-    """Back is: an active event up to a quarter of the horizon after it; also when events come up to 1 h late."""
+    """Back means an active event within a quarter of the horizon; also if events are up to 1 h late."""
     times = active_times(events, RULES)
-    signs, examples = both(process_events(Person("u"), shuffle_events(events, seed), NIGHTS, end_of(events))[1])
-    assert [(sign.time, sign.back) for sign in signs] == [(example.time, example.back) for example in examples]
-    assert all(sign.treated <= example.treated for sign, example in zip(signs, examples, strict=True))
-    for sign in signs:
-        assert sign.until == sign.time + RULES.horizon / 4
-        assert sign.back == any(sign.time < time <= sign.until for time in times)
+    signals, examples = both(process_events(Person("u"), shuffle_events(events, seed), NIGHTS, end_of(events))[1])
+    assert [(signal.time, signal.back) for signal in signals] == [(example.time, example.back) for example in examples]
+    assert all(signal.treated <= example.treated for signal, example in zip(signals, examples, strict=True))
+    for signal in signals:
+        assert signal.until == signal.time + RULES.horizon / 4
+        assert signal.back == any(signal.time < time <= signal.until for time in times)
 
 
 @given(histories(max_gap_days=60))
 @settings(max_examples=60, deadline=None)
-def test_it_is_told_when_it_is_known_and_no_earlier(events: list[ev.Event]) -> None:
-    """At a quarter of the horizon and the lateness, whether the person came back or not."""
+def test_it_is_published_when_it_is_known(events: list[ev.Event]) -> None:
+    """At a quarter of the horizon plus the lateness, whether the person came back or not."""
     person = Person("u")
     for event in [*events, None]:
         until = event.time if event is not None else end_of(events)
         while (due := next_due(person, RULES)) < until:
-            moved = retention.wake(person, due, NIGHTS)
-            person, said = moved.person, moved.outputs
-            assert [signal_due(sign.time, RULES) for sign in both(list(said))[0]] in ([], [due])
+            transition = retention.wake(person, due, NIGHTS)
+            person, outputs = transition.person, transition.outputs
+            assert [signal_due(signal.time, RULES) for signal in both(list(outputs))[0]] in ([], [due])
             assert next_due(person, RULES) > due
         if event is not None:
-            moved = retention.step(person, event, NIGHTS)
-            person, said = moved.person, moved.outputs
-            assert both(list(said))[0] == []
+            transition = retention.step(person, event, NIGHTS)
+            person, outputs = transition.person, transition.outputs
+            assert both(list(outputs))[0] == []
 
 
-def test_it_says_what_the_model_itself_thought() -> None:
-    """The probability before it was bent; the label's row says what was stated."""
+def test_it_has_the_raw_probability() -> None:
+    """That is the probability before drift correction. The pending row has the published one."""
     ledger = record_score(
         Ledger(), Score(make_model().mean.astype("float32"), 0.4, 0.3), NOON, make_context(), keep_row=True
     )
-    (sign,) = early_signals(Person("u", ledger=ledger), NOON, NOON + 4 * DAY, RULES)
-    assert (sign.probability, ledger.pending_labels[0].probability, sign.back) == (0.3, 0.4, False)
+    (signal,) = early_signals(Person("u", ledger=ledger), NOON, NOON + 4 * DAY, RULES)
+    assert (signal.probability, ledger.pending_labels[0].probability, signal.back) == (0.3, 0.4, False)
     due = NOON + 3.5 * DAY + HOUR
     person = Person("u", ledger=ledger)
     spans = ((NOON, due - 1), (due - 1, due), (due, due + DAY))

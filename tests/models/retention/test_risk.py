@@ -27,7 +27,7 @@ TIER = st.sampled_from(TIERS)
 
 
 def tier_after(tier: str, probability: float, since: float = 10 * DAY) -> str:
-    """The tier after a score, by default long after the last change."""
+    """Return the tier after a score, by default long after the last change."""
     return risk.next_tier(Ledger(tier=tier, tier_since=NOON), probability, NOON + since, make_context())
 
 
@@ -58,7 +58,7 @@ def test_scores_within_the_margin_never_flip_back_and_forth(tier: str, scores: l
 
 @given(TIER, SHARES)
 def test_a_threshold_is_crossed_by_the_margin_only(tier: str, probability: float) -> None:
-    """Up from threshold + margin, down below threshold - margin, else nothing."""
+    """Up from threshold + margin, down below threshold - margin; otherwise the tier stays."""
     rank = TIERS.index(tier)
     up = (probability >= RULES.medium + RULES.margin) + (probability >= RULES.high + RULES.margin)
     down = (probability >= RULES.medium - RULES.margin) + (probability >= RULES.high - RULES.margin)
@@ -66,15 +66,15 @@ def test_a_threshold_is_crossed_by_the_margin_only(tier: str, probability: float
 
 
 @given(TIER, SHARES, st.integers(0, int(RULES.dwell) - 1))
-def test_a_tier_lasts_its_time(tier: str, probability: float, since: float) -> None:
-    """Within the dwell nothing changes it."""
+def test_a_tier_lasts_the_dwell_time(tier: str, probability: float, since: float) -> None:
+    """Within the dwell time, no score changes it."""
     assert tier_after(tier, probability, since) == tier
 
 
 @given(st.lists(st.tuples(st.floats(60, 3 * DAY), SHARES), max_size=30))
 @settings(max_examples=100)
 def test_changes_are_at_least_a_dwell_apart(scores: list[tuple[float, float]]) -> None:
-    """However wild the scores, two changes of tier lie at least the dwell apart."""
+    """For any scores, two changes of tier are at least the dwell time apart."""
     ledger, now, changes = Ledger(tier="low", tier_since=NOON), NOON, [NOON]
     for pause, score in scores:
         now += pause
@@ -85,26 +85,26 @@ def test_changes_are_at_least_a_dwell_apart(scores: list[tuple[float, float]]) -
     assert all(later - earlier >= RULES.dwell for earlier, later in pairwise(changes))
 
 
-def test_tiers_wait_for_a_model_that_knows_enough() -> None:
-    """Without a model, or with too few labels, the tier stays; unless the rules say not to wait."""
+def test_tiers_wait_for_a_ready_model() -> None:
+    """Without a model, or with too few labels, the tier stays, unless the rules say not to wait."""
     few = make_context(rules=Rules(labels_needed=1_001))
     assert [risk.next_tier(Ledger(), 0.9, NOON, state) for state in (few, make_context(model=None))] == ["", ""]
     assert risk.next_tier(Ledger(), 0.9, NOON, make_context(model=None, rules=Rules(alerts_wait=False))) == "high"
 
 
-def test_only_who_was_active_in_the_look_back_is_asked_about() -> None:
-    """Eligible up to and including the look-back; never without an event."""
+def test_only_persons_active_in_the_look_back_are_eligible() -> None:
+    """The end of the look-back is included. A person without events is never eligible."""
     silent = [0, RULES.lookback, RULES.lookback + 1]
     assert [risk.is_eligible(person(NOON), NOON + silence, RULES) for silence in silent] == [True, True, False]
     assert not risk.is_eligible(Person("u"), NOON, RULES)
 
 
-def test_before_a_model_is_ready_the_prior_is_said() -> None:
-    """The score is then the stated prior, afterwards the model's of the person's row."""
-    somebody = person(NOON)
+def test_before_a_model_is_ready_the_score_is_the_prior() -> None:
+    """Afterwards it is the model's score of the person's row."""
+    active_person = person(NOON)
 
     def score(at: float, context: Context) -> risk.Score:
-        return risk.score_persons([somebody], [at], context)[0]
+        return risk.score_persons([active_person], [at], context)[0]
 
     given = score(NOON + 5 * DAY, make_context())
     row, probability, plain = given.row, given.probability, given.raw_probability
@@ -112,14 +112,14 @@ def test_before_a_model_is_ready_the_prior_is_said() -> None:
     slower = msgspec.structs.replace(make_model(), recalibration=Recalibration(level=-0.5))
     bent = score(NOON + 5 * DAY, make_context(model=slower))
     assert (bent.raw_probability, bent.probability) == (plain, round(plain ** exp(-0.5), 6))
-    assert row.tolist() == features.row(somebody.activity, NOON + 5 * DAY, RULES.horizon).tolist()
+    assert row.tolist() == features.row(active_person.activity, NOON + 5 * DAY, RULES.horizon).tolist()
     given = score(NOON, make_context(model=None))
     assert (given.probability, given.raw_probability) == (RULES.prior_churn, -1)
     assert score(NOON, make_context(rules=Rules(labels_needed=1_001))).probability == RULES.prior_churn
 
 
 def test_a_row_is_kept_as_it_was_scored_and_within_the_cap() -> None:
-    """With `keep`, the row waits with score and model; at the cap no further one does."""
+    """With `keep_row`, the row is pending with score and model. At the maximum, no further row is kept."""
     row = features.row(person(NOON).activity, NOON, RULES.horizon)
     score = risk.Score(row, 0.25)
     ledger = risk.record_score(Ledger(), score, NOON, make_context(), keep_row=True)
@@ -132,8 +132,8 @@ def test_a_row_is_kept_as_it_was_scored_and_within_the_cap() -> None:
 
 
 @given(st.lists(st.floats(-20, 40), min_size=1, max_size=6))
-def test_the_earliest_return_within_the_horizon_stands(days: list[float]) -> None:
-    """Activity after the row and within its horizon is noted; of several the earliest, in whatever order they come."""
+def test_the_earliest_return_within_the_horizon_counts(days: list[float]) -> None:
+    """Activity after the row and within its horizon is recorded, in whatever order events arrive."""
     rows: tuple[PendingLabel, ...] = (PendingLabel(NOON, b"", 0.5, "m"),)
     times = [NOON + day * DAY for day in days]
     for time in times:
@@ -142,7 +142,7 @@ def test_the_earliest_return_within_the_horizon_stands(days: list[float]) -> Non
 
 
 def test_labels_are_released_when_horizon_and_lateness_are_over() -> None:
-    """Both classes at the same moment, the rest goes on waiting."""
+    """Both classes are released at the same moment. Other rows stay pending."""
     packed = features.pack(np.ones(len(features.NAMES), np.float32))
     rows = (
         PendingLabel(NOON, packed, 0.5, "m", treated=True),

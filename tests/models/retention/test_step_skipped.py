@@ -1,4 +1,4 @@
-"""What is left out when due work fails."""
+"""Skipped timers after an error."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +14,7 @@ STATE = make_context(campaign=make_campaign(quiet_from=22.0, quiet_until=7.5), m
 @given(histories(max_events=10, max_gap_days=10), st.integers(0, 40))
 @settings(max_examples=60, deadline=None)
 def test_skipping_moves_the_next_due_later_and_loses_nothing_that_was_done(events: list[ev.Event], days: int) -> None:
-    """The person's time goes on; activity, tier and what was sent stay as they were."""
+    """Later timers run. Activity, tier and send counts stay the same."""
     person = Person("u")
     for event in events:
         person = retention.step(person, event, STATE).person
