@@ -129,3 +129,14 @@ def test_there_are_few_loose_modules() -> None:
     loose = {package: {path.name for path in (ROOT / package).glob("*.py")} - {"__init__.py"} for package in ROOMS}
     assert loose["models"] == set()
     assert len(loose["streams"]) <= MAX_LOOSE
+
+
+def test_no_file_is_long() -> None:
+    """A long file is usually two; a plain list may be longer."""
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sources()}
+    assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES and name not in PLAIN_LISTS} == {}
+
+
+def sources() -> list[Path]:
+    """All source files of the two packages."""
+    return [path for package in ROOMS for path in sorted((ROOT / package).rglob("*.py"))]
