@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 NAMES = frozenset(
     """
-    abdicate asked bend bent beside bury buried cemetery chart charts departure dethroned era guest heard 
+    abdicate asked bend bent beside bury buried cemetery chart charts departure dethroned era guest heard
     lane lanes lived mourn moved news nobody noted outlet outlets parcel parcels pupil reign reigns said
     sealed shelf somebody taken taste told whoever world yardstick yardsticks
     """.split()  # noqa: SIM905 - a list of words reads better as words
