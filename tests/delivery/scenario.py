@@ -30,13 +30,14 @@ from tests.delivery.differences import assert_as_undisturbed, find_differences
 from tests.delivery.history import LEARNING, PURCHASES, Sent, slices
 from tests.delivery.recorder import TopicRecorder
 from tests.delivery.reference import OUTPUT_TOPICS, Reference, frozen_model
-from tests.harness.deployment import Deployment
+from tests.harness.deployment import SHORT_SESSION, Deployment
 from tests.harness.kafka import Kafka
 from tests.harness.process import wait_until
 from tests.harness.worker import WorkerProcess
 
 PARTITIONS = 4
 SETTINGS = {
+    **SHORT_SESSION,
     "partitions": PARTITIONS,
     "inputs": f"{LEARNING},{PURCHASES}",
     "agents": "ingest,users",

@@ -25,7 +25,9 @@ from tests.harness.shared import VARIABLE
 from tests.harness.worker import WorkerProcess, as_environment
 
 Embedded = Callable[[Mapping[str, int]], EmbeddedBroker]
-DEFAULTS = {"session_timeout": 6, "partitions": 4, "clock": "source", "expiry": "log", "pseudonym_key": "k"}
+DEFAULTS = {"session_timeout": 60, "partitions": 4, "clock": "source", "expiry": "log", "pseudonym_key": "k"}
+SHORT_SESSION = {"session_timeout": 6}
+"""For tests that kill or freeze a worker. Elsewhere a session is long, so that no busy machine expels a worker."""
 
 
 class Deployment:
@@ -50,7 +52,8 @@ class Deployment:
             deployment.check("topics", "create")
             return deployment
         topics = partitions_of(cls("", prefix, **settings).settings)
-        return cls(broker(topics).bootstrap, prefix, embedded=1, **settings)
+        # The embedded broker lets members wait for the rest of a session after each change of the group.
+        return cls(broker(topics).bootstrap, prefix, **{"embedded": 1, **SHORT_SESSION, **settings})
 
     @property
     def settings(self) -> Settings:

@@ -17,7 +17,7 @@ from models.recommend.cooccurrence import CooccurrenceRow, CountingWindow, updat
 from models.retention.recommendations import key_for
 from models.schema import events as ev
 from streams.agents.courses import store
-from tests.harness.deployment import Deployment
+from tests.harness.deployment import SHORT_SESSION, Deployment
 from tests.operation.replayed import wait_for_shares
 
 START = 1_750_000_000.0
@@ -108,9 +108,8 @@ def test_an_announced_course_gets_its_audience(kafka, prefix):
 @pytest.mark.parametrize("engine", ["fast", "plain"])
 def test_course_rows_are_exact_after_a_crash(kafka, prefix, engine):
     """Two workers, of which one is killed under load and replaced: every interaction counts once."""
-    encore = Deployment.on(
-        kafka, prefix, **{**OURS, "agents": "users,courses", "engine": engine, "commit_every": "0.5s"}
-    )
+    settings = {**OURS, **SHORT_SESSION, "agents": "users,courses", "engine": engine, "commit_every": "0.5s"}
+    encore = Deployment.on(kafka, prefix, **settings)
     events = course_uses(90, 8)
     with encore.worker() as survivor, encore.worker() as killed:
         wait_for_shares([survivor, killed], 4)
