@@ -134,9 +134,9 @@ def test_history_older_than_the_log_is_refused(embedded_broker, prefix, tmp_path
         worker.ready()
         encore.check("send", late, process=True)
         for command, word in (
-            (("send", str(early)), "it would all be late"),
+            (("send", str(early)), "all of it would be late"),
             (("send", str(early), "--to", "nowhere"), "ingest reads learning-events"),
-            (("send", str(early), "--to", "learning-events"), "it would all be late"),
+            (("send", str(early), "--to", "learning-events"), "all of it would be late"),
             (("send", str(tmp_path / "absent.jsonl")), "no such file"),
         ):
             run = encore.run(*command)
