@@ -38,7 +38,7 @@ for command in (
 @settings_options
 @click.option("--agents", help="Agents of this worker: ingest,users,courses,trainer (all by default).")
 @click.option("--web-port", help="Port of /metrics, /healthz, /readyz and /users/{id}.")
-@click.option("--mode", help="live, or shadow: make and record decisions, send nothing.")
+@click.option("--mode", help="live, or shadow: record decisions, send no alert or coupon trigger.")
 def worker(file: Path | None, **options: Any) -> None:
     """Run the agents. Several workers divide the partitions between them."""
     from streams.app import run

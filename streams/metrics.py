@@ -63,7 +63,7 @@ CounterName = (
     ]
     | Annotated[
         Literal["encore_lists_total"],
-        _Info("lists of recommendations computed, by result: told (published), unchanged, example", ("fate",)),
+        _Info("lists of recommendations computed, by result: published, unchanged, example", ("fate",)),
     ]
     | Annotated[Literal["encore_rebalances_total"], _Info("rebalances of the consumer group")]
     | Annotated[

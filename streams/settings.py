@@ -65,7 +65,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     agents: tuple[Agent, ...] = ("ingest", "users", "courses", "trainer")
     """agents that run in this worker"""
     mode: Literal["live", "shadow"] = "live"
-    """`shadow`: all decisions are made and recorded, nothing is sent"""
+    """`shadow`: all decisions are made and recorded, but no alert and no coupon trigger is sent"""
     partitions: Annotated[int, Meta(ge=1, le=1_000)] = 16
     """number of partitions of a new topic; never changed afterwards"""
     replication: Annotated[int, Meta(ge=-1, le=10)] = -1

@@ -36,7 +36,7 @@ from streams.runtime import limit_blas_threads, tune_gc
 from streams.settings import Settings
 
 REPORT = "index.html"
-"""The file name of the report, which stands in the same folder as the outputs."""
+"""The file name of the report, which is in the same folder as the outputs."""
 MAX_COMPARED_ROWS = 100_000
 """The most labelled rows that gradient boosting learns from and scores. Of more, a sample of the users is kept."""
 

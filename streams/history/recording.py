@@ -1,4 +1,4 @@
-"""What stands in for Kafka in a replay: records made of history entries, and a sink that acknowledges at once."""
+"""Replaces Kafka in a replay: records made of history entries, and a sink that acknowledges at once."""
 
 from __future__ import annotations
 

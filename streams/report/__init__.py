@@ -1,1 +1,1 @@
-"""The report of a replay: what it leaves behind, as files, figures, words, and one page that can be sent to anybody."""
+"""The report of a replay: its outputs as files, and one HTML page with figures and text that needs no other file."""

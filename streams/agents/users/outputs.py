@@ -34,9 +34,9 @@ class OutputPacker:
         self._write_ahead = write_ahead
 
     def messages(self, key: bytes, transition: Transition, user_id: str) -> tuple[OutboxMessage, ...]:
-        """Count notes and outputs of a transition; return messages for the outputs that wait for the state."""
-        for note in transition.results:
-            self._metrics.count(_NOTES[note])
+        """Count results and outputs of a transition; return messages for the outputs that wait for the state."""
+        for result in transition.results:
+            self._metrics.count(_RESULT_COUNTERS[result])
         if not transition.outputs:
             return ()
         messages = []
@@ -67,7 +67,7 @@ class OutputPacker:
             self._metrics.add("encore_erasures_total")
 
 
-_NOTES: dict[str, LabelledCounter] = {
+_RESULT_COUNTERS: dict[str, LabelledCounter] = {
     "applied": ("encore_events_total", ("applied",)),
     "late": ("encore_events_total", ("late",)),
     "erased": ("encore_events_total", ("erased",)),

@@ -119,7 +119,7 @@ class RecommendationJob:
             if self._waiting:
                 key, target = self._waiting.popitem(last=False)
                 published = target.refresh_recommendations(key)
-                self._metrics.add("encore_lists_total", "told" if published else "unchanged")
+                self._metrics.add("encore_lists_total", "published" if published else "unchanged")
         except Exception:  # noqa: BLE001 - a defect costs a list, but never a user's state
             self._metrics.add("encore_failures_total", "list")
             _log.exception("the computation of recommendations failed")
