@@ -1,4 +1,4 @@
-"""The laws of the layout: models/ decides and streams/ moves, imports go downwards between rooms, without circles."""
+"""The rules of the layout: models/ decides and streams/ moves, imports go downwards between layers, without circles."""
 
 import ast
 import sys
@@ -30,7 +30,7 @@ MAX_LOOSE = 10
 MAX_LINES = 300
 PLAIN_LISTS = {"models/schema/events.py"}
 """Files that are one list from top to bottom may be longer."""
-ROOMS: dict[str, tuple[set[str], ...]] = {
+LAYERS: dict[str, tuple[set[str], ...]] = {
     "models": ({"retention"}, {"recommend"}, {"churn", "offers"}, {"person"}, {"schema"}),
     "streams": (
         {"__main__"},
@@ -48,7 +48,7 @@ ROOMS: dict[str, tuple[set[str], ...]] = {
         {"clock", "errors"},
     ),
 }
-"""The rooms of each package from top to bottom. A module imports from its own room and from lower ones."""
+"""The layers of each package from top to bottom. A module imports from its own layer and from lower ones."""
 
 MODELS, STREAMS = modules("models"), modules("streams")
 EVERY = {**MODELS, **STREAMS}
@@ -99,34 +99,34 @@ def test_there_are_no_circles() -> None:
     assert {"models.retention.step", "models.schema.events"} <= set(order)
 
 
-def room(name: str) -> str:
+def layer(name: str) -> str:
     """The folder or loose module of its package in which a module is."""
     return name.split(".")[1] if "." in name else ""
 
 
-@pytest.mark.parametrize("package", ROOMS)
+@pytest.mark.parametrize("package", LAYERS)
 def test_no_import_runs_upwards_between_rooms(package: str) -> None:
-    """A module imports from its own room or a lower one; two rooms of one level do not import each other."""
-    level = {name: place for place, names in enumerate(ROOMS[package]) for name in names}
+    """A module imports from its own layer or a lower one; two layers of one level do not import each other."""
+    level = {name: place for place, names in enumerate(LAYERS[package]) for name in names}
     upwards = [
         (name, target)
         for name, tree in modules(package).items()
         for target in imported(tree)
-        if target in EVERY and target.startswith(f"{package}.") and room(name)
-        if room(target) != room(name) and level[room(target)] <= level[room(name)]
+        if target in EVERY and target.startswith(f"{package}.") and layer(name)
+        if layer(target) != layer(name) and level[layer(target)] <= level[layer(name)]
     ]
     assert upwards == []
 
 
-@pytest.mark.parametrize("package", ROOMS)
+@pytest.mark.parametrize("package", LAYERS)
 def test_every_room_has_its_level(package: str) -> None:
     """A new folder or loose module is put into the stated order, and none is stated that does not exist."""
-    assert {room(name) for name in modules(package)} - {""} == set().union(*ROOMS[package])
+    assert {layer(name) for name in modules(package)} - {""} == set().union(*LAYERS[package])
 
 
 def test_there_are_few_loose_modules() -> None:
-    """Nearly all modules are in a room; in models/ all of them."""
-    loose = {package: {path.name for path in (ROOT / package).glob("*.py")} - {"__init__.py"} for package in ROOMS}
+    """Nearly all modules are in a layer; in models/ all of them."""
+    loose = {package: {path.name for path in (ROOT / package).glob("*.py")} - {"__init__.py"} for package in LAYERS}
     assert loose["models"] == set()
     assert len(loose["streams"]) <= MAX_LOOSE
 
@@ -139,4 +139,4 @@ def test_no_file_is_long() -> None:
 
 def sources() -> list[Path]:
     """All source files of the two packages."""
-    return [path for package in ROOMS for path in sorted((ROOT / package).rglob("*.py"))]
+    return [path for package in LAYERS for path in sorted((ROOT / package).rglob("*.py"))]

@@ -19,7 +19,7 @@ class RecommendationTarget(Protocol):
 
 
 class ActivityListener(Protocol):
-    """Hears which users may need new recommendations."""
+    """Is notified of users who may need new recommendations."""
 
     def on_course_interest(self, target: RecommendationTarget, key: bytes, before: Person, event: ev.Event) -> None:
         """Note that an event changed the course preferences of a user; `before` is their state before it."""

@@ -59,7 +59,7 @@ class UsersAgent(PartitionedStore[UserStore]):
 
     Attributes:
         processors: the log processor of each owned partition.
-        recommendation_job: hears which users need new recommendations, if the worker computes them.
+        recommendation_job: is notified of users who need new recommendations, if the worker computes them.
     """
 
     def __init__(

@@ -68,7 +68,7 @@ class ProcessorFactory:
             users: the store of its users.
             clock: its clock.
             expiry_clock: decides whether an output has expired when it is sent; `clock` if left out.
-            listener: hears which users need new recommendations.
+            listener: is notified of users who need new recommendations.
         """
         sink = self._sink()
         outbox = Outbox(users, self.write_ahead, sink, self._prefix, expiry_clock or clock, self._metrics)
